@@ -1,0 +1,35 @@
+# make run: the service with all it needs; make test: the checks. Python 3.11 or newer is enough to begin with.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test check unit bench clean
+
+run: $(READY)  ## Run the service on port 4008, with a guided run on an empty database
+	$(BIN)/smartstudy serve --guided
+
+test: check unit  ## Everything that must pass
+
+check: $(READY)  ## Style, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(READY)  ## The tests
+	$(BIN)/python -m pytest
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SmartStudy needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+lock: $(READY)  ## Pin the newest versions that fit pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --upgrade --output-file requirements.lock
+
+clean:  ## Remove what was installed here
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,22 @@
+"""Alembic's entry: `smartstudy migrate` hands its connection over; `alembic` on its own opens one."""
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+from app.core.database import database_url, engine_for
+from app.models import Base
+
+
+def run(connection: Connection) -> None:
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('smartstudy.migrate'))"))  # one replica at a time
+    context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=False)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+handed: Connection | None = context.config.attributes.get("connection")
+if handed is not None:
+    run(handed)
+else:
+    with engine_for(database_url()).begin() as own:
+        run(own)

@@ -1,0 +1,302 @@
+"""The command line."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="""**SmartStudy** says, before a practice task, how likely a student is to get it right and how long it takes.
+
+    Settings come from the environment or a file `.env` (see `.env.example`): DATABASE_URL (none: a PostgreSQL of its
+    own in DATA_DIR), DATA_DIR, MODEL_DIR, SECRET_KEY, RETRAIN_EVERY, MIN_TRAINING_TASKS and more.""",
+)
+keys = typer.Typer(no_args_is_help=True, help="Service keys: how a school's own back end calls.")
+app.add_typer(keys, name="key")
+console = Console()
+
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, show_default=False)]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip rows that can't be used, and count them.")]
+
+
+def main() -> None:
+    app()
+
+
+@app.command()
+def serve(
+    port: Annotated[int | None, typer.Option(help="Port; 4008 unless PORT says otherwise.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for everybody's.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Web processes.")] = 1,
+    guided: Annotated[bool, typer.Option(help="On an empty database, show the main job first.")] = False,
+    access_log: Annotated[bool, typer.Option(help="Log every request.")] = False,
+) -> None:
+    """Run the web service.
+
+    The embedded database is started and brought up to date; one of your own (DATABASE_URL) must be migrated before
+    (`smartstudy migrate`). Ctrl-C ends it; an embedded database nobody else uses is stopped then.
+    """
+    import signal
+
+    import uvicorn
+
+    from app.core.settings import settings
+
+    given = settings()
+    host, port = host or given.host, given.port if port is None else port
+    _log_to_stderr()
+    _usable_engine()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn passes it on at the end: leave by the front door
+    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+    if guided:
+        from app import guided_run
+
+        guided_run.in_background(address, console)
+    else:
+        console.print(f"SmartStudy on [link]{address}[/link], its API at {address}/docs. Ctrl-C ends it.")
+    uvicorn.run(
+        "app.main:app",
+        host=host,
+        port=port,
+        workers=workers,
+        access_log=access_log,
+        log_level="info" if access_log else "warning",
+        timeout_graceful_shutdown=5,
+    )
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's tables up to date. Harmless when they are; two at once take turns."""
+    from app.core import schema
+    from app.core.database import database_url, engine_for
+
+    with _explained():
+        engine = engine_for(database_url())
+        before = schema.revision(engine)
+        schema.migrate(engine)
+    now = schema.revision(engine)
+    console.print(f"The database stands at revision {now}" + (", as before." if now == before else "."))
+
+
+@keys.command("create")
+def create_key(name: Annotated[str, typer.Argument(help="Whose key it is, such as the school's name.")]) -> None:
+    """Make a service key and print it, this once: only its hash is stored."""
+    from app.core.database import new_session
+    from app.crud import accounts
+
+    _usable_engine()
+    with _explained(), new_session().begin() as db:
+        key = accounts.create_key(db, name)
+    print(key)
+    console.print("Keep it: it is not shown again. Send it as `Authorization: Bearer KEY`.", style="dim")
+
+
+@app.command("import")
+def import_file(file: File, skip_bad: SkipBad = False) -> None:
+    """Import finished tasks from a CSV file, all or nothing.
+
+    Columns: student_id, item_id, topic, difficulty, correct, time_seconds, timestamp (UTC epoch seconds); more are
+    ignored; `.gz` is unzipped. Student ids that are no UUIDs become stable ones. A column `difficulty` that is empty
+    throughout counts as medium, an empty `timestamp` as one task after another. Importing the same file again changes
+    nothing. A row that can't be used is named by its line, and nothing is imported.
+    """
+    from app.core.database import new_session
+    from app.crud import imports
+    from app.domain.interactions import Interactions, opened
+
+    _usable_engine()
+    with _explained(), opened(file) as (text, raw), new_session().begin() as db:
+        interactions = Interactions(text, skip_bad)
+        with _progress() as progress:
+            shown = progress.add_task(f"Reading {file.name}", total=file.stat().st_size, detail="")
+            read = 0
+
+            def watched() -> Iterator[Any]:
+                nonlocal read
+                for read, row in enumerate(interactions, 1):
+                    if read % 2000 == 0:
+                        progress.update(shown, completed=raw.tell(), detail=f"{read:,} rows")
+                    yield row
+                progress.update(shown, description="Storing", completed=file.stat().st_size, detail=f"{read:,} rows")
+
+            added = imports.add(db, watched())
+    console.print(f"Imported {added:,} tasks; {read - added:,} were there already.")
+    if interactions.bad:
+        console.print(f"Skipped {interactions.bad:,} rows that can't be used, the first: {interactions.first_bad}")
+
+
+@app.command()
+def train() -> None:
+    """Train now on all finished tasks, and wait for it (the service goes on answering meanwhile)."""
+    from app.core.database import new_session
+    from app.ml.embedding_service import EmbeddingModelService, describe
+    from app.ml.trainer import trainer
+
+    _usable_engine()
+    with _explained(), new_session()() as db, _progress() as progress:
+        shown = progress.add_task("Training", total=None, detail="")
+
+        def say(step: Any) -> None:
+            progress.update(
+                shown, detail=describe(step), total=step.get("epochs"), completed=step.get("epoch", 0)
+            )
+
+        try:
+            result = EmbeddingModelService(db).train(say)
+        finally:
+            trainer().close()
+    console.print(result["message"])
+    if result["outcome"] != "published":
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Keep looking, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Who serves, the counter to the next training, the run at work with its epochs, versions, errors."""
+    from app import status_view
+    from app.core.database import new_session
+
+    _usable_engine()
+    with _explained():
+        if as_json:
+            with new_session().begin() as db:
+                print(status_view.as_json(db))
+        elif watch:
+            status_view.watch(new_session(), console)
+        else:
+            with new_session().begin() as db:
+                console.print(status_view.table(db))
+
+
+@app.command()
+def replay(
+    file: File,
+    retrain_every: Annotated[int | None, typer.Option(min=1, help="Train after so many tasks [RETRAIN_EVERY].")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Replay a CSV file as the service would have lived through it, and compare the models with simple baselines.
+
+    Each task is predicted at its moment by what had been learned until then, its result comes when it was finished,
+    and after every N finished tasks the model trains anew. Nothing is stored; no database is needed.
+    """
+    from app import replay_view
+    from app.domain.interactions import Interactions, attempts_of, opened
+    from app.ml.replay import replay as run
+
+    _one_thread()
+    with _explained():
+        with opened(file) as (text, _):
+            interactions = Interactions(text, skip_bad)
+            data = attempts_of(interactions)
+        if interactions.bad:
+            console.print(f"Skipped {interactions.bad:,} rows that can't be used, the first: {interactions.first_bad}")
+        with _progress() as progress:
+            shown = progress.add_task(f"Replaying {len(data):,} tasks", total=len(data), detail="")
+            report = run(data, **replay_view.limits(retrain_every), progress=_follow(progress, shown))
+    replay_view.show(report, console)
+    if json_file:
+        json_file.write_text(json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n")
+
+
+@app.command()
+def stop() -> None:
+    """End the embedded database of this DATA_DIR, should one be left running."""
+    from app.core import embedded_postgres
+    from app.core.database import is_embedded
+    from app.core.settings import settings
+
+    if not is_embedded():
+        raise SystemExit("DATABASE_URL names a database of your own; SmartStudy doesn't stop that.")
+    with _explained():
+        ended = embedded_postgres.stop(settings().data_dir)
+    console.print("The embedded database is stopped." if ended else "No embedded database was running.")
+
+
+@app.command()
+def url() -> None:
+    """Print the database's URL, for psql, a notebook or `create_engine`. It holds the password."""
+    from app.core.database import engine
+
+    _usable_engine()
+    print(engine().url.render_as_string(hide_password=False))
+
+
+def _usable_engine() -> "Engine":
+    """The database, up and at the schema this code needs."""
+    from app.core import schema
+    from app.core.database import engine
+
+    with _explained():
+        made = engine()
+        schema.check(made)
+        return made
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What a person can mend is one line, not a traceback."""
+    from sqlalchemy.exc import OperationalError
+
+    from app.core.embedded_postgres import EmbeddedPostgresError
+    from app.core.schema import SchemaMismatch
+
+    try:
+        yield
+    except OperationalError as error:
+        raise SystemExit(f"The database does not answer: {str(error.orig).strip()}") from None
+    except (SchemaMismatch, EmbeddedPostgresError, ValueError, OSError, EOFError) as error:
+        raise SystemExit(str(error)) from None
+
+
+def _progress() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=not sys.stderr.isatty(),
+    )
+
+
+def _follow(progress: Progress, shown: TaskID) -> Callable[[int, str], None]:
+    def follow(done: int, detail: str) -> None:
+        progress.update(shown, completed=done, detail=detail)
+
+    return follow
+
+
+def _one_thread() -> None:
+    """Small matrices are fastest on one thread; TensorFlow and BLAS read this when they are imported."""
+    import os
+
+    from app.ml.training_process import ONE_THREAD
+
+    os.environ.update(ONE_THREAD)
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)

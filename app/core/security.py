@@ -1,0 +1,53 @@
+"""Passwords (Argon2id) and signed tokens that expire (JWT, HS256)."""
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from uuid import UUID
+
+import jwt
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+
+from app.core.settings import settings
+
+ALGORITHM = "HS256"
+HASHER = PasswordHasher()
+
+
+def hash_password(password: str) -> str:
+    return HASHER.hash(password)
+
+
+@lru_cache
+def _nobodys_hash() -> str:
+    return HASHER.hash("nobody has this password")
+
+
+def password_fits(password: str, password_hash: str | None) -> bool:
+    """Takes as long for an unknown account, so that the time does not tell which addresses are known."""
+    try:
+        return HASHER.verify(password_hash or _nobodys_hash(), password) and password_hash is not None
+    except (Argon2Error, InvalidHashError):
+        return False
+
+
+@lru_cache
+def _signing_key() -> str:
+    return settings().signing_key()
+
+
+def issue_token(user_id: UUID) -> tuple[str, int]:
+    """A token for this student, and the seconds it lives."""
+    lifetime = timedelta(hours=settings().token_hours)
+    now = datetime.now(UTC)
+    claims = {"sub": str(user_id), "iat": now, "exp": now + lifetime}
+    return jwt.encode(claims, _signing_key(), ALGORITHM), int(lifetime.total_seconds())
+
+
+def student_of(token: str) -> UUID | None:
+    """Who signed in with this token; none where it is forged, expired or not ours."""
+    try:
+        claims = jwt.decode(token, _signing_key(), [ALGORITHM], options={"require": ["sub", "exp"]}, leeway=10)
+        return UUID(claims["sub"])
+    except (jwt.InvalidTokenError, ValueError):
+        return None

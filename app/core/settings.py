@@ -1,0 +1,107 @@
+"""What can be set from outside: environment variables or `.env`, one line each, unit in the name."""
+
+import os
+import secrets
+from functools import lru_cache
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+APP = Path(__file__).resolve().parents[1]
+
+
+def default_data_dir() -> Path:
+    """Root's home is closed to the account that PostgreSQL must run as, so root gets a folder of the system's."""
+    return Path("/var/lib/smartstudy") if os.name == "posix" and os.geteuid() == 0 else user_data_path("smartstudy")
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+
+    database_url: SecretStr | None = None  # none: a PostgreSQL of our own in DATA_DIR
+    data_dir: Path = Field(default_factory=default_data_dir)
+    model_dir: Path = APP / "ml" / "models"
+    secret_key: SecretStr | None = None  # none: made once and kept in DATA_DIR
+    token_hours: float = Field(24, gt=0, le=24 * 365)
+
+    host: str = "127.0.0.1"
+    port: int = Field(4008, ge=0, le=65535)
+
+    retrain_every: int = Field(5, ge=1)  # finished tasks, of anybody
+    min_training_tasks: int = Field(10, ge=10)  # fewer can't be split into a part to learn and a part to check
+    training_timeout_seconds: float = Field(3600, gt=0)
+    trainer_idle_seconds: float = Field(900, gt=0)  # a warm trainer holds 500 MB: let it go when nobody studies
+    keep_versions: int = Field(10, ge=1)  # of each kind, on disk
+
+    min_probability: float = Field(0.01, gt=0, lt=0.5)
+    max_probability: float = Field(0.99, gt=0.5, lt=1)
+    min_seconds: float = Field(5, gt=0)
+    max_seconds: float = Field(600, gt=0, le=86_400)
+
+    @field_validator("database_url", "secret_key", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("data_dir", "model_dir")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql_only(cls, url: SecretStr | None) -> SecretStr | None:
+        if url and not url.get_secret_value().startswith(("postgresql://", "postgres://", "postgresql+psycopg2://")):
+            raise ValueError("SmartStudy runs on PostgreSQL: postgresql://user:password@host/database")
+        return url
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key and len(key.get_secret_value().encode()) < 32:
+            raise ValueError("needs 32 bytes or more; leave it out and one is made and kept in DATA_DIR")
+        return key
+
+    @model_validator(mode="after")
+    def _seconds_in_order(self) -> "Settings":
+        if self.min_seconds >= self.max_seconds:
+            raise ValueError("MIN_SECONDS must be below MAX_SECONDS")
+        return self
+
+    def signing_key(self) -> str:
+        """What tokens are signed with."""
+        if self.secret_key:
+            return self.secret_key.get_secret_value()
+        return _kept_secret(self.data_dir / "secret_key")
+
+
+def _kept_secret(path: Path) -> str:
+    """Read the secret, made by whoever comes first; two at once agree on one."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+        try:
+            os.link(draft, path)  # unlike a rename, never replaces one that is there
+        except FileExistsError:  # somebody else was first: theirs counts
+            return path.read_text()
+        finally:
+            draft.unlink()
+    return path.read_text()
+
+
+@lru_cache
+def settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SystemExit: with a sentence for each wrong value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, e['loc'])).upper() or 'settings'}: {e['msg']}" for e in error.errors()]
+        raise SystemExit("SmartStudy can't start with these settings.\n" + "\n".join(wrong)) from None

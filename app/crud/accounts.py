@@ -1,0 +1,65 @@
+"""Who may call: students with an account, schools with a service key."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from app.core.statements import Statement
+from app.domain.errors import EmailTaken
+from app.models import ServiceKey, User
+
+STUDENT = Statement("SELECT id FROM users WHERE id = :id")
+KEY = Statement("SELECT id FROM service_keys WHERE key_hash = :key_hash AND revoked_at IS NULL")
+KEY_PREFIX = "ssk_"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    id: UUID
+    email: str
+    name: str | None
+
+
+def key_hash(key: str) -> bytes:
+    """A key is 256 random bits, so a plain hash is as good as a slow one."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def register(db: Session, email: str, name: str | None, password_hash: str) -> Account:
+    row = db.scalar(
+        upsert(User)
+        .values(email=email, name=name, password_hash=password_hash)
+        .on_conflict_do_nothing(index_elements=[User.email])
+        .returning(User.id)
+    )
+    if row is None:
+        raise EmailTaken
+    return Account(row, email, name)
+
+
+def sign_in_data(db: Session, email: str) -> tuple[UUID, str] | None:
+    """Id and password hash of the account with this address."""
+    row = db.execute(select(User.id, User.password_hash).where(User.email == email)).first()
+    return (row.id, row.password_hash) if row else None
+
+
+def store_password(db: Session, user_id: UUID, password_hash: str) -> None:
+    db.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
+
+
+def create_key(db: Session, name: str) -> str:
+    """A new service key, in clear; only its hash is stored.
+
+    Raises:
+        ValueError: there is a key of that name in use.
+    """
+    if db.scalar(select(ServiceKey.id).where(ServiceKey.name == name, ServiceKey.revoked_at.is_(None))):
+        raise ValueError(f"There is a key named {name!r} in use; choose another name.")
+    key = KEY_PREFIX + secrets.token_urlsafe(32)
+    db.execute(insert(ServiceKey).values(name=name, prefix=key[:8], key_hash=key_hash(key)))
+    return key

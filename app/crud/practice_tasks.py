@@ -1,0 +1,119 @@
+"""Practice tasks: asked, completed, listed. Queries only; the edge commits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy.orm import Session
+
+from app.core.statements import Statement
+from app.domain.errors import OtherResult, TaskNotFound
+from app.domain.tasks import Prediction, Task
+from app.models import PracticeTask
+
+COLUMNS = """id, user_id, topic, difficulty, item_id, created_at, completed, is_correct, actual_time_seconds,
+    completed_at, correctness_prob, estimated_time_seconds, lnirt_model_version AS model_version, model_version_id"""
+
+INSERT = Statement(f"""
+    INSERT INTO practice_tasks (id, user_id, topic, difficulty, item_id, created_at,
+                                correctness_prob, estimated_time_seconds, lnirt_model_version, model_version_id)
+    VALUES (:id, :user_id, :topic, :difficulty, :item_id, :created_at,
+            :correctness_prob, :estimated_time_seconds, :model_version, :model_version_id)
+    RETURNING {COLUMNS}""")  # noqa: S608  # COLUMNS is ours
+
+# The row lock makes a result count once: a second one waits here and then finds the task completed.
+# A task never counts as finished before it was asked, whatever the clock did meanwhile.
+COMPLETE = Statement(f"""
+    UPDATE practice_tasks
+    SET completed = true, is_correct = :is_correct, actual_time_seconds = :seconds,
+        completed_at = greatest(now(), created_at + interval '1 microsecond')
+    WHERE id = :id AND NOT completed AND (CAST(:owner AS uuid) IS NULL OR user_id = :owner)
+    RETURNING {COLUMNS}""")  # noqa: S608
+
+GET = Statement(f"""
+    SELECT {COLUMNS} FROM practice_tasks
+    WHERE id = :id AND (CAST(:owner AS uuid) IS NULL OR user_id = :owner)""")  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whom the task is for and what it is about."""
+
+    user_id: UUID
+    topic: str
+    difficulty: str
+    item_id: str | None = None
+
+
+def task_of(row: Mapping[str, Any] | None) -> Task:
+    if row is None:
+        raise TaskNotFound
+    return Task(**row)
+
+
+def new_row(asked: Asked, at: datetime, prediction: Prediction) -> dict[str, object]:
+    """What INSERT stores for a task created `at` that moment, with its prediction."""
+    return {
+        "id": uuid4(),
+        "user_id": asked.user_id,
+        "topic": asked.topic,
+        "difficulty": asked.difficulty,
+        "item_id": asked.item_id,
+        "created_at": at,
+        "correctness_prob": prediction.correctness_prob,
+        "estimated_time_seconds": prediction.estimated_time_seconds,
+        "model_version": prediction.model_version,
+        "model_version_id": prediction.model_version_id,
+    }
+
+
+def settled(found: Mapping[str, Any] | None, is_correct: bool, seconds: float) -> Task:
+    """The answer to a result for a task that was not open: the same again is fine, another is refused."""
+    task = task_of(found)
+    if (task.is_correct, task.actual_time_seconds) != (is_correct, seconds):
+        result = "right" if task.is_correct else "wrong"
+        raise OtherResult(
+            f"The task was completed before: {result} in {task.actual_time_seconds:g} s. The first result counts."
+        )
+    return task
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page, newest first, and where the next begins."""
+
+    items: list[Task]
+    next: tuple[datetime, UUID] | None
+
+
+def newest(
+    db: Session,
+    *,
+    user_id: UUID | None = None,
+    topic: str | None = None,
+    completed: bool | None = None,
+    before: tuple[datetime, UUID] | None = None,
+    limit: int = 50,
+) -> Page:
+    """The newest tasks that fit, strictly older than `before`."""
+    fits: list[ColumnElement[bool]] = []
+    if user_id is not None:
+        fits.append(PracticeTask.user_id == user_id)
+    if topic is not None:
+        fits.append(PracticeTask.topic == topic)
+    if completed is not None:
+        fits.append(PracticeTask.completed == completed)
+    if before is not None:
+        fits.append(tuple_(PracticeTask.created_at, PracticeTask.id) < before)
+    order = (PracticeTask.created_at.desc(), PracticeTask.id.desc())
+    rows = db.scalars(select(PracticeTask).where(*fits).order_by(*order).limit(limit + 1)).all()
+    items = [_from_model(row) for row in rows[:limit]]
+    return Page(items, (items[-1].created_at, items[-1].id) if len(rows) > limit else None)
+
+
+def _from_model(row: PracticeTask) -> Task:
+    kept = {name: getattr(row, name) for name in Task.__slots__ if name != "model_version"}
+    return Task(**kept, model_version=row.lnirt_model_version)

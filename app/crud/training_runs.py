@@ -1,0 +1,117 @@
+"""Training runs, and the lock that lets one of them at work."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+from sqlalchemy.orm import Session
+
+from app.crud.model_tracker import to_json
+
+LOCK = "hashtext('smartstudy.training')"  # one per database; PostgreSQL lets it go with the connection
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training, from the moment it was asked for."""
+
+    id: int
+    asked_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    outcome: str
+    n_tasks: int | None
+    n_taken: int | None
+    progress: Mapping[str, Any]
+    message: str | None
+
+
+COLUMNS = "id, asked_at, started_at, finished_at, outcome, n_tasks, n_taken, progress, message"
+
+
+def ask(db: Session) -> int:
+    run_id: int = db.scalar(text("INSERT INTO training_runs DEFAULT VALUES RETURNING id"))
+    return run_id
+
+
+def wait_for_turn(connection: Connection) -> None:
+    """Hold the single writer's lock, for as long as this very connection lives."""
+    connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
+
+
+def start(db: Session | Connection, run_id: int) -> None:
+    """This run is at work; whoever else claims to be, is dead, for we hold the lock."""
+    db.execute(
+        text("""UPDATE training_runs SET outcome = 'interrupted', finished_at = now(),
+                       message = coalesce(message, 'The process ended in the middle of the run.')
+                WHERE finished_at IS NULL AND outcome = 'running' AND id <> :id"""),
+        {"id": run_id},
+    )
+    db.execute(
+        text("UPDATE training_runs SET outcome = 'running', started_at = now() WHERE id = :id"),
+        {"id": run_id},
+    )
+
+
+def progress(db: Session | Connection, run_id: int, step: Mapping[str, Any]) -> None:
+    db.execute(
+        text("UPDATE training_runs SET progress = CAST(:step AS jsonb) WHERE id = :id"),
+        {"id": run_id, "step": to_json(step)},
+    )
+
+
+def finish(
+    db: Session | Connection,
+    run_id: int,
+    outcome: str,
+    message: str,
+    *,
+    n_tasks: int | None = None,
+    taken: int | None = None,
+) -> bool:
+    """Close the run, once: the first word about how it ended stays. True if this was it."""
+    closed = db.execute(
+        text("""UPDATE training_runs SET outcome = :outcome, message = :message, finished_at = now(),
+                       n_tasks = :n_tasks, n_taken = :taken WHERE id = :id AND finished_at IS NULL RETURNING id"""),
+        {"id": run_id, "outcome": outcome, "message": message, "n_tasks": n_tasks, "taken": taken},
+    )
+    return closed.first() is not None
+
+
+def get(db: Session, run_id: int) -> Run | None:
+    row = db.execute(text(f"SELECT {COLUMNS} FROM training_runs WHERE id = :id"), {"id": run_id}).mappings().first()  # noqa: S608
+    return Run(**row) if row else None
+
+
+def at_work(db: Session) -> Run | None:
+    """The run at work. The lock is what counts: a row alone may belong to a process that died."""
+    held = db.scalar(
+        text(f"""SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                 AND ((CAST(classid AS bigint) << 32) | CAST(objid AS bigint)) = CAST({LOCK} AS bigint)""")  # noqa: S608
+    )
+    if not held:
+        return None
+    row = db.execute(
+        text(f"""SELECT {COLUMNS} FROM training_runs WHERE outcome = 'running' AND finished_at IS NULL
+                 ORDER BY id DESC LIMIT 1""")  # noqa: S608
+    ).mappings()
+    found = row.first()
+    return Run(**found) if found else None
+
+
+def waiting(db: Session) -> int:
+    n: int = db.scalar(text("SELECT count(*) FROM training_runs WHERE outcome = 'asked' AND finished_at IS NULL"))
+    return n
+
+
+def latest(db: Session, limit: int = 1) -> list[Run]:
+    """The last runs that ended with something to say, newest first."""
+    rows = db.execute(
+        text(f"""SELECT {COLUMNS} FROM training_runs WHERE finished_at IS NOT NULL AND outcome <> 'merged'
+                 ORDER BY finished_at DESC, id DESC LIMIT :limit"""),  # noqa: S608
+        {"limit": limit},
+    ).mappings()
+    return [Run(**row) for row in rows]

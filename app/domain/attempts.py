@@ -1,0 +1,58 @@
+"""What the models learn from and what they are asked: finished tasks, as columns."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Difficulty(StrEnum):
+    """How hard a task is meant to be."""
+
+    EASY = "easy"
+    MEDIUM = "medium"
+    HARD = "hard"
+
+
+DIFFICULTIES: tuple[str, ...] = tuple(level.value for level in Difficulty)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """n finished tasks as columns of equal length, ordered by (finished, task id).
+
+    Ids stand once in `students`, `topics` and `items`; the columns hold their positions there.
+    """
+
+    students: tuple[str, ...]  # UUIDs
+    topics: tuple[str, ...]
+    items: tuple[str, ...]  # exercises in the callers' own banks
+
+    student: NDArray[np.int32]  # (n,) position in students
+    topic: NDArray[np.int32]  # (n,) position in topics
+    difficulty: NDArray[np.int32]  # (n,) position in DIFFICULTIES
+    item: NDArray[np.int32]  # (n,) position in items, -1 where the task named none
+    started: NDArray[np.int64]  # (n,) when the task was created, microseconds UTC since 1970
+    finished: NDArray[np.int64]  # (n,) when its result came, microseconds; > started
+    correct: NDArray[np.bool_]  # (n,)
+    seconds: NDArray[np.float64]  # (n,) time the student took, > 0
+
+    def __len__(self) -> int:
+        return len(self.correct)
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Attempts":
+        """The same ids, only these rows (keep their order)."""
+        return Attempts(
+            self.students,
+            self.topics,
+            self.items,
+            self.student[rows],
+            self.topic[rows],
+            self.difficulty[rows],
+            self.item[rows],
+            self.started[rows],
+            self.finished[rows],
+            self.correct[rows],
+            self.seconds[rows],
+        )

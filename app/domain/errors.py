@@ -1,0 +1,54 @@
+"""What can go wrong, in words for the caller: the class is the code, its docstring the message."""
+
+
+class AppError(Exception):
+    """Something went wrong."""
+
+    status = 500
+
+    def __init__(self, detail: str | None = None, **headers: str) -> None:
+        self.detail = detail or (self.__doc__ or "").strip()
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        super().__init__(self.detail)
+
+
+class NotSignedIn(AppError):
+    """Send `Authorization: Bearer <token or service key>`; a token comes from POST /auth/token."""
+
+    status = 401
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, WWW_Authenticate="Bearer")
+
+
+class TaskNotFound(AppError):
+    """There is no such task among yours."""
+
+    status = 404
+
+
+class OtherResult(AppError):
+    """The task has been completed before, with another result; the first one counts."""
+
+    status = 409
+
+
+class EmailTaken(AppError):
+    """Somebody has registered with this e-mail address; sign in, or use another."""
+
+    status = 409
+
+
+class NotAccepted(AppError):
+    """The request can't be accepted as it is."""
+
+    status = 422
+
+
+class DatabaseUnavailable(AppError):
+    """The database doesn't answer just now; nothing was stored. Try again shortly."""
+
+    status = 503
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, Retry_After="2")

@@ -1,0 +1,48 @@
+"""A practice task, from the question to the result."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What was said before the task was done, and by whom."""
+
+    correctness_prob: float  # 0-1
+    estimated_time_seconds: float
+    model_version: str  # the kind that answered: embedding_v2, ..., prior
+    model_version_id: int | None  # row in model_versions; none for the prior
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A practice task as it is stored."""
+
+    id: UUID
+    user_id: UUID
+    topic: str
+    difficulty: str
+    item_id: str | None  # the exercise in the caller's own bank
+    created_at: datetime  # UTC
+    completed: bool
+    is_correct: bool | None
+    actual_time_seconds: float | None
+    completed_at: datetime | None  # UTC
+    correctness_prob: float | None  # none: imported, never predicted
+    estimated_time_seconds: float | None
+    model_version: str | None
+    model_version_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends the request: a student, or a school's back end with a service key."""
+
+    student: UUID | None = None
+    key: UUID | None = None
+
+    @property
+    def owner(self) -> UUID | None:
+        """Whose tasks the caller may see; none for everybody's."""
+        return self.student

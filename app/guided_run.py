@@ -1,0 +1,209 @@
+"""The first minute with SmartStudy: students do tasks through the HTTP API while you watch."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from rich.console import Console
+
+from app.core.database import new_session
+from app.crud import accounts, attempts
+from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.interactions import Interactions, attempts_of, opened
+
+KEY_NAME = "guided run"
+NAMES = ("Ada", "Ben", "Chloe", "Dan")
+TASKS = 40  # at most; it ends after the second training
+PATIENCE_SECONDS = 90  # for TensorFlow's first import on a slow machine
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one student does next."""
+
+    name: str
+    student: str
+    topic: str
+    difficulty: str
+    correct: bool
+    seconds: float
+
+
+class Interrupted(RuntimeError):
+    """The guided run could not go on; the service does."""
+
+
+def in_background(address: str, console: Console) -> None:
+    """Start it beside the service; it ends by itself."""
+    threading.Thread(target=_run, args=(address, console), daemon=True, name="guided-run").start()
+
+
+def _run(address: str, console: Console) -> None:
+    with httpx.Client(base_url=address, timeout=30) as client:
+        try:
+            _until_ready(client)
+            with new_session().begin() as db:
+                begun = attempts.count(db) > 0
+            if begun:
+                console.print(
+                    f"\nSmartStudy on {address}, its API at {address}/docs. The database has tasks already, so no guided"
+                    " run.\nA key for your own calls: .venv/bin/smartstudy key create NAME. Ctrl-C ends the service.",
+                    soft_wrap=True,
+                )
+                return
+            _show(client, address, console)
+        except (httpx.HTTPError, Interrupted, OSError, ValueError) as why:
+            console.print(f"\nThe guided run stopped: {why}\nThe service itself runs on {address}.")
+
+
+def _show(client: httpx.Client, address: str, console: Console) -> None:
+    with new_session().begin() as db:
+        key = accounts.create_key(db, KEY_NAME)
+    client.headers["Authorization"] = f"Bearer {key}"
+    steps = list(_steps(console))
+    console.print("[dim]predicted before the task          what then happened[/dim]")
+    trainings = 0
+    for step in steps:
+        done = _do(client, step)
+        console.print(_line(step, done, client.get("/model/status").json()["counter"]), highlight=False)
+        trainings += _watch_training(client, console)
+        if trainings == 2:
+            break
+    _compare(client, steps, console)
+    _farewell(client, steps[0], address, key, console)
+
+
+def _steps(console: Console) -> Iterator[Step]:
+    """Real students from the file named by SAMPLE, else simulated ones."""
+    sample = os.environ.get("SAMPLE")
+    if sample:
+        console.print(f"\nStudents of {Path(sample).name} do their first tasks again, through the HTTP API.\n")
+        yield from _taken_from(_sample(Path(sample)))
+    else:
+        from app.ml.simulated import TOPICS, school, simulate
+
+        console.print("\nFour [bold]simulated[/bold] students (made up, with a known truth) do tasks through the HTTP API.\n")
+        truth = school(len(NAMES), TOPICS[:3], seed=3)
+        yield from _taken_from(simulate(truth, TASKS // len(NAMES), seed=3).attempts)
+
+
+def _sample(file: Path) -> Attempts:
+    with opened(file) as (text, _):
+        data = attempts_of(Interactions(text))
+    first = list(dict.fromkeys(data.student.tolist()))[: len(NAMES)]
+    return data.take(np.flatnonzero(np.isin(data.student, first))[:TASKS])
+
+
+def _taken_from(data: Attempts) -> Iterator[Step]:
+    names: dict[int, str] = {}
+    # Everybody in turn: students at work at the same time.
+    turns = sorted(range(len(data)), key=lambda row: (int((data.student[:row] == data.student[row]).sum()), row))
+    for row in turns:
+        student = int(data.student[row])
+        names.setdefault(student, NAMES[len(names)])
+        yield Step(
+            names[student],
+            data.students[student],
+            data.topics[data.topic[row]],
+            DIFFICULTIES[data.difficulty[row]],
+            bool(data.correct[row]),
+            round(float(data.seconds[row]), 1),
+        )
+
+
+def _do(client: httpx.Client, step: Step) -> dict[str, Any]:
+    """Ask for the task, do it, say how it went."""
+    task = _answered(client.post("/practice-tasks", json=_question(step)))
+    result = {"is_correct": step.correct, "actual_time_seconds": step.seconds}
+    return _answered(client.patch(f"/practice-tasks/{task['id']}", json=result))
+
+
+def _question(step: Step) -> dict[str, str]:
+    return {"user_id": step.student, "topic": step.topic, "difficulty": step.difficulty}
+
+
+def _line(step: Step, task: dict[str, Any], counter: dict[str, Any]) -> str:
+    result = "[green]right[/green]" if step.correct else "[red]wrong[/red]"
+    return (
+        f"{task['correctness_prob']:4.0%}, {task['estimated_time_seconds']:3.0f} s by {_by(task):<22}"
+        f"{step.name:<6}{result} in {step.seconds:5.1f} s  [dim]{step.topic}, {step.difficulty}; "
+        f"counter {counter['text'].split(';')[0]}[/dim]"
+    )
+
+
+def _by(task: dict[str, Any]) -> str:
+    version = task["model_version_id"]
+    return f"{task['model_version']}" + (f" version {version}" if version else "")
+
+
+def _watch_training(client: httpx.Client, console: Console) -> int:
+    """If the counter is full, wait until the training that it set off has ended; 1 if it published."""
+    before = client.get("/model/status").json()
+    counter = before["counter"]
+    if counter["since_training"] < counter["retrain_every"] or "first training" in counter["text"]:
+        return 0
+    with console.status("Five more finished tasks: the model trains in the background") as spinner:
+        started = time.monotonic()
+        while time.monotonic() - started < PATIENCE_SECONDS:
+            now = client.get("/model/status").json()
+            if now["last_run"] and now["last_run"] != before["last_run"] and not now["training"]:
+                console.print(f"[bold]{now['last_run']['message']}[/bold]  [dim]{time.monotonic() - started:.1f} s[/dim]")
+                return int(now["last_run"]["outcome"] == "published")
+            progress = (now["training"] or {}).get("progress", {})
+            spinner.update(f"Five more finished tasks: the model trains in the background. {_epoch(progress)}")
+            time.sleep(0.2)
+    raise Interrupted("the training takes unusually long; `smartstudy status --watch` shows how it goes")
+
+
+def _epoch(progress: dict[str, Any]) -> str:
+    return f"Epoch {progress['epoch']}" if "epoch" in progress else str(progress.get("step", ""))
+
+
+def _compare(client: httpx.Client, steps: list[Step], console: Console) -> None:
+    """The same task for each student: the predictions follow what each has shown."""
+    students = {step.name: step for step in reversed(steps)}
+    console.print(f"\nThe same task ({steps[0].topic}, {steps[0].difficulty}) for each of them now:")
+    for name, step in sorted(students.items()):
+        same = Step(name, step.student, steps[0].topic, steps[0].difficulty, True, 1)
+        task = _answered(client.post("/practice-tasks", json=_question(same)))
+        console.print(
+            f"  {name:<6}{task['correctness_prob']:4.0%}, {task['estimated_time_seconds']:3.0f} s by {_by(task)}",
+            highlight=False,
+        )
+
+
+def _farewell(client: httpx.Client, step: Step, address: str, key: str, console: Console) -> None:
+    task = _answered(client.post("/practice-tasks", json=_question(step)))
+    headers = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
+    console.print(
+        f"\n[bold]SmartStudy stays up on {address}[/bold], its API at {address}/docs. Ctrl-C ends it."
+        "\nA service key for your calls is in these lines; they work when pasted:\n"
+    )
+    question = f'{{"user_id":"{step.student}","topic":"{step.topic}","difficulty":"hard"}}'
+    print(f"curl -X POST {address}/practice-tasks {headers} -d '{question}'\n")
+    result = '{"is_correct":true,"actual_time_seconds":42.5}'
+    print(f"curl -X PATCH {address}/practice-tasks/{task['id']} {headers} -d '{result}'\n", flush=True)
+
+
+def _until_ready(client: httpx.Client) -> None:
+    for _ in range(300):
+        try:
+            if client.get("/readyz").status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            pass  # not listening yet: that is what we wait for
+        time.sleep(0.1)
+    raise Interrupted("the service did not get ready within 30 s")
+
+
+def _answered(response: httpx.Response) -> dict[str, Any]:
+    if response.is_error:
+        raise Interrupted(response.json()["detail"])
+    body: dict[str, Any] = response.json()
+    return body

@@ -1,0 +1,91 @@
+"""The web service."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from app.core import errors, schema
+from app.core.database import AsyncDatabase, engine
+from app.core.request_id import RequestId
+from app.ml.serving import ServingModel, serving_model
+from app.ml.trainer import trainer
+from app.routers import auth, health, model, practice_tasks
+from app.web import home
+
+log = logging.getLogger("smartstudy")
+LOOK_FOR_VERSIONS_SECONDS = 1.0
+
+DESCRIPTION = """Before a student starts a practice task, SmartStudy says how likely they are to get it right and how many
+seconds they will need.
+
+1. A student registers (`POST /auth/register`) and signs in (**Authorize**, with the e-mail address as username); or a
+   school's back end uses a service key and names the student by `user_id`.
+2. `POST /practice-tasks` before the task: the answer is the task with its prediction.
+3. `PATCH /practice-tasks/{id}` after it: how it went. After every five finished tasks the model trains anew.
+
+Errors are `application/problem+json` (RFC 9457)."""
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    await asyncio.to_thread(_open, app.state.serving)
+    await app.state.database.open()
+    looking = asyncio.create_task(_look_for_versions(app.state.serving))
+    yield
+    looking.cancel()
+    await asyncio.to_thread(app.state.trainer.close)
+    app.state.serving.close()
+    await app.state.database.close()
+
+
+def _open(serving: ServingModel) -> None:
+    schema.check(engine())
+    serving.refresh()
+
+
+async def _look_for_versions(serving: ServingModel) -> None:
+    """A version that another process published is loaded within a second, even if no request comes by."""
+    while True:
+        await asyncio.sleep(LOOK_FOR_VERSIONS_SECONDS)
+        try:
+            await asyncio.to_thread(serving.refresh)
+        except errors.NO_DATABASE as why:
+            log.warning("no database to ask for the serving version: %s", str(why).splitlines()[:1])
+
+
+def create_app() -> FastAPI:
+    made = FastAPIOffline(title="SmartStudy", version="1.0.0", description=DESCRIPTION, lifespan=lifespan)
+    made.state.database = AsyncDatabase()
+    made.state.serving = serving_model()
+    made.state.trainer = trainer()
+    made.state.trainer.on_published = made.state.serving.refresh
+    made.add_middleware(RequestId)
+    errors.install(made)
+    for router in (home.router, auth.router, practice_tasks.router, model.router, health.router):
+        made.include_router(router)
+    _describe_problems(made)
+    return made
+
+
+def _describe_problems(made: FastAPI) -> None:
+    """FastAPI documents every answer as application/json; errors are application/problem+json."""
+    plain = made.openapi
+
+    def openapi() -> dict[str, Any]:
+        if made.openapi_schema is None:
+            for path in plain()["paths"].values():
+                for operation in path.values():
+                    for status, answer in operation["responses"].items():
+                        if status >= "400":
+                            answer["content"] = {"application/problem+json": answer["content"]["application/json"]}
+        return plain()
+
+    made.openapi = openapi  # type: ignore[method-assign]
+
+
+app = create_app()

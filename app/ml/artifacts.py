@@ -1,0 +1,78 @@
+"""Model files: a version is written beside, moved into place whole, and checked before anything opens it."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+VERSIONS = "versions"
+SHOWN = ("correctness_model.keras", "time_model.keras", "metadata.json")  # linked at the top of MODEL_DIR
+
+
+class DamagedFiles(RuntimeError):
+    """The files of a version are not those that were published."""
+
+
+@contextmanager
+def staged(model_dir: Path) -> Iterator[Path]:
+    """A folder to write a version into; what is still there at the end was not published and goes."""
+    folder = model_dir / VERSIONS / f".staging-{uuid4().hex}"
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def settle(staging: Path, name: str) -> str:
+    """Move the finished folder into place, on disk for good; where it is, below MODEL_DIR."""
+    for file in staging.iterdir():
+        _sync(file)
+    _sync(staging)
+    place = staging.parent / name
+    staging.rename(place)
+    _sync(place.parent)
+    return f"{VERSIONS}/{name}"
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file, by name."""
+    return {file.name: _sha256(file) for file in sorted(folder.iterdir())}
+
+
+def verify(folder: Path, files: Mapping[str, str]) -> None:
+    """Raise DamagedFiles, naming the file, unless every file is there as it was published."""
+    for name, expected in files.items():
+        file = folder / name
+        if not file.is_file():
+            raise DamagedFiles(f"{file.name} is missing from {folder}")
+        if _sha256(file) != expected:
+            raise DamagedFiles(f"{file.name} in {folder} is not the file that was published")
+
+
+def show(model_dir: Path, folder: str) -> None:
+    """Point the well-known names at this version, metadata.json last."""
+    for name in SHOWN:
+        link = model_dir / f".{name}-{uuid4().hex}"
+        link.symlink_to(Path(folder) / name)
+        link.replace(model_dir / name)
+
+
+def remove(model_dir: Path, folder: str) -> None:
+    shutil.rmtree(model_dir / folder, ignore_errors=True)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

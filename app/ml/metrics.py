@@ -1,0 +1,49 @@
+"""How good predictions were: correctness (probabilities) and time (seconds). Everything (n,) in, one number out."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+BINS = 10
+TINY = 1e-15
+
+
+def auc(correct: Bools, p: Floats) -> float:
+    """Chance that a correct answer was given the higher probability, ties counting half; nan with one class only."""
+    right = int(np.count_nonzero(correct))
+    wrong = len(correct) - right
+    if right == 0 or wrong == 0:
+        return float("nan")
+    _, place, size = np.unique(p, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(size) - (size - 1) / 2)[place]  # from 1, ties share their mean
+    return float((ranks[correct].sum() - right * (right + 1) / 2) / (right * wrong))
+
+
+def log_loss(correct: Bools, p: Floats) -> float:
+    """Mean negative log-likelihood, nats."""
+    said = np.where(correct, p, 1 - p)
+    return float(-np.log(np.clip(said, TINY, 1)).mean())
+
+
+def brier(correct: Bools, p: Floats) -> float:
+    """Mean squared error of the probabilities."""
+    return float(np.square(p - correct).mean())
+
+
+def calibration_error(correct: Bools, p: Floats) -> float:
+    """Expected calibration error: |share correct - mean probability| in ten equal-width bins, weighted by rows."""
+    place = np.minimum((p * BINS).astype(np.int64), BINS - 1)
+    gaps = np.bincount(place, correct - p, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(p))
+
+
+def rmse_log_time(seconds: Floats, predicted: Floats) -> float:
+    """Root mean squared error of natural log seconds."""
+    return float(np.sqrt(np.square(np.log(predicted) - np.log(seconds)).mean()))
+
+
+def mae_seconds(seconds: Floats, predicted: Floats) -> float:
+    """Mean absolute error, seconds."""
+    return float(np.abs(predicted - seconds).mean())

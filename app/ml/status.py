@@ -1,0 +1,80 @@
+"""Who serves and how training stands, for the API, the command line and the pages alike."""
+
+from sqlalchemy.orm import Session
+
+from app.core.settings import settings
+from app.crud import attempts, model_tracker, model_versions, training_runs
+from app.crud.model_tracker import Tracker
+from app.crud.model_versions import Version
+from app.crud.training_runs import Run
+from app.schemas.model_status import CounterOut, ModelStatus, RunOut, ServingOut
+
+HELD_OUT = ("rows", "held_out_rows", "log_loss", "auc", "brier", "calibration_error", "rmse_log_time", "mae_seconds")
+
+
+def model_status(db: Session, serving: Version | None, problem: str | None) -> ModelStatus:
+    """All of it; `serving` is what answers in this process, `problem` why another one does not."""
+    tracker = model_tracker.read(db)
+    run = training_runs.at_work(db)
+    last = next(iter(training_runs.latest(db)), None)
+    counter = _counter(tracker, attempts.count(db) if tracker.since_training >= settings().retrain_every else None)
+    who = _serving(serving)
+    return ModelStatus(
+        serving=who,
+        degraded=problem is not None,
+        reason=problem,
+        counter=counter,
+        training=_run(run),
+        waiting=training_runs.waiting(db),
+        last_run=_run(last),
+        text=_text(who, counter, run, last, problem),
+    )
+
+
+def of_database(db: Session) -> ModelStatus:
+    """The same without a process that serves: what a service on this database would answer with."""
+    return model_status(db, model_versions.serving(db), None)
+
+
+def _serving(version: Version | None) -> ServingOut:
+    if version is None:
+        return ServingOut(
+            model_version="prior", model_version_id=None, since=None, trained_on_tasks=None, held_out=None
+        )
+    return ServingOut(
+        model_version=version.kind,
+        model_version_id=version.id,
+        since=version.created_at,
+        trained_on_tasks=version.n_tasks,
+        held_out={name: version.report[name] for name in HELD_OUT if name in version.report},
+    )
+
+
+def _counter(tracker: Tracker, finished: int | None) -> CounterOut:
+    every, least = settings().retrain_every, settings().min_training_tasks
+    text = f"{tracker.since_training} of {every}"
+    if finished is not None and finished < least:
+        text += f"; the first training starts at {least} finished tasks, there are {finished}"
+    return CounterOut(
+        since_training=tracker.since_training, retrain_every=every, trained_on=tracker.trained_on, text=text
+    )
+
+
+def _run(run: Run | None) -> RunOut | None:
+    return RunOut.model_validate(run, from_attributes=True) if run else None
+
+
+def _text(who: ServingOut, counter: CounterOut, run: Run | None, last: Run | None, problem: str | None) -> str:
+    parts = [problem] if problem else []
+    if who.model_version_id is None:
+        parts.append("The prior answers: 50 % and 60 s for everybody.")
+    else:
+        parts.append(
+            f"Version {who.model_version_id} of {who.model_version} answers, trained on {who.trained_on_tasks} tasks."
+        )
+    parts.append(f"Finished tasks since then: {counter.text}.")
+    if run:
+        parts.append(f"Run {run.id} is training: {run.progress.get('step', 'starting')}.")
+    elif last and last.outcome != "published":
+        parts.append(f"The last run {last.outcome}: {last.message}")
+    return " ".join(parts)

@@ -1,0 +1,153 @@
+"""A child process that trains on demand and stays warm: TensorFlow is imported there, once, and nowhere else.
+
+Orders and answers are lines of JSON. Killed, hung or out of memory, it takes nothing with it; without a parent it ends.
+"""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import IO, Any
+
+from app.ml.training_run import Order
+
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "KERAS_BACKEND": "tensorflow",
+}
+NICENESS = 10
+
+
+class TrainingDied(RuntimeError):
+    """The training process ended in the middle of a run."""
+
+
+class TrainingProcess:
+    """The parent's end. One run at a time; started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[str] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child and self._child.poll() is None else None
+
+    def train(self, order: Order, say: Callable[[Mapping[str, Any]], None], timeout: float) -> dict[str, Any]:
+        """Have the run done; how it ended.
+
+        Raises:
+            TrainingDied: the process was killed, crashed, or did not finish within `timeout` seconds.
+        """
+        child = self._started()
+        overdue = threading.Event()
+        deadline = threading.Timer(timeout, lambda: (overdue.set(), child.kill()))
+        deadline.start()
+        try:
+            return self._converse(child, order, say)
+        except (BrokenPipeError, EOFError):
+            code = child.wait()
+            self._child = None
+            raise TrainingDied(_how_it_died(code, timeout if overdue.is_set() else None)) from None
+        finally:
+            deadline.cancel()
+
+    def _converse(
+        self, child: "subprocess.Popen[str]", order: Order, say: Callable[[Mapping[str, Any]], None]
+    ) -> dict[str, Any]:
+        orders, answers = _pipes(child)
+        orders.write(json.dumps(asdict(order)) + "\n")
+        orders.flush()
+        for line in answers:
+            message: dict[str, Any] = json.loads(line)
+            if "outcome" in message:
+                return message
+            say(message)
+        raise EOFError
+
+    def _started(self) -> "subprocess.Popen[str]":
+        if self._child is None or self._child.poll() is not None:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "app.ml.training_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, **ONE_THREAD},
+                start_new_session=True,  # Ctrl-C in the terminal is the parent's to handle
+            )
+        return self._child
+
+    def close(self, patience: float = 3) -> None:
+        """End the process; a run at work is given up."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        orders, _ = _pipes(child)
+        try:
+            orders.close()  # the end of its orders is the sign to go
+        except BrokenPipeError:
+            child.kill()
+        try:
+            child.wait(patience)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _pipes(child: "subprocess.Popen[str]") -> tuple[IO[str], IO[str]]:
+    if child.stdin is None or child.stdout is None:
+        raise BrokenPipeError
+    return child.stdin, child.stdout
+
+
+def _how_it_died(code: int, overdue: float | None) -> str:
+    if overdue is not None:
+        return f"The training took longer than {overdue:g} s and was ended."
+    if code < 0:
+        return f"The training process was killed by signal {-code} ({signal.Signals(-code).name})."
+    return f"The training process ended with exit code {code}."
+
+
+def serve_orders() -> None:
+    """The child's end."""
+    os.nice(NICENESS)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever prints, prints to stderr: stdout is for answers
+
+    def say(message: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(message, default=str) + "\n")
+        answers.flush()
+
+    orders = _orders_until_parent_ends()
+    from app.ml.training_run import train
+
+    while True:
+        say(train(Order(**json.loads(orders.get())), say))
+
+
+def _orders_until_parent_ends() -> "queue.SimpleQueue[str]":
+    """Lines of stdin. When it closes, the parent is gone or wants us gone: end at once, the lock falls with us."""
+    orders: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            orders.put(line)
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    return orders
+
+
+if __name__ == "__main__":
+    serve_orders()

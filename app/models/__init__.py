@@ -1,0 +1,8 @@
+"""The tables."""
+
+from app.models.accounts import ServiceKey, User
+from app.models.base import Base
+from app.models.practice_task import PracticeTask, StudentTotal
+from app.models.training import ModelTracker, ModelVersion, TrainingRun
+
+__all__ = ["Base", "ModelTracker", "ModelVersion", "PracticeTask", "ServiceKey", "StudentTotal", "TrainingRun", "User"]

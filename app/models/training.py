@@ -1,0 +1,73 @@
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, String, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base
+
+UTC_NOW = text("timezone('utc', now())")
+
+
+class ModelTracker(Base):
+    """One row that tells ops how training stands; they may write it by hand."""
+
+    __tablename__ = "embedding_model_tracker"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    last_trained_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=False))  # UTC
+    n_samples_last_training: Mapped[int | None] = mapped_column(server_default=text("0"))
+    n_samples_since_training: Mapped[int | None] = mapped_column(server_default=text("0"))
+    model_version: Mapped[str | None] = mapped_column(String(50))
+    notes: Mapped[dict[str, Any] | None] = mapped_column("metadata", server_default=text("'{}'"))
+    created_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=False), server_default=UTC_NOW)
+    updated_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=False), server_default=UTC_NOW)
+
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+
+class TrainingRun(Base):
+    """One training, from the moment it was asked for."""
+
+    __tablename__ = "training_runs"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    asked_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    outcome: Mapped[str] = mapped_column(server_default="asked")
+    n_tasks: Mapped[int | None]  # finished tasks it learned from
+    n_taken: Mapped[int | None]  # of the counter
+    progress: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    message: Mapped[str | None]  # how it ended, in a sentence
+
+    __table_args__ = (
+        CheckConstraint(
+            "outcome IN ('asked', 'running', 'published', 'rejected', 'failed', 'interrupted', 'merged')",
+            name="outcome",
+        ),
+        Index("ix_training_runs_open", "id", postgresql_where=text("finished_at IS NULL")),
+    )
+
+
+class ModelVersion(Base):
+    """One trained model that was published, or was not and why."""
+
+    __tablename__ = "model_versions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    folder: Mapped[str]  # below MODEL_DIR
+    files: Mapped[dict[str, Any]]  # name -> SHA-256
+    state: Mapped[str]
+    reason: Mapped[str | None]
+    n_tasks: Mapped[int]
+    report: Mapped[dict[str, Any]]
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("training_runs.id"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    pruned_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("state IN ('candidate', 'serving', 'retired', 'rejected')", name="state"),
+        Index("uq_model_versions_serving", "kind", unique=True, postgresql_where=text("state = 'serving'")),
+    )

@@ -1,0 +1,137 @@
+"""Practice tasks: asked with a prediction, completed with a result."""
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated, cast
+from uuid import UUID
+
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
+
+from app.core.settings import settings
+from app.crud import model_tracker, practice_tasks, student_totals
+from app.domain.errors import NotAccepted
+from app.domain.tasks import Caller, Task
+from app.ml.embedding_service import predict
+from app.ml.serving import ServingModel
+from app.ml.trainer import Trainer
+from app.routers.callers import AsyncDb, Db, SignedIn
+from app.schemas.base import Text200
+from app.schemas.practice_tasks import NewTask, TaskOut, TaskPage, TaskResult
+from app.schemas.problem import problems
+
+router = APIRouter(prefix="/practice-tasks", tags=["Practice tasks"])
+
+
+def serving_model(request: Request) -> ServingModel:
+    return cast(ServingModel, request.app.state.serving)
+
+
+def trainer_of(request: Request) -> Trainer:
+    return cast(Trainer, request.app.state.trainer)
+
+
+Serving = Annotated[ServingModel, Depends(serving_model)]
+TheTrainer = Annotated[Trainer, Depends(trainer_of)]
+
+
+@router.post("", status_code=201, responses=problems(400, 401, 422))
+async def create_task(new: NewTask, caller: SignedIn, database: AsyncDb, serving: Serving) -> TaskOut:
+    """Say what the student is about to do; the answer says how likely they will get it right and in how many seconds.
+
+    It always answers: `model_version` tells whether the network or, before there is one, the prior did.
+    """
+    asked = practice_tasks.Asked(student_of(new, caller), new.topic, new.difficulty, new.item_id)
+    async with database.acquire() as connection:
+        past = student_totals.past_of(
+            await student_totals.PAST.first(
+                connection, user_id=asked.user_id, topic=asked.topic, difficulty=asked.difficulty
+            )
+        )
+        prediction = predict(serving.current, asked, past)
+        row = await practice_tasks.INSERT.first(connection, **practice_tasks.new_row(asked, past.at, prediction))
+    serving.notice(past.serving)
+    return out(practice_tasks.task_of(row))
+
+
+@router.patch("/{task_id}", responses=problems(400, 401, 404, 409, 422))
+async def complete_task(
+    task_id: UUID, result: TaskResult, caller: SignedIn, database: AsyncDb, trainer: TheTrainer, after: BackgroundTasks
+) -> TaskOut:
+    """Say how it went. Sending the same result again is fine and changes nothing; another result is a 409.
+
+    Every fifth finished task, of anybody, starts a training in the background.
+    """
+    asked = {"id": task_id, "owner": caller.owner}
+    values = {"is_correct": result.is_correct, "seconds": result.actual_time_seconds}
+    async with database.acquire() as connection:
+        async with connection.transaction():
+            row = await practice_tasks.COMPLETE.first(connection, **asked, **values)
+            counted = await model_tracker.COUNT.first(connection, finished=1) if row else None
+        if row is None or counted is None:
+            found = await practice_tasks.GET.first(connection, **asked)
+            return out(practice_tasks.settled(found, **values))
+    if counted["n_samples_since_training"] >= settings().retrain_every:
+        after.add_task(trainer.request)
+    return out(practice_tasks.task_of(row))
+
+
+@router.get("", responses=problems(400, 401, 422))
+def list_tasks(
+    caller: SignedIn,
+    db: Db,
+    completed: Annotated[bool | None, Query(description="Only completed, or only open ones.")] = None,
+    topic: Annotated[Text200 | None, Query(description="Only this topic.")] = None,
+    user_id: Annotated[UUID | None, Query(description="Only this student; for service keys.")] = None,
+    before: Annotated[str | None, Query(description="The `next` of the page before.", max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> TaskPage:
+    """Your tasks, newest first, in pages; for a service key the tasks of all its students."""
+    if caller.owner is not None and user_id not in (None, caller.owner):
+        return TaskPage(items=[], next=None)  # a student has no one else's
+    page = practice_tasks.newest(
+        db,
+        user_id=caller.owner or user_id,
+        topic=topic,
+        completed=completed,
+        before=None if before is None else position_of(before),
+        limit=limit,
+    )
+    return TaskPage(items=[out(task) for task in page.items], next=page.next and cursor_of(*page.next))
+
+
+@router.get("/{task_id}", responses=problems(400, 401, 404, 422))
+def get_task(task_id: UUID, caller: SignedIn, db: Db) -> TaskOut:
+    """One task, with its prediction and its result."""
+    return out(practice_tasks.task_of(practice_tasks.GET.first_now(db, id=task_id, owner=caller.owner)))
+
+
+def out(task: Task) -> TaskOut:
+    return TaskOut.model_validate(task)
+
+
+def student_of(new: NewTask, caller: Caller) -> UUID:
+    """The student the task is for: oneself, or the one whom a service key names."""
+    if caller.student is None:
+        if new.user_id is None:
+            raise NotAccepted("user_id: a service key has to name the student, by any UUID.")
+        return new.user_id
+    if new.user_id is not None:
+        raise NotAccepted("user_id: only a service key may name a student; leave it out, the task is yours.")
+    return caller.student
+
+
+def cursor_of(created_at: datetime, task_id: UUID) -> str:
+    return base64.urlsafe_b64encode(f"{created_at.isoformat()} {task_id}".encode()).decode()
+
+
+def position_of(cursor: str) -> tuple[datetime, UUID]:
+    """Back from `cursor_of`; what it did not make is refused."""
+    try:
+        created_at, task_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
+        moment = datetime.fromisoformat(created_at)
+        if moment.tzinfo is None:
+            raise ValueError(cursor)
+        return moment, UUID(task_id)
+    except (ValueError, binascii.Error):
+        raise NotAccepted("before: not a position; pass the `next` of an earlier page as it is.") from None

@@ -1,0 +1,44 @@
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from app.schemas.base import Answer, Body, Text200
+
+
+def _address(text: str) -> str:
+    """A login name in the form of an address: nothing is ever sent there, so nothing more is asked of it."""
+    name, at, host = text.rpartition("@")
+    if not (name and at and host) or any(character.isspace() or character == "\x00" for character in text):
+        raise ValueError("must be an e-mail address, such as ada@example.com")
+    return text.lower()
+
+
+Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), AfterValidator(_address)]
+
+
+class Registration(Body):
+    """A new student."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"email": "ada@example.com", "password": "a long sentence", "name": "Ada"}]},
+    )
+
+    email: Email
+    password: Annotated[str, Field(min_length=8, max_length=200)]
+    name: Text200 | None = None
+
+
+class AccountOut(Answer):
+    id: UUID
+    email: str
+    name: str | None
+
+
+class Token(BaseModel):
+    """Send it as `Authorization: Bearer <access_token>`."""
+
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"
+    expires_in: int = Field(description="Seconds.")

@@ -1,0 +1,51 @@
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ServingOut(BaseModel):
+    """Who answers predictions in this process now."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_version: str = Field(description="embedding_v2, or prior before there is a model.")
+    model_version_id: int | None
+    since: datetime | None
+    trained_on_tasks: int | None
+    held_out: dict[str, Any] | None = Field(description="Scores on the newest tasks, which it was not fitted on.")
+
+
+class CounterOut(BaseModel):
+    """How far it is to the next training."""
+
+    since_training: int = Field(description="Finished tasks, of anybody, that no training has taken yet.")
+    retrain_every: int
+    trained_on: int = Field(description="Finished tasks that the last training learned from.")
+    text: str
+
+
+class RunOut(BaseModel):
+    """One training run."""
+
+    id: int
+    asked_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    outcome: str
+    n_tasks: int | None
+    progress: dict[str, Any]
+    message: str | None
+
+
+class ModelStatus(BaseModel):
+    """Who serves, since when, on how many tasks, and how training stands."""
+
+    serving: ServingOut
+    degraded: bool = Field(description="A model should serve but can't.")
+    reason: str | None
+    counter: CounterOut
+    training: RunOut | None = Field(description="The run at work, if any.")
+    waiting: int = Field(description="Runs that wait for their turn.")
+    last_run: RunOut | None
+    text: str = Field(description="All of it in a sentence or two.")

@@ -1,0 +1,63 @@
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.domain.attempts import Difficulty
+from app.domain.interactions import SECONDS_MAX
+from app.schemas.base import Answer, Body, Text200
+
+
+class NewTask(Body):
+    """What the student is about to do."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"topic": "Calculus", "difficulty": "medium"}]}
+    )
+
+    topic: Text200 = Field(description="1-200 characters, any language; trimmed.")
+    difficulty: Difficulty
+    item_id: Text200 | None = Field(None, description="The exercise in your own bank, if you have one.")
+    user_id: UUID | None = Field(None, description="The student. Service keys must name one; students must not.")
+
+
+class TaskResult(Body):
+    """How it went."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"is_correct": True, "actual_time_seconds": 42.5}]}
+    )
+
+    is_correct: Annotated[bool, Field(strict=True)]
+    actual_time_seconds: Annotated[float, Field(strict=True, gt=0, le=SECONDS_MAX, allow_inf_nan=False)]
+
+
+class TaskOut(Answer):
+    """A practice task with its prediction and, once completed, its result."""
+
+    model_config = ConfigDict(from_attributes=True, protected_namespaces=())
+
+    id: UUID
+    user_id: UUID
+    topic: str
+    difficulty: Difficulty
+    item_id: str | None
+    created_at: datetime
+    completed: bool
+    is_correct: bool | None
+    actual_time_seconds: float | None
+    completed_at: datetime | None
+    correctness_prob: float | None = Field(description="Predicted probability of a right answer, 0.01-0.99.")
+    estimated_time_seconds: float | None = Field(description="Predicted time in seconds, 5-600.")
+    model_version: str | None = Field(
+        description="Who predicted: embedding_v2, or prior before there is a model; null for imported tasks."
+    )
+    model_version_id: int | None = Field(description="Which version of it; null for the prior.")
+
+
+class TaskPage(BaseModel):
+    """Tasks, newest first."""
+
+    items: list[TaskOut]
+    next: str | None = Field(description="Pass it as `before` for the next page; null on the last.")

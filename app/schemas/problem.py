@@ -1,0 +1,34 @@
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class FieldProblem(BaseModel):
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 writes it (application/problem+json)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    request_id: str = Field(description="Also in the header X-Request-ID and in the log.")
+    errors: list[FieldProblem] | None = Field(None, description="Which fields were wrong, and what is accepted.")
+
+
+MEANINGS = {
+    400: "The request could not be read.",
+    401: "Not signed in, or the token or key is not valid.",
+    404: "There is no such thing, or it is not yours.",
+    409: "It contradicts what is stored.",
+    422: "A value is not accepted; `errors` says which and why.",
+    503: "The database does not answer; try again after `Retry-After` seconds.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For a route's `responses`: the errors it answers with."""
+    return {status: {"model": Problem, "description": MEANINGS[status]} for status in (*statuses, 503)}

@@ -1,0 +1,78 @@
+"""`smartstudy status`: the documents' monitor, in the terminal."""
+
+import time
+from datetime import datetime
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.crud import model_versions, training_runs
+from app.ml.embedding_service import describe
+from app.ml.status import of_database
+
+
+def as_json(db: Session) -> str:
+    return of_database(db).model_dump_json(indent=2)
+
+
+def watch(new_session: sessionmaker[Session], console: Console) -> None:
+    """Look again every half second, until Ctrl-C."""
+    try:
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                with new_session.begin() as db:
+                    live.update(table(db), refresh=True)
+                time.sleep(0.5)
+    except KeyboardInterrupt:
+        return
+
+
+def table(db: Session) -> Group:
+    return Group(_now(db), _runs(db), _versions(db))
+
+
+def _now(db: Session) -> Table:
+    found = of_database(db)
+    grid = Table.grid(padding=(0, 2))
+    held_out = found.serving.held_out or {}
+    scores = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in held_out.items() if value is not None)
+    version = f", version {found.serving.model_version_id}" if found.serving.model_version_id else ""
+    grid.add_row("Answers", f"{found.serving.model_version}{version}")
+    if scores:
+        grid.add_row("On tasks it had not seen", scores)
+    grid.add_row("Counter", found.counter.text)
+    grid.add_row("Training", f"run {found.training.id}: {describe(found.training.progress)}" if found.training else "-")
+    grid.add_row("Waiting", str(found.waiting))
+    return grid
+
+
+def _runs(db: Session) -> Table:
+    shown = Table("run", "ended", "outcome", "tasks", "how it ended", title="Last runs", title_justify="left")
+    for run in training_runs.latest(db, 5):
+        shown.add_row(str(run.id), _moment(run.finished_at), run.outcome, str(run.n_tasks or "-"), run.message)
+    if not shown.rows:
+        shown.add_row("-", "-", "-", "-", "No training has ended yet.")
+    return shown
+
+
+def _versions(db: Session) -> Table:
+    shown = Table("version", "kind", "state", "tasks", "log-loss", "made", title="Last versions", title_justify="left")
+    for version in model_versions.latest(db, 5):
+        loss = version.report.get("log_loss")
+        shown.add_row(
+            str(version.id),
+            version.kind,
+            version.state,
+            str(version.n_tasks),
+            "-" if loss is None else f"{loss:.3f}",
+            _moment(version.created_at),
+        )
+    if not shown.rows:
+        shown.add_row("-", "-", "-", "-", "-", "No model has been trained yet; the prior answers.")
+    return shown
+
+
+def _moment(at: datetime | None) -> str:
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if at else "-"

@@ -1,0 +1,146 @@
+"""Each test has its own database, cloned from a migrated one on one embedded server."""
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session
+
+from app.core import database, embedded_postgres, schema, security, settings
+from app.ml import serving, trainer
+from app.ml.training_process import TrainingProcess
+from tests.school import Student
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+CACHED: tuple[Any, ...] = (
+    settings.settings,
+    database.database_url,
+    database.engine,
+    database.new_session,
+    security._signing_key,
+    serving.serving_model,
+    trainer.trainer,
+)
+numbers = count(1)
+
+
+def _sql(url: str, statement: str) -> None:
+    connection = psycopg2.connect(url)
+    try:
+        connection.autocommit = True
+        connection.cursor().execute(statement)
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server with a migrated database `template_smartstudy`."""
+    folder = tmp_path_factory.mktemp("postgres")
+    url = embedded_postgres.start(folder)
+    _sql(url, "CREATE DATABASE template_smartstudy")
+    engine = database.engine_for(_named(url, "template_smartstudy"))
+    schema.migrate(engine)
+    engine.dispose()
+    yield url
+    embedded_postgres.stop(folder)
+
+
+def _named(url: str, name: str) -> str:
+    return url.replace("/smartstudy?", f"/{name}?")
+
+
+@pytest.fixture
+def empty_database(server: str) -> Iterator[str]:
+    """The URL of a database without tables."""
+    name = f"test_{next(numbers)}"
+    _sql(server, f"CREATE DATABASE {name}")
+    yield _named(server, name)
+    _sql(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(server: str) -> Iterator[str]:
+    """The URL of a migrated database of the test's own."""
+    name = f"test_{next(numbers)}"
+    _sql(server, f"CREATE DATABASE {name} TEMPLATE template_smartstudy")
+    yield _named(server, name)
+    _sql(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def environment(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """This process is set to the test's database and folders."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)  # no .env of the developer's
+    _forget()
+    yield tmp_path
+    if database.engine.cache_info().currsize:
+        database.engine().dispose()
+    _forget()
+
+
+def _forget() -> None:
+    for cached in CACHED:
+        cached.cache_clear()
+
+
+class SharedProcess(TrainingProcess):
+    """TensorFlow takes long to import: the tests share one warm process, which closing a trainer doesn't end."""
+
+    def close(self, patience: float = 3) -> None:
+        pass
+
+    def end(self) -> None:
+        super().close()
+
+
+@pytest.fixture(scope="session")
+def warm_process() -> Iterator[SharedProcess]:
+    process = SharedProcess()
+    yield process
+    process.end()
+
+
+@pytest.fixture
+def service(
+    environment: Path, warm_process: SharedProcess, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TestClient]:
+    """The running service."""
+    from app.main import create_app
+
+    monkeypatch.setattr(trainer, "TrainingProcess", lambda: warm_process)
+    with TestClient(create_app(), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def db(environment: Path) -> Iterator[Session]:
+    with database.new_session()() as session:
+        yield session
+
+
+@pytest.fixture
+def student(service: TestClient) -> Callable[..., Student]:
+    """Make students, signed in."""
+
+    def make(name: str = "ada") -> Student:
+        return Student.registered(service, name)
+
+    return make
+
+
+@pytest.fixture
+def school(service: TestClient) -> Student:
+    """A school's back end with a service key."""
+    from app.crud import accounts
+
+    with database.new_session().begin() as session:
+        return Student(service, accounts.create_key(session, "school"))

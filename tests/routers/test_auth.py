@@ -1,0 +1,78 @@
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import jwt
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.core import security, settings
+from tests.school import PASSWORD, Student
+
+
+def register(service: TestClient, **change: object) -> int:
+    body = {"email": "ada@example.com", "password": PASSWORD, **change}
+    return service.post("/auth/register", json=body).status_code
+
+
+def test_a_student_registers_signs_in_and_works(student: Callable[..., Student]) -> None:
+    assert student().ask().status_code == 201
+
+
+def test_an_address_registers_once_in_any_spelling(service: TestClient) -> None:
+    assert register(service) == 201
+    assert register(service, email=" ADA@Example.com ") == 409
+    signed_in = service.post("/auth/token", data={"username": "Ada@EXAMPLE.com", "password": PASSWORD})
+    assert (signed_in.status_code, signed_in.json()["token_type"]) == (200, "bearer")
+
+
+@pytest.mark.parametrize(
+    "change", [{"email": "nobody"}, {"email": "a b@c"}, {"password": "short"}, {"is_admin": True}, {"email": "a\x00@b"}]
+)
+def test_a_wrong_registration_is_refused(service: TestClient, change: dict[str, object]) -> None:
+    assert register(service, **change) == 422
+
+
+@pytest.mark.parametrize("form", [("ada@example.com", "wrong"), ("nobody@example.com", PASSWORD), ("a\x00", "b")])
+def test_wrong_password_and_unknown_address_sound_the_same(service: TestClient, form: tuple[str, str]) -> None:
+    register(service)
+    answer = service.post("/auth/token", data=dict(zip(("username", "password"), form, strict=True)))
+    assert (answer.status_code, answer.json()["detail"]) == (401, "E-mail address or password is wrong.")
+
+
+def test_passwords_are_stored_as_argon2id_only(service: TestClient, db: Session) -> None:
+    register(service)
+    assert db.scalar(text("SELECT password_hash FROM users")).startswith("$argon2id$")
+
+
+def test_a_token_ends_when_it_expires_or_its_account_goes(
+    service: TestClient, student: Callable[..., Student], db: Session
+) -> None:
+    ada = student()
+    claims = jwt.decode(ada.secret, options={"verify_signature": False})
+    claims["exp"] -= timedelta(days=30).total_seconds()
+    old = jwt.encode(claims, settings.settings().signing_key(), security.ALGORITHM)
+    assert Student(service, old).ask().status_code == 401
+    unsigned = jwt.encode({**claims, "exp": claims["exp"] * 2}, "", "none")
+    assert Student(service, unsigned).ask().status_code == 401
+    db.execute(text("DELETE FROM users"))
+    db.commit()
+    assert ada.ask().status_code == 401
+
+
+def test_a_revoked_key_is_out_at_once(school: Student, db: Session) -> None:
+    assert school.get("/practice-tasks").status_code == 200
+    db.execute(text("UPDATE service_keys SET revoked_at = now()"))
+    db.commit()
+    assert school.get("/practice-tasks").status_code == 401
+
+
+def test_the_signing_key_is_made_once_for_the_owner_only(environment: Path) -> None:
+    key = settings.settings().signing_key()
+    file = environment / "data" / "secret_key"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert settings.settings().signing_key() == key
+    assert security.student_of(security.issue_token(UUID(int=5))[0]) == UUID(int=5)
