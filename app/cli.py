@@ -57,14 +57,14 @@ def serve(
 
     given = settings()
     host, port = host or given.host, given.port if port is None else port
-    _log_to_stderr()
+    _log_to_stderr(quiet=guided)  # the guided run tells of the trainings itself
     _usable_engine()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn passes it on at the end: leave by the front door
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
     if guided:
         from app import guided_run
 
-        guided_run.in_background(address, console)
+        guided_run.in_background(address, Console(soft_wrap=True))
     else:
         console.print(f"SmartStudy on [link]{address}[/link], its API at {address}/docs. Ctrl-C ends it.")
     uvicorn.run(
@@ -294,9 +294,8 @@ def _one_thread() -> None:
     os.environ.update(ONE_THREAD)
 
 
-def _log_to_stderr() -> None:
+def _log_to_stderr(quiet: bool) -> None:
     import logging
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("smartstudy").setLevel(logging.WARNING if quiet else logging.INFO)

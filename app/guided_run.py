@@ -13,13 +13,14 @@ import numpy as np
 from rich.console import Console
 
 from app.core.database import new_session
+from app.core.settings import settings
 from app.crud import accounts, attempts
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.interactions import Interactions, attempts_of, opened
 
 KEY_NAME = "guided run"
 NAMES = ("Ada", "Ben", "Chloe", "Dan")
-TASKS = 40  # at most; it ends after the second training
+TASKS = 40  # in all: seven trainings
 PATIENCE_SECONDS = 90  # for TensorFlow's first import on a slow machine
 
 
@@ -68,13 +69,10 @@ def _show(client: httpx.Client, address: str, console: Console) -> None:
     client.headers["Authorization"] = f"Bearer {key}"
     steps = list(_steps(console))
     console.print("[dim]predicted before the task          what then happened[/dim]")
-    trainings = 0
     for step in steps:
         done = _do(client, step)
         console.print(_line(step, done, client.get("/model/status").json()["counter"]), highlight=False)
-        trainings += _watch_training(client, console)
-        if trainings == 2:
-            break
+        _watch_training(client, console)
     _compare(client, steps, console)
     _farewell(client, steps[0], address, key, console)
 
@@ -102,11 +100,10 @@ def _sample(file: Path) -> Attempts:
 
 def _taken_from(data: Attempts) -> Iterator[Step]:
     names: dict[int, str] = {}
-    # Everybody in turn: students at work at the same time.
-    turns = sorted(range(len(data)), key=lambda row: (int((data.student[:row] == data.student[row]).sum()), row))
-    for row in turns:
+    for row in range(len(data)):
         student = int(data.student[row])
-        names.setdefault(student, NAMES[len(names)])
+        if student not in names:
+            names[student] = NAMES[len(names)]
         yield Step(
             names[student],
             data.students[student],
@@ -133,8 +130,14 @@ def _line(step: Step, task: dict[str, Any], counter: dict[str, Any]) -> str:
     return (
         f"{task['correctness_prob']:4.0%}, {task['estimated_time_seconds']:3.0f} s by {_by(task):<22}"
         f"{step.name:<6}{result} in {step.seconds:5.1f} s  [dim]{step.topic}, {step.difficulty}; "
-        f"counter {counter['text'].split(';')[0]}[/dim]"
+        f"{_counter(counter)}[/dim]"
     )
+
+
+def _counter(counter: dict[str, Any]) -> str:
+    if "first training" in counter["text"]:
+        return f"{counter['since_training']} finished, training starts at {settings().min_training_tasks}"
+    return f"counter {counter['text']}"
 
 
 def _by(task: dict[str, Any]) -> str:
@@ -142,19 +145,19 @@ def _by(task: dict[str, Any]) -> str:
     return f"{task['model_version']}" + (f" version {version}" if version else "")
 
 
-def _watch_training(client: httpx.Client, console: Console) -> int:
-    """If the counter is full, wait until the training that it set off has ended; 1 if it published."""
+def _watch_training(client: httpx.Client, console: Console) -> None:
+    """If the counter is full, wait until the training that it set off has ended."""
     before = client.get("/model/status").json()
     counter = before["counter"]
     if counter["since_training"] < counter["retrain_every"] or "first training" in counter["text"]:
-        return 0
+        return
     with console.status("Five more finished tasks: the model trains in the background") as spinner:
         started = time.monotonic()
         while time.monotonic() - started < PATIENCE_SECONDS:
             now = client.get("/model/status").json()
             if now["last_run"] and now["last_run"] != before["last_run"] and not now["training"]:
                 console.print(f"[bold]{now['last_run']['message']}[/bold]  [dim]{time.monotonic() - started:.1f} s[/dim]")
-                return int(now["last_run"]["outcome"] == "published")
+                return
             progress = (now["training"] or {}).get("progress", {})
             spinner.update(f"Five more finished tasks: the model trains in the background. {_epoch(progress)}")
             time.sleep(0.2)

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator
 
+import psycopg2
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -25,15 +26,24 @@ ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 def add(db: Session, interactions: Iterable[Interaction]) -> int:
     """Store what is not stored yet and count it; the number of new rows. Memory stays bounded."""
     db.execute(
-        text("""CREATE TEMPORARY TABLE imported (id uuid, user_id uuid, topic text, difficulty text, item_id text,
-                started bigint, correct boolean, seconds double precision) ON COMMIT DROP""")
+        text("""CREATE TEMPORARY TABLE IF NOT EXISTS imported (id uuid, user_id uuid, topic text, difficulty text,
+                item_id text, started bigint, correct boolean, seconds double precision) ON COMMIT DROP""")
     )
-    cursor = db.connection().connection.cursor()
-    cursor.copy_expert("COPY imported FROM STDIN", _Lines(map(_line, interactions)))
+    db.execute(text("TRUNCATE imported"))
+    _copy(db, _Lines(map(_line, interactions)))
     added: int = db.execute(INSERT).rowcount  # type: ignore[attr-defined]
     if added:
         count(db, added)
     return added
+
+
+def _copy(db: Session, lines: "_Lines") -> None:
+    try:
+        db.connection().connection.cursor().copy_expert("COPY imported FROM STDIN", lines)
+    except psycopg2.Error:
+        if lines.error is not None:  # psycopg2 hides what went wrong in making the lines
+            raise lines.error from None
+        raise
 
 
 def count(db: Session, finished: int) -> int:
@@ -56,11 +66,19 @@ class _Lines(io.RawIOBase):
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines
         self._rest = b""
+        self.error: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
+        try:
+            return self._next(size)
+        except Exception as error:
+            self.error = error
+            raise
+
+    def _next(self, size: int) -> bytes:
         wanted = size if size > 0 else 1 << 16
         parts, length = [self._rest], len(self._rest)
         for line in self._lines:

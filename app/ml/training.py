@@ -19,7 +19,6 @@ from app.ml.numpy_v2 import KIND, METADATA_FILE, WEIGHTS_FILE, NumpyV2
 
 if TYPE_CHECKING:
     import keras
-
     import tensorflow as tf
 
 Floats = NDArray[np.float64]

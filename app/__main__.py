@@ -1,0 +1,5 @@
+"""`python -m app` is `smartstudy`."""
+
+from app.cli import main
+
+main()

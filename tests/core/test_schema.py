@@ -1,0 +1,88 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from app.core import schema
+from app.core.database import engine_for
+from app.models import Base
+
+
+def test_the_tables_are_those_of_the_models(database_url: str) -> None:
+    engine = engine_for(database_url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    engine.dispose()
+
+
+def test_the_code_asks_for_the_newest_revision(database_url: str) -> None:
+    engine = engine_for(database_url)
+    with engine.connect() as connection:
+        head = ScriptDirectory.from_config(schema._config(connection)).get_current_head()
+    engine.dispose()
+    assert head == schema.REVISION
+
+
+def test_down_and_up_again(empty_database: str) -> None:
+    from alembic import command
+
+    engine = engine_for(empty_database)
+    for _ in range(2):
+        schema.migrate(engine)
+        schema.check(engine)
+        with engine.begin() as connection:
+            command.downgrade(schema._config(connection), "base")
+        with pytest.raises(schema.SchemaMismatch, match="smartstudy migrate"):
+            schema.check(engine)
+    engine.dispose()
+
+
+def test_a_newer_database_is_refused_in_words(database_url: str) -> None:
+    engine = engine_for(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for refuse in (schema.check, schema.migrate, schema.ensure_current):
+        with pytest.raises(schema.SchemaMismatch, match="newer than this code"):
+            refuse(engine)
+    engine.dispose()
+
+
+def test_two_replicas_may_migrate_at_once(empty_database: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "DATABASE_URL": empty_database, "DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", "from app.cli import app; app(['migrate'])"]
+    replicas = [subprocess.Popen(command, env=environment, cwd=tmp_path) for _ in range(2)]
+    assert [replica.wait(60) for replica in replicas] == [0, 0]
+    engine = engine_for(empty_database)
+    schema.check(engine)
+    engine.dispose()
+
+
+WRONG = [
+    "INSERT INTO practice_tasks (user_id, topic, difficulty) VALUES (gen_random_uuid(), 'a', 'impossible')",
+    "INSERT INTO practice_tasks (user_id, topic, difficulty, completed) VALUES (gen_random_uuid(), 'a', 'easy', true)",
+    """INSERT INTO practice_tasks (user_id, topic, difficulty, completed, is_correct, actual_time_seconds, completed_at)
+       VALUES (gen_random_uuid(), 'a', 'easy', true, true, 0, now())""",
+    """INSERT INTO practice_tasks (user_id, topic, difficulty, completed, is_correct, actual_time_seconds, completed_at)
+       VALUES (gen_random_uuid(), 'a', 'easy', true, true, 'NaN', now())""",
+    """INSERT INTO practice_tasks (user_id, topic, difficulty, completed, is_correct, actual_time_seconds)
+       VALUES (gen_random_uuid(), 'a', 'easy', true, true, 5)""",
+    """INSERT INTO practice_tasks (user_id, topic, difficulty, correctness_prob, estimated_time_seconds)
+       VALUES (gen_random_uuid(), 'a', 'easy', 0.5, 60)""",
+    "INSERT INTO embedding_model_tracker (id) VALUES (2)",
+]
+
+
+@pytest.mark.parametrize("statement", WRONG)
+def test_the_database_itself_refuses_nonsense(database_url: str, statement: str) -> None:
+    import psycopg2
+
+    connection = psycopg2.connect(database_url)
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        connection.cursor().execute(statement)
+    connection.close()

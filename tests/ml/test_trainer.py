@@ -1,0 +1,193 @@
+"""Trainings that run into trouble leave everything as it was."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.crud import training_runs
+from app.ml import artifacts, training_run
+from app.ml.simulated import school, simulate
+from app.ml.trainer import Trainer
+from app.ml.training_process import TrainingProcess
+from tests.conftest import SharedProcess
+from tests.school import imported, until
+
+TASKS = simulate(school(8, seed=5), 50, seed=5).attempts  # 400
+
+
+def tracker(db: Session) -> dict[str, Any]:
+    row = db.execute(text("SELECT * FROM embedding_model_tracker")).mappings().one()
+    db.rollback()
+    return dict(row)
+
+
+def serving(db: Session) -> list[int]:
+    found = list(db.scalars(text("SELECT id FROM model_versions WHERE state = 'serving'")))
+    db.rollback()
+    return found
+
+
+@pytest.fixture
+def trainer(db: Session, warm_process: SharedProcess) -> Iterator[Trainer]:
+    made = Trainer(warm_process)
+    yield made
+    made.close()
+
+
+def test_a_training_publishes_a_whole_version(db: Session, trainer: Trainer, environment: Path) -> None:
+    imported(db, TASKS)
+    steps: list[Mapping[str, Any]] = []
+    result = trainer.train_now(steps.append)
+    assert result["outcome"] == "published", result
+    assert any("epoch" in step for step in steps)
+    row = db.execute(text("SELECT folder, files FROM model_versions WHERE state = 'serving'")).one()
+    artifacts.verify(environment / "models" / row.folder, row.files)
+    top = environment / "models"
+    assert {"correctness_model.keras", "time_model.keras", "metadata.json"} <= {file.name for file in top.iterdir()}
+    assert json.loads((top / "metadata.json").read_text())["kind"] == "embedding_v2"
+    after = tracker(db)
+    assert (after["n_samples_last_training"], after["n_samples_since_training"]) == (400, 0)
+    assert after["model_version"] == "embedding_v2"
+    assert after["last_trained_at"] is not None
+    assert after["metadata"]["state"] == "published"
+
+
+def test_kill_9_in_mid_run_loses_nothing_and_the_next_run_succeeds(db: Session, trainer: Trainer) -> None:
+    imported(db, TASKS)
+    trainer.train_now()
+    before, version = tracker(db), serving(db)
+    db.execute(text("UPDATE embedding_model_tracker SET n_samples_since_training = 7"))
+    db.commit()
+
+    fragile = Trainer(TrainingProcess())
+
+    def kill_at_the_second_epoch(step: Mapping[str, Any]) -> None:
+        if step.get("epoch") == 2 and fragile.pid:
+            os.kill(fragile.pid, signal.SIGKILL)
+
+    result = fragile.train_now(kill_at_the_second_epoch)
+    assert result == {"outcome": "failed", "message": "The training process was killed by signal 9 (SIGKILL)."}
+    assert serving(db) == version
+    after = tracker(db)
+    assert (after["n_samples_since_training"], after["last_trained_at"]) == (7, before["last_trained_at"])
+    assert "signal 9" in after["metadata"]["message"]
+
+    assert fragile.train_now(forced=False)["outcome"] == "published"
+    fragile.close()
+    assert tracker(db)["n_samples_since_training"] == 0
+    assert len(serving(db)) == 1
+    assert serving(db) != version
+
+
+def test_completions_during_a_run_stay_counted(db: Session, trainer: Trainer) -> None:
+    imported(db, TASKS)
+    arrived = threading.Event()
+
+    def three_more(step: Mapping[str, Any]) -> None:
+        if "epoch" in step and not arrived.is_set():
+            arrived.set()
+            imported(db, simulate(school(1, seed=9), 3, seed=9).attempts.take(slice(0, 3)))
+
+    # Rows of the second school have their own ids only if the first's are other rows: rename them.
+    db.execute(text("UPDATE practice_tasks SET id = gen_random_uuid()"))
+    db.commit()
+    assert trainer.train_now(three_more)["n_tasks"] == 400
+    after = tracker(db)
+    assert (after["n_samples_last_training"], after["n_samples_since_training"]) == (400, 3)
+
+
+def test_requests_made_while_one_waits_become_one_run(db: Session, trainer: Trainer) -> None:
+    imported(db, TASKS)
+    for _ in range(20):
+        trainer.request()
+    until(lambda: tracker(db)["n_samples_since_training"] == 0)
+    trainer._pool.submit(lambda: None).result(60)
+    assert db.scalar(text("SELECT count(*) FROM training_runs")) == 1
+
+
+def test_too_little_data_is_said_and_publishes_nothing(db: Session, trainer: Trainer) -> None:
+    imported(db, TASKS.take(slice(0, 7)))
+    result = trainer.train_now()
+    assert result["outcome"] == "failed"
+    assert result["message"] == "7 finished tasks are too few to train on; it starts at 10."
+    assert (serving(db), tracker(db)["n_samples_since_training"]) == ([], 7)
+    assert tracker(db)["metadata"]["message"] == result["message"]
+
+
+def test_a_failure_while_saving_leaves_the_model_in_use_and_no_litter(
+    db: Session, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported(db, TASKS.take(slice(0, 40)))
+    models = environment / "models"
+
+    class Fitted:
+        report: dict[str, Any] = {}  # noqa: RUF012
+
+        def save(self, folder: Path) -> None:
+            (folder / "half").write_text("a")
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("app.ml.training.fit_v2", lambda *_, **__: Fitted())
+    with db.begin():
+        run_id = training_runs.ask(db)
+    result = training_run.train(_order(environment, run_id), lambda _: None)
+    assert result["outcome"] == "failed"
+    assert "No space left on device" in result["message"]
+    assert [file for file in models.rglob("*") if file.is_file()] == []
+    assert tracker(db)["n_samples_since_training"] == 40
+
+
+def test_a_version_by_a_writer_that_lost_its_connection_is_not_published(
+    db: Session, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paused or cut off, it wakes up late: its lock is gone, and so is its way to publish."""
+    imported(db, TASKS.take(slice(0, 40)))
+
+    class Fitted:
+        report: dict[str, Any] = {}  # noqa: RUF012
+
+        def save(self, folder: Path) -> None:
+            (folder / "weights.npz").write_bytes(b"x")
+
+    def cut_off(*_: object, **__: object) -> Fitted:
+        db.execute(
+            text("""SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())""")
+        )
+        db.commit()
+        return Fitted()
+
+    monkeypatch.setattr("app.ml.training.fit_v2", cut_off)
+    with db.begin():
+        run_id = training_runs.ask(db)
+    assert training_run.train(_order(environment, run_id), lambda _: None)["outcome"] == "failed"
+    assert serving(db) == []
+    assert tracker(db)["n_samples_since_training"] == 40
+
+
+def _order(environment: Path, run_id: int) -> training_run.Order:
+    return training_run.Order(run_id, os.environ["DATABASE_URL"], str(environment / "models"), 5, 10, 3, forced=True)
+
+
+def test_old_versions_are_pruned_but_never_the_serving_one(
+    db: Session, trainer: Trainer, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEEP_VERSIONS", "2")
+    from app.core.settings import settings
+
+    settings.cache_clear()
+    imported(db, TASKS.take(slice(0, 20)))
+    for _ in range(4):
+        trainer.train_now()
+    kept = sorted(folder.name for folder in (environment / "models" / "versions").iterdir())
+    rows = db.scalars(text("SELECT folder FROM model_versions WHERE pruned_at IS NULL")).all()
+    assert kept == sorted(folder.split("/")[1] for folder in rows)
+    assert len(kept) == 2
