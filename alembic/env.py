@@ -1,8 +1,8 @@
 """Alembic's entry: `smartstudy migrate` hands its connection over; `alembic` on its own opens one."""
 
-from alembic import context
 from sqlalchemy import Connection, text
 
+from alembic import context
 from app.core.database import database_url, engine_for
 from app.models import Base
 

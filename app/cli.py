@@ -151,9 +151,7 @@ def train() -> None:
         shown = progress.add_task("Training", total=None, detail="")
 
         def say(step: Any) -> None:
-            progress.update(
-                shown, detail=describe(step), total=step.get("epochs"), completed=step.get("epoch", 0)
-            )
+            progress.update(shown, detail=describe(step), total=step.get("epochs"), completed=step.get("epoch", 0))
 
         try:
             result = EmbeddingModelService(db).train(say)
@@ -210,7 +208,7 @@ def replay(
             console.print(f"Skipped {interactions.bad:,} rows that can't be used, the first: {interactions.first_bad}")
         with _progress() as progress:
             shown = progress.add_task(f"Replaying {len(data):,} tasks", total=len(data), detail="")
-            report = run(data, **replay_view.limits(retrain_every), progress=_follow(progress, shown))
+            report = run(data, **replay_view.arguments(retrain_every), progress=_follow(progress, shown))
     replay_view.show(report, console)
     if json_file:
         json_file.write_text(json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n")
@@ -278,9 +276,9 @@ def _progress() -> Progress:
     )
 
 
-def _follow(progress: Progress, shown: TaskID) -> Callable[[int, str], None]:
-    def follow(done: int, detail: str) -> None:
-        progress.update(shown, completed=done, detail=detail)
+def _follow(progress: Progress, shown: TaskID) -> Callable[[dict[str, Any]], None]:
+    def follow(step: dict[str, Any]) -> None:
+        progress.update(shown, completed=step["done"], detail=str(step["model"]))
 
     return follow
 

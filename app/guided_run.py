@@ -53,9 +53,8 @@ def _run(address: str, console: Console) -> None:
                 begun = attempts.count(db) > 0
             if begun:
                 console.print(
-                    f"\nSmartStudy on {address}, its API at {address}/docs. The database has tasks already, so no guided"
-                    " run.\nA key for your own calls: .venv/bin/smartstudy key create NAME. Ctrl-C ends the service.",
-                    soft_wrap=True,
+                    f"\nSmartStudy on {address}, its API at {address}/docs. The database has tasks already, so no"
+                    " guided run.\nA key for your own calls: .venv/bin/smartstudy key create NAME. Ctrl-C ends it."
                 )
                 return
             _show(client, address, console)
@@ -68,7 +67,7 @@ def _show(client: httpx.Client, address: str, console: Console) -> None:
         key = accounts.create_key(db, KEY_NAME)
     client.headers["Authorization"] = f"Bearer {key}"
     steps = list(_steps(console))
-    console.print("[dim]predicted before the task          what then happened[/dim]")
+    console.print("[dim]predicted before the task            what then happened[/dim]")
     for step in steps:
         done = _do(client, step)
         console.print(_line(step, done, client.get("/model/status").json()["counter"]), highlight=False)
@@ -86,7 +85,9 @@ def _steps(console: Console) -> Iterator[Step]:
     else:
         from app.ml.simulated import TOPICS, school, simulate
 
-        console.print("\nFour [bold]simulated[/bold] students (made up, with a known truth) do tasks through the HTTP API.\n")
+        console.print(
+            "\nFour [bold]simulated[/bold] students (made up, with a known truth) do tasks through the HTTP API.\n"
+        )
         truth = school(len(NAMES), TOPICS[:3], seed=3)
         yield from _taken_from(simulate(truth, TASKS // len(NAMES), seed=3).attempts)
 
@@ -100,7 +101,7 @@ def _sample(file: Path) -> Attempts:
 
 def _taken_from(data: Attempts) -> Iterator[Step]:
     names: dict[int, str] = {}
-    for row in range(len(data)):
+    for row in _in_turns(data.student.tolist()):
         student = int(data.student[row])
         if student not in names:
             names[student] = NAMES[len(names)]
@@ -112,6 +113,16 @@ def _taken_from(data: Attempts) -> Iterator[Step]:
             bool(data.correct[row]),
             round(float(data.seconds[row]), 1),
         )
+
+
+def _in_turns(students: list[int]) -> list[int]:
+    """Rows in such an order that everybody does a first task, then everybody a second."""
+    done: dict[int, int] = {}
+    turns = []
+    for row, student in enumerate(students):
+        done[student] = done.get(student, 0) + 1
+        turns.append((done[student], row))
+    return [row for _, row in sorted(turns)]
 
 
 def _do(client: httpx.Client, step: Step) -> dict[str, Any]:
@@ -128,7 +139,7 @@ def _question(step: Step) -> dict[str, str]:
 def _line(step: Step, task: dict[str, Any], counter: dict[str, Any]) -> str:
     result = "[green]right[/green]" if step.correct else "[red]wrong[/red]"
     return (
-        f"{task['correctness_prob']:4.0%}, {task['estimated_time_seconds']:3.0f} s by {_by(task):<22}"
+        f"{task['correctness_prob']:4.0%}, {task['estimated_time_seconds']:3.0f} s by {_by(task):<24}"
         f"{step.name:<6}{result} in {step.seconds:5.1f} s  [dim]{step.topic}, {step.difficulty}; "
         f"{_counter(counter)}[/dim]"
     )
@@ -151,15 +162,17 @@ def _watch_training(client: httpx.Client, console: Console) -> None:
     counter = before["counter"]
     if counter["since_training"] < counter["retrain_every"] or "first training" in counter["text"]:
         return
-    with console.status("Five more finished tasks: the model trains in the background") as spinner:
+    with console.status("The model trains in the background") as spinner:
         started = time.monotonic()
         while time.monotonic() - started < PATIENCE_SECONDS:
             now = client.get("/model/status").json()
             if now["last_run"] and now["last_run"] != before["last_run"] and not now["training"]:
-                console.print(f"[bold]{now['last_run']['message']}[/bold]  [dim]{time.monotonic() - started:.1f} s[/dim]")
+                console.print(
+                    f"[bold]{now['last_run']['message']}[/bold]  [dim]{time.monotonic() - started:.1f} s[/dim]"
+                )
                 return
             progress = (now["training"] or {}).get("progress", {})
-            spinner.update(f"Five more finished tasks: the model trains in the background. {_epoch(progress)}")
+            spinner.update(f"The model trains in the background. {_epoch(progress)}")
             time.sleep(0.2)
     raise Interrupted("the training takes unusually long; `smartstudy status --watch` shows how it goes")
 

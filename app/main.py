@@ -20,8 +20,8 @@ from app.web import home
 log = logging.getLogger("smartstudy")
 LOOK_FOR_VERSIONS_SECONDS = 1.0
 
-DESCRIPTION = """Before a student starts a practice task, SmartStudy says how likely they are to get it right and how many
-seconds they will need.
+DESCRIPTION = """Before a student starts a practice task, SmartStudy says how likely they are to get it right and
+how many seconds they will need.
 
 1. A student registers (`POST /auth/register`) and signs in (**Authorize**, with the e-mail address as username); or a
    school's back end uses a service key and names the student by `user_id`.
@@ -59,7 +59,7 @@ async def _look_for_versions(serving: ServingModel) -> None:
 
 
 def create_app() -> FastAPI:
-    made = FastAPIOffline(title="SmartStudy", version="1.0.0", description=DESCRIPTION, lifespan=lifespan)
+    made: FastAPI = FastAPIOffline(title="SmartStudy", version="1.0.0", description=DESCRIPTION, lifespan=lifespan)
     made.state.database = AsyncDatabase()
     made.state.serving = serving_model()
     made.state.trainer = trainer()

@@ -37,11 +37,15 @@ def _now(db: Session) -> Table:
     found = of_database(db)
     grid = Table.grid(padding=(0, 2))
     held_out = found.serving.held_out or {}
-    scores = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in held_out.items() if value is not None)
+    scores = ", ".join(
+        f"{name.replace('_', ' ')} {value:.3g}" for name, value in held_out.items() if type(value) is float
+    )
     version = f", version {found.serving.model_version_id}" if found.serving.model_version_id else ""
     grid.add_row("Answers", f"{found.serving.model_version}{version}")
+    if found.reason:
+        grid.add_row("Degraded", found.reason)
     if scores:
-        grid.add_row("On tasks it had not seen", scores)
+        grid.add_row("On unseen tasks", scores)
     grid.add_row("Counter", found.counter.text)
     grid.add_row("Training", f"run {found.training.id}: {describe(found.training.progress)}" if found.training else "-")
     grid.add_row("Waiting", str(found.waiting))

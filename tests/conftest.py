@@ -110,9 +110,7 @@ def warm_process() -> Iterator[SharedProcess]:
 
 
 @pytest.fixture
-def service(
-    environment: Path, warm_process: SharedProcess, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[TestClient]:
+def service(environment: Path, warm_process: SharedProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """The running service."""
     from app.main import create_app
 

@@ -38,11 +38,13 @@ class Student:
 
     def ask(self, topic: str = "Calculus", difficulty: str = "medium", **more: Any) -> httpx.Response:
         body = {"topic": topic, "difficulty": difficulty, **more}
-        return self.client.post("/practice-tasks", json=body, headers=self.headers)
+        answer: httpx.Response = self.client.post("/practice-tasks", json=body, headers=self.headers)
+        return answer
 
     def complete(self, task_id: str, is_correct: Any = True, seconds: Any = 30.0) -> httpx.Response:
         body = {"is_correct": is_correct, "actual_time_seconds": seconds}
-        return self.client.patch(f"/practice-tasks/{task_id}", json=body, headers=self.headers)
+        answer: httpx.Response = self.client.patch(f"/practice-tasks/{task_id}", json=body, headers=self.headers)
+        return answer
 
     def do(self, is_correct: bool = True, seconds: float = 30.0, **task: Any) -> dict[str, Any]:
         """Ask for a task and complete it."""
@@ -54,7 +56,8 @@ class Student:
         return answer
 
     def get(self, path: str, **query: Any) -> httpx.Response:
-        return self.client.get(path, params=query, headers=self.headers)
+        answer: httpx.Response = self.client.get(path, params=query, headers=self.headers)
+        return answer
 
     def status(self) -> dict[str, Any]:
         answer: dict[str, Any] = self.client.get("/model/status").json()

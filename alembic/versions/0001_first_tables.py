@@ -1,8 +1,9 @@
 """The first tables: accounts, tasks with their running totals, and training."""
 
 import sqlalchemy as sa
-from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
+
+from alembic import op
 
 revision = "0001"
 down_revision = None
@@ -137,9 +138,7 @@ def training() -> None:
         sa.Column("pruned_at", MOMENT),
         sa.PrimaryKeyConstraint("id", name="pk_model_versions"),
         sa.ForeignKeyConstraint(["run_id"], ["training_runs.id"], name="fk_model_versions_run_id"),
-        sa.CheckConstraint(
-            "state IN ('candidate', 'serving', 'retired', 'rejected')", name="ck_model_versions_state"
-        ),
+        sa.CheckConstraint("state IN ('candidate', 'serving', 'retired', 'rejected')", name="ck_model_versions_state"),
     )
     serving = sa.text("state = 'serving'")
     op.create_index("uq_model_versions_serving", "model_versions", ["kind"], unique=True, postgresql_where=serving)
@@ -163,9 +162,7 @@ def tasks() -> None:
         sa.Column("lnirt_model_version", sa.Text),
         sa.Column("model_version_id", sa.Integer),
         sa.PrimaryKeyConstraint("id", name="pk_practice_tasks"),
-        sa.ForeignKeyConstraint(
-            ["model_version_id"], ["model_versions.id"], name="fk_practice_tasks_model_version_id"
-        ),
+        sa.ForeignKeyConstraint(["model_version_id"], ["model_versions.id"], name="fk_practice_tasks_model_version_id"),
         sa.CheckConstraint("difficulty IN ('easy', 'medium', 'hard')", name="ck_practice_tasks_difficulty"),
         sa.CheckConstraint("length(topic) BETWEEN 1 AND 200", name="ck_practice_tasks_topic"),
         sa.CheckConstraint(
@@ -179,11 +176,17 @@ def tasks() -> None:
             name="ck_practice_tasks_prediction_names_model",
         ),
     )
-    newest, latest = [sa.text("created_at DESC"), sa.text("id DESC")], [sa.text("completed_at DESC"), sa.text("id DESC")]
+    newest, latest = (
+        [sa.text("created_at DESC"), sa.text("id DESC")],
+        [sa.text("completed_at DESC"), sa.text("id DESC")],
+    )
     op.create_index("ix_practice_tasks_of_student", "practice_tasks", ["user_id", *newest])
     op.create_index("ix_practice_tasks_newest", "practice_tasks", newest)
     op.create_index(
-        "ix_practice_tasks_last_completed", "practice_tasks", ["user_id", *latest], postgresql_where=sa.text("completed")
+        "ix_practice_tasks_last_completed",
+        "practice_tasks",
+        ["user_id", *latest],
+        postgresql_where=sa.text("completed"),
     )
     op.create_table(
         "student_totals",

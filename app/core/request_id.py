@@ -14,7 +14,8 @@ class RequestId:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
+            return
         scope["request_id"] = request_id = uuid4().hex
 
         async def named(message: Message) -> None:

@@ -45,7 +45,7 @@ def ensure_current(engine: Engine) -> None:
 
 
 def migrate(engine: Engine) -> None:
-    """Run every migration that is still to come. Safe with two replicas at once: the second waits, then finds it done."""
+    """Run every migration that is still to come. Two replicas may do it at once: the second waits and finds it done."""
     from alembic import command
 
     found = revision(engine)

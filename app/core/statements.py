@@ -13,7 +13,7 @@ class Statement:
 
     def __init__(self, sql: str) -> None:
         self._clause = text(sql)
-        compiled = self._clause.compile(dialect=asyncpg_dialect())
+        compiled = self._clause.compile(dialect=asyncpg_dialect())  # type: ignore[no-untyped-call]
         self._sql = str(compiled)
         self._order: tuple[str, ...] = tuple(compiled.positiontup or ())
 
@@ -24,4 +24,5 @@ class Statement:
 
     def first_now(self, db: Session, **values: object) -> Mapping[str, Any] | None:
         """The first row through the session."""
-        return db.execute(self._clause, values).mappings().first()
+        row = db.execute(self._clause, values).mappings().first()
+        return None if row is None else dict(row)

@@ -30,10 +30,19 @@ COLUMNS = "id, kind, folder, files, state, reason, n_tasks, report, created_at"
 
 
 def publish(
-    db: Session, *, kind: str, folder: str, files: Mapping[str, str], n_tasks: int, report: Mapping[str, Any], run_id: int
+    db: Session,
+    *,
+    kind: str,
+    folder: str,
+    files: Mapping[str, str],
+    n_tasks: int,
+    report: Mapping[str, Any],
+    run_id: int,
 ) -> int:
     """The new version serves, the one before retires; in one transaction, so there is always exactly one."""
-    db.execute(text("UPDATE model_versions SET state = 'retired' WHERE kind = :kind AND state = 'serving'"), {"kind": kind})
+    db.execute(
+        text("UPDATE model_versions SET state = 'retired' WHERE kind = :kind AND state = 'serving'"), {"kind": kind}
+    )
     made: int = db.scalar(
         text("""INSERT INTO model_versions (kind, folder, files, state, n_tasks, report, run_id)
                 VALUES (:kind, :folder, CAST(:files AS jsonb), 'serving', :n_tasks, CAST(:report AS jsonb), :run_id)
@@ -51,13 +60,15 @@ def publish(
 
 
 def get(db: Session, version_id: int) -> Version | None:
-    row = db.execute(text(f"SELECT {COLUMNS} FROM model_versions WHERE id = :id"), {"id": version_id}).mappings().first()  # noqa: S608
+    row = (
+        db.execute(text(f"SELECT {COLUMNS} FROM model_versions WHERE id = :id"), {"id": version_id}).mappings().first()
+    )
     return Version(**row) if row else None
 
 
 def serving(db: Session, kind: str = "embedding_v2") -> Version | None:
     row = db.execute(
-        text(f"SELECT {COLUMNS} FROM model_versions WHERE state = 'serving' AND kind = :kind"),  # noqa: S608
+        text(f"SELECT {COLUMNS} FROM model_versions WHERE state = 'serving' AND kind = :kind"),
         {"kind": kind},
     ).mappings()
     found = row.first()
@@ -66,7 +77,7 @@ def serving(db: Session, kind: str = "embedding_v2") -> Version | None:
 
 def latest(db: Session, limit: int = 10) -> list[Version]:
     rows = db.execute(
-        text(f"SELECT {COLUMNS} FROM model_versions ORDER BY id DESC LIMIT :limit"),  # noqa: S608
+        text(f"SELECT {COLUMNS} FROM model_versions ORDER BY id DESC LIMIT :limit"),
         {"limit": limit},
     ).mappings()
     return [Version(**row) for row in rows]

@@ -22,7 +22,7 @@ INSERT = Statement(f"""
                                 correctness_prob, estimated_time_seconds, lnirt_model_version, model_version_id)
     VALUES (:id, :user_id, :topic, :difficulty, :item_id, :created_at,
             :correctness_prob, :estimated_time_seconds, :model_version, :model_version_id)
-    RETURNING {COLUMNS}""")  # noqa: S608  # COLUMNS is ours
+    RETURNING {COLUMNS}""")
 
 # The row lock makes a result count once: a second one waits here and then finds the task completed.
 # A task never counts as finished before it was asked, whatever the clock did meanwhile.
@@ -31,11 +31,11 @@ COMPLETE = Statement(f"""
     SET completed = true, is_correct = :is_correct, actual_time_seconds = :seconds,
         completed_at = greatest(now(), created_at + interval '1 microsecond')
     WHERE id = :id AND NOT completed AND (CAST(:owner AS uuid) IS NULL OR user_id = :owner)
-    RETURNING {COLUMNS}""")  # noqa: S608
+    RETURNING {COLUMNS}""")
 
 GET = Statement(f"""
     SELECT {COLUMNS} FROM practice_tasks
-    WHERE id = :id AND (CAST(:owner AS uuid) IS NULL OR user_id = :owner)""")  # noqa: S608
+    WHERE id = :id AND (CAST(:owner AS uuid) IS NULL OR user_id = :owner)""")
 
 
 @dataclass(frozen=True, slots=True)

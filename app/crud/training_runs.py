@@ -81,7 +81,7 @@ def finish(
 
 
 def get(db: Session, run_id: int) -> Run | None:
-    row = db.execute(text(f"SELECT {COLUMNS} FROM training_runs WHERE id = :id"), {"id": run_id}).mappings().first()  # noqa: S608
+    row = db.execute(text(f"SELECT {COLUMNS} FROM training_runs WHERE id = :id"), {"id": run_id}).mappings().first()
     return Run(**row) if row else None
 
 
@@ -90,13 +90,13 @@ def at_work(db: Session) -> Run | None:
     held = db.scalar(
         text(f"""SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                 AND ((CAST(classid AS bigint) << 32) | CAST(objid AS bigint)) = CAST({LOCK} AS bigint)""")  # noqa: S608
+                 AND ((CAST(classid AS bigint) << 32) | CAST(objid AS bigint)) = CAST({LOCK} AS bigint)""")
     )
     if not held:
         return None
     row = db.execute(
         text(f"""SELECT {COLUMNS} FROM training_runs WHERE outcome = 'running' AND finished_at IS NULL
-                 ORDER BY id DESC LIMIT 1""")  # noqa: S608
+                 ORDER BY id DESC LIMIT 1""")
     ).mappings()
     found = row.first()
     return Run(**found) if found else None
@@ -111,7 +111,7 @@ def latest(db: Session, limit: int = 1) -> list[Run]:
     """The last runs that ended with something to say, newest first."""
     rows = db.execute(
         text(f"""SELECT {COLUMNS} FROM training_runs WHERE finished_at IS NOT NULL AND outcome <> 'merged'
-                 ORDER BY finished_at DESC, id DESC LIMIT :limit"""),  # noqa: S608
+                 ORDER BY finished_at DESC, id DESC LIMIT :limit"""),
         {"limit": limit},
     ).mappings()
     return [Run(**row) for row in rows]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, NamedTuple, TextIO, cast
+from typing import IO, Any, NamedTuple, TextIO, cast
 from uuid import UUID
 
 import numpy as np
@@ -231,5 +231,5 @@ def attempts_of(interactions: "Interactions | list[Interaction]") -> Attempts:
     rows.sort(key=lambda row: (row[5], row[8]))
     columns = list(zip(*rows, strict=True)) or [()] * 9
     kinds = (np.int32, np.int32, np.int32, np.int32, np.int64, np.int64, np.bool_, np.float64)
-    arrays = [np.array(column, dtype=kind) for column, kind in zip(columns[:8], kinds, strict=True)]
+    arrays: list[Any] = [np.array(column, dtype=kind) for column, kind in zip(columns[:8], kinds, strict=True)]
     return Attempts(tuple(students), tuple(topics), tuple(items), *arrays)

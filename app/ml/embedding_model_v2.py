@@ -1,7 +1,7 @@
 """V2: embeddings of student, topic and difficulty beside the eleven features; one Keras network for correctness, one
 for time.
 
-TensorFlow is imported when a network is built, not when this file is: the web process only needs `Sizes`.
+TensorFlow is imported when a network is built, not when this file is.
 """
 
 from dataclasses import dataclass

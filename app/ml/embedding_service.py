@@ -90,7 +90,7 @@ class EmbeddingModelService:
 
         result = TaskResult(is_correct=is_correct, actual_time_seconds=actual_time_seconds)
         asked = {"id": UUID(str(task_id)), "owner": None}
-        values = {"is_correct": result.is_correct, "seconds": result.actual_time_seconds}
+        values: dict[str, Any] = {"is_correct": result.is_correct, "seconds": result.actual_time_seconds}
         row = practice_tasks.COMPLETE.first_now(self.db, **asked, **values)
         counted = model_tracker.COUNT.first_now(self.db, finished=1) if row else None
         if counted is None:

@@ -176,11 +176,23 @@ class Graph:
         return tf.stack([tf.reduce_mean(entropy), tf.reduce_mean(tf.square(distance))]), after
 
     def _epoch(
-        self, *given: Any
-    ) -> Any:  # weights, mean, square, step, rest, rows, order, batch, rate, decays, hide, seed
+        self,
+        weights: Any,
+        mean: Any,
+        square: Any,
+        step: Any,
+        rest: Any,
+        rows: Any,
+        order: Any,
+        batch: Any,
+        rate: Any,
+        decays: Any,
+        hide: Any,
+        seed: Any,
+    ) -> Any:
+        """The state after one step of Adam per batch, in the order of `State`, and the mean losses (2,)."""
         import tensorflow as tf
 
-        weights, mean, square, step, rest, rows, order, batch, rate, decays, hide, seed = given
         batches = tf.size(order) // batch
         total = tf.zeros(2)
         for i in tf.range(batches):

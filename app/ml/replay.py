@@ -53,7 +53,8 @@ class Outcome:
 class Contestant(Protocol):
     """Answers every task from what was known when it was created."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def answer(self, attempts: Attempts, pace: Pace, progress: Progress | None) -> Outcome: ...
 
@@ -177,8 +178,11 @@ class ReplayReport:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: nan becomes None."""
-        scores = [{k: None if isinstance(v, float) and isnan(v) else v for k, v in asdict(s).items()} for s in self.scores]
-        return asdict(self) | {"scores": scores}
+
+        def plain(score: Score) -> dict[str, Any]:
+            return {k: None if isinstance(v, float) and isnan(v) else v for k, v in asdict(score).items()}
+
+        return asdict(self) | {"scores": [plain(score) for score in self.scores]}
 
 
 def replay(
@@ -192,7 +196,11 @@ def replay(
     contestants: Sequence[Contestant] = CONTESTANTS,
     progress: Progress | None = None,
 ) -> ReplayReport:
-    """Predict every task at its creation with what was known then, clipped as the service does; score all contestants."""
+    """Predict every task at its creation with what was known then, clipped as the service does; score everybody.
+
+    `early`: the first model comes after `min_training` tasks, and the next whenever the tasks have doubled, until that
+    would be later than every `retrain_every` (no difference at the service's 5 and 10).
+    """
     pace = Pace(retrain_every, min_training, early)
     outcomes: dict[str, Outcome] = {}
     took: dict[str, float] = {}

@@ -7,6 +7,7 @@ from app.crud import attempts, model_tracker, model_versions, training_runs
 from app.crud.model_tracker import Tracker
 from app.crud.model_versions import Version
 from app.crud.training_runs import Run
+from app.ml import artifacts
 from app.schemas.model_status import CounterOut, ModelStatus, RunOut, ServingOut
 
 HELD_OUT = ("rows", "held_out_rows", "log_loss", "auc", "brier", "calibration_error", "rmse_log_time", "mae_seconds")
@@ -32,8 +33,14 @@ def model_status(db: Session, serving: Version | None, problem: str | None) -> M
 
 
 def of_database(db: Session) -> ModelStatus:
-    """The same without a process that serves: what a service on this database would answer with."""
-    return model_status(db, model_versions.serving(db), None)
+    """The same without a process that serves: what a service that starts now would answer with."""
+    version = model_versions.serving(db)
+    try:
+        if version:
+            artifacts.verify(settings().model_dir / version.folder, version.files)
+    except artifacts.DamagedFiles as why:
+        return model_status(db, None, f"Version {version.id if version else '?'} can't be loaded: {why}.")
+    return model_status(db, version, None)
 
 
 def _serving(version: Version | None) -> ServingOut:

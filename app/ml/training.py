@@ -27,10 +27,11 @@ Progress = Callable[[dict[str, Any]], None]
 LEAST = 10  # attempts
 HELD_OUT = 0.2  # share, the newest
 EPOCHS = 30
+FEW = 10  # newest rows: with these, an epoch must be two standard errors better than the constant
 PATIENCE = 6  # epochs without a better one
 RATE = 3e-3  # learning rate at the start, falling to 0 along half a cosine
 DECAY = 0.3
-HIDE = (0.9, 0.02, 0.02)  # see docs: students are shown by name to one row in ten
+HIDE = (0.9, 0.02, 0.02)  # chance to be shown as unknown: a student's name must not stand in for their features
 LEAST_VARIANCE = 0.01  # of a transformed feature, where all rows have the same
 TYPICAL_TIME = float(np.log(np.e - 1))  # softplus of it is 1: the time network's start
 FILES = ("correctness_model.keras", "time_model.keras")
@@ -230,9 +231,11 @@ class Contest:
         return np.stack([np.logaddexp(0, -sign * scores[0]), np.square(log_time - self._newest.log_time)])
 
     def _convincing(self, losses: Floats) -> NDArray[np.bool_]:
-        """Better than the constant by more than a standard error, so that two lucky rows elect nobody."""
+        """Better than the constant by a standard error, by several with few rows: two lucky ones elect nobody."""
         gain = self.constant - losses
-        return np.asarray(gain.mean(axis=1) > np.sqrt(np.square(gain).mean(axis=1) / gain.shape[1]))
+        n = gain.shape[1]
+        error = np.sqrt(np.square(gain).mean(axis=1) / n)
+        return np.asarray(gain.mean(axis=1) > error * (1 + FEW / n))
 
 
 def _train(contest: Contest, rows: int, seed: int, progress: Progress | None) -> int:

@@ -52,7 +52,12 @@ class TrainingProcess:
         """
         child = self._started()
         overdue = threading.Event()
-        deadline = threading.Timer(timeout, lambda: (overdue.set(), child.kill()))
+
+        def give_up() -> None:
+            overdue.set()
+            child.kill()
+
+        deadline = threading.Timer(timeout, give_up)
         deadline.start()
         try:
             return self._converse(child, order, say)

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from datetime import datetime
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
@@ -63,7 +63,7 @@ async def complete_task(
     Every fifth finished task, of anybody, starts a training in the background.
     """
     asked = {"id": task_id, "owner": caller.owner}
-    values = {"is_correct": result.is_correct, "seconds": result.actual_time_seconds}
+    values: dict[str, Any] = {"is_correct": result.is_correct, "seconds": result.actual_time_seconds}
     async with database.acquire() as connection:
         async with connection.transaction():
             row = await practice_tasks.COMPLETE.first(connection, **asked, **values)

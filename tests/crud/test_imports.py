@@ -50,7 +50,11 @@ def test_two_equal_answers_at_one_moment_are_two(db: Session, tmp_path: Path) ->
 
 def test_uuids_stay_and_other_ids_become_stable_uuids(db: Session, tmp_path: Path) -> None:
     own = "537b7b10-1111-4222-8333-444455556666"
-    add(db, f"{HEADER}{own},,a,easy,1,2,1700000000,\nanna,,a,easy,1,2,1700000000,\nanna,,b,easy,1,2,1700000000,\n", tmp_path)
+    add(
+        db,
+        f"{HEADER}{own},,a,easy,1,2,1700000000,\nanna,,a,easy,1,2,1700000000,\nanna,,b,easy,1,2,1700000000,\n",
+        tmp_path,
+    )
     users = {str(row) for row in db.scalars(text("SELECT DISTINCT user_id FROM practice_tasks"))}
     assert len(users) == 2
     assert own in users

@@ -159,7 +159,8 @@ def test_a_version_by_a_writer_that_lost_its_connection_is_not_published(
 
     def cut_off(*_: object, **__: object) -> Fitted:
         db.execute(
-            text("""SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()
+            text("""SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'
+                    AND pid <> pg_backend_pid()
                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())""")
         )
         db.commit()

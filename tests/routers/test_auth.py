@@ -15,7 +15,7 @@ from tests.school import PASSWORD, Student
 
 def register(service: TestClient, **change: object) -> int:
     body = {"email": "ada@example.com", "password": PASSWORD, **change}
-    return service.post("/auth/register", json=body).status_code
+    return int(service.post("/auth/register", json=body).status_code)
 
 
 def test_a_student_registers_signs_in_and_works(student: Callable[..., Student]) -> None:

@@ -1,0 +1,80 @@
+"""Replay predicts each task with what was known at its creation, by the newest model there was."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.domain.attempts import Attempts
+from app.ml import baselines
+from app.ml.replay import CONTESTANTS, Pace, Retrained, replay
+from app.ml.simulated import school, simulate
+from app.ml.training import TrainingFailed
+
+ATTEMPTS = simulate(school(6), 40).attempts
+
+
+@dataclass(frozen=True)
+class SaysItsSize:
+    """A model whose time is the number of tasks it was fitted on."""
+
+    completed: int
+
+    def predict(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return np.full(len(rows), 0.5), np.full(len(rows), float(self.completed))
+
+
+def test_every_task_is_answered_by_the_newest_model_there_was() -> None:
+    contestant = Retrained("size", lambda _: SaysItsSize)
+    outcome = contestant.answer(ATTEMPTS, Pace(5, 10), None)
+    done = np.array([(ATTEMPTS.finished <= moment).sum() for moment in ATTEMPTS.started])
+    expected = np.where(done < 10, 60, done // 5 * 5)
+    assert outcome.seconds.tolist() == expected.tolist()
+    assert outcome.by_model.tolist() == (done >= 10).tolist()
+
+
+def test_a_failed_training_keeps_the_old_model_and_is_reported() -> None:
+    def fit(completed: int) -> SaysItsSize:
+        if completed > 100:
+            raise TrainingFailed("no luck")
+        return SaysItsSize(completed)
+
+    report = replay(ATTEMPTS, contestants=[Retrained("unlucky", lambda _: fit)], retrain_every=20)
+    assert report.failures["unlucky"][0].endswith("no luck")
+    assert report.trainings["unlucky"] == 6  # 10, 20, 40, 60, 80, 100
+
+
+def test_young_services_train_when_tasks_have_doubled() -> None:
+    assert Pace(2000, 10).due(5000).tolist() == [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 4560]
+    assert Pace(2000, 10, early=False).due(5000).tolist() == [2000, 4000]
+    assert Pace(5, 10).due(22).tolist() == [10, 15, 20]
+
+
+@pytest.mark.parametrize("means", [baselines.global_mean, baselines.item_mean, baselines.item_and_student])
+def test_baselines_know_nothing_of_later_tasks(means: Callable[[Attempts], baselines.Answers]) -> None:
+    changed = 120
+    correct, seconds = ATTEMPTS.correct.copy(), ATTEMPTS.seconds.copy()
+    correct[changed:], seconds[changed:] = ~correct[changed:], 1.0
+    before, after = (np.array(means(a)) for a in (ATTEMPTS, replace(ATTEMPTS, correct=correct, seconds=seconds)))
+    early = ATTEMPTS.started < ATTEMPTS.finished[changed]
+    np.testing.assert_allclose(before[:, early], after[:, early], rtol=1e-9)
+    assert np.isfinite(before).all()
+
+
+def test_the_report_has_a_row_per_model_and_group_and_is_json() -> None:
+    report = replay(ATTEMPTS, contestants=CONTESTANTS[1:])
+    assert len(report.scores) == 12
+    assert [score.n for score in report.scores[:4]] == [240, 60, 180, 0]
+    assert json.loads(json.dumps(report.as_dict(), allow_nan=False))["scores"][3]["log_loss"] is None
+    empty: Attempts = ATTEMPTS.take(slice(0))
+    assert replay(empty, contestants=CONTESTANTS[1:]).tasks == 0
+
+
+def test_v2_takes_part() -> None:
+    report = replay(ATTEMPTS, retrain_every=80, contestants=CONTESTANTS[:2])
+    assert report.trainings["embedding_v2"] > 2
+    assert report.failures["embedding_v2"] == []
+    assert report.by_prior["embedding_v2"] > 0
