@@ -188,12 +188,17 @@ def replay(
     file: File,
     retrain_every: Annotated[int | None, typer.Option(min=1, help="Train after so many tasks [RETRAIN_EVERY].")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+    early: Annotated[bool, typer.Option(help="While there are few tasks, train whenever they have doubled.")] = True,
     skip_bad: SkipBad = False,
 ) -> None:
     """Replay a CSV file as the service would have lived through it, and compare the models with simple baselines.
 
     Each task is predicted at its moment by what had been learned until then, its result comes when it was finished,
     and after every N finished tasks the model trains anew. Nothing is stored; no database is needed.
+
+    The service trains every 5 tasks; a large N spares trainings that change little. While there are few tasks each
+    changes much, so the first trainings come after 10, 20, 40, ... tasks, until that is every N. With `--no-early` the
+    first comes after N too, and everything before it is answered by the prior.
     """
     from app import replay_view
     from app.domain.interactions import Interactions, attempts_of, opened
@@ -208,7 +213,7 @@ def replay(
             console.print(f"Skipped {interactions.bad:,} rows that can't be used, the first: {interactions.first_bad}")
         with _progress() as progress:
             shown = progress.add_task(f"Replaying {len(data):,} tasks", total=len(data), detail="")
-            report = run(data, **replay_view.arguments(retrain_every), progress=_follow(progress, shown))
+            report = run(data, **replay_view.arguments(retrain_every, early), progress=_follow(progress, shown))
     replay_view.show(report, console)
     if json_file:
         json_file.write_text(json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n")

@@ -3,14 +3,15 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 from rich.console import Console
+from rich.progress import Progress
 
 from app.core.database import new_session
 from app.core.settings import settings
@@ -20,7 +21,8 @@ from app.domain.interactions import Interactions, attempts_of, opened
 
 KEY_NAME = "guided run"
 NAMES = ("Ada", "Ben", "Chloe", "Dan")
-TASKS = 40  # in all: seven trainings
+TASKS = 160  # in all
+SHOWN = 15  # of them, one by one: two trainings
 PATIENCE_SECONDS = 90  # for TensorFlow's first import on a slow machine
 
 
@@ -34,6 +36,9 @@ class Step:
     difficulty: str
     correct: bool
     seconds: float
+
+
+Truth = Callable[[Step], str]  # what is really to be expected of a task, in words; empty where nobody knows
 
 
 class Interrupted(RuntimeError):
@@ -66,30 +71,47 @@ def _show(client: httpx.Client, address: str, console: Console) -> None:
     with new_session().begin() as db:
         key = accounts.create_key(db, KEY_NAME)
     client.headers["Authorization"] = f"Bearer {key}"
-    steps = list(_steps(console))
+    steps, truth = _real(console) if os.environ.get("SAMPLE") else _simulated(console)
     console.print("[dim]predicted before the task            what then happened[/dim]")
-    for step in steps:
+    for step in steps[:SHOWN]:
         done = _do(client, step)
         console.print(_line(step, done, client.get("/model/status").json()["counter"]), highlight=False)
         _watch_training(client, console)
-    _compare(client, steps, console)
+    _go_on(client, steps[SHOWN:], console)
+    _compare(client, steps, truth, console)
     _farewell(client, steps[0], address, key, console)
 
 
-def _steps(console: Console) -> Iterator[Step]:
-    """Real students from the file named by SAMPLE, else simulated ones."""
-    sample = os.environ.get("SAMPLE")
-    if sample:
-        console.print(f"\nStudents of {Path(sample).name} do their first tasks again, through the HTTP API.\n")
-        yield from _taken_from(_sample(Path(sample)))
-    else:
-        from app.ml.simulated import TOPICS, school, simulate
+def _real(console: Console) -> tuple[list[Step], Truth]:
+    """Students of the file named by SAMPLE; nobody knows their true chances."""
+    file = Path(os.environ["SAMPLE"])
+    console.print(f"\nStudents of {file.name} do their first tasks again, through the HTTP API.\n")
+    return list(_taken_from(_sample(file))), lambda step: ""
 
-        console.print(
-            "\nFour [bold]simulated[/bold] students (made up, with a known truth) do tasks through the HTTP API.\n"
+
+def _simulated(console: Console) -> tuple[list[Step], Truth]:
+    """Made-up students, from able and quick to weak and slow, whose true chances are known."""
+    from app.ml.simulated import TOPICS, school, simulate
+
+    console.print("\nFour [bold]simulated[/bold] students (made up, with a known truth) do tasks over the HTTP API.\n")
+    school_of_four = replace(
+        school(len(NAMES), TOPICS[:3], learning=0.1, seed=3),
+        ability=np.array([1.2, 0.4, -0.3, -1.1]),
+        speed=np.array([0.4, 0.1, 0.0, -0.4]),
+    )
+    data = simulate(school_of_four, TASKS // len(NAMES), seed=5).attempts
+
+    def truth(step: Step) -> str:
+        at = (
+            np.array([data.students.index(step.student)]),
+            np.array([data.topics.index(step.topic)]),
+            np.array([DIFFICULTIES.index(step.difficulty)]),
+            np.array([TASKS // len(NAMES) // len(data.topics)]),
         )
-        truth = school(len(NAMES), TOPICS[:3], seed=3)
-        yield from _taken_from(simulate(truth, TASKS // len(NAMES), seed=3).attempts)
+        chance, seconds = school_of_four.probability(*at)[0], school_of_four.median_seconds(*at)[0]
+        return f"   [dim]the truth: {chance:4.0%}, {seconds:3.0f} s[/dim]"
+
+    return list(_taken_from(data)), truth
 
 
 def _sample(file: Path) -> Attempts:
@@ -157,31 +179,45 @@ def _by(task: dict[str, Any]) -> str:
 
 
 def _watch_training(client: httpx.Client, console: Console) -> None:
-    """If the counter is full, wait until the training that it set off has ended."""
+    """If the counter is full, wait until the training that it set off has ended, and say how."""
+    started = time.monotonic()
+    with console.status("The model trains in the background") as spinner:
+        message = _trained(client, lambda progress: spinner.update(f"The model trains in the background. {progress}"))
+    if message:
+        console.print(f"[bold]{message}[/bold]  [dim]{time.monotonic() - started:.1f} s[/dim]")
+
+
+def _trained(client: httpx.Client, say: Callable[[str], None]) -> str | None:
+    """Wait for the training that is due, if one is; how it ended."""
     before = client.get("/model/status").json()
     counter = before["counter"]
     if counter["since_training"] < counter["retrain_every"] or "first training" in counter["text"]:
-        return
-    with console.status("The model trains in the background") as spinner:
-        started = time.monotonic()
-        while time.monotonic() - started < PATIENCE_SECONDS:
-            now = client.get("/model/status").json()
-            if now["last_run"] and now["last_run"] != before["last_run"] and not now["training"]:
-                console.print(
-                    f"[bold]{now['last_run']['message']}[/bold]  [dim]{time.monotonic() - started:.1f} s[/dim]"
-                )
-                return
-            progress = (now["training"] or {}).get("progress", {})
-            spinner.update(f"The model trains in the background. {_epoch(progress)}")
-            time.sleep(0.2)
+        return None
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        now = client.get("/model/status").json()
+        if now["last_run"] and now["last_run"] != before["last_run"] and not now["training"]:
+            return str(now["last_run"]["message"])
+        say(_epoch((now["training"] or {}).get("progress", {})))
+        time.sleep(0.1)
     raise Interrupted("the training takes unusually long; `smartstudy status --watch` shows how it goes")
+
+
+def _go_on(client: httpx.Client, steps: list[Step], console: Console) -> None:
+    """The rest in a hurry: every five tasks a training, as before."""
+    message = None
+    with Progress(*Progress.get_default_columns(), console=console, transient=True) as progress:
+        for step in progress.track(steps, description="They go on; every five tasks the model trains anew"):
+            _do(client, step)
+            message = _trained(client, lambda _: None) or message
+    console.print(f"They did {len(steps)} more; every five tasks the model trained anew.\n[bold]{message}[/bold]")
 
 
 def _epoch(progress: dict[str, Any]) -> str:
     return f"Epoch {progress['epoch']}" if "epoch" in progress else str(progress.get("step", ""))
 
 
-def _compare(client: httpx.Client, steps: list[Step], console: Console) -> None:
+def _compare(client: httpx.Client, steps: list[Step], truth: Truth, console: Console) -> None:
     """The same task for each student: the predictions follow what each has shown."""
     students = {step.name: step for step in reversed(steps)}
     console.print(f"\nThe same task ({steps[0].topic}, {steps[0].difficulty}) for each of them now:")
@@ -189,7 +225,8 @@ def _compare(client: httpx.Client, steps: list[Step], console: Console) -> None:
         same = Step(name, step.student, steps[0].topic, steps[0].difficulty, True, 1)
         task = _answered(client.post("/practice-tasks", json=_question(same)))
         console.print(
-            f"  {name:<6}{task['correctness_prob']:4.0%}, {task['estimated_time_seconds']:3.0f} s by {_by(task)}",
+            f"  {name:<6}{task['correctness_prob']:4.0%}, {task['estimated_time_seconds']:3.0f} s by {_by(task)}"
+            f"{truth(same)}",
             highlight=False,
         )
 

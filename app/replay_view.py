@@ -4,7 +4,7 @@ from math import isnan
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from app.core.settings import settings
 from app.ml.replay import GROUPS, ReplayReport, Score
@@ -16,15 +16,16 @@ TITLES = {
     "later": "All later ones",
 }
 FIGURES = ("auc", "log_loss", "brier", "calibration_error", "rmse_log_time", "mae_seconds")
-HEADS = ("AUC", "log-loss", "Brier", "calibration error", "RMSE log time", "MAE s")
+HEADS = ("AUC", "log-loss", "Brier", "calib. error", "RMSE log s", "MAE s")
 
 
-def arguments(retrain_every: int | None) -> dict[str, Any]:
+def arguments(retrain_every: int | None, early: bool) -> dict[str, Any]:
     """What the service on these settings would do."""
     given = settings()
     return {
         "retrain_every": retrain_every or given.retrain_every,
         "min_training": given.min_training_tasks,
+        "early": early,
         "p_limits": (given.min_probability, given.max_probability),
         "seconds_limits": (given.min_seconds, given.max_seconds),
     }
@@ -40,7 +41,7 @@ def show(report: ReplayReport, console: Console) -> None:
 
 
 def _table(title: str, scores: list[Score]) -> Table:
-    table = Table("model", title=f"{title} ({scores[0].n:,})", title_justify="left")
+    table = Table(Column("model", no_wrap=True), title=f"{title} ({scores[0].n:,})", title_justify="left")
     for head in HEADS:
         table.add_column(head, justify="right")
     best = {name: _best(name, scores) for name in FIGURES}
@@ -67,7 +68,7 @@ def _remarks(report: ReplayReport) -> list[str]:
     for name, trainings in report.trainings.items():
         if trainings or report.failures[name]:
             remarks.append(
-                f"{name}: {trainings} trainings, one every {report.retrain_every:,} finished tasks, in "
+                f"{name}: {trainings} trainings, the last ones every {report.retrain_every:,} finished tasks, in "
                 f"{report.seconds[name]:.0f} s; {report.by_prior[name]:,} tasks came before the first: the prior's."
             )
         remarks += [f"{name}: a training failed {failure}" for failure in report.failures[name][:5]]
