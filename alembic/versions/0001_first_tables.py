@@ -13,22 +13,24 @@ NOW = sa.func.now()
 MOMENT = sa.DateTime(timezone=True)
 
 # Totals are summed per statement, so a million imported rows cost one pass. Rows are written in key order:
-# two sessions that touch the same students wait for each other instead of deadlocking.
+# two sessions that touch the same students wait for each other instead of deadlocking. Times add up as whole
+# microseconds, as in app/ml/features.py: nothing is left over when what was added is taken away.
 TOTALS = """
 CREATE FUNCTION student_totals_on_{event}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO student_totals AS total (user_id, scope, key, n, n_correct, seconds)
-    SELECT user_id, scope, key, sum(sign), sum(sign * is_correct::int), sum(sign * actual_time_seconds)
+    INSERT INTO student_totals AS total (user_id, scope, key, n, n_correct, microseconds)
+    SELECT user_id, scope, key, sum(sign), sum(sign * is_correct::int), sum(sign * micros)
     FROM ({rows}) AS changed
+    CROSS JOIN LATERAL (SELECT round(least(actual_time_seconds, 1e6) * 1e6)::bigint AS micros) AS exact
     CROSS JOIN LATERAL (VALUES ('all', ''), ('topic', topic), ('difficulty', difficulty)) AS scopes (scope, key)
     WHERE completed
     GROUP BY user_id, scope, key
-    HAVING sum(sign) <> 0 OR sum(sign * is_correct::int) <> 0 OR sum(sign * actual_time_seconds) <> 0
+    HAVING sum(sign) <> 0 OR sum(sign * is_correct::int) <> 0 OR sum(sign * micros) <> 0
     ORDER BY user_id, scope, key
     ON CONFLICT (user_id, scope, key) DO UPDATE SET
         n = total.n + excluded.n,
         n_correct = total.n_correct + excluded.n_correct,
-        seconds = CASE WHEN total.n + excluded.n = 0 THEN 0 ELSE total.seconds + excluded.seconds END;
+        microseconds = total.microseconds + excluded.microseconds;
     {clean}
     RETURN NULL;
 END $$;
@@ -195,7 +197,7 @@ def tasks() -> None:
         sa.Column("key", sa.Text, nullable=False),
         sa.Column("n", sa.Integer, nullable=False),
         sa.Column("n_correct", sa.Integer, nullable=False),
-        sa.Column("seconds", sa.Float(53), nullable=False),
+        sa.Column("microseconds", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("user_id", "scope", "key", name="pk_student_totals"),
         sa.CheckConstraint("scope IN ('all', 'topic', 'difficulty')", name="ck_student_totals_scope"),
     )

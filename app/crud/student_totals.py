@@ -13,12 +13,13 @@ from app.core.statements import Statement
 PAST = Statement("""
     SELECT statement_timestamp() AS at,
         (SELECT id FROM model_versions WHERE state = 'serving' AND kind = 'embedding_v2') AS serving,
-        every.n AS n, every.n_correct AS c, every.seconds AS s,
-        topic.n AS topic_n, topic.n_correct AS topic_c, topic.seconds AS topic_s,
-        difficulty.n AS difficulty_n, difficulty.n_correct AS difficulty_c, difficulty.seconds AS difficulty_s,
-        recent.n AS recent_n, recent.c AS recent_c, recent.s AS recent_s
+        every.n AS n, every.n_correct AS c, every.microseconds AS us,
+        topic.n AS topic_n, topic.n_correct AS topic_c, topic.microseconds AS topic_us,
+        difficulty.n AS difficulty_n, difficulty.n_correct AS difficulty_c, difficulty.microseconds AS difficulty_us,
+        recent.n AS recent_n, recent.c AS recent_c, recent.us AS recent_us
     FROM (
-        SELECT count(*) AS n, count(*) FILTER (WHERE is_correct) AS c, sum(actual_time_seconds) AS s
+        SELECT count(*) AS n, count(*) FILTER (WHERE is_correct) AS c,
+            CAST(sum(round(least(actual_time_seconds, 1e6) * 1e6)) AS bigint) AS us
         FROM (
             SELECT is_correct, actual_time_seconds FROM practice_tasks
             WHERE user_id = :user_id AND completed
@@ -50,5 +51,5 @@ class Past:
 def past_of(row: Mapping[str, Any] | None) -> Past:
     if row is None:
         raise LookupError("the history query always gives a row")
-    sums = np.array([[[row[scope + sum_] or 0 for scope in SCOPES]] for sum_ in "ncs"], dtype=np.float64)
-    return Past(row["at"], row["serving"], sums[0], sums[1], sums[2])
+    sums = np.array([[[row[scope + sum_] or 0 for scope in SCOPES]] for sum_ in ("n", "c", "us")], dtype=np.float64)
+    return Past(row["at"], row["serving"], sums[0], sums[1], sums[2] / 1e6)

@@ -79,9 +79,8 @@ def totals_at(
         _pairs(past.student, past.difficulty, len(DIFFICULTIES)), _pairs(student, difficulty, len(DIFFICULTIES)), known
     )
     spans = (students, topics, difficulties, students.newest(RECENT))
-    micros = np.rint(np.minimum(past.seconds, MOST_SECONDS) * 1e6).astype(
-        np.int64
-    )  # whole numbers add up exactly, whatever else is summed
+    # Whole numbers add up exactly, whatever else is summed.
+    micros = np.rint(np.minimum(past.seconds, MOST_SECONDS) * 1e6).astype(np.int64)
     return Totals(
         counts=np.stack([span.counts() for span in spans], axis=1),
         correct=np.stack([span.sums(past.correct.astype(np.int64)) for span in spans], axis=1),

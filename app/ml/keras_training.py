@@ -24,6 +24,10 @@ Singles = NDArray[np.float32]
 MEAN_MEMORY = 0.9  # Adam, as Keras has it
 SQUARE_MEMORY = 0.999
 TINY = 1e-7
+WRONG_WAY = 5.0  # what a score's fall in the wrong direction costs, in losses
+MOST_RISE = 2.0  # standard deviations
+RATES, TIMES = ([place for place, name in enumerate(FEATURES) if name.endswith(end)] for end in ("_rate", "_time"))
+DIRECTED = (RATES, TIMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +179,23 @@ class Graph:
         distance = tf.math.log(tf.nn.softplus(scores[1]) + TINY) - log_time
         return tf.stack([tf.reduce_mean(entropy), tf.reduce_mean(tf.square(distance))]), after
 
+    def _wrong_way(self, weights: Any, rest: Any, inputs: Any, chance: Any) -> Any:
+        """How far the scores fall where, all else equal, a success rate (an average time) rises; mean of each, (2,).
+
+        A row has one of its four rates raised for the one network, and one of its four times for the other.
+        """
+        import tensorflow as tf
+
+        some = (tf.size(chance[0]) + 3) // 4  # a quarter of the batch shows as much
+        *ids, past = [column[:some] for column in inputs]
+        rise = MOST_RISE * chance[1, :some, None]  # of a normalised feature
+        which = tf.cast(chance[0, :some] * len(RATES), tf.int32)
+        moved = [past, *(past + rise * tf.one_hot(tf.gather(columns, which), past.shape[1]) for columns in DIRECTED)]
+        scores, _ = self._forward(weights, rest, [*(tf.tile(i, [3]) for i in ids), tf.concat(moved, 0)], training=False)
+        still, better, slower = tf.unstack(tf.reshape(scores, [2, 3, -1]), axis=1)
+        falls = tf.stack([still[0] - better[0], still[1] - slower[1]])
+        return tf.reduce_mean(tf.nn.relu(falls), axis=1)
+
     def _epoch(
         self,
         weights: Any,
@@ -203,8 +224,10 @@ class Graph:
             inputs = [ids[0] * shown[0], ids[1] * shown[1], ids[2] * shown[2], past]
             with tf.GradientTape() as tape:
                 tape.watch(weights)
-                losses, rest = self._losses(weights, rest, inputs, correct, log_time)
-            slope = tape.gradient(losses, weights)
+                losses, after = self._losses(weights, rest, inputs, correct, log_time)
+                cost = losses + WRONG_WAY * self._wrong_way(weights, rest, inputs, chance)
+            slope = tape.gradient(cost, weights)
+            rest = after
             step += 1.0
             mean = MEAN_MEMORY * mean + (1 - MEAN_MEMORY) * slope
             square = SQUARE_MEMORY * square + (1 - SQUARE_MEMORY) * slope**2

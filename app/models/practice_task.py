@@ -1,7 +1,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base
@@ -62,6 +62,6 @@ class StudentTotal(Base):
     key: Mapped[str] = mapped_column(primary_key=True)  # '', the topic, the difficulty
     n: Mapped[int]
     n_correct: Mapped[int]
-    seconds: Mapped[float]
+    microseconds: Mapped[int] = mapped_column(BigInteger)  # of their times, each rounded
 
     __table_args__ = (CheckConstraint("scope IN ('all', 'topic', 'difficulty')", name="scope"),)

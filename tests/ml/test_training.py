@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.domain.attempts import DIFFICULTIES
 from app.ml import metrics
-from app.ml.features import history_features, totals_before
+from app.ml.features import FEATURES, history_features, totals_before
 from app.ml.numpy_v2 import NumpyV2
 from app.ml.simulated import Simulation, school, simulate
 from app.ml.training import FittedV2, TrainingFailed, fit_v2, golden_rows
@@ -64,12 +64,17 @@ def test_longer_average_time_gives_longer_time(model: NumpyV2) -> None:
     assert (np.diff(seconds) > 0).all()
 
 
-def test_direction_holds_for_the_overall_rate_and_time_alone(model: NumpyV2) -> None:
-    rate, time = usual(5), usual(5)
-    rate[:, 0] = [0.1, 0.3, 0.5, 0.7, 0.9]
-    time[:, 1] = [0.2, 0.35, 0.6, 1.0, 1.6]
-    assert (np.diff(ask(model, rate)[0]) > 0).all()
-    assert (np.diff(ask(model, time)[1]) > 0).all()
+@pytest.mark.parametrize("place", [p for p, name in enumerate(FEATURES) if not name.endswith("_count")])
+def test_each_rate_and_time_alone_points_the_right_way(model: NumpyV2, simulation: Simulation, place: int) -> None:
+    """All else equal, for real rows: more successes, more likely; longer times, longer."""
+    before = history_features(totals_before(simulation.attempts))[500:1500]
+    after = before.copy()
+    after[:, place] = np.minimum(after[:, place] + 0.3, 1.0) if place % 3 == 0 else after[:, place] * 1.5
+    answer = 0 if place % 3 == 0 else 1
+    change = ask(model, after)[answer] - ask(model, before)[answer]
+    moved = after[:, place] > before[:, place]
+    assert (change[moved] >= 0).mean() > 0.9
+    assert change[moved].mean() > 0
 
 
 def test_answers_strangers_unknown_topics_and_absurd_pasts(model: NumpyV2) -> None:
