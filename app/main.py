@@ -12,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 from app.core import errors, schema
 from app.core.database import AsyncDatabase, engine
 from app.core.request_id import RequestId
-from app.ml.serving import ServingModel, serving_model
+from app.ml.serving import ServingModels, serving_models
 from app.ml.trainer import trainer
 from app.routers import auth, health, model, practice_tasks
 from app.web import home
@@ -43,12 +43,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await app.state.database.close()
 
 
-def _open(serving: ServingModel) -> None:
+def _open(serving: ServingModels) -> None:
     schema.check(engine())
     serving.refresh()
 
 
-async def _look_for_versions(serving: ServingModel) -> None:
+async def _look_for_versions(serving: ServingModels) -> None:
     """A version that another process published is loaded within a second, even if no request comes by."""
     while True:
         await asyncio.sleep(LOOK_FOR_VERSIONS_SECONDS)
@@ -61,7 +61,7 @@ async def _look_for_versions(serving: ServingModel) -> None:
 def create_app() -> FastAPI:
     made: FastAPI = FastAPIOffline(title="SmartStudy", version="1.0.0", description=DESCRIPTION, lifespan=lifespan)
     made.state.database = AsyncDatabase()
-    made.state.serving = serving_model()
+    made.state.serving = serving_models()
     made.state.trainer = trainer()
     made.state.trainer.on_published = made.state.serving.refresh
     made.add_middleware(RequestId)

@@ -10,11 +10,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.crud import model_versions, training_runs
 from app.ml.embedding_service import describe
-from app.ml.status import of_database
+from app.ml.serving import serving_models
+from app.ml.status import model_status
+from app.schemas.model_status import ModelStatus
 
 
 def as_json(db: Session) -> str:
-    return of_database(db).model_dump_json(indent=2)
+    return _status(db).model_dump_json(indent=2)
 
 
 def watch(new_session: sessionmaker[Session], console: Console) -> None:
@@ -33,8 +35,14 @@ def table(db: Session) -> Group:
     return Group(_now(db), _runs(db), _versions(db))
 
 
+def _status(db: Session) -> ModelStatus:
+    """What a service that starts now would answer with."""
+    serving_models().refresh()
+    return model_status(db, serving_models())
+
+
 def _now(db: Session) -> Table:
-    found = of_database(db)
+    found = _status(db)
     grid = Table.grid(padding=(0, 2))
     held_out = found.serving.held_out or {}
     scores = ", ".join(

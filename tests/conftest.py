@@ -23,7 +23,7 @@ CACHED: tuple[Any, ...] = (
     database.engine,
     database.new_session,
     security._signing_key,
-    serving.serving_model,
+    serving.serving_models,
     trainer.trainer,
 )
 numbers = count(1)

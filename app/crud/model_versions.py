@@ -66,13 +66,10 @@ def get(db: Session, version_id: int) -> Version | None:
     return Version(**row) if row else None
 
 
-def serving(db: Session, kind: str = "embedding_v2") -> Version | None:
-    row = db.execute(
-        text(f"SELECT {COLUMNS} FROM model_versions WHERE state = 'serving' AND kind = :kind"),
-        {"kind": kind},
-    ).mappings()
-    found = row.first()
-    return Version(**found) if found else None
+def serving(db: Session) -> dict[str, Version]:
+    """The serving version of each kind."""
+    rows = db.execute(text(f"SELECT {COLUMNS} FROM model_versions WHERE state = 'serving'")).mappings()
+    return {row["kind"]: Version(**row) for row in rows}
 
 
 def latest(db: Session, limit: int = 10) -> list[Version]:

@@ -11,17 +11,21 @@ from sqlalchemy.orm import Session
 
 from app.core.statements import Statement
 from app.domain.errors import OtherResult, TaskNotFound
-from app.domain.tasks import Prediction, Task
+from app.domain.tasks import Asked, Prediction, Task
 from app.models import PracticeTask
 
 COLUMNS = """id, user_id, topic, difficulty, item_id, created_at, completed, is_correct, actual_time_seconds,
-    completed_at, correctness_prob, estimated_time_seconds, lnirt_model_version AS model_version, model_version_id"""
+    completed_at, correctness_prob, estimated_time_seconds, lnirt_model_version AS model_version, model_version_id,
+    correctness_prob_low, correctness_prob_high, time_low_seconds, time_high_seconds, fallback_reason"""
 
 INSERT = Statement(f"""
     INSERT INTO practice_tasks (id, user_id, topic, difficulty, item_id, created_at,
-                                correctness_prob, estimated_time_seconds, lnirt_model_version, model_version_id)
+                                correctness_prob, estimated_time_seconds, lnirt_model_version, model_version_id,
+                                correctness_prob_low, correctness_prob_high, time_low_seconds, time_high_seconds,
+                                fallback_reason)
     VALUES (:id, :user_id, :topic, :difficulty, :item_id, :created_at,
-            :correctness_prob, :estimated_time_seconds, :model_version, :model_version_id)
+            :correctness_prob, :estimated_time_seconds, :model_version, :model_version_id,
+            :correctness_prob_low, :correctness_prob_high, :time_low_seconds, :time_high_seconds, :fallback_reason)
     RETURNING {COLUMNS}""")
 
 # The row lock makes a result count once: a second one waits here and then finds the task completed.
@@ -38,16 +42,6 @@ GET = Statement(f"""
     WHERE id = :id AND (CAST(:owner AS uuid) IS NULL OR user_id = :owner)""")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Whom the task is for and what it is about."""
-
-    user_id: UUID
-    topic: str
-    difficulty: str
-    item_id: str | None = None
-
-
 def task_of(row: Mapping[str, Any] | None) -> Task:
     if row is None:
         raise TaskNotFound
@@ -56,18 +50,11 @@ def task_of(row: Mapping[str, Any] | None) -> Task:
 
 def new_row(asked: Asked, at: datetime, prediction: Prediction) -> dict[str, object]:
     """What INSERT stores for a task created `at` that moment, with its prediction."""
-    return {
-        "id": uuid4(),
-        "user_id": asked.user_id,
-        "topic": asked.topic,
-        "difficulty": asked.difficulty,
-        "item_id": asked.item_id,
-        "created_at": at,
-        "correctness_prob": prediction.correctness_prob,
-        "estimated_time_seconds": prediction.estimated_time_seconds,
-        "model_version": prediction.model_version,
-        "model_version_id": prediction.model_version_id,
-    }
+    return {"id": uuid4(), "created_at": at} | _values(asked) | _values(prediction)
+
+
+def _values(of: Asked | Prediction) -> dict[str, object]:
+    return {name: getattr(of, name) for name in of.__slots__}
 
 
 def settled(found: Mapping[str, Any] | None, is_correct: bool, seconds: float) -> Task:

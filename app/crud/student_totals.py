@@ -12,7 +12,7 @@ from app.core.statements import Statement
 # One statement, one snapshot: the moment the task is created, the past up to it, and who serves.
 PAST = Statement("""
     SELECT statement_timestamp() AS at,
-        (SELECT id FROM model_versions WHERE state = 'serving' AND kind = 'embedding_v2') AS serving,
+        ARRAY(SELECT id FROM model_versions WHERE state = 'serving') AS serving,
         every.n AS n, every.n_correct AS c, every.microseconds AS us,
         topic.n AS topic_n, topic.n_correct AS topic_c, topic.microseconds AS topic_us,
         difficulty.n AS difficulty_n, difficulty.n_correct AS difficulty_c, difficulty.microseconds AS difficulty_us,
@@ -42,7 +42,7 @@ class Past:
     """What is known when a task is created."""
 
     at: datetime  # the database's clock
-    serving: int | None  # the version that should answer
+    serving: frozenset[int]  # the versions that should answer
     counts: np.ndarray  # (1, 4): overall, topic, difficulty, last five
     correct: np.ndarray  # (1, 4)
     seconds: np.ndarray  # (1, 4)
@@ -52,4 +52,4 @@ def past_of(row: Mapping[str, Any] | None) -> Past:
     if row is None:
         raise LookupError("the history query always gives a row")
     sums = np.array([[[row[scope + sum_] or 0 for scope in SCOPES]] for sum_ in ("n", "c", "us")], dtype=np.float64)
-    return Past(row["at"], row["serving"], sums[0], sums[1], sums[2] / 1e6)
+    return Past(row["at"], frozenset(row["serving"]), sums[0], sums[1], sums[2] / 1e6)

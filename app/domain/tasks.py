@@ -11,8 +11,13 @@ class Prediction:
 
     correctness_prob: float  # 0-1
     estimated_time_seconds: float
-    model_version: str  # the kind that answered: embedding_v2, ..., prior
+    model_version: str  # the kind that answered: embedding_v2, v1.0 (LNIRT), ..., prior
     model_version_id: int | None  # row in model_versions; none for the prior
+    correctness_prob_low: float | None = None  # 10-90 %, where the model says how sure it is
+    correctness_prob_high: float | None = None
+    time_low_seconds: float | None = None  # 10-90 %
+    time_high_seconds: float | None = None
+    fallback_reason: str | None = None  # why no better model answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,21 @@ class Task:
     estimated_time_seconds: float | None
     model_version: str | None
     model_version_id: int | None
+    correctness_prob_low: float | None
+    correctness_prob_high: float | None
+    time_low_seconds: float | None
+    time_high_seconds: float | None
+    fallback_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whom a new task is for and what it is about."""
+
+    user_id: UUID
+    topic: str
+    difficulty: str
+    item_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

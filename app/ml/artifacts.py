@@ -27,13 +27,13 @@ def staged(model_dir: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def settle(staging: Path, name: str) -> str:
-    """Move the finished folder into place, on disk for good; where it is, below MODEL_DIR."""
-    for file in staging.iterdir():
+def settle(finished: Path, model_dir: Path, name: str) -> str:
+    """Move a finished folder into place, on disk for good; where it is, below MODEL_DIR."""
+    for file in finished.iterdir():
         _sync(file)
-    _sync(staging)
-    place = staging.parent / name
-    staging.rename(place)
+    _sync(finished)
+    place = model_dir / VERSIONS / name
+    finished.rename(place)
     _sync(place.parent)
     return f"{VERSIONS}/{name}"
 

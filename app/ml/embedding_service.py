@@ -1,49 +1,85 @@
-"""Predictions, and what completions set off: the synchronous door for console, command line and scripts.
+"""Predictions, and what completions set off.
 
-The hot routes go the same way asynchronously; what lies between the statements is `predict`, for both.
+What is said to the database is written once, as conversations: the hot routes hold them asynchronously,
+`EmbeddingModelService` (for console, command line and scripts) through the session.
 """
 
-import logging
-import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from app.core.settings import settings
+from app.core.statements import Conversation, hold_now
 from app.crud import model_tracker, practice_tasks, student_totals
-from app.crud.practice_tasks import Asked
 from app.crud.student_totals import Past
-from app.domain.tasks import Prediction, Task
-from app.ml.features import Totals, history_features
+from app.domain.tasks import Asked, Prediction, Task
+from app.ml.answers import Answer
 from app.ml.prior import PRIOR
-from app.ml.serving import Loaded, serving_model
+from app.ml.serving import Loaded, ServingModels, serving_models
 from app.ml.trainer import silent, trainer
 
-log = logging.getLogger("smartstudy.predictions")
-_told: set[int] = set()  # versions whose nonsense the log has had already
+
+def predict_and_save(serving: ServingModels, asked: Asked) -> Conversation[Task]:
+    """Create a task with its prediction, from the student's past at this moment."""
+    rows = yield student_totals.PAST, {"user_id": asked.user_id, "topic": asked.topic, "difficulty": asked.difficulty}
+    past = student_totals.past_of(rows[0])
+    prediction = yield from predict(serving, asked, past)
+    stored = yield practice_tasks.INSERT, practice_tasks.new_row(asked, past.at, prediction)
+    serving.notice(past.serving)
+    return practice_tasks.task_of(stored[0])
 
 
-def predict(loaded: Loaded | None, asked: Asked, past: Past) -> Prediction:
-    """What the loaded model says of this task; the prior, where there is none or it gives no finite number."""
-    if loaded is None:
-        return PRIOR
-    features = history_features(Totals(past.counts, past.correct, past.seconds))
-    chances, times = loaded.model.predict([str(asked.user_id)], [asked.topic], [asked.difficulty], features)
-    chance, seconds = float(chances[0]), float(times[0])
-    if not (math.isfinite(chance) and math.isfinite(seconds)):
-        if loaded.version.id not in _told:
-            _told.add(loaded.version.id)
-            log.error("version %s gave %s and %s s; the prior answers", loaded.version.id, chance, seconds)
-        return PRIOR
-    limits = settings()
+def predict(serving: ServingModels, asked: Asked, past: Past) -> Conversation[Prediction]:
+    """The best model that gives finite numbers; the prior, before there is any. Why no better one did, is said."""
+    lineup, unsound = serving.lineup, list[str]()
+    for loaded in lineup.models:
+        answer = yield from loaded.model.answer(loaded.version.id, asked, past)
+        if answer.is_finite():
+            return _prediction(loaded, answer, [*lineup.why_not_better(loaded), *unsound])
+        unsound.append(serving.unsound(loaded, answer))
+    return replace(PRIOR, fallback_reason=" ".join([*lineup.why_not_better(None), *unsound]) or None)
+
+
+def _prediction(loaded: Loaded, answer: Answer, why_not_better: list[str]) -> Prediction:
+    """What the model says, within the limits of the settings."""
+    given = settings()
+
+    def chance(value: float | None) -> float | None:
+        return value if value is None else min(max(value, given.min_probability), given.max_probability)
+
+    def seconds(value: float | None) -> float | None:
+        return value if value is None else min(max(value, given.min_seconds), given.max_seconds)
+
     return Prediction(
-        min(max(chance, limits.min_probability), limits.max_probability),
-        min(max(seconds, limits.min_seconds), limits.max_seconds),
-        loaded.version.kind,
+        chance(answer.probability) or 0.0,
+        seconds(answer.seconds) or 0.0,
+        loaded.kind.on_tasks,
         loaded.version.id,
+        chance(answer.probability_low),
+        chance(answer.probability_high),
+        seconds(answer.seconds_low),
+        seconds(answer.seconds_high),
+        " ".join(why_not_better) or None,
     )
+
+
+def complete(task_id: UUID, owner: UUID | None, is_correct: bool, seconds: float) -> Conversation[tuple[Task, int]]:
+    """Record a result and count it, to be held in one transaction; the task, and how many tasks await a training.
+
+    Raises:
+        TaskNotFound: there is no such task of this owner.
+        OtherResult: it was completed before with another result.
+    """
+    asked = {"id": task_id, "owner": owner}
+    done = yield practice_tasks.COMPLETE, {**asked, "is_correct": is_correct, "seconds": seconds}
+    if not done:
+        found = yield practice_tasks.GET, asked
+        return practice_tasks.settled(next(iter(found), None), is_correct, seconds), 0
+    counted = yield model_tracker.COUNT, {"finished": 1}
+    return practice_tasks.task_of(done[0]), counted[0]["n_samples_since_training"]
 
 
 class EmbeddingModelService:
@@ -67,16 +103,10 @@ class EmbeddingModelService:
             {"user_id": str(user_id), "topic": topic, "difficulty": difficulty, "item_id": item_id}
         )
         asked = Asked(UUID(str(user_id)), checked.topic, checked.difficulty.value, checked.item_id)
-        serving_model().refresh()
-        past = student_totals.past_of(
-            student_totals.PAST.first_now(
-                self.db, user_id=asked.user_id, topic=asked.topic, difficulty=asked.difficulty
-            )
-        )
-        new = practice_tasks.new_row(asked, past.at, predict(serving_model().current, asked, past))
-        row = practice_tasks.INSERT.first_now(self.db, **new)
+        serving_models().refresh()
+        task = hold_now(predict_and_save(serving_models(), asked), self.db)
         self.db.commit()
-        return practice_tasks.task_of(row)
+        return task
 
     def on_task_completed(self, task_id: UUID | str, is_correct: bool, actual_time_seconds: float) -> Task:
         """Record how the student did and count it; the fifth starts a training in the background.
@@ -89,16 +119,12 @@ class EmbeddingModelService:
         from app.schemas.practice_tasks import TaskResult
 
         result = TaskResult(is_correct=is_correct, actual_time_seconds=actual_time_seconds)
-        asked = {"id": UUID(str(task_id)), "owner": None}
-        values: dict[str, Any] = {"is_correct": result.is_correct, "seconds": result.actual_time_seconds}
-        row = practice_tasks.COMPLETE.first_now(self.db, **asked, **values)
-        counted = model_tracker.COUNT.first_now(self.db, finished=1) if row else None
-        if counted is None:
-            return practice_tasks.settled(practice_tasks.GET.first_now(self.db, **asked), **values)
+        conversation = complete(UUID(str(task_id)), None, result.is_correct, result.actual_time_seconds)
+        task, since_training = hold_now(conversation, self.db)
         self.db.commit()
-        if counted["n_samples_since_training"] >= settings().retrain_every:
+        if since_training >= settings().retrain_every:
             trainer().request()
-        return practice_tasks.task_of(row)
+        return task
 
     def force_train(self, verbose: bool = False) -> Mapping[str, Any]:
         """Train now on all finished tasks, whatever the counter says, and wait for it.
@@ -114,7 +140,7 @@ class EmbeddingModelService:
         """`force_train` for those who show the progress themselves: `say` gets every step."""
         self.db.commit()  # what the session has not committed, the training would not see
         result = trainer().train_now(say)
-        serving_model().refresh()
+        serving_models().refresh()
         return result
 
 

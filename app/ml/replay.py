@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml import baselines, metrics
 from app.ml.features import UNKNOWN_RATE, UNKNOWN_SECONDS, history_features, totals_before
+from app.ml.lnirt_service import LnirtRows, fit_lnirt
 from app.ml.training import Progress, TrainingFailed, fit_v2
 
 Floats = NDArray[np.float64]
@@ -139,8 +140,13 @@ def _v2(attempts: Attempts) -> Callable[[int], Model]:
     return lambda completed: V2Rows(attempts, features, fit_v2(attempts.take(slice(completed))).serving().predict)
 
 
+def _lnirt(attempts: Attempts) -> Callable[[int], Model]:
+    return lambda completed: LnirtRows(attempts, fit_lnirt(attempts.take(slice(completed))), completed)
+
+
 CONTESTANTS: tuple[Contestant, ...] = (
     Retrained("embedding_v2", _v2),
+    Retrained("lnirt", _lnirt),
     Baseline("global mean", baselines.global_mean),
     Baseline("item mean", baselines.item_mean),
     Baseline("item + student", baselines.item_and_student),

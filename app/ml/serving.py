@@ -1,18 +1,15 @@
-"""The model that this process answers with, and how it changes without anybody waiting."""
+"""The models that this process answers with, and how they change without anybody waiting."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from app.core.database import new_session
@@ -20,97 +17,138 @@ from app.core.settings import settings
 from app.crud import model_versions
 from app.crud.model_versions import Version
 from app.ml import artifacts
-from app.ml.numpy_v2 import NumpyV2
+from app.ml.answers import TaskModel
+from app.ml.kinds import KINDS, Kind
 
 log = logging.getLogger("smartstudy.serving")
 RETRY_SECONDS = 30.0  # files that could not be loaded may be put back
-
-
-class TaskModel(Protocol):
-    """What can answer: n tasks in, n probabilities and n times in seconds out."""
-
-    def predict(
-        self,
-        students: Sequence[str],
-        topics: Sequence[str],
-        difficulties: Sequence[str],
-        features: NDArray[np.float64],
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A version in memory."""
 
+    kind: Kind
     version: Version
     model: TaskModel
 
+    def __str__(self) -> str:
+        return f"version {self.version.id} of {self.kind.name}"
 
-class ServingModel:
-    """Holds the serving version; `current` is read by requests and swapped in one assignment."""
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """Who answers, best first, and of each kind that does not, why."""
+
+    models: tuple[Loaded, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)  # never trained
+    broken: Mapping[str, str] = field(default_factory=dict)  # can't be loaded
+    wanted: frozenset[int] = field(default_factory=frozenset)  # the versions this was made from
+
+    @property
+    def first(self) -> Loaded | None:
+        return next(iter(self.models), None)
+
+    def why_not_better(self, than: Loaded | None) -> list[str]:
+        """Why no kind that comes before this one answers; before the prior come all."""
+        better = [kind.name for kind in KINDS[: KINDS.index(than.kind) if than else None]]
+        return [text for name in better for text in (self.missing.get(name), self.broken.get(name)) if text]
+
+
+class ServingModels:
+    """Holds the serving versions; `lineup` is read by requests and swapped in one assignment."""
 
     def __init__(self, open_session: Callable[[], AbstractContextManager[Session]], model_dir: Path) -> None:
-        self.current: Loaded | None = None
-        self.problem: str | None = None  # why the version that should serve does not
+        self.lineup = Lineup()
         self._open_session = open_session
         self._model_dir = model_dir
         self._turn = threading.Lock()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load-model")
-        self._failed: tuple[int | None, float] = (None, 0.0)  # version, and when to try it again
+        self._again_at = float("inf")  # when to try once more what could not be loaded
+        self._unsound: dict[int, str] = {}  # versions that gave a number that is none, and what is said of it
 
-    def notice(self, serving: int | None) -> None:
-        """A request saw which version should serve: fetch it, but don't wait for it."""
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong: files that can't be loaded, numbers that are none, and who stands in for whom."""
+        lineup = self.lineup
+        told = [*lineup.broken.values(), *(t for v, t in self._unsound.items() if v in lineup.wanted)]
+        told += [text for text in lineup.why_not_better(lineup.first) if lineup.models and text not in told]
+        return told
+
+    @property
+    def answering(self) -> Loaded | None:
+        """Who answers first, unless it turned out unsound."""
+        return next((each for each in self.lineup.models if each.version.id not in self._unsound), None)
+
+    def notice(self, serving: frozenset[int]) -> None:
+        """A request saw which versions should serve: fetch them, but don't wait for it."""
         if not self._is_current(serving) and not self._turn.locked():
             self._loader.submit(self._refresh_quietly)
 
     def refresh(self) -> None:
-        """Load the version that should serve now, if it is another; blocks. What can't be loaded is told once."""
+        """Load the versions that should serve now, where they are others; blocks. What can't be loaded is told once."""
         with self._turn:
             with self._open_session() as db:
                 wanted = model_versions.serving(db)
-            if not self._is_current(wanted.id if wanted else None):
+            if not self._is_current(frozenset(version.id for version in wanted.values())):
                 self._switch_to(wanted)
+
+    def unsound(self, loaded: Loaded, said: object) -> str:
+        """The model gave a number that is none: say so, once."""
+        told = f"{str(loaded).capitalize()} gave a number that is not finite."
+        if loaded.version.id not in self._unsound:
+            self._unsound[loaded.version.id] = told
+            log.error("%s It said %s.", told, said)
+        return told
 
     def close(self) -> None:
         self._loader.shutdown(cancel_futures=True)
 
-    def _is_current(self, serving: int | None) -> bool:
-        failed, again_at = self._failed
-        if serving is not None and serving == failed:
-            return time.monotonic() < again_at
-        return serving == (self.current.version.id if self.current else None)
+    def _is_current(self, serving: frozenset[int]) -> bool:
+        return serving == self.lineup.wanted and time.monotonic() < self._again_at
 
-    def _switch_to(self, wanted: Version | None) -> None:
-        try:
-            self.current = load(self._model_dir, wanted) if wanted else None
-            self.problem, self._failed = None, (None, 0.0)
-            if wanted:
-                log.info("version %s of %s serves", wanted.id, wanted.kind)
-        except (artifacts.DamagedFiles, OSError, ValueError, KeyError) as why:
-            self._told(f"Version {wanted.id if wanted else '?'} can't be loaded: {why}.")
-            self._failed = (wanted.id if wanted else None, time.monotonic() + RETRY_SECONDS)
+    def _switch_to(self, wanted: dict[str, Version]) -> None:
+        here = {loaded.version.id: loaded for loaded in self.lineup.models}
+        models: list[Loaded] = []
+        missing: dict[str, str] = {}
+        broken: dict[str, str] = {}
+        for kind in KINDS:
+            version = wanted.get(kind.name)
+            if version is None:
+                missing[kind.name] = f"No {kind.name} has been trained yet."
+                continue
+            try:
+                models.append(here.get(version.id) or load(self._model_dir, kind, version))
+            except (artifacts.DamagedFiles, OSError, ValueError, KeyError) as why:
+                broken[kind.name] = f"Version {version.id} of {kind.name} can't be loaded: {why}."
+        lineup = Lineup(tuple(models), missing, broken, frozenset(version.id for version in wanted.values()))
+        self._tell(lineup)
+        self._again_at = time.monotonic() + RETRY_SECONDS if broken else float("inf")
+        self.lineup = lineup
 
-    def _told(self, problem: str) -> None:
-        if problem != self.problem:
-            answers = f"version {self.current.version.id} goes on" if self.current else "the prior answers"
-            log.error("%s Meanwhile %s.", problem, answers)
-        self.problem = problem
+    def _tell(self, lineup: Lineup) -> None:
+        for kind, problem in lineup.broken.items():
+            if self.lineup.broken.get(kind) != problem:
+                log.error("%s Meanwhile %s answers.", problem, lineup.first or "the prior")
+        for loaded in lineup.models:
+            if loaded.version.id not in self.lineup.wanted:
+                log.info("%s is loaded", loaded)
 
     def _refresh_quietly(self) -> None:
         try:
             self.refresh()
         except Exception:
-            log.exception("the serving version could not be looked up")
+            log.exception("the serving versions could not be looked up")
 
 
-def load(model_dir: Path, version: Version) -> Loaded:
+def load(model_dir: Path, kind: Kind, version: Version) -> Loaded:
     """The version in memory; its files are checked before anything opens them."""
     folder = model_dir / version.folder
     artifacts.verify(folder, version.files)
-    return Loaded(version, NumpyV2.load(folder))
+    return Loaded(kind, version, kind.load(folder))
 
 
 @lru_cache
-def serving_model() -> ServingModel:
-    """The one of this process."""
-    return ServingModel(lambda: new_session().begin(), settings().model_dir)  # no database before it is needed
+def serving_models() -> ServingModels:
+    """Those of this process."""
+    return ServingModels(lambda: new_session().begin(), settings().model_dir)  # no database before it is needed

@@ -3,23 +3,23 @@
 from sqlalchemy.orm import Session
 
 from app.core.settings import settings
-from app.crud import attempts, model_tracker, model_versions, training_runs
+from app.crud import attempts, model_tracker, training_runs
 from app.crud.model_tracker import Tracker
-from app.crud.model_versions import Version
 from app.crud.training_runs import Run
-from app.ml import artifacts
+from app.ml.serving import Loaded, ServingModels
 from app.schemas.model_status import CounterOut, ModelStatus, RunOut, ServingOut
 
 HELD_OUT = ("rows", "held_out_rows", "log_loss", "auc", "brier", "calibration_error", "rmse_log_time", "mae_seconds")
 
 
-def model_status(db: Session, serving: Version | None, problem: str | None) -> ModelStatus:
-    """All of it; `serving` is what answers in this process, `problem` why another one does not."""
+def model_status(db: Session, serving: ServingModels) -> ModelStatus:
+    """All of it; `serving` is what answers in this process."""
+    problem = " ".join(serving.problems) or None
     tracker = model_tracker.read(db)
     run = training_runs.at_work(db)
     last = next(iter(training_runs.latest(db)), None)
     counter = _counter(tracker, attempts.count(db) if tracker.since_training >= settings().retrain_every else None)
-    who = _serving(serving)
+    who = _serving(serving.answering)
     return ModelStatus(
         serving=who,
         degraded=problem is not None,
@@ -32,24 +32,14 @@ def model_status(db: Session, serving: Version | None, problem: str | None) -> M
     )
 
 
-def of_database(db: Session) -> ModelStatus:
-    """The same without a process that serves: what a service that starts now would answer with."""
-    version = model_versions.serving(db)
-    try:
-        if version:
-            artifacts.verify(settings().model_dir / version.folder, version.files)
-    except artifacts.DamagedFiles as why:
-        return model_status(db, None, f"Version {version.id if version else '?'} can't be loaded: {why}.")
-    return model_status(db, version, None)
-
-
-def _serving(version: Version | None) -> ServingOut:
-    if version is None:
+def _serving(loaded: Loaded | None) -> ServingOut:
+    if loaded is None:
         return ServingOut(
             model_version="prior", model_version_id=None, since=None, trained_on_tasks=None, held_out=None
         )
+    version = loaded.version
     return ServingOut(
-        model_version=version.kind,
+        model_version=loaded.kind.on_tasks,
         model_version_id=version.id,
         since=version.created_at,
         trained_on_tasks=version.n_tasks,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, text
@@ -15,8 +15,10 @@ from app.core.database import engine_for
 from app.crud import attempts, model_tracker, model_versions, training_runs
 from app.domain.attempts import Attempts
 from app.ml import artifacts
+from app.ml.lnirt_service import fit_lnirt
 
 Say = Callable[[Mapping[str, Any]], None]
+NETWORK = "embedding_v2"  # without a new one a run has failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +62,52 @@ def train(order: Order, say: Say) -> dict[str, Any]:
 def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
     tell = _Teller(writer, order.run_id, say)
     data, taken = _snapshot(writer, order)
+    with artifacts.staged(Path(order.model_dir)) as staging:
+        made, failures = [], {}
+        for kind, fit in _fits(data, tell):
+            try:
+                made.append(_made(kind, staging, fit))
+            except ValueError as why:  # this one can't be fitted; the other may
+                failures[kind] = _sentence(why)
+        tell({"step": "publish"}, now=True)
+        return _publish(writer, order, made, failures, len(data), taken)
+
+
+class _Fitted(Protocol):
+    @property
+    def report(self) -> dict[str, Any]: ...
+
+    def save(self, folder: Path) -> None: ...
+
+
+def _fits(data: Attempts, tell: "_Teller") -> Iterator[tuple[str, Callable[[], _Fitted]]]:
+    """The kinds in the order of what they cost."""
+    tell({"step": "fit LNIRT"}, now=True)
+    yield "lnirt", lambda: fit_lnirt(data)
     tell({"step": "load TensorFlow"}, now=True)
     from app.ml.training import fit_v2
 
+    yield "embedding_v2", lambda: fit_v2(data, progress=tell)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A fitted model whose files are on disk, in a folder that nobody looks into yet."""
+
+    kind: str
+    place: Path
+    files: Mapping[str, str]
+    report: Mapping[str, Any]
+
+
+def _made(kind: str, staging: Path, fit: Callable[[], _Fitted]) -> _Made:
     started = time.monotonic()
-    fitted = fit_v2(data, progress=tell)
+    fitted = fit()
     report = {**fitted.report, "train_seconds": round(time.monotonic() - started, 3)}
-    tell({"step": "publish"}, now=True)
-    with artifacts.staged(Path(order.model_dir)) as staging:
-        fitted.save(staging)
-        files = artifacts.hashes(staging)
-        folder = artifacts.settle(staging, f"embedding_v2-{order.run_id}-{uuid4().hex[:12]}")
-    return _publish(writer, order, folder, files, len(data), taken, report)
+    place = staging / kind
+    place.mkdir()
+    fitted.save(place)
+    return _Made(kind, place, artifacts.hashes(place), report)
 
 
 def _snapshot(writer: Connection, order: Order) -> tuple[Attempts, int]:
@@ -90,31 +126,54 @@ def _snapshot(writer: Connection, order: Order) -> tuple[Attempts, int]:
 
 
 def _publish(
-    writer: Connection,
-    order: Order,
-    folder: str,
-    files: Mapping[str, str],
-    n_tasks: int,
-    taken: int,
-    report: Mapping[str, Any],
+    writer: Connection, order: Order, made: list[_Made], failures: Mapping[str, str], n_tasks: int, taken: int
 ) -> dict[str, Any]:
-    """Version, counter and run in one transaction, on the connection that holds the lock; then the links."""
+    """Versions, counter and run in one transaction, on the connection that holds the lock; then the links.
+
+    Without a network the run has failed and the counter keeps its tasks; LNIRT is published all the same.
+    """
+    model_dir = Path(order.model_dir)
+    folders = {
+        m.kind: artifacts.settle(m.place, model_dir, f"{m.kind}-{order.run_id}-{uuid4().hex[:12]}") for m in made
+    }
     with _transaction(writer) as db:
-        version = model_versions.publish(
-            db, kind="embedding_v2", folder=folder, files=files, n_tasks=n_tasks, report=report, run_id=order.run_id
-        )
-        message = f"Version {version} of embedding_v2 was trained on {n_tasks} tasks and serves."
-        gone = model_versions.prune(db, "embedding_v2", order.keep_versions)
-        model_tracker.trained(db, n_tasks=n_tasks, taken=taken, model_version="embedding_v2")
-        model_tracker.note(
-            db,
-            {"state": "published", "message": message, "run_id": order.run_id, "version_id": version, "report": report},
-        )
-        training_runs.finish(db, order.run_id, "published", message, n_tasks=n_tasks, taken=taken)
-    artifacts.show(Path(order.model_dir), folder)
+        ids = {
+            each.kind: model_versions.publish(
+                db,
+                kind=each.kind,
+                folder=folders[each.kind],
+                files=each.files,
+                n_tasks=n_tasks,
+                report=each.report,
+                run_id=order.run_id,
+            )
+            for each in made
+        }
+        gone = [folder for kind in ids for folder in model_versions.prune(db, kind, order.keep_versions)]
+        result = _outcome(ids, failures, n_tasks)
+        if NETWORK in ids:
+            model_tracker.trained(db, n_tasks=n_tasks, taken=taken, model_version=NETWORK)
+        reports = {each.kind: each.report for each in made}
+        model_tracker.note(db, {"state": result["outcome"], **result, "run_id": order.run_id, "report": reports})
+        training_runs.finish(db, order.run_id, result["outcome"], result["message"], n_tasks=n_tasks, taken=taken)
+    if NETWORK in folders:
+        artifacts.show(model_dir, folders[NETWORK])
     for old in gone:
-        artifacts.remove(Path(order.model_dir), old)
-    return {"outcome": "published", "message": message, "version_id": version, "n_tasks": n_tasks, "report": report}
+        artifacts.remove(model_dir, old)
+    return result
+
+
+def _outcome(ids: Mapping[str, int], failures: Mapping[str, str], n_tasks: int) -> dict[str, Any]:
+    """How the run ended, in a sentence."""
+    parts = [f"{kind} could not be trained: {why.rstrip('.')}." for kind, why in failures.items()]
+    if NETWORK in ids:
+        parts.insert(0, f"Version {ids[NETWORK]} of {NETWORK} was trained on {n_tasks} tasks and serves.")
+    elif ids:
+        parts.append(
+            "The network in use stays; " + " and ".join(f"version {v} of {k}" for k, v in ids.items()) + " is new."
+        )
+    outcome = "published" if NETWORK in ids else "failed"
+    return {"outcome": outcome, "message": " ".join(parts), "n_tasks": n_tasks, "version_id": ids.get(NETWORK)}
 
 
 def _end(engine: Engine, order: Order, outcome: str, message: str) -> dict[str, Any]:

@@ -26,6 +26,11 @@ class PracticeTask(Base):
     estimated_time_seconds: Mapped[float | None]
     lnirt_model_version: Mapped[str | None]  # historic name: which kind of model answered
     model_version_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
+    correctness_prob_low: Mapped[float | None]  # 10-90 %, where the model says how sure it is
+    correctness_prob_high: Mapped[float | None]
+    time_low_seconds: Mapped[float | None]
+    time_high_seconds: Mapped[float | None]
+    fallback_reason: Mapped[str | None]  # why no better model answered
 
     __table_args__ = (
         CheckConstraint("difficulty IN ('easy', 'medium', 'hard')", name="difficulty"),
@@ -65,3 +70,15 @@ class StudentTotal(Base):
     microseconds: Mapped[int] = mapped_column(BigInteger)  # of their times, each rounded
 
     __table_args__ = (CheckConstraint("scope IN ('all', 'topic', 'difficulty')", name="scope"),)
+
+
+class StudentPosterior(Base):
+    """What a student's answers say of ability and speed, to one version of LNIRT."""
+
+    __tablename__ = "student_posteriors"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    version_id: Mapped[int]
+    n: Mapped[int]  # answers in it
+    through: Mapped[datetime]  # completed at or before
+    state: Mapped[bytes]  # grid weights and two sums, float64

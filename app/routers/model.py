@@ -18,4 +18,4 @@ def status(db: Db, serving: Serving) -> ModelStatus:
     What it says of the serving version holds for the next prediction of this process.
     """
     serving.refresh()
-    return model_status(db, serving.current.version if serving.current else None, serving.problem)
+    return model_status(db, serving)

@@ -3,17 +3,18 @@
 import base64
 import binascii
 from datetime import datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
 
 from app.core.settings import settings
-from app.crud import model_tracker, practice_tasks, student_totals
+from app.core.statements import hold
+from app.crud import practice_tasks
 from app.domain.errors import NotAccepted
-from app.domain.tasks import Caller, Task
-from app.ml.embedding_service import predict
-from app.ml.serving import ServingModel
+from app.domain.tasks import Asked, Caller, Task
+from app.ml.embedding_service import complete, predict_and_save
+from app.ml.serving import ServingModels
 from app.ml.trainer import Trainer
 from app.routers.callers import AsyncDb, Db, SignedIn
 from app.schemas.base import Text200
@@ -23,15 +24,15 @@ from app.schemas.problem import problems
 router = APIRouter(prefix="/practice-tasks", tags=["Practice tasks"])
 
 
-def serving_model(request: Request) -> ServingModel:
-    return cast(ServingModel, request.app.state.serving)
+def serving_models(request: Request) -> ServingModels:
+    return cast(ServingModels, request.app.state.serving)
 
 
 def trainer_of(request: Request) -> Trainer:
     return cast(Trainer, request.app.state.trainer)
 
 
-Serving = Annotated[ServingModel, Depends(serving_model)]
+Serving = Annotated[ServingModels, Depends(serving_models)]
 TheTrainer = Annotated[Trainer, Depends(trainer_of)]
 
 
@@ -39,19 +40,12 @@ TheTrainer = Annotated[Trainer, Depends(trainer_of)]
 async def create_task(new: NewTask, caller: SignedIn, database: AsyncDb, serving: Serving) -> TaskOut:
     """Say what the student is about to do; the answer says how likely they will get it right and in how many seconds.
 
-    It always answers: `model_version` tells whether the network or, before there is one, the prior did.
+    It always answers: `model_version` tells whether the network did, or LNIRT where that can't, or the prior before
+    there is any model; `fallback_reason` says why no better one.
     """
-    asked = practice_tasks.Asked(student_of(new, caller), new.topic, new.difficulty, new.item_id)
+    asked = Asked(student_of(new, caller), new.topic, new.difficulty, new.item_id)
     async with database.acquire() as connection:
-        past = student_totals.past_of(
-            await student_totals.PAST.first(
-                connection, user_id=asked.user_id, topic=asked.topic, difficulty=asked.difficulty
-            )
-        )
-        prediction = predict(serving.current, asked, past)
-        row = await practice_tasks.INSERT.first(connection, **practice_tasks.new_row(asked, past.at, prediction))
-    serving.notice(past.serving)
-    return out(practice_tasks.task_of(row))
+        return out(await hold(predict_and_save(serving, asked), connection))
 
 
 @router.patch("/{task_id}", responses=problems(400, 401, 404, 409, 422))
@@ -62,18 +56,12 @@ async def complete_task(
 
     Every fifth finished task, of anybody, starts a training in the background.
     """
-    asked = {"id": task_id, "owner": caller.owner}
-    values: dict[str, Any] = {"is_correct": result.is_correct, "seconds": result.actual_time_seconds}
-    async with database.acquire() as connection:
-        async with connection.transaction():
-            row = await practice_tasks.COMPLETE.first(connection, **asked, **values)
-            counted = await model_tracker.COUNT.first(connection, finished=1) if row else None
-        if row is None or counted is None:
-            found = await practice_tasks.GET.first(connection, **asked)
-            return out(practice_tasks.settled(found, **values))
-    if counted["n_samples_since_training"] >= settings().retrain_every:
+    result_of = complete(task_id, caller.owner, result.is_correct, result.actual_time_seconds)
+    async with database.acquire() as connection, connection.transaction():
+        task, since_training = await hold(result_of, connection)
+    if since_training >= settings().retrain_every:
         after.add_task(trainer.request)
-    return out(practice_tasks.task_of(row))
+    return out(task)
 
 
 @router.get("", responses=problems(400, 401, 422))

@@ -9,7 +9,9 @@ class ServingOut(BaseModel):
 
     model_config = ConfigDict(protected_namespaces=())
 
-    model_version: str = Field(description="embedding_v2, or prior before there is a model.")
+    model_version: str = Field(
+        description="embedding_v2; v1.0 (LNIRT) where that can't; prior before there is a model."
+    )
     model_version_id: int | None
     since: datetime | None
     trained_on_tasks: int | None

@@ -51,9 +51,15 @@ class TaskOut(Answer):
     correctness_prob: float | None = Field(description="Predicted probability of a right answer, 0.01-0.99.")
     estimated_time_seconds: float | None = Field(description="Predicted time in seconds, 5-600.")
     model_version: str | None = Field(
-        description="Who predicted: embedding_v2, or prior before there is a model; null for imported tasks."
+        description="Who predicted: embedding_v2, v1.0 (LNIRT) where that can't, prior before there is any model; "
+        "null for imported tasks."
     )
     model_version_id: int | None = Field(description="Which version of it; null for the prior.")
+    correctness_prob_low: float | None = Field(description="10-90 % of the probability; null where not known.")
+    correctness_prob_high: float | None
+    time_low_seconds: float | None = Field(description="10-90 % of the time; null where not known.")
+    time_high_seconds: float | None
+    fallback_reason: str | None = Field(description="Why no better model answered; null if the best one did.")
 
 
 class TaskPage(BaseModel):

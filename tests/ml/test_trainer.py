@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.crud import training_runs
-from app.ml import artifacts, training_run
+from app.ml import artifacts, training, training_run
 from app.ml.simulated import school, simulate
 from app.ml.trainer import Trainer
 from app.ml.training_process import TrainingProcess
@@ -29,8 +29,10 @@ def tracker(db: Session) -> dict[str, Any]:
     return dict(row)
 
 
-def serving(db: Session) -> list[int]:
-    found = list(db.scalars(text("SELECT id FROM model_versions WHERE state = 'serving'")))
+def serving(db: Session, kind: str = "embedding_v2") -> list[int]:
+    found = list(
+        db.scalars(text("SELECT id FROM model_versions WHERE state = 'serving' AND kind = :kind"), {"kind": kind})
+    )
     db.rollback()
     return found
 
@@ -48,8 +50,10 @@ def test_a_training_publishes_a_whole_version(db: Session, trainer: Trainer, env
     result = trainer.train_now(steps.append)
     assert result["outcome"] == "published", result
     assert any("epoch" in step for step in steps)
-    row = db.execute(text("SELECT folder, files FROM model_versions WHERE state = 'serving'")).one()
-    artifacts.verify(environment / "models" / row.folder, row.files)
+    rows = db.execute(text("SELECT kind, folder, files FROM model_versions WHERE state = 'serving'")).all()
+    assert sorted(row.kind for row in rows) == ["embedding_v2", "lnirt"]
+    for row in rows:
+        artifacts.verify(environment / "models" / row.folder, row.files)
     top = environment / "models"
     assert {"correctness_model.keras", "time_model.keras", "metadata.json"} <= {file.name for file in top.iterdir()}
     assert json.loads((top / "metadata.json").read_text())["kind"] == "embedding_v2"
@@ -174,6 +178,24 @@ def test_a_version_by_a_writer_that_lost_its_connection_is_not_published(
     assert tracker(db)["n_samples_since_training"] == 40
 
 
+def test_without_a_network_lnirt_is_published_and_the_run_says_why(
+    db: Session, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported(db, TASKS.take(slice(0, 40)))
+
+    def fails(*_: object, **__: object) -> None:
+        raise training.TrainingFailed("the loss became something that is no finite number")
+
+    monkeypatch.setattr(training, "fit_v2", fails)
+    with db.begin():
+        run_id = training_runs.ask(db)
+    result = training_run.train(_order(environment, run_id), lambda _: None)
+    assert result["outcome"] == "failed"
+    assert "no finite number" in result["message"]
+    assert (serving(db), len(serving(db, "lnirt"))) == ([], 1)
+    assert tracker(db)["n_samples_since_training"] == 40
+
+
 def _order(environment: Path, run_id: int) -> training_run.Order:
     return training_run.Order(run_id, os.environ["DATABASE_URL"], str(environment / "models"), 5, 10, 3, forced=True)
 
@@ -191,4 +213,4 @@ def test_old_versions_are_pruned_but_never_the_serving_one(
     kept = sorted(folder.name for folder in (environment / "models" / "versions").iterdir())
     rows = db.scalars(text("SELECT folder FROM model_versions WHERE pruned_at IS NULL")).all()
     assert kept == sorted(folder.split("/")[1] for folder in rows)
-    assert len(kept) == 2
+    assert len(kept) == 4  # two of each kind

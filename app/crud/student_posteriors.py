@@ -1,0 +1,21 @@
+"""What each student's answers say of ability and speed: kept, and caught up when it is needed."""
+
+from app.core.statements import Statement
+
+KEPT = Statement(
+    "SELECT n, through, state FROM student_posteriors WHERE user_id = :user_id AND version_id = :version_id"
+)
+
+# Sums are all that LNIRT needs of answers to one item.
+ANSWERS = Statement("""
+    SELECT item_id, topic, difficulty, count(*) AS n, count(*) FILTER (WHERE is_correct) AS n_correct,
+           sum(ln(actual_time_seconds)) AS log_seconds
+    FROM practice_tasks
+    WHERE user_id = :user_id AND completed AND completed_at > :after AND completed_at <= :through
+    GROUP BY item_id, topic, difficulty""")
+
+KEEP = Statement("""
+    INSERT INTO student_posteriors (user_id, version_id, n, through, state)
+    VALUES (:user_id, :version_id, :n, :through, :state)
+    ON CONFLICT (user_id) DO UPDATE SET
+        version_id = excluded.version_id, n = excluded.n, through = excluded.through, state = excluded.state""")

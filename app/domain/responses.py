@@ -1,0 +1,93 @@
+"""Responses of persons to items as psychometricians keep them: long form, either half of an answer may be missing."""
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from app.domain.interactions import BadRow
+
+NAMES = {"person": ("person", "student_id"), "item": ("item", "item_id")}
+MISSING = ("", "NA", "nan", "NaN")
+MARKS = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0} | dict.fromkeys(MISSING, math.nan)
+
+
+@dataclass(slots=True)
+class Responses:
+    """n answers; NaN where nothing was observed."""
+
+    person: list[str] = field(default_factory=list)
+    item: list[str] = field(default_factory=list)
+    correct: list[float] = field(default_factory=list)  # 1, 0 or NaN
+    seconds: list[float] = field(default_factory=list)  # > 0 or NaN
+    censored: list[bool] = field(default_factory=list)  # the time was cut off at `seconds`
+
+
+def read_responses(source: TextIO, limit_seconds: float | None = None) -> Responses:
+    """Read columns person (student_id), item (item_id), correct, time_seconds and, if there is one, censored.
+
+    Times at or above `limit_seconds` count as cut off there.
+
+    Raises:
+        BadRow: names the line and what is wrong with it.
+    """
+    rows = csv.reader(source)
+    at = _columns(next(rows, []))
+    found = Responses()
+    for row, line in _numbered(rows):
+        person, item = _label(row[at["person"]], "person", line), _label(row[at["item"]], "item", line)
+        seconds = _seconds(row[at["time_seconds"]].strip(), line)
+        found.person.append(person)
+        found.item.append(item)
+        found.correct.append(_mark(row[at["correct"]].strip(), "correct", line))
+        limited = limit_seconds is not None and seconds >= limit_seconds
+        found.seconds.append(limit_seconds if limited and limit_seconds is not None else seconds)
+        flagged = "censored" in at and _mark(row[at["censored"]].strip(), "censored", line) == 1
+        found.censored.append(limited or flagged)
+    return found
+
+
+def _columns(header: list[str]) -> dict[str, int]:
+    places = {name.strip().lstrip("\ufeff"): place for place, name in enumerate(header)}
+    at = {name: places[name] for name in ("correct", "time_seconds", "censored") if name in places}
+    for name, spellings in NAMES.items():
+        at |= {name: places[spelling] for spelling in reversed(spellings) if spelling in places}
+    missing = [name for name in ("person", "item", "correct", "time_seconds") if name not in at]
+    if missing:
+        raise BadRow(1, f"no column {', '.join(missing)}; the columns are person,item,correct,time_seconds")
+    return at
+
+
+def _numbered(rows: Iterator[list[str]]) -> Iterator[tuple[list[str], int]]:
+    width = 0
+    for line, row in enumerate(rows, 2):
+        width = width or len(row)
+        if row and len(row) != width:
+            raise BadRow(line, f"{len(row)} cells where the rows before have {width}")
+        if row:
+            yield row, line
+
+
+def _label(value: str, name: str, line: int) -> str:
+    if not value.strip():
+        raise BadRow(line, f"{name} is empty")
+    return value.strip()
+
+
+def _mark(value: str, name: str, line: int) -> float:
+    if value not in MARKS:
+        raise BadRow(line, f"{name} is {value!r}; it must be 0, 1 or empty")
+    return MARKS[value]
+
+
+def _seconds(value: str, line: int) -> float:
+    if value in MISSING:
+        return math.nan
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < math.inf:
+        raise BadRow(line, f"time_seconds is {value!r}; it must be a number above 0, or empty")
+    return seconds

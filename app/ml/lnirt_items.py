@@ -1,0 +1,199 @@
+"""Parameters for any task: the item itself, or what its topic and difficulty let us expect of it.
+
+An item's parameters (alpha, beta, phi, lambda, log sigma2) are taken as
+
+    population mean + topic + difficulty + (topic, difficulty) cell + the item's own part
+
+each part drawn from a normal distribution whose variance is learnt from the fitted items. So an unseen item gets its
+cell's mean, an unseen cell the sum of its topic and difficulty, an unseen topic the population's mean for that
+difficulty: each shrunken towards the next wider group as far as the data leave it uncertain, and with that
+uncertainty in its `ItemParameters`. Linear mixed model by mean-field EM (Neal & Hinton 1998).
+"""
+
+import json
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.ml.lnirt import LnirtFit, item_parameters
+from app.ml.lnirt_answers import Floats, Ints
+from app.ml.lnirt_posterior import ItemParameters
+
+Cell = tuple[str, str]  # topic, difficulty
+
+SWEEPS = 50
+GROUP_WEIGHT = 3.0  # groups that the variances believed beforehand are worth
+LEAST_SLOPE = 0.1
+LOG_SIGMA2_VAR = 0.25  # of log sigma2 between items, beforehand
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Parameters and where they come from: `item`, `cell`, `topic and difficulty`, one of both, or `population`."""
+
+    parameters: ItemParameters
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """One level's groups (G of them; P = 5 parameters): means and variances (G, P), variance among groups (P,)."""
+
+    index: dict[Hashable, int]
+    mean: Floats
+    var: Floats
+    spread: Floats
+
+    def of(self, group: Hashable) -> tuple[Floats, Floats, bool]:
+        """Mean, variance and whether the group has been seen; an unseen one is 0 and as wide as groups differ."""
+        at = self.index.get(group)
+        return (np.zeros_like(self.spread), self.spread, False) if at is None else (self.mean[at], self.var[at], True)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemBank:
+    """Parameters of the fitted items, and of those that are not among them."""
+
+    fit: LnirtFit
+    cells: list[Cell]  # of fit.items
+    items: dict[Hashable, ItemParameters]
+    mean: Floats  # (5,)
+    mean_var: Floats
+    topics: Effects
+    difficulties: Effects
+    by_cell: Effects
+    spread: Floats  # (5,) variance among items of a cell
+
+    @classmethod
+    def build(cls, fit: LnirtFit, cells: Sequence[Cell]) -> "ItemBank":
+        """Learn the groups from a fit and the (topic, difficulty) of each of its items, in the order of `fit.items`."""
+        if len(cells) != len(fit.items):
+            raise ValueError(f"expected the cell of {len(fit.items)} items, got {len(cells)}")
+        pairs = [(str(topic), str(difficulty)) for topic, difficulty in cells]
+        estimate, precision, believed = _seen(fit)
+        levels = [_codes([topic for topic, _ in pairs]), _codes([d for _, d in pairs]), _codes(pairs)]
+        mean, mean_var, effects, spread = _mixed_model(estimate, precision, [code for _, code in levels], believed)
+        topics, difficulties, by_cell = (
+            Effects(index, *effect) for (index, _), effect in zip(levels, effects, strict=True)
+        )
+        expected = mean + sum(effect[0][code] for (_, code), effect in zip(levels, effects, strict=True))
+        around = mean_var + sum(effect[1][code] for (_, code), effect in zip(levels, effects, strict=True)) + spread
+        items = _known(fit, expected, around)
+        return cls(fit, pairs, items, mean, mean_var, topics, difficulties, by_cell, spread)
+
+    def find(self, item: Hashable | None, topic: str | None, difficulty: str | None) -> Found:
+        """Parameters for a task; None or a new label = not known. A cell that is itself an item counts as one."""
+        if item is None and topic is not None and difficulty is not None:
+            item = cell_label(topic, difficulty)
+        if item in self.items:
+            return Found(self.items[item], "item")
+        parts = self.topics.of(topic), self.difficulties.of(difficulty), self.by_cell.of((topic, difficulty))
+        mean = self.mean + sum(part[0] for part in parts)
+        var = self.mean_var + self.spread + sum(part[1] for part in parts)
+        names = [name for name, part in zip(("topic", "difficulty"), parts[:2], strict=True) if part[2]]
+        source = "cell" if parts[2][2] else " and ".join(names) or "population"
+        return Found(self._expected(mean, var), source)
+
+    def _expected(self, mean: Floats, var: Floats) -> ItemParameters:
+        slopes = np.maximum(mean[[0, 2]], LEAST_SLOPE)
+        centre = np.array([slopes[0], mean[1], slopes[1], mean[3]])
+        sigma2 = float(np.exp(mean[4] + 0.5 * var[4]))
+        return item_parameters(centre, _correlated(var[:4], self.fit.prior_cov), sigma2, self.fit.population)
+
+    def save(self, folder: Path) -> None:
+        """Write the fit and item_cells.json; the groups are learnt again by `load`, which takes milliseconds."""
+        self.fit.save(folder)
+        (folder / "item_cells.json").write_text(json.dumps(self.cells))
+
+    @classmethod
+    def load(cls, folder: Path) -> "ItemBank":
+        """The inverse of `save`."""
+        cells = json.loads((folder / "item_cells.json").read_text())
+        return cls.build(LnirtFit.load(folder), [(str(topic), str(difficulty)) for topic, difficulty in cells])
+
+
+def cell_label(topic: str, difficulty: str) -> str:
+    """The item label of a task that names no exercise: its cell is the item."""
+    return json.dumps([topic, difficulty], ensure_ascii=False)
+
+
+def _codes(labels: Sequence[Hashable]) -> tuple[dict[Hashable, int], Ints]:
+    index: dict[Hashable, int] = {}
+    return index, np.array([index.setdefault(label, len(index)) for label in labels], dtype=np.int64)
+
+
+def _seen(fit: LnirtFit) -> tuple[Floats, Floats, Floats]:
+    """What the answers alone say of each item: estimates and precisions (K, 5), the fit's own prior taken out again.
+
+    Also the variance (5,) among items that the fit believes.
+    """
+    believed = np.append(np.diag(fit.prior_cov), LOG_SIGMA2_VAR)
+    centre = np.append(fit.prior_mean, np.log(fit.prior_sigma2))
+    value = np.column_stack([fit.alpha, fit.beta, fit.phi, fit.lambda_, np.log(fit.sigma2)])
+    var = np.column_stack([fit.item_cov[:, range(4), range(4)], (fit.sigma2_se / fit.sigma2) ** 2])
+    held = np.append(1 / believed[:4], 2.0)  # sigma2 enters a fit with four answers' weight: precision 4 / 2
+    precision = np.maximum(1 / var - held, 1e-6)
+    return centre + (value - centre) / (var * precision) * (1 / var > held + 1e-6), precision, believed
+
+
+def _mixed_model(
+    estimate: Floats, precision: Floats, codes: list[Ints], believed: Floats
+) -> tuple[Floats, Floats, list[tuple[Floats, Floats, Floats]], Floats]:
+    """Mean, its variance, (means, variances, spread) of each level's groups, and the spread of items (all per column).
+
+    Coordinate ascent: each group's mean given the others', then the variances from squares plus uncertainty.
+    """
+    share = believed / (len(codes) + 1)
+    item_spread = share.copy()
+    mean, mean_var = estimate.mean(axis=0), share
+    sizes = [int(code.max()) + 1 for code in codes]
+    groups = [(np.zeros((size, len(believed))), np.tile(share, (size, 1)), share.copy()) for size in sizes]
+    for _ in range(SWEEPS):
+        weight = 1 / (1 / precision + item_spread)
+        rest = estimate - sum(group[0][code] for group, code in zip(groups, codes, strict=True))
+        mean, mean_var = (weight * rest).sum(axis=0) / weight.sum(axis=0), 1 / weight.sum(axis=0)
+        for level, code in enumerate(codes):
+            others = [g[0][c] for i, (g, c) in enumerate(zip(groups, codes, strict=True)) if i != level]
+            groups[level] = _shrunken(estimate - mean - sum(others), weight, code, groups[level][2], share)
+        off = estimate - mean - sum(group[0][code] for group, code in zip(groups, codes, strict=True))
+        own = 1 / (precision + 1 / item_spread)
+        squares = (own * precision * off) ** 2 + own
+        item_spread = (squares.sum(axis=0) + GROUP_WEIGHT * share) / (len(estimate) + GROUP_WEIGHT)
+    return mean, mean_var, groups, item_spread
+
+
+def _shrunken(rest: Floats, weight: Floats, code: Ints, spread: Floats, share: Floats) -> tuple[Floats, Floats, Floats]:
+    """Posterior means and variances of one level's groups, and the variance among them."""
+    size = int(code.max()) + 1
+    total, pull = np.zeros((size, weight.shape[1])), np.zeros((size, weight.shape[1]))
+    np.add.at(total, code, weight)
+    np.add.at(pull, code, weight * rest)
+    var = 1 / (total + 1 / spread)
+    mean = var * pull
+    spread = ((mean**2 + var).sum(axis=0) + GROUP_WEIGHT * share) / (size + GROUP_WEIGHT)
+    return mean, var, spread
+
+
+def _correlated(var: Floats, pattern: Floats) -> Floats:
+    """A covariance with these variances (..., 4) and the correlations of `pattern` (4, 4)."""
+    sd = np.sqrt(np.diag(pattern))
+    root = np.sqrt(var)
+    return np.asarray(root[..., :, None] * root[..., None, :] * (pattern / np.outer(sd, sd)))
+
+
+def _known(fit: LnirtFit, expected: Floats, around: Floats) -> dict[Hashable, ItemParameters]:
+    """The fitted items, each as its answers and its groups say together: few answers leave it near its cell."""
+    held = np.linalg.inv(fit.prior_cov)
+    value = np.column_stack([fit.alpha, fit.beta, fit.phi, fit.lambda_])
+    precision = np.linalg.inv(fit.item_cov)
+    group = np.linalg.inv(_correlated(around[:, :4], fit.prior_cov))
+    cov = np.linalg.inv(precision - held + group)
+    pull = precision @ value[:, :, None] - (held @ fit.prior_mean)[:, None] + group @ expected[:, :4, None]
+    mean = (cov @ pull)[:, :, 0]
+    mean[:, [0, 2]] = np.maximum(mean[:, [0, 2]], LEAST_SLOPE)
+    labels: list[Hashable] = fit.items.tolist()
+    return {
+        label: item_parameters(mean[k], cov[k], float(fit.sigma2[k]), fit.population) for k, label in enumerate(labels)
+    }

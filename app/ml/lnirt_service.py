@@ -1,0 +1,194 @@
+"""LNIRT in the service: fitted to all finished tasks, saved as a version, answering from a student's kept posterior."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.statements import Conversation, Row
+from app.crud import student_posteriors
+from app.crud.student_totals import Past
+from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.tasks import Asked
+from app.ml.answers import Answer
+from app.ml.lnirt import LnirtFit, fit
+from app.ml.lnirt_items import ItemBank, cell_label
+from app.ml.lnirt_posterior import Population, Posterior, Prediction, add_sums, newcomer, predict, update
+
+KIND = "lnirt"
+METADATA_FILE = "metadata.json"
+BEFORE_ALL = datetime(1900, 1, 1, tzinfo=UTC)
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class FittedLnirt:
+    """A fit to finished tasks, with the (topic, difficulty) cells that unseen items fall back to."""
+
+    fit: LnirtFit
+    bank: ItemBank
+    report: dict[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Write the items and the population, not the students: theirs is kept in the database."""
+        replace(self.bank, fit=self.fit.without_persons()).save(folder)
+        metadata = {"kind": KIND, "items": len(self.fit.items), "report": self.report}
+        (folder / METADATA_FILE).write_text(json.dumps(metadata, indent=1))
+        ServedLnirt.load(folder)  # what can't be read back is not published
+
+
+def fit_lnirt(attempts: Attempts) -> FittedLnirt:
+    """Fit the items and the population to n finished tasks; a task that names no item counts for its cell.
+
+    Raises ValueError where nothing can be fitted, or a number is not finite.
+    """
+    labels, codes, cells = _items(attempts)
+    fitted = fit(attempts.student, codes, attempts.correct, attempts.seconds)
+    fitted = replace(fitted, items=np.array([labels[code] for code in fitted.items.tolist()], dtype=object))
+    numbers = (fitted.alpha, fitted.beta, fitted.phi, fitted.lambda_, fitted.sigma2, fitted.cov)
+    if not all(np.isfinite(each).all() for each in numbers):
+        raise ValueError("LNIRT came to numbers that are not finite")
+    report = {
+        "rows": len(attempts),
+        "items": len(fitted.items),
+        "students": len(fitted.persons),
+        "converged": fitted.converged,
+    }
+    return FittedLnirt(fitted, ItemBank.build(fitted, cells), report)
+
+
+def _items(attempts: Attempts) -> tuple[list[str], NDArray[np.int64], list[tuple[str, str]]]:
+    """Labels of all items and cells, each row's position among them, and the cell of each that occurs."""
+    cell = attempts.topic.astype(np.int64) * len(DIFFICULTIES) + attempts.difficulty
+    codes = np.where(attempts.item >= 0, attempts.item, len(attempts.items) + cell)
+    names = [(topic, difficulty) for topic in attempts.topics for difficulty in DIFFICULTIES]
+    labels = [*attempts.items, *(cell_label(*name) for name in names)]
+    pairs, counts = np.unique(np.column_stack([codes, cell]), axis=0, return_counts=True)
+    usual: dict[int, int] = {}
+    for (code, where), _ in sorted(zip(pairs.tolist(), counts.tolist(), strict=True), key=lambda pair: pair[1]):
+        usual[code] = where  # the one that the item most often had
+    return labels, codes, [names[usual[code]] for code in sorted(usual)]
+
+
+class ServedLnirt:
+    """A version in memory."""
+
+    def __init__(self, bank: ItemBank) -> None:
+        self._bank = bank
+
+    @classmethod
+    def load(cls, folder: Path) -> "ServedLnirt":
+        """Read what `FittedLnirt.save` wrote; raises ValueError if the folder holds anything else."""
+        if json.loads((folder / METADATA_FILE).read_text()).get("kind") != KIND:
+            raise ValueError(f"expected a model of kind {KIND} in {folder}")
+        return cls(ItemBank.load(folder))
+
+    @property
+    def population(self) -> Population:
+        return self._bank.fit.population
+
+    def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
+        """The posterior predictive, from what the student's answers say up to this moment."""
+        posterior = yield from self.posterior(version_id, asked, past)
+        found = self._bank.find(asked.item_id, asked.topic, asked.difficulty)
+        return answer_of(predict(posterior, found.parameters))
+
+    def posterior(self, version_id: int, asked: Asked, past: Past) -> Conversation[Posterior]:
+        """The kept posterior with the answers that came since, or all of them anew where it does not add up."""
+        wanted = int(past.counts[0, 0])
+        whose = {"user_id": asked.user_id, "version_id": version_id}
+        kept = yield student_posteriors.KEPT, whose
+        posterior, n, through = self._read(kept[0]) if kept else self._nothing()
+        if n == wanted:
+            return posterior
+        span = {"user_id": asked.user_id, "through": past.at}
+        rows = yield student_posteriors.ANSWERS, {**span, "after": through}
+        if n + _count(rows) != wanted and n:
+            posterior, n, _ = self._nothing()
+            rows = yield student_posteriors.ANSWERS, {**span, "after": BEFORE_ALL}
+        posterior, n = self._add(posterior, rows), n + _count(rows)
+        state = posterior.to_array().astype("<f8").tobytes()
+        yield student_posteriors.KEEP, {**whose, "n": n, "through": past.at, "state": state}
+        return posterior
+
+    def _nothing(self) -> tuple[Posterior, int, datetime]:
+        return newcomer(self.population), 0, BEFORE_ALL
+
+    def _read(self, row: Row) -> tuple[Posterior, int, datetime]:
+        try:
+            posterior = Posterior.from_array(np.frombuffer(row["state"], "<f8"), self.population)
+        except ValueError:  # not written by us: all the answers anew
+            return self._nothing()
+        return posterior, row["n"], row["through"]
+
+    def _add(self, posterior: Posterior, rows: Iterable[Row]) -> Posterior:
+        for row in rows:
+            item = self._bank.find(row["item_id"], row["topic"], row["difficulty"]).parameters
+            right, n = row["n_correct"], row["n"]
+            posterior = add_sums(
+                posterior, item, right=right, wrong=n - right, times=n, log_seconds=float(row["log_seconds"])
+            )
+        return posterior
+
+
+def answer_of(said: Prediction) -> Answer:
+    return Answer(
+        said.probability,
+        said.seconds,
+        said.probability_low,
+        said.probability_high,
+        said.seconds_low,
+        said.seconds_high,
+    )
+
+
+def _count(rows: Sequence[Row]) -> int:
+    return sum(row["n"] for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class LnirtRows:
+    """A fit to the first `known` attempts, asked by row: each student's posterior goes on with every later answer."""
+
+    attempts: Attempts
+    fitted: FittedLnirt
+    known: int
+
+    def predict(self, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
+        """Probabilities and median seconds, (len(rows),) each, from what was finished when each task was created."""
+        a = self.attempts
+        p, seconds = np.empty(len(rows)), np.empty(len(rows))
+        for student in np.unique(a.student[rows]):
+            places = np.flatnonzero(a.student[rows] == student)
+            places = places[np.argsort(a.started[rows[places]], kind="stable")]
+            later = self.known + np.flatnonzero(a.student[self.known :] == student)
+            said = self._follow(int(student), rows[places], later)
+            p[places], seconds[places] = [each.probability for each in said], [each.seconds for each in said]
+        return p, seconds
+
+    def _follow(self, student: int, rows: NDArray[np.intp], later: NDArray[np.intp]) -> list[Prediction]:
+        a, said, done = self.attempts, [], 0
+        posterior = self._at_fit(student)
+        for row in rows:
+            while done < len(later) and a.finished[later[done]] <= a.started[row]:
+                answer = int(later[done])
+                posterior = update(posterior, self._item(answer), bool(a.correct[answer]), float(a.seconds[answer]))
+                done += 1
+            said.append(predict(posterior, self._item(int(row))))
+        return said
+
+    def _at_fit(self, student: int) -> Posterior:
+        persons = self.fitted.fit.persons
+        place = int(np.searchsorted(persons, student))
+        known = place < len(persons) and persons[place] == student
+        return self.fitted.fit.posterior(place) if known else newcomer(self.fitted.fit.population)
+
+    def _item(self, row: int) -> Any:
+        a = self.attempts
+        item = a.items[a.item[row]] if a.item[row] >= 0 else None
+        return self.fitted.bank.find(item, a.topics[a.topic[row]], DIFFICULTIES[a.difficulty[row]]).parameters

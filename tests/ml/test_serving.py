@@ -1,0 +1,155 @@
+"""Who answers, when something is wrong with the best one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.domain.tasks import Asked
+from app.ml import serving, trainer
+from app.ml.lnirt_posterior import newcomer, predict, update
+from app.ml.lnirt_service import ServedLnirt
+from app.ml.numpy_v2 import NumpyV2
+from app.ml.simulated import school, simulate
+from tests.conftest import SharedProcess
+from tests.school import SOMEBODY, Student, imported
+
+TASKS = simulate(school(8, seed=5), 40, seed=5).attempts
+STRONG, WEAK = "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"
+
+
+@pytest.fixture
+def trained(db: Session, environment: Path, warm_process: SharedProcess) -> None:
+    imported(db, TASKS)
+    made = trainer.Trainer(warm_process)
+    assert made.train_now()["outcome"] == "published"
+    made.close()
+
+
+def truncate(environment: Path, kind: str, name: str) -> None:
+    for file in (environment / "models" / "versions").glob(f"{kind}-*/{name}"):
+        file.write_bytes(file.read_bytes()[:100])
+
+
+def restarted() -> TestClient:
+    from app.main import create_app
+
+    serving.serving_models.cache_clear()
+    trainer.trainer.cache_clear()
+    return TestClient(create_app(), raise_server_exceptions=False)
+
+
+def key(db: Session) -> str:
+    from app.crud import accounts
+
+    made = accounts.create_key(db, "school")
+    db.commit()
+    return made
+
+
+@pytest.mark.usefixtures("trained")
+def test_lnirt_answers_when_the_networks_files_are_damaged(db: Session, environment: Path) -> None:
+    truncate(environment, "embedding_v2", "weights.npz")
+    secret = key(db)
+    with restarted() as client:
+        caller = Student(client, secret)
+        for _ in range(12):
+            caller.do(user_id=STRONG, topic="algebra", is_correct=True, seconds=15)
+            caller.do(user_id=WEAK, topic="algebra", is_correct=False, seconds=120)
+        strong, weak = (caller.ask(user_id=who, topic="algebra").json() for who in (STRONG, WEAK))
+        status = caller.status()
+    assert (strong["model_version"], weak["model_version"]) == ("v1.0", "v1.0")
+    assert strong["correctness_prob"] > weak["correctness_prob"] + 0.2
+    assert strong["estimated_time_seconds"] < weak["estimated_time_seconds"] / 1.5
+    assert strong["correctness_prob_low"] <= strong["correctness_prob"] <= strong["correctness_prob_high"]
+    assert strong["time_low_seconds"] < strong["estimated_time_seconds"] < strong["time_high_seconds"]
+    assert "weights.npz" in strong["fallback_reason"]
+    assert status["degraded"]
+    assert "weights.npz" in status["reason"]
+    assert status["serving"]["model_version"] == "v1.0"
+
+
+@pytest.mark.usefixtures("trained")
+def test_the_prior_answers_when_nothing_can_be_loaded(db: Session, environment: Path) -> None:
+    truncate(environment, "embedding_v2", "metadata.json")
+    truncate(environment, "lnirt", "lnirt.npz")
+    secret = key(db)
+    with restarted() as client:
+        task = Student(client, secret).ask(user_id=SOMEBODY).json()
+        assert (task["model_version"], task["correctness_prob"]) == ("prior", 0.5)
+        assert "metadata.json" in task["fallback_reason"]
+        assert "lnirt.npz" in task["fallback_reason"]
+        assert client.get("/model/status").json()["degraded"]
+
+
+@pytest.mark.usefixtures("trained")
+def test_lnirt_answers_when_the_network_says_no_number(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NumpyV2, "predict", lambda *_: (np.array([np.nan]), np.array([20.0])))
+    secret = key(db)
+    with restarted() as client:
+        task = Student(client, secret).ask(user_id=SOMEBODY).json()
+        assert task["model_version"] == "v1.0"
+        assert "not finite" in task["fallback_reason"]
+        assert "not finite" in client.get("/model/status").json()["reason"]
+
+
+@pytest.mark.usefixtures("trained")
+def test_the_network_answers_without_a_reason_when_all_is_well(db: Session) -> None:
+    secret = key(db)
+    with restarted() as client:
+        task = Student(client, secret).ask(user_id=SOMEBODY).json()
+        assert (task["model_version"], task["fallback_reason"]) == ("embedding_v2", None)
+        assert not client.get("/model/status").json()["degraded"]
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_kept_posterior_equals_one_updated_answer_by_answer(db: Session, environment: Path) -> None:
+    """Kept, caught up with new answers, rebuilt after a correction: always what the history says."""
+    from app.core.statements import hold_now
+    from app.crud import student_totals
+
+    student = TASKS.students[0]
+    row = db.execute(text("SELECT id, folder FROM model_versions WHERE kind = 'lnirt'")).one()
+    model = ServedLnirt.load(environment / "models" / row.folder)
+    asked = Asked(UUID(student), "algebra", "hard")
+
+    def kept() -> float:
+        values = {"user_id": asked.user_id, "topic": asked.topic, "difficulty": asked.difficulty}
+        past = student_totals.past_of(student_totals.PAST.first_now(db, **values))
+        answer = hold_now(model.answer(row.id, asked, past), db)
+        db.commit()
+        return answer.probability
+
+    def history() -> float:
+        posterior = newcomer(model.population)
+        tasks = "SELECT * FROM practice_tasks WHERE user_id = :id AND completed ORDER BY completed_at"
+        for task in db.execute(text(tasks), {"id": student}).mappings():
+            item = model._bank.find(task["item_id"], task["topic"], task["difficulty"]).parameters
+            posterior = update(posterior, item, task["is_correct"], task["actual_time_seconds"])
+        return predict(posterior, model._bank.find(None, "algebra", "hard").parameters).probability
+
+    first = kept()
+    assert first == pytest.approx(history(), abs=1e-9)
+    change_and_check: list[tuple[str, Callable[[float], bool]]] = [
+        (
+            """INSERT INTO practice_tasks (user_id, topic, difficulty, created_at, completed, is_correct,
+               actual_time_seconds, completed_at) SELECT :id, 'algebra', 'hard', now(), true, true, 20, now()
+               FROM generate_series(1, 5)""",
+            lambda p: p > first,
+        ),
+        ("UPDATE practice_tasks SET is_correct = false WHERE user_id = :id", lambda p: p < first),
+        ("DELETE FROM practice_tasks WHERE user_id = :id AND topic <> 'algebra'", lambda p: p > 0),
+    ]
+    for change, expected in change_and_check:
+        db.execute(text(change), {"id": student})
+        db.commit()
+        now = kept()
+        assert expected(now)
+        assert now == pytest.approx(history(), abs=1e-9)
+    db.execute(text("DELETE FROM practice_tasks WHERE user_id = :id"), {"id": student})
+    assert db.scalar(text("SELECT count(*) FROM student_posteriors")) == 0
