@@ -249,6 +249,8 @@ def fit_lnirt(
         fitted = fit(answers.person, answers.item, answers.correct, answers.seconds, censored=answers.censored)
         seconds = perf_counter() - started
         fitted.write_csv(out)
+    if answers.empty:
+        console.print(f"{answers.empty:,} rows hold neither a mark nor a time and were left out.")
     cut_off = f", {sum(answers.censored):,} times cut off" if any(answers.censored) else ""
     console.print(
         f"{len(answers.person):,} answers of {len(fitted.persons):,} persons to {len(fitted.items):,} items{cut_off}: "

@@ -21,7 +21,7 @@ from app.ml.simulated import school, simulate
 from tests.school import imported, interactions, until
 
 runner = CliRunner()
-COMMANDS = ("serve", "migrate", "import", "train", "status", "replay", "stop", "url", "key", "key create")
+COMMANDS = ("serve", "migrate", "import", "train", "status", "replay", "stop", "url", "key", "key create", "fit-lnirt")
 
 
 def run(*arguments: str, ok: bool = True) -> str:
@@ -68,6 +68,22 @@ def test_status_is_worth_reading_before_and_after_anything_happened(db: Session,
     assert "No training has ended yet." in run("status")
     run("import", str(csv_file))
     assert json.loads(run("status", "--json"))["counter"]["since_training"] == 240
+
+
+def test_fit_lnirt_writes_what_r_users_expect(tmp_path: Path) -> None:
+    data = simulate(school(30, learning=0, seed=2), 40, seed=2).attempts
+    rows = [f"{data.student[i]},{data.topic[i]},{data.correct[i]:d},{data.seconds[i]:.3f}\n" for i in range(len(data))]
+    file = tmp_path / "answers.csv"
+    file.write_text("person,item,correct,time_seconds\n" + "".join(rows))
+    assert "1,200 answers of 30 persons to 6 items" in run("fit-lnirt", str(file), "--out", str(tmp_path / "out"))
+    names = "alpha,beta,phi,lambda,sigma2"
+    head = (tmp_path / "out" / "items.csv").read_text().splitlines()[0]
+    assert head == f"item,{names},{','.join(name + '_se' for name in names.split(','))}"
+    persons = (tmp_path / "out" / "persons.csv").read_text().splitlines()
+    assert (persons[0], len(persons)) == ("person,theta,zeta,theta_sd,zeta_sd", 31)
+    assert (tmp_path / "out" / "population.csv").exists()
+    file.write_text("person,item,correct,time_seconds\na,b,2,1\n")
+    assert "line 2: correct is '2'" in str(runner.invoke(cli.app, ["fit-lnirt", str(file), "--out", "x"]).exception)
 
 
 def test_url_opens_the_database(db: Session) -> None:

@@ -22,6 +22,7 @@ class Responses:
     correct: list[float] = field(default_factory=list)  # 1, 0 or NaN
     seconds: list[float] = field(default_factory=list)  # > 0 or NaN
     censored: list[bool] = field(default_factory=list)  # the time was cut off at `seconds`
+    empty: int = 0  # rows left out, for they hold neither a mark nor a time
 
 
 def read_responses(source: TextIO, limit_seconds: float | None = None) -> Responses:
@@ -37,10 +38,14 @@ def read_responses(source: TextIO, limit_seconds: float | None = None) -> Respon
     found = Responses()
     for row, line in _numbered(rows):
         person, item = _label(row[at["person"]], "person", line), _label(row[at["item"]], "item", line)
+        correct = _mark(row[at["correct"]].strip(), "correct", line)
         seconds = _seconds(row[at["time_seconds"]].strip(), line)
+        if math.isnan(correct) and math.isnan(seconds):
+            found.empty += 1
+            continue
         found.person.append(person)
         found.item.append(item)
-        found.correct.append(_mark(row[at["correct"]].strip(), "correct", line))
+        found.correct.append(correct)
         limited = limit_seconds is not None and seconds >= limit_seconds
         found.seconds.append(limit_seconds if limited and limit_seconds is not None else seconds)
         flagged = "censored" in at and _mark(row[at["censored"]].strip(), "censored", line) == 1
@@ -50,9 +55,11 @@ def read_responses(source: TextIO, limit_seconds: float | None = None) -> Respon
 
 def _columns(header: list[str]) -> dict[str, int]:
     places = {name.strip().lstrip("\ufeff"): place for place, name in enumerate(header)}
-    at = {name: places[name] for name in ("correct", "time_seconds", "censored") if name in places}
+    at: dict[str, int] = {name: places[name] for name in ("correct", "time_seconds", "censored") if name in places}
     for name, spellings in NAMES.items():
-        at |= {name: places[spelling] for spelling in reversed(spellings) if spelling in places}
+        found = next((places[spelling] for spelling in spellings if spelling in places), None)
+        if found is not None:
+            at[name] = found
     missing = [name for name in ("person", "item", "correct", "time_seconds") if name not in at]
     if missing:
         raise BadRow(1, f"no column {', '.join(missing)}; the columns are person,item,correct,time_seconds")

@@ -41,7 +41,7 @@ def climb(answers: Answers, start: Parameters, prior: Prior, grid: Grid, *, tole
         if np.max(np.abs(move)) < tolerance:
             return Run(p, e, trace, True)
         points, moves = [*points[-MEMORY:], here], [*moves[-MEMORY:], move]
-        slack = 1e-10 * abs(e.objective)
+        slack = 1e-12 * abs(e.objective)  # rounding, no more: else it would creep downhill along a flat ridge
         following = p.like(_anderson(points, moves))
         found = expect(answers, following, prior, grid)
         share = 1.0

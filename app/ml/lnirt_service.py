@@ -153,11 +153,10 @@ def _count(rows: Sequence[Row]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LnirtRows:
-    """A fit to the first `known` attempts, asked by row: each student's posterior goes on with every later answer."""
+    """A fit, asked by row of `attempts`: each from all that its student had finished when it was created."""
 
     attempts: Attempts
     fitted: FittedLnirt
-    known: int
 
     def predict(self, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
         """Probabilities and median seconds, (len(rows),) each, from what was finished when each task was created."""
@@ -166,27 +165,21 @@ class LnirtRows:
         for student in np.unique(a.student[rows]):
             places = np.flatnonzero(a.student[rows] == student)
             places = places[np.argsort(a.started[rows[places]], kind="stable")]
-            later = self.known + np.flatnonzero(a.student[self.known :] == student)
-            said = self._follow(int(student), rows[places], later)
+            said = self._follow(rows[places], np.flatnonzero(a.student == student))
             p[places], seconds[places] = [each.probability for each in said], [each.seconds for each in said]
         return p, seconds
 
-    def _follow(self, student: int, rows: NDArray[np.intp], later: NDArray[np.intp]) -> list[Prediction]:
+    def _follow(self, rows: NDArray[np.intp], answers: NDArray[np.intp]) -> list[Prediction]:
+        """One student's predictions for `rows`, by creation, as their `answers` come in."""
         a, said, done = self.attempts, [], 0
-        posterior = self._at_fit(student)
+        posterior = newcomer(self.fitted.fit.population)
         for row in rows:
-            while done < len(later) and a.finished[later[done]] <= a.started[row]:
-                answer = int(later[done])
+            while done < len(answers) and a.finished[answers[done]] <= a.started[row]:
+                answer = int(answers[done])
                 posterior = update(posterior, self._item(answer), bool(a.correct[answer]), float(a.seconds[answer]))
                 done += 1
             said.append(predict(posterior, self._item(int(row))))
         return said
-
-    def _at_fit(self, student: int) -> Posterior:
-        persons = self.fitted.fit.persons
-        place = int(np.searchsorted(persons, student))
-        known = place < len(persons) and persons[place] == student
-        return self.fitted.fit.posterior(place) if known else newcomer(self.fitted.fit.population)
 
     def _item(self, row: int) -> Any:
         a = self.attempts

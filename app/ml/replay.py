@@ -141,7 +141,7 @@ def _v2(attempts: Attempts) -> Callable[[int], Model]:
 
 
 def _lnirt(attempts: Attempts) -> Callable[[int], Model]:
-    return lambda completed: LnirtRows(attempts, fit_lnirt(attempts.take(slice(completed))), completed)
+    return lambda completed: LnirtRows(attempts, fit_lnirt(attempts.take(slice(completed))))
 
 
 CONTESTANTS: tuple[Contestant, ...] = (

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.domain.attempts import Attempts
+from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml import baselines
-from app.ml.replay import CONTESTANTS, Pace, Retrained, replay
+from app.ml.lnirt_posterior import ItemParameters, newcomer, predict, update
+from app.ml.lnirt_service import FittedLnirt, LnirtRows, fit_lnirt
+from app.ml.replay import CONTESTANTS, Baseline, Pace, Retrained, replay
 from app.ml.simulated import school, simulate
 from app.ml.training import TrainingFailed
 
 ATTEMPTS = simulate(school(6), 40).attempts
+BASELINES = [contestant for contestant in CONTESTANTS if isinstance(contestant, Baseline)]
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,38 @@ def test_baselines_know_nothing_of_later_tasks(means: Callable[[Attempts], basel
 
 
 def test_the_report_has_a_row_per_model_and_group_and_is_json() -> None:
-    report = replay(ATTEMPTS, contestants=CONTESTANTS[1:])
+    report = replay(ATTEMPTS, contestants=BASELINES)
     assert len(report.scores) == 12
     assert [score.n for score in report.scores[:4]] == [240, 60, 180, 0]
     assert json.loads(json.dumps(report.as_dict(), allow_nan=False))["scores"][3]["log_loss"] is None
     empty: Attempts = ATTEMPTS.take(slice(0))
-    assert replay(empty, contestants=CONTESTANTS[1:]).tasks == 0
+    assert replay(empty, contestants=BASELINES).tasks == 0
 
 
-def test_v2_takes_part() -> None:
+def test_v2_and_lnirt_take_part() -> None:
     report = replay(ATTEMPTS, retrain_every=80, contestants=CONTESTANTS[:2])
-    assert report.trainings["embedding_v2"] > 2
-    assert report.failures["embedding_v2"] == []
-    assert report.by_prior["embedding_v2"] > 0
+    for name in ("embedding_v2", "lnirt"):
+        assert report.trainings[name] > 2
+        assert report.failures[name] == []
+        assert report.by_prior[name] > 0
+
+
+def test_lnirt_answers_each_task_from_all_that_was_finished_when_it_was_created() -> None:
+    fitted = fit_lnirt(ATTEMPTS.take(slice(100)))
+    rows = np.flatnonzero(ATTEMPTS.started >= ATTEMPTS.finished[99])[::7]
+    p, seconds = LnirtRows(ATTEMPTS, fitted).predict(rows)
+    for place, row in enumerate(rows):
+        posterior = newcomer(fitted.fit.population)
+        for answer in np.flatnonzero(
+            (ATTEMPTS.student == ATTEMPTS.student[row]) & (ATTEMPTS.finished <= ATTEMPTS.started[row])
+        ):
+            correct, time = bool(ATTEMPTS.correct[answer]), float(ATTEMPTS.seconds[answer])
+            posterior = update(posterior, item(fitted, int(answer)), correct, time)
+        expected = predict(posterior, item(fitted, int(row)))
+        assert p[place] == pytest.approx(expected.probability, abs=1e-9)
+        assert seconds[place] == pytest.approx(expected.seconds, rel=1e-9)
+
+
+def item(fitted: FittedLnirt, row: int) -> ItemParameters:
+    topic, difficulty = ATTEMPTS.topics[ATTEMPTS.topic[row]], DIFFICULTIES[ATTEMPTS.difficulty[row]]
+    return fitted.bank.find(None, topic, difficulty).parameters
