@@ -48,9 +48,9 @@ def verify(folder: Path, files: Mapping[str, str]) -> None:
     for name, expected in files.items():
         file = folder / name
         if not file.is_file():
-            raise DamagedFiles(f"{file.name} is missing from {folder}")
+            raise DamagedFiles(f"{file.name} is missing from {folder.name}")
         if _sha256(file) != expected:
-            raise DamagedFiles(f"{file.name} in {folder} is not the file that was published")
+            raise DamagedFiles(f"{file.name} in {folder.name} is not the file that was published")
 
 
 def show(model_dir: Path, folder: str) -> None:

@@ -13,7 +13,7 @@ from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml import baselines, metrics
 from app.ml.features import UNKNOWN_RATE, UNKNOWN_SECONDS, history_features, totals_before
 from app.ml.lnirt_service import LnirtRows, fit_lnirt
-from app.ml.training import Progress, TrainingFailed, fit_v2
+from app.ml.training import Progress, fit_v2
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -110,7 +110,7 @@ class Retrained:
     def _train(self, fit: Callable[[int], Model], completed: int, outcome: Outcome) -> Model | None:
         try:
             model = fit(completed)
-        except TrainingFailed as failure:
+        except ValueError as failure:  # TrainingFailed among them
             outcome.failures.append(f"after {completed} tasks: {failure}")
             return None
         outcome.trainings += 1

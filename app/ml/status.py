@@ -19,9 +19,9 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
     run = training_runs.at_work(db)
     last = next(iter(training_runs.latest(db)), None)
     counter = _counter(tracker, attempts.count(db) if tracker.since_training >= settings().retrain_every else None)
-    who = _serving(serving.answering)
+    who = serving.answering
     return ModelStatus(
-        serving=who,
+        serving=_serving(who),
         degraded=problem is not None,
         reason=problem,
         counter=counter,
@@ -61,14 +61,12 @@ def _run(run: Run | None) -> RunOut | None:
     return RunOut.model_validate(run, from_attributes=True) if run else None
 
 
-def _text(who: ServingOut, counter: CounterOut, run: Run | None, last: Run | None, problem: str | None) -> str:
+def _text(who: Loaded | None, counter: CounterOut, run: Run | None, last: Run | None, problem: str | None) -> str:
     parts = [problem] if problem else []
-    if who.model_version_id is None:
+    if who is None:
         parts.append("The prior answers: 50 % and 60 s for everybody.")
     else:
-        parts.append(
-            f"Version {who.model_version_id} of {who.model_version} answers, trained on {who.trained_on_tasks} tasks."
-        )
+        parts.append(f"{str(who).capitalize()} answers, trained on {who.version.n_tasks} tasks.")
     parts.append(f"Finished tasks since then: {counter.text}.")
     if run:
         parts.append(f"Run {run.id} is training: {run.progress.get('step', 'starting')}.")
