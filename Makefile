@@ -31,5 +31,8 @@ lock: $(READY)  ## Pin the newest versions that fit pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --upgrade --output-file requirements.lock
 
+bench: $(READY)  ## LNIRT: agreement, recovery, prediction and seconds, beside R's (half a minute)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.lnirt
+
 clean:  ## Remove what was installed here
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -298,6 +298,8 @@ def _usable_engine() -> "Engine":
 @contextmanager
 def _explained() -> Iterator[None]:
     """What a person can mend is one line, not a traceback."""
+    import csv
+
     from sqlalchemy.exc import OperationalError
 
     from app.core.embedded_postgres import EmbeddedPostgresError
@@ -307,7 +309,7 @@ def _explained() -> Iterator[None]:
         yield
     except OperationalError as error:
         raise SystemExit(f"The database does not answer: {str(error.orig).strip()}") from None
-    except (SchemaMismatch, EmbeddedPostgresError, ValueError, OSError, EOFError) as error:
+    except (SchemaMismatch, EmbeddedPostgresError, ValueError, OSError, EOFError, csv.Error) as error:
         raise SystemExit(str(error)) from None
 
 

@@ -19,6 +19,7 @@ from app.web import home
 
 log = logging.getLogger("smartstudy")
 LOOK_FOR_VERSIONS_SECONDS = 1.0
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 DESCRIPTION = """Before a student starts a practice task, SmartStudy says how likely they are to get it right and
 how many seconds they will need.
@@ -82,7 +83,7 @@ def _describe_problems(made: FastAPI) -> None:
                 for operation in path.values():
                     for status, answer in operation["responses"].items():
                         if status >= "400":
-                            answer["content"] = {"application/problem+json": answer["content"]["application/json"]}
+                            answer["content"] = {"application/problem+json": {"schema": PROBLEM}}
         return plain()
 
     made.openapi = openapi  # type: ignore[method-assign]

@@ -3,12 +3,14 @@
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 VERSIONS = "versions"
+ABANDONED_SECONDS = 86_400.0
 SHOWN = ("correctness_model.keras", "time_model.keras", "metadata.json")  # linked at the top of MODEL_DIR
 
 
@@ -21,10 +23,18 @@ def staged(model_dir: Path) -> Iterator[Path]:
     """A folder to write a version into; what is still there at the end was not published and goes."""
     folder = model_dir / VERSIONS / f".staging-{uuid4().hex}"
     folder.mkdir(parents=True)
+    _sweep(folder.parent)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(versions: Path) -> None:
+    """Remove what killed runs left half done; younger ones may be at work, for another database."""
+    for folder in versions.glob(".staging-*"):
+        if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def settle(finished: Path, model_dir: Path, name: str) -> str:
