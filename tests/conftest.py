@@ -38,6 +38,12 @@ def _sql(url: str, statement: str) -> None:
         connection.close()
 
 
+def _drop(server: str, name: str) -> None:
+    """DROP DATABASE waits for an autovacuum worker; WITH (FORCE) would have to end it, which only a superuser may."""
+    _sql(server, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND usename = user")
+    _sql(server, f"DROP DATABASE {name}")
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server with a migrated database `template_smartstudy`."""
@@ -61,7 +67,7 @@ def empty_database(server: str) -> Iterator[str]:
     name = f"test_{next(numbers)}"
     _sql(server, f"CREATE DATABASE {name}")
     yield _named(server, name)
-    _sql(server, f"DROP DATABASE {name} WITH (FORCE)")
+    _drop(server, name)
 
 
 @pytest.fixture
@@ -70,7 +76,7 @@ def database_url(server: str) -> Iterator[str]:
     name = f"test_{next(numbers)}"
     _sql(server, f"CREATE DATABASE {name} TEMPLATE template_smartstudy")
     yield _named(server, name)
-    _sql(server, f"DROP DATABASE {name} WITH (FORCE)")
+    _drop(server, name)
 
 
 @pytest.fixture
