@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg2
 import pytest
 from fastapi.testclient import TestClient
@@ -17,6 +18,9 @@ from app.ml.training_process import TrainingProcess
 from tests.school import Student
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.register_profile("explore", max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 CACHED: tuple[Any, ...] = (
     settings.settings,
     database.database_url,

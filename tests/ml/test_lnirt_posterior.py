@@ -88,6 +88,7 @@ def test_moments_equal_a_dense_integral(history: list[tuple[ItemParameters, bool
             weighted = weighted + item.phi * (item.lambda_ - np.log(seconds)) / s2
     log_joint = log_joint + 0.5 * weighted**2 / precision - 0.5 * mean**2 / v
     weights = np.exp(log_joint - log_joint.max())
+    weights[[0, -1]] /= 2
     weights /= weights.sum()
     summary = after(history).summary()
     assert summary.theta == pytest.approx(weights @ theta, abs=2e-3)
