@@ -59,13 +59,6 @@ def publish(
     return made
 
 
-def get(db: Session, version_id: int) -> Version | None:
-    row = (
-        db.execute(text(f"SELECT {COLUMNS} FROM model_versions WHERE id = :id"), {"id": version_id}).mappings().first()
-    )
-    return Version(**row) if row else None
-
-
 def serving(db: Session) -> dict[str, Version]:
     """The serving version of each kind."""
     rows = db.execute(text(f"SELECT {COLUMNS} FROM model_versions WHERE state = 'serving'")).mappings()

@@ -80,11 +80,6 @@ def finish(
     return closed.first() is not None
 
 
-def get(db: Session, run_id: int) -> Run | None:
-    row = db.execute(text(f"SELECT {COLUMNS} FROM training_runs WHERE id = :id"), {"id": run_id}).mappings().first()
-    return Run(**row) if row else None
-
-
 def at_work(db: Session) -> Run | None:
     """The run at work. The lock is what counts: a row alone may belong to a process that died."""
     held = db.scalar(

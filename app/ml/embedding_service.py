@@ -36,10 +36,19 @@ def predict(serving: ServingModels, asked: Asked, past: Past) -> Conversation[Pr
     """The best model that gives finite numbers; the prior, before there is any. Why no better one did, is said."""
     lineup, unsound = serving.lineup, list[str]()
     for loaded in lineup.models:
-        answer = yield from loaded.model.answer(loaded.version.id, asked, past)
+        try:
+            answer = yield from loaded.model.answer(loaded.version.id, asked, past)
+        except (
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as why:  # the model's own; the database's are others
+            unsound.append(serving.unsound(loaded, repr(why)))
+            continue
         if answer.is_finite():
             return _prediction(loaded, answer, [*lineup.why_not_better(loaded), *unsound])
-        unsound.append(serving.unsound(loaded, answer))
+        unsound.append(serving.unsound(loaded, "a number that is not finite"))
     return replace(PRIOR, fallback_reason=" ".join([*lineup.why_not_better(None), *unsound]) or None)
 
 

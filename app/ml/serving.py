@@ -93,12 +93,12 @@ class ServingModels:
             if not self._is_current(frozenset(version.id for version in wanted.values())):
                 self._switch_to(wanted)
 
-    def unsound(self, loaded: Loaded, said: object) -> str:
-        """The model gave a number that is none: say so, once."""
-        told = f"{str(loaded).capitalize()} gave a number that is not finite."
-        if loaded.version.id not in self._unsound:
+    def unsound(self, loaded: Loaded, said: str) -> str:
+        """The model has no answer that can be used: say so, once."""
+        told = f"{str(loaded).capitalize()} gave no usable answer: {said}."
+        if self._unsound.get(loaded.version.id) != told:
             self._unsound[loaded.version.id] = told
-            log.error("%s It said %s.", told, said)
+            log.error("%s", told)
         return told
 
     def close(self) -> None:

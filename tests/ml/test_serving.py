@@ -87,15 +87,26 @@ def test_the_prior_answers_when_nothing_can_be_loaded(db: Session, environment: 
         assert client.get("/model/status").json()["degraded"]
 
 
+def says_nan(*_: object) -> object:
+    return np.array([np.nan]), np.array([20.0])
+
+
+def breaks(*_: object) -> object:
+    raise IndexError("index 7 is out of bounds")
+
+
 @pytest.mark.usefixtures("trained")
-def test_lnirt_answers_when_the_network_says_no_number(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NumpyV2, "predict", lambda *_: (np.array([np.nan]), np.array([20.0])))
+@pytest.mark.parametrize(("network", "complaint"), [(says_nan, "not finite"), (breaks, "out of bounds")])
+def test_lnirt_answers_when_the_network_has_no_usable_answer(
+    db: Session, monkeypatch: pytest.MonkeyPatch, network: Callable[..., object], complaint: str
+) -> None:
+    monkeypatch.setattr(NumpyV2, "predict", network)
     secret = key(db)
     with restarted() as client:
         task = Student(client, secret).ask(user_id=SOMEBODY).json()
         assert task["model_version"] == "v1.0"
-        assert "not finite" in task["fallback_reason"]
-        assert "not finite" in client.get("/model/status").json()["reason"]
+        assert complaint in task["fallback_reason"]
+        assert complaint in client.get("/model/status").json()["reason"]
 
 
 @pytest.mark.usefixtures("trained")
