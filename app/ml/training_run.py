@@ -15,7 +15,6 @@ from app.core.database import engine_for
 from app.crud import attempts, model_tracker, model_versions, training_runs
 from app.domain.attempts import Attempts
 from app.ml import artifacts
-from app.ml.lnirt_service import fit_lnirt
 
 Say = Callable[[Mapping[str, Any]], None]
 NETWORK = "embedding_v2"  # without a new one a run has failed
@@ -81,8 +80,10 @@ class _Fitted(Protocol):
 
 
 def _fits(data: Attempts, tell: "_Teller") -> Iterator[tuple[str, Callable[[], _Fitted]]]:
-    """The kinds in the order of what they cost."""
+    """The kinds in the order of what they cost; what they bring (SciPy, TensorFlow) is no burden to the web process."""
     tell({"step": "fit LNIRT"}, now=True)
+    from app.ml.lnirt_service import fit_lnirt
+
     yield "lnirt", lambda: fit_lnirt(data)
     tell({"step": "load TensorFlow"}, now=True)
     from app.ml.training import fit_v2
