@@ -51,12 +51,19 @@ def _open(serving: ServingModels) -> None:
 
 async def _look_for_versions(serving: ServingModels) -> None:
     """A version that another process published is loaded within a second, even if no request comes by."""
+    away = False
     while True:
         await asyncio.sleep(LOOK_FOR_VERSIONS_SECONDS)
         try:
             await asyncio.to_thread(serving.refresh)
         except errors.NO_DATABASE as why:
-            log.warning("no database to ask for the serving version: %s", str(why).splitlines()[:1])
+            if not away:
+                log.warning("the database is away: %s", str(why).splitlines()[:1])
+            away = True
+        else:
+            if away:
+                log.warning("the database is back")
+            away = False
 
 
 def create_app() -> FastAPI:

@@ -56,23 +56,27 @@ def _prediction(loaded: Loaded, answer: Answer, why_not_better: list[str]) -> Pr
     """What the model says, within the limits of the settings."""
     given = settings()
 
-    def chance(value: float | None) -> float | None:
-        return value if value is None else min(max(value, given.min_probability), given.max_probability)
+    def chance(value: float) -> float:
+        return min(max(value, given.min_probability), given.max_probability)
 
-    def seconds(value: float | None) -> float | None:
-        return value if value is None else min(max(value, given.min_seconds), given.max_seconds)
+    def seconds(value: float) -> float:
+        return min(max(value, given.min_seconds), given.max_seconds)
 
     return Prediction(
-        chance(answer.probability) or 0.0,
-        seconds(answer.seconds) or 0.0,
+        chance(answer.probability),
+        seconds(answer.seconds),
         loaded.kind.on_tasks,
         loaded.version.id,
-        chance(answer.probability_low),
-        chance(answer.probability_high),
-        seconds(answer.seconds_low),
-        seconds(answer.seconds_high),
+        _if_given(chance, answer.probability_low),
+        _if_given(chance, answer.probability_high),
+        _if_given(seconds, answer.seconds_low),
+        _if_given(seconds, answer.seconds_high),
         " ".join(why_not_better) or None,
     )
+
+
+def _if_given(clip: Callable[[float], float], value: float | None) -> float | None:
+    return None if value is None else clip(value)
 
 
 def complete(task_id: UUID, owner: UUID | None, is_correct: bool, seconds: float) -> Conversation[tuple[Task, int]]:

@@ -39,6 +39,7 @@ class TrainingProcess:
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[str] | None = None
+        self._turn = threading.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -50,6 +51,10 @@ class TrainingProcess:
         Raises:
             TrainingDied: the process was killed, crashed, or did not finish within `timeout` seconds.
         """
+        with self._turn:
+            return self._train(order, say, timeout)
+
+    def _train(self, order: Order, say: Callable[[Mapping[str, Any]], None], timeout: float) -> dict[str, Any]:
         child = self._started()
         overdue = threading.Event()
 
