@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from app.core.one_thread import use_one_thread
+
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
@@ -200,11 +202,11 @@ def replay(
     changes much, so the first trainings come after 10, 20, 40, ... tasks, until that is every N. With `--no-early` the
     first comes after N too, and everything before it is answered by the prior.
     """
+    use_one_thread()
     from app import replay_view
     from app.domain.interactions import Interactions, attempts_of, opened
     from app.ml.replay import replay as run
 
-    _one_thread()
     with _explained():
         with opened(file) as (text, _):
             interactions = Interactions(text, skip_bad)
@@ -233,18 +235,17 @@ def fit_lnirt(
     `censored` may mark times that were cut off. Writes items.csv (alpha, beta, phi, lambda, sigma2 and their standard
     errors), persons.csv (theta, zeta and their sds) and population.csv, in R LNIRT's identification (ident = 2).
     """
+    use_one_thread()
     from time import perf_counter
 
     from app.domain.interactions import opened
     from app.domain.responses import read_responses
+    from app.ml.lnirt import fit
 
-    _one_thread()
     with _explained(), console.status(f"Reading {file.name}") as shown:
         with opened(file) as (text, _):
             answers = read_responses(text, limit_seconds)
         shown.update(f"Fitting {len(answers.person):,} answers")
-        from app.ml.lnirt import fit
-
         started = perf_counter()
         fitted = fit(answers.person, answers.item, answers.correct, answers.seconds, censored=answers.censored)
         seconds = perf_counter() - started
@@ -330,15 +331,6 @@ def _follow(progress: Progress, shown: TaskID) -> Callable[[dict[str, Any]], Non
         progress.update(shown, completed=step["done"], detail=str(step["model"]))
 
     return follow
-
-
-def _one_thread() -> None:
-    """Small matrices are fastest on one thread; TensorFlow and BLAS read this when they are imported."""
-    import os
-
-    from app.ml.training_process import ONE_THREAD
-
-    os.environ.update(ONE_THREAD)
 
 
 def _log_to_stderr(quiet: bool) -> None:

@@ -140,6 +140,11 @@ def test_the_web_process_imports_no_tensorflow() -> None:
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
 
 
+def test_the_command_line_can_still_limit_threads_when_a_command_begins() -> None:
+    code = "import app.cli, sys; sys.exit(bool({'numpy', 'scipy', 'tensorflow'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
+
+
 def test_train_tells_how_it_ended(db: Session) -> None:
     imported(db, simulate(school(1, seed=1), 3, seed=1).attempts)
     assert "3 finished tasks are too few" in run("train", ok=False)

@@ -178,10 +178,8 @@ def tasks() -> None:
             name="ck_practice_tasks_prediction_names_model",
         ),
     )
-    newest, latest = (
-        [sa.text("created_at DESC"), sa.text("id DESC")],
-        [sa.text("completed_at DESC"), sa.text("id DESC")],
-    )
+    newest = [sa.text("created_at DESC"), sa.text("id DESC")]
+    latest = [sa.text("completed_at DESC"), sa.text("id DESC")]
     op.create_index("ix_practice_tasks_of_student", "practice_tasks", ["user_id", *newest])
     op.create_index("ix_practice_tasks_newest", "practice_tasks", newest)
     op.create_index(

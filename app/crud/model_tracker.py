@@ -1,5 +1,6 @@
 """The counter of finished tasks, and the row that tells ops how training stands."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -62,6 +63,4 @@ def trained(db: Session, *, n_tasks: int, taken: int, model_version: str) -> Non
 
 
 def to_json(value: Mapping[str, Any]) -> str:
-    import json
-
     return json.dumps(value, allow_nan=False, default=str)

@@ -75,8 +75,13 @@ class Interactions:
                 self.first_bad = self.first_bad or str(why)
 
 
+def header_places(header: list[str]) -> dict[str, int]:
+    """Where each column stands; spreadsheets put a byte order mark before the first."""
+    return {name.strip().lstrip("\ufeff"): place for place, name in enumerate(header)}
+
+
 def _positions(header: list[str]) -> dict[str, int]:
-    at = {name.strip().lstrip("\ufeff"): position for position, name in enumerate(header)}
+    at = header_places(header)
     missing = [name for name in ("student_id", "topic", "correct", "time_seconds") if name not in at]
     if missing:
         raise BadRow(1, f"no column {', '.join(missing)}; the columns are {','.join(COLUMNS)}, more are ignored")

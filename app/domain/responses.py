@@ -2,11 +2,10 @@
 
 import csv
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from app.domain.interactions import BadRow
+from app.domain.interactions import BadRow, header_places
 
 NAMES = {"person": ("person", "student_id"), "item": ("item", "item_id")}
 MISSING = ("", "NA", "nan", "NaN")
@@ -36,7 +35,13 @@ def read_responses(source: TextIO, limit_seconds: float | None = None) -> Respon
     rows = csv.reader(source)
     at = _columns(next(rows, []))
     found = Responses()
-    for row, line in _numbered(rows):
+    width = 0
+    for row in rows:
+        if not row:
+            continue
+        line, width = rows.line_num, width or len(row)
+        if len(row) != width or width <= max(at.values()):
+            raise BadRow(line, f"{len(row)} cells; the rows need {max(at.values()) + 1} or more, and all as many")
         person, item = _label(row[at["person"]], "person", line), _label(row[at["item"]], "item", line)
         correct = _mark(row[at["correct"]].strip(), "correct", line)
         seconds = _seconds(row[at["time_seconds"]].strip(), line)
@@ -54,7 +59,7 @@ def read_responses(source: TextIO, limit_seconds: float | None = None) -> Respon
 
 
 def _columns(header: list[str]) -> dict[str, int]:
-    places = {name.strip().lstrip("\ufeff"): place for place, name in enumerate(header)}
+    places = header_places(header)
     at: dict[str, int] = {name: places[name] for name in ("correct", "time_seconds", "censored") if name in places}
     for name, spellings in NAMES.items():
         found = next((places[spelling] for spelling in spellings if spelling in places), None)
@@ -64,16 +69,6 @@ def _columns(header: list[str]) -> dict[str, int]:
     if missing:
         raise BadRow(1, f"no column {', '.join(missing)}; the columns are person,item,correct,time_seconds")
     return at
-
-
-def _numbered(rows: Iterator[list[str]]) -> Iterator[tuple[list[str], int]]:
-    width = 0
-    for line, row in enumerate(rows, 2):
-        width = width or len(row)
-        if row and len(row) != width:
-            raise BadRow(line, f"{len(row)} cells where the rows before have {width}")
-        if row:
-            yield row, line
 
 
 def _label(value: str, name: str, line: int) -> str:

@@ -88,14 +88,10 @@ class Trainer:
     def _start_idling(self) -> None:
         """A warm process holds 500 MB: after a while without work it goes."""
         if not self._closing:
-            self._idle = threading.Timer(settings().trainer_idle_seconds, self._end_if_idle)
+            end = (self._process.close,)  # in the pool, so never in the middle of a run
+            self._idle = threading.Timer(settings().trainer_idle_seconds, self._pool.submit, end)
             self._idle.daemon = True
             self._idle.start()
-
-    def _end_if_idle(self) -> None:
-        if self._waiting.acquire(blocking=False):  # nobody waits, and nobody can come while we hold it
-            self._pool.submit(self._process.close)
-            self._waiting.release()
 
     def _stop_idling(self) -> None:
         if self._idle is not None:

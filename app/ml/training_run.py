@@ -1,6 +1,7 @@
 """One training run, from the lock to the new version. Runs in the training process."""
 
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def train(order: Order, say: Say) -> dict[str, Any]:
     except NothingToDo as why:
         return _end(engine, order, "merged", str(why))
     except Exception as why:  # whatever it was, the model in use stays and the row says why
-        _print_traceback()
+        traceback.print_exc()
         return _end(engine, order, "failed", _sentence(why))
     finally:
         engine.dispose()
@@ -217,9 +218,3 @@ def _sentence(why: Exception) -> str:
     if isinstance(why, ValueError):  # ours, or one that says what was wrong
         return str(why).splitlines()[0] if str(why) else type(why).__name__
     return f"{type(why).__name__}: {(str(why).splitlines() or ['no message'])[0]}"
-
-
-def _print_traceback() -> None:
-    import traceback
-
-    traceback.print_exc()

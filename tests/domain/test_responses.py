@@ -30,6 +30,9 @@ def test_times_at_the_limit_or_flagged_are_cut_off() -> None:
         ("p,i,1,-5", "line 2: time_seconds is '-5'"),
         ("p,i,1,soon", "line 2: time_seconds is 'soon'"),
         (",i,1,5", "line 2: person is empty"),
+        ("p,i,1", "line 2: 3 cells"),
+        ("p,i,1,5\np,j,1,5,6", "line 3: 5 cells"),
+        ('"a\nb",i,1,5\np,j,2,5', "line 4: correct is '2'"),
     ],
 )
 def test_a_bad_row_is_named_by_its_line(row: str, complaint: str) -> None:

@@ -117,6 +117,23 @@ def test_requests_made_while_one_waits_become_one_run(db: Session, trainer: Trai
     assert db.scalar(text("SELECT count(*) FROM training_runs")) == 1
 
 
+def test_an_idle_training_process_is_let_go(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.core.settings import settings
+
+    class Process(TrainingProcess):
+        closed = threading.Event()
+
+        def close(self, patience: float = 3) -> None:
+            self.closed.set()
+
+    monkeypatch.setenv("TRAINER_IDLE_SECONDS", "0.01")
+    settings.cache_clear()
+    made = Trainer(Process())
+    made.request()  # nothing is due, so it is idle again at once
+    assert Process.closed.wait(30)
+    made.close()
+
+
 def test_too_little_data_is_said_and_publishes_nothing(db: Session, trainer: Trainer) -> None:
     imported(db, TASKS.take(slice(0, 7)))
     result = trainer.train_now()
