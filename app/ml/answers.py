@@ -4,9 +4,15 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.core.statements import Conversation
 from app.crud.student_totals import Past
+from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +30,37 @@ class Answer:
         return all(isfinite(getattr(self, name)) for name in self.__slots__ if getattr(self, name) is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Predictions of n tasks, (n,) each, not clipped; bounds are 10-90 %."""
+
+    probability: Floats
+    seconds: Floats
+    probability_low: Floats
+    probability_high: Floats
+    seconds_low: Floats
+    seconds_high: Floats
+
+    def __len__(self) -> int:
+        return len(self.probability)
+
+    def __getitem__(self, place: int) -> Answer:
+        return Answer(*(float(getattr(self, name)[place]) for name in self.__slots__))
+
+    def are_finite(self) -> bool:
+        return all(np.isfinite(getattr(self, name)).all() for name in self.__slots__)
+
+
 class TaskModel(Protocol):
     """A version in memory."""
 
     def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
         """What is to be expected of the task; may look things up in the database on the way."""
+        ...
+
+    def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
+        """The same for these rows of `attempts`, each from what its student had finished when it was created.
+
+        Names are looked up: the attempts need not be those that the model was fitted to.
+        """
         ...

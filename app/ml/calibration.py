@@ -1,0 +1,124 @@
+"""What a model says is made honest on tasks that it was not fitted on: probabilities, the typical time, and how sure.
+
+Probabilities are calibrated on the logit scale (Platt 1999: slope and intercept, so that temperature scaling is the
+case without intercept), with a prior that keeps them as they are while there are few tasks. Times are shifted by the
+median, and their interval spans the 10 and 90 % quantiles, of the held-out residuals on the log scale.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+from scipy.stats import beta
+
+from app.ml.answers import Answers
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+TINY = 1e-6
+SLOPE_SD = 0.3  # prior standard deviation of log slope
+INTERCEPT_SD = 0.3  # of the intercept, logits
+BINS = 10
+BIN_ROWS = 30  # held-out rows in a bin of the reliability, at the least
+LOW, HIGH = 0.1, 0.9
+USUAL_SPREAD = 0.6  # log seconds: standard deviation assumed beside few residuals
+USUAL_ROWS = 5  # what that counts for
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How raw answers become calibrated ones."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    shift: float = 0.0  # log seconds
+    time_low: float = -1.2816 * USUAL_SPREAD  # log seconds beside the shifted answer
+    time_high: float = 1.2816 * USUAL_SPREAD
+    at: tuple[float, ...] = ()  # calibrated logits, ascending; between them the two bounds are interpolated
+    p_low: tuple[float, ...] = ()  # log odds of the bound less the logit, 10 %
+    p_high: tuple[float, ...] = ()
+
+    @classmethod
+    def fitted(cls, correct: Bools, p: Floats, seconds: Floats, predicted: Floats) -> "Calibration":
+        """From n held-out tasks: what happened, and what the model had said."""
+        slope, intercept = _platt(correct, _logit(p))
+        residuals = np.log(seconds) - np.log(predicted)
+        low, middle, high = _quantiles(residuals)
+        bounds = _reliability(correct, slope * _logit(p) + intercept)
+        return cls(slope, intercept, middle, low - middle, high - middle, *bounds)
+
+    def answers(self, p: Floats, seconds: Floats) -> Answers:
+        """Calibrated answers with their bounds, n each; what is not finite stays so."""
+        scores = self.slope * _logit(p) + self.intercept
+        typical = seconds * np.exp(self.shift)
+        low, high = (
+            (np.interp(scores, self.at, self.p_low), np.interp(scores, self.at, self.p_high)) if self.at else (-1.0, 1.0)
+        )
+        return Answers(
+            expit(scores),
+            typical,
+            expit(scores + low),
+            expit(scores + high),
+            typical * np.exp(self.time_low),
+            typical * np.exp(self.time_high),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, kept: dict[str, Any]) -> "Calibration":
+        """Back from `to_dict`, through JSON or not."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()})
+
+
+def _logit(p: Floats) -> Floats:
+    return np.asarray(logit(np.clip(p, TINY, 1 - TINY)), np.float64)
+
+
+def _platt(correct: Bools, scores: Floats) -> tuple[float, float]:
+    """Slope and intercept with the greatest posterior; 1 and 0 without rows."""
+    sign = 2.0 * correct - 1
+
+    def cost(x: Floats) -> float:
+        said = sign * (np.exp(x[0]) * scores + x[1])
+        prior = (x[0] / SLOPE_SD) ** 2 / 2 + (x[1] / INTERCEPT_SD) ** 2 / 2
+        return float(np.logaddexp(0, -said).sum() + prior)
+
+    found = minimize(cost, np.zeros(2), method="L-BFGS-B", bounds=[(-1.5, 1.5), (-3, 3)])
+    return float(np.exp(found.x[0])), float(found.x[1])
+
+
+def _quantiles(residuals: Floats) -> tuple[float, float, float]:
+    """10, 50 and 90 % of the residuals, pulled to a usual spread around their median while they are few."""
+    if len(residuals) == 0:
+        return -1.2816 * USUAL_SPREAD, 0.0, 1.2816 * USUAL_SPREAD
+    middle = float(np.median(residuals)) * len(residuals) / (len(residuals) + USUAL_ROWS)
+    weight = len(residuals) / (len(residuals) + USUAL_ROWS)
+    low, high = np.quantile(residuals, [LOW, HIGH])
+    usual = 1.2816 * USUAL_SPREAD
+    return (
+        float(weight * low + (1 - weight) * (middle - usual)),
+        middle,
+        float(weight * high + (1 - weight) * (middle + usual)),
+    )
+
+
+def _reliability(correct: Bools, scores: Floats) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    """10 and 90 % of the share right among tasks that were given about this score (Beta with Jeffreys' prior)."""
+    bins = min(BINS, len(scores) // BIN_ROWS)
+    if bins == 0:
+        return (), (), ()
+    at, lows, highs = [], [], []
+    for part in np.array_split(np.argsort(scores, kind="stable"), bins):
+        right, n = np.count_nonzero(correct[part]), len(part)
+        middle = float(_logit(np.array([expit(scores[part]).mean()]))[0])
+        low, high = logit(beta.ppf([LOW, HIGH], right + 0.5, n - right + 0.5))
+        at.append(middle)
+        lows.append(float(min(low - middle, 0)))
+        highs.append(float(max(high - middle, 0)))
+    return tuple(at), tuple(lows), tuple(highs)

@@ -1,0 +1,164 @@
+"""Everything that a network is told of a task to come: the eleven features, the context, the past on the very item.
+
+One definition for training (all rows at once) and serving (one row of `student_totals.PAST`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.attempts import Attempts
+from app.ml.features import (
+    FEATURES,
+    MOST_SECONDS,
+    SECONDS_UNIT,
+    UNKNOWN_RATE,
+    UNKNOWN_SECONDS,
+    Floats,
+    History,
+    Ints,
+    Spans,
+    Totals,
+    history_features,
+    totals_at,
+)
+
+CONTEXT: tuple[str, ...] = (
+    "time_of_day_sin",  # of the 24 hours, UTC
+    "time_of_day_cos",
+    "day_of_week_sin",  # of the 7 days, Monday 00:00 UTC being 0
+    "day_of_week_cos",
+    "previous_result",  # of the task finished last: 1, 0; 0.5 without one
+    "previous_time",  # its seconds / 100; 0.6 without one
+    "session_tasks",  # finished in the half hour before, at most 50; / 20
+    "topic_last_result",  # of the task finished last on this topic; 0.5
+    "topic_last_time",  # / 100; 0.6
+    "log_since_last",  # log(1 + seconds) since the last finish, at most that of 30 days, which none counts as
+    "log_since_topic",  # the same since the last finish on this topic
+)
+ITEM: tuple[str, ...] = (
+    "item_success_rate",  # the student's own on this very item; 0.5 without a past or an item
+    "item_avg_time",  # / 100; 0.6
+    "item_task_count",  # / 5
+    "item_last_result",  # 1, 0; 0.5
+    "item_last_time",  # / 100; 0.6
+    "log_since_item",  # as log_since_topic
+)
+GROUPS: dict[str, tuple[str, ...]] = {"eleven": FEATURES, "context": CONTEXT, "item": ITEM}
+INPUTS: tuple[str, ...] = FEATURES + CONTEXT + ITEM
+
+SECOND = 1_000_000  # microseconds
+DAY = 86_400 * SECOND
+SESSION = 30 * 60 * SECOND
+MOST_IN_SESSION = 50  # tasks
+LONG_AGO = 30 * DAY
+MONDAY = 4 * DAY  # 1970 began on a Thursday
+SESSION_UNIT = 20.0  # tasks
+ITEM_UNIT = 5.0  # tasks
+NEVER = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The last finished task of a kind before each of n tasks; each (n,)."""
+
+    finished: Ints  # microseconds; NEVER without one
+    correct: Floats  # 1, 0
+    seconds: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of n tasks at the moment they are created."""
+
+    at: Ints  # (n,) that moment, microseconds UTC since 1970
+    totals: Totals  # overall, topic, difficulty, last five
+    session_tasks: Floats  # (n,) finished in the half hour before, at most 50
+    last: Last
+    topic_last: Last
+    item: Totals  # (n, 1) on the very item; all 0 where none is named
+    item_last: Last
+
+
+def inputs_of(known: Known) -> Floats:
+    """One row per task, columns as in INPUTS: (n, 28), all finite."""
+    return np.column_stack([history_features(known.totals), _context(known), _item(known)])
+
+
+def known_before(attempts: Attempts) -> Known:
+    """What was known of every attempt when it was created; never the attempt itself or a later one."""
+    a, at = attempts, np.minimum(attempts.started, attempts.finished - 1)
+    history = History(a.finished)
+    known = history.before(at)
+    students = history.groups(a.student, a.student, known)
+    earlier = history.groups(a.student, a.student, history.before(at - SESSION))
+    topic = a.student.astype(np.int64) * len(a.topics) + a.topic
+    topics = history.groups(topic, topic, known)
+    item = np.where(a.item >= 0, a.student.astype(np.int64) * len(a.items) + a.item, -1)
+    items = history.groups(item, item, np.where(a.item >= 0, known, 0))
+    return Known(
+        at=at,
+        totals=totals_at(a, a.student, a.topic, a.difficulty, at),
+        session_tasks=np.minimum(students.counts() - earlier.counts(), MOST_IN_SESSION),
+        last=_last(students, a),
+        topic_last=_last(topics, a),
+        item=_sums(items, a),
+        item_last=_last(items, a),
+    )
+
+
+def _sums(spans: Spans, attempts: Attempts) -> Totals:
+    micros = np.rint(np.minimum(attempts.seconds, MOST_SECONDS) * 1e6).astype(np.int64)
+    return Totals(
+        spans.counts()[:, None],
+        spans.sums(attempts.correct.astype(np.int64))[:, None],
+        spans.sums(micros)[:, None] / 1e6,
+    )
+
+
+def _last(spans: Spans, attempts: Attempts) -> Last:
+    there = spans.end > spans.start
+    row = spans.order[np.maximum(spans.end - 1, 0)]
+    return Last(
+        np.where(there, attempts.finished[row], NEVER),
+        np.where(there, attempts.correct[row], UNKNOWN_RATE).astype(np.float64),
+        np.where(there, np.minimum(attempts.seconds[row], MOST_SECONDS), UNKNOWN_SECONDS),
+    )
+
+
+def _context(known: Known) -> Floats:
+    hour = 2 * np.pi * (known.at % DAY) / DAY
+    day = 2 * np.pi * ((known.at - MONDAY) // DAY % 7) / 7
+    return np.column_stack(
+        [
+            *(np.sin(hour), np.cos(hour), np.sin(day), np.cos(day)),
+            known.last.correct,
+            known.last.seconds / SECONDS_UNIT,
+            known.session_tasks / SESSION_UNIT,
+            known.topic_last.correct,
+            known.topic_last.seconds / SECONDS_UNIT,
+            _log_since(known.at, known.last),
+            _log_since(known.at, known.topic_last),
+        ]
+    )
+
+
+def _item(known: Known) -> Floats:
+    counts, past = known.item.counts[:, 0], np.maximum(known.item.counts[:, 0], 1)
+    return np.column_stack(
+        [
+            np.where(counts > 0, known.item.correct[:, 0] / past, UNKNOWN_RATE),
+            np.where(counts > 0, known.item.seconds[:, 0] / past, UNKNOWN_SECONDS) / SECONDS_UNIT,
+            counts / ITEM_UNIT,
+            known.item_last.correct,
+            known.item_last.seconds / SECONDS_UNIT,
+            _log_since(known.at, known.item_last),
+        ]
+    )
+
+
+def _log_since(at: Ints, last: Last) -> Floats:
+    never = last.finished == NEVER
+    since = np.where(never, LONG_AGO, at - np.where(never, 0, last.finished))
+    return np.log1p(np.clip(since, 0, LONG_AGO) / SECOND)
