@@ -4,12 +4,15 @@ import os
 import secrets
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 APP = Path(__file__).resolve().parents[1]
+KINDS = ("embedding_v2", "embedding_lstm", "lnirt")
+ROLLOUT_FORM = "KIND:PERCENT or KIND:shadow, separated by commas, such as embedding_lstm:20"
 
 
 def default_data_dir() -> Path:
@@ -34,6 +37,9 @@ class Settings(BaseSettings):
     training_timeout_seconds: float = Field(3600, gt=0)
     trainer_idle_seconds: float = Field(900, gt=0)  # a warm trainer holds 500 MB: let it go when nobody studies
     keep_versions: int = Field(10, ge=1)  # of each kind, on disk
+
+    model: Literal["auto", "embedding_v2", "embedding_lstm", "lnirt"] = "auto"  # auto: the best on unseen tasks answers
+    rollout: str = ""  # another kind for some students, see ROLLOUT_FORM
 
     min_probability: float = Field(0.01, gt=0, lt=0.5)
     max_probability: float = Field(0.99, gt=0.5, lt=1)
@@ -64,6 +70,22 @@ class Settings(BaseSettings):
             raise ValueError("needs 32 bytes or more; leave it out and one is made and kept in DATA_DIR")
         return key
 
+    @field_validator("rollout")
+    @classmethod
+    def _rollout_can_be_read(cls, written: str) -> str:
+        shares = _rollout(written)
+        if sum(share for share in shares.values() if share is not None) > 100:
+            raise ValueError("gives more than 100 % of the students away")
+        return written
+
+    def shares(self) -> dict[str, float]:
+        """Of each kind rolled out, the share of the students it answers, percent."""
+        return {kind: share for kind, share in _rollout(self.rollout).items() if share is not None}
+
+    def shadows(self) -> tuple[str, ...]:
+        """Kinds that are asked too, of every task, and whose answers are only recorded."""
+        return tuple(kind for kind, share in _rollout(self.rollout).items() if share is None)
+
     @model_validator(mode="after")
     def _seconds_in_order(self) -> "Settings":
         if self.min_seconds >= self.max_seconds:
@@ -75,6 +97,23 @@ class Settings(BaseSettings):
         if self.secret_key:
             return self.secret_key.get_secret_value()
         return _kept_secret(self.data_dir / "secret_key")
+
+
+@lru_cache
+def _rollout(written: str) -> dict[str, float | None]:
+    """Kind -> percent, None for a shadow. Raises ValueError with what is accepted."""
+    shares: dict[str, float | None] = {}
+    for part in filter(None, (part.strip() for part in written.split(","))):
+        kind, _, share = (piece.strip() for piece in part.partition(":"))
+        if kind not in KINDS or kind in shares:
+            raise ValueError(f"{part!r}: expected {ROLLOUT_FORM}; kinds are {', '.join(KINDS)}, each once")
+        try:
+            shares[kind] = None if share == "shadow" else float(share)
+        except ValueError:
+            raise ValueError(f"{part!r}: expected {ROLLOUT_FORM}") from None
+        if not 0 <= (shares[kind] or 0) <= 100:  # false for NaN
+            raise ValueError(f"{part!r}: the percentage must lie between 0 and 100")
+    return shares
 
 
 def _kept_secret(path: Path) -> str:

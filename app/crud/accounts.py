@@ -1,4 +1,4 @@
-"""Who may call: students with an account, schools with a service key."""
+"""Who may call: students with an account, admins among them, and schools with a service key."""
 
 import hashlib
 import secrets
@@ -13,7 +13,7 @@ from app.core.statements import Statement
 from app.domain.errors import EmailTaken
 from app.models import ServiceKey, User
 
-STUDENT = Statement("SELECT id FROM users WHERE id = :id")
+STUDENT = Statement("SELECT id, email, is_admin FROM users WHERE id = :id")
 KEY = Statement("SELECT id FROM service_keys WHERE key_hash = :key_hash AND revoked_at IS NULL")
 KEY_PREFIX = "ssk_"
 
@@ -30,16 +30,26 @@ def key_hash(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def register(db: Session, email: str, name: str | None, password_hash: str) -> Account:
+def register(db: Session, email: str, name: str | None, password_hash: str, *, is_admin: bool = False) -> Account:
     row = db.scalar(
         upsert(User)
-        .values(email=email, name=name, password_hash=password_hash)
+        .values(email=email, name=name, password_hash=password_hash, is_admin=is_admin)
         .on_conflict_do_nothing(index_elements=[User.email])
         .returning(User.id)
     )
     if row is None:
         raise EmailTaken
     return Account(row, email, name)
+
+
+def is_admin(db: Session, email: str) -> bool | None:
+    """Whether the account with this address is an admin's; none where there is no such account."""
+    return db.scalar(select(User.is_admin).where(User.email == email))
+
+
+def make_admin(db: Session, email: str) -> None:
+    """The account keeps its password and its tasks."""
+    db.execute(update(User).where(User.email == email).values(is_admin=True))
 
 
 def sign_in_data(db: Session, email: str) -> tuple[UUID, str] | None:

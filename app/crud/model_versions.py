@@ -1,6 +1,6 @@
-"""The trained models: which one serves, which ones are kept."""
+"""The trained models: which are kept, which serve, and every change of that."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.crud.model_tracker import to_json
+from app.domain.errors import NotKept, VersionNotFound
+
+CHANGING = "hashtext('smartstudy.serving')"  # who changes who serves, waits for others who do
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +27,33 @@ class Version:
     n_tasks: int
     report: Mapping[str, Any]
     created_at: datetime
+    place: int = 0  # among the serving: the lowest answers
+    by_hand: bool = False  # chosen by a person
+    scores: Mapping[str, Any] | None = None  # on rows that it was not fitted on
+    train_seconds: float | None = None
+    data_from: datetime | None = None
+    data_to: datetime | None = None
+    run_id: int | None = None
+    pruned_at: datetime | None = None
 
 
-COLUMNS = "id, kind, folder, files, state, reason, n_tasks, report, created_at"
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of who serves."""
+
+    id: int
+    at: datetime
+    what: str
+    lineup: Sequence[int]  # versions, best first
+    made_by: str
+    reason: str
 
 
-def publish(
+COLUMNS = ", ".join(Version.__slots__)
+CHANGE = ", ".join(Change.__slots__)
+
+
+def add(
     db: Session,
     *,
     kind: str,
@@ -37,15 +61,16 @@ def publish(
     files: Mapping[str, str],
     n_tasks: int,
     report: Mapping[str, Any],
+    scores: Mapping[str, Any],
+    span: tuple[datetime, datetime],
     run_id: int,
 ) -> int:
-    """The new version serves, the one before retires; in one transaction, so there is always exactly one."""
-    db.execute(
-        text("UPDATE model_versions SET state = 'retired' WHERE kind = :kind AND state = 'serving'"), {"kind": kind}
-    )
+    """A new version: a candidate until it serves or is rejected."""
     made: int = db.scalar(
-        text("""INSERT INTO model_versions (kind, folder, files, state, n_tasks, report, run_id)
-                VALUES (:kind, :folder, CAST(:files AS jsonb), 'serving', :n_tasks, CAST(:report AS jsonb), :run_id)
+        text("""INSERT INTO model_versions (kind, folder, files, state, n_tasks, report, scores, train_seconds,
+                                            data_from, data_to, run_id)
+                VALUES (:kind, :folder, CAST(:files AS jsonb), 'candidate', :n_tasks, CAST(:report AS jsonb),
+                        CAST(:scores AS jsonb), :train_seconds, :data_from, :data_to, :run_id)
                 RETURNING id"""),
         {
             "kind": kind,
@@ -53,33 +78,171 @@ def publish(
             "files": to_json(files),
             "n_tasks": n_tasks,
             "report": to_json(report),
+            "scores": to_json(scores),
+            "train_seconds": report.get("train_seconds"),
+            "data_from": span[0],
+            "data_to": span[1],
             "run_id": run_id,
         },
     )
     return made
 
 
+def reject(db: Session, version_id: int, reason: str) -> None:
+    """It never serves, for this reason."""
+    db.execute(
+        text("UPDATE model_versions SET state = 'rejected', reason = :reason WHERE id = :id"),
+        {"id": version_id, "reason": reason},
+    )
+
+
+def explain(db: Session, version_id: int, reason: str) -> None:
+    """Say in the version's own row why it stands as it does."""
+    db.execute(text("UPDATE model_versions SET reason = :reason WHERE id = :id"), {"id": version_id, "reason": reason})
+
+
+def take_turn(db: Session) -> None:
+    """Nobody else changes who serves until this transaction ends."""
+    db.execute(text(f"SELECT pg_advisory_xact_lock({CHANGING})"))
+
+
+def serve(
+    db: Session, lineup: Sequence[int], *, what: str, made_by: str, reason: str, by_hand: int | None = None
+) -> None:
+    """These versions serve, the first of them answers; whoever else did retires. Call `take_turn` before."""
+    db.execute(
+        text("""UPDATE model_versions SET state = 'retired', by_hand = false
+                WHERE state = 'serving' AND id <> ALL(:ids)"""),
+        {"ids": list(lineup)},
+    )
+    db.execute(
+        text("""UPDATE model_versions SET state = 'serving', place = array_position(CAST(:ids AS int[]), id) - 1,
+                       by_hand = CASE WHEN id = :by_hand THEN true
+                                      ELSE by_hand AND CAST(:by_hand AS int) IS NULL END
+                WHERE id = ANY(:ids)"""),
+        {"ids": list(lineup), "by_hand": by_hand},
+    )
+    db.execute(
+        text("""INSERT INTO serving_changes (what, lineup, made_by, reason)
+                VALUES (:what, CAST(:ids AS int[]), :made_by, :reason)"""),
+        {"what": what, "ids": list(lineup), "made_by": made_by, "reason": reason},
+    )
+
+
+def promote(db: Session, version_id: int, made_by: str) -> str:
+    """Let this version answer; what was done, in a sentence.
+
+    Raises:
+        VersionNotFound: there is no such version.
+        NotKept: its files are gone, or it never was a model that can serve.
+    """
+    take_turn(db)
+    version = get(db, version_id)
+    _must_be_kept(version)
+    others = [other.id for other in serving(db).values() if other.kind != version.kind]
+    reason = f"Version {version_id} of {version.kind} was promoted by {made_by}."
+    serve(db, [version_id, *others], what="promoted", made_by=made_by, reason=reason, by_hand=version_id)
+    explain(db, version_id, reason)
+    return reason
+
+
+def roll_back(db: Session, made_by: str) -> str:
+    """Undo the change that put the answering version there; what was done, in a sentence.
+
+    Raises:
+        NotKept: there is nothing to go back to.
+    """
+    take_turn(db)
+    now = serving(db)
+    back_to = _before(db, next(iter(now.values()), None))
+    if back_to is None:
+        raise NotKept("There is no earlier version to go back to.")
+    wanted = [version for version in (get(db, each) for each in back_to.lineup) if version.pruned_at is None]
+    kinds = {version.kind for version in wanted}
+    lineup = [version.id for version in (*wanted, *(v for v in now.values() if v.kind not in kinds))]
+    reason = f"Rolled back to version {lineup[0]} of {wanted[0].kind} by {made_by}."
+    serve(db, lineup, what="rolled back", made_by=made_by, reason=reason, by_hand=lineup[0])
+    explain(db, lineup[0], reason)
+    return reason
+
+
+def _before(db: Session, answering: Version | None) -> Change | None:
+    """The last change before the answering version was put there in which another one answered, and is kept."""
+    if answering is None:
+        return None
+    row = (
+        db.execute(
+            text(f"""SELECT {CHANGE} FROM serving_changes AS earlier
+                 WHERE lineup[1] <> :id
+                   AND id < coalesce((SELECT max(id) FROM serving_changes
+                                      WHERE lineup[1] = :id AND what <> 'rolled back'), 2147483647)
+                   AND EXISTS (SELECT 1 FROM model_versions
+                               WHERE model_versions.id = earlier.lineup[1] AND pruned_at IS NULL)
+                 ORDER BY id DESC LIMIT 1"""),
+            {"id": answering.id},
+        )
+        .mappings()
+        .first()
+    )
+    return Change(**row) if row else None
+
+
+def _must_be_kept(version: Version) -> None:
+    if version.pruned_at is not None:
+        raise NotKept(f"The files of version {version.id} are gone since {version.pruned_at:%Y-%m-%d %H:%M} UTC.")
+    if version.scores and version.scores.get("usable") is False:
+        raise NotKept(f"Version {version.id} can't serve: {version.reason}")
+
+
 def serving(db: Session) -> dict[str, Version]:
-    """The serving version of each kind."""
-    rows = db.execute(text(f"SELECT {COLUMNS} FROM model_versions WHERE state = 'serving'")).mappings()
+    """The serving version of each kind, the one that answers first."""
+    rows = db.execute(
+        text(f"SELECT {COLUMNS} FROM model_versions WHERE state = 'serving' ORDER BY place, id")
+    ).mappings()
     return {row["kind"]: Version(**row) for row in rows}
 
 
-def latest(db: Session, limit: int = 10) -> list[Version]:
+def get(db: Session, version_id: int) -> Version:
+    row = db.execute(
+        text(f"SELECT {COLUMNS} FROM model_versions WHERE id = :id"), {"id": version_id}
+    ).mappings().first()  # fmt: skip
+    if row is None:
+        raise VersionNotFound(f"There is no version {version_id}.")
+    return Version(**row)
+
+
+def latest(db: Session, limit: int = 10, kind: str | None = None, before: int | None = None) -> list[Version]:
+    """Newest first; `before` is the id that the page before ended with."""
     rows = db.execute(
-        text(f"SELECT {COLUMNS} FROM model_versions ORDER BY id DESC LIMIT :limit"),
-        {"limit": limit},
+        text(f"""SELECT {COLUMNS} FROM model_versions
+                 WHERE (CAST(:kind AS text) IS NULL OR kind = :kind) AND (CAST(:before AS int) IS NULL OR id < :before)
+                 ORDER BY id DESC LIMIT :limit"""),
+        {"limit": limit, "kind": kind, "before": before},
     ).mappings()
     return [Version(**row) for row in rows]
 
 
-def prune(db: Session, kind: str, keep: int) -> list[str]:
-    """Mark all but the newest `keep` retired versions as gone; their folders may be deleted after the commit."""
+def changes(db: Session, limit: int = 10) -> list[Change]:
+    """Newest first."""
     rows = db.execute(
-        text("""UPDATE model_versions SET pruned_at = now() WHERE id IN (
-                    SELECT id FROM model_versions WHERE kind = :kind AND state = 'retired' AND pruned_at IS NULL
-                    ORDER BY id DESC OFFSET :keep)
-                RETURNING folder"""),
-        {"kind": kind, "keep": keep - 1},
-    )
-    return [row.folder for row in rows]
+        text(f"SELECT {CHANGE} FROM serving_changes ORDER BY id DESC LIMIT :limit"), {"limit": limit}
+    ).mappings()
+    return [Change(**row) for row in rows]
+
+
+def prune(db: Session, kinds: Iterable[str], keep: int) -> list[str]:
+    """Of each kind mark all but the newest `keep` as gone, never one that serves.
+
+    Their folders may be deleted after the commit.
+    """
+    gone: list[str] = []
+    for kind in kinds:
+        rows = db.execute(
+            text("""UPDATE model_versions SET pruned_at = now() WHERE id IN (
+                        SELECT id FROM model_versions WHERE kind = :kind AND state <> 'serving' AND pruned_at IS NULL
+                        ORDER BY id DESC OFFSET :keep)
+                    RETURNING folder"""),
+            {"kind": kind, "keep": keep - 1},
+        )
+        gone += [row.folder for row in rows]
+    return gone

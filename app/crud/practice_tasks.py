@@ -1,6 +1,6 @@
 """Practice tasks: asked, completed, listed. Queries only; the edge commits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,10 +22,11 @@ INSERT = Statement(f"""
     INSERT INTO practice_tasks (id, user_id, topic, difficulty, item_id, created_at,
                                 correctness_prob, estimated_time_seconds, lnirt_model_version, model_version_id,
                                 correctness_prob_low, correctness_prob_high, time_low_seconds, time_high_seconds,
-                                fallback_reason)
+                                fallback_reason, features)
     VALUES (:id, :user_id, :topic, :difficulty, :item_id, :created_at,
             :correctness_prob, :estimated_time_seconds, :model_version, :model_version_id,
-            :correctness_prob_low, :correctness_prob_high, :time_low_seconds, :time_high_seconds, :fallback_reason)
+            :correctness_prob_low, :correctness_prob_high, :time_low_seconds, :time_high_seconds, :fallback_reason,
+            CAST(:features AS double precision[]))
     RETURNING {COLUMNS}""")
 
 # The row lock makes a result count once: a second one waits here and then finds the task completed.
@@ -48,12 +49,13 @@ def task_of(row: Mapping[str, Any] | None) -> Task:
     return Task(**row)
 
 
-def new_row(asked: Asked, at: datetime, prediction: Prediction) -> dict[str, object]:
-    """What INSERT stores for a task created `at` that moment, with its prediction."""
-    return {"id": uuid4(), "created_at": at} | _values(asked) | _values(prediction)
+def new_row(asked: Asked, at: datetime, prediction: Prediction, features: Sequence[float]) -> dict[str, object]:
+    """What INSERT stores for a task created `at` that moment, with its prediction and what it was made from."""
+    return {"id": uuid4(), "created_at": at, "features": features} | values_of(asked) | values_of(prediction)
 
 
-def _values(of: Asked | Prediction) -> dict[str, object]:
+def values_of(of: Asked | Prediction) -> dict[str, object]:
+    """By column."""
     return {name: getattr(of, name) for name in of.__slots__}
 
 

@@ -1,6 +1,6 @@
 """Training runs, and the lock that lets one of them at work."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from app.crud.model_tracker import to_json
+from app.domain.errors import TrainingBusy
 
 LOCK = "hashtext('smartstudy.training')"  # one per database; PostgreSQL lets it go with the connection
 
@@ -26,14 +27,44 @@ class Run:
     n_taken: int | None
     progress: Mapping[str, Any]
     message: str | None
+    kinds: Sequence[str] | None  # none: all of them
 
 
-COLUMNS = "id, asked_at, started_at, finished_at, outcome, n_tasks, n_taken, progress, message"
+COLUMNS = ", ".join(Run.__slots__)
+ASKING = "hashtext('smartstudy.training.asking')"
 
 
-def ask(db: Session) -> int:
-    run_id: int = db.scalar(text("INSERT INTO training_runs DEFAULT VALUES RETURNING id"))
+def ask(db: Session, kinds: Sequence[str] | None = None) -> int:
+    """A new run of these kinds, of all without any."""
+    run_id: int = db.scalar(
+        text("INSERT INTO training_runs (kinds) VALUES (CAST(:kinds AS text[])) RETURNING id"),
+        {"kinds": None if kinds is None else list(kinds)},
+    )
     return run_id
+
+
+def ask_if_free(db: Session, kinds: Sequence[str] | None, dead_after_seconds: float) -> int:
+    """A new run, unless one is at work and one is waiting already, in whatever process.
+
+    Raises:
+        TrainingBusy: there is no place to wait.
+    """
+    db.execute(text(f"SELECT pg_advisory_xact_lock({ASKING})"))  # who asks at the same moment, counts this one
+    _give_up_waiting(db, dead_after_seconds)
+    if waiting(db) + (at_work(db) is not None) > 1:
+        raise TrainingBusy
+    return ask(db, kinds)
+
+
+def _give_up_waiting(db: Session, dead_after_seconds: float) -> None:
+    """A run that waits for longer than a training may take: its process died, or it was never told to begin."""
+    db.execute(
+        text("""UPDATE training_runs SET outcome = 'interrupted', finished_at = now(),
+                       message = 'The run never began; its process seems to have ended before.'
+                WHERE outcome = 'asked' AND finished_at IS NULL
+                  AND asked_at < now() - make_interval(secs => :seconds)"""),
+        {"seconds": dead_after_seconds},
+    )
 
 
 def wait_for_turn(connection: Connection) -> None:
@@ -50,7 +81,8 @@ def start(db: Session | Connection, run_id: int) -> None:
         {"id": run_id},
     )
     db.execute(
-        text("UPDATE training_runs SET outcome = 'running', started_at = now() WHERE id = :id"),
+        text("""UPDATE training_runs SET outcome = 'running', started_at = now(), finished_at = NULL, message = NULL
+                WHERE id = :id"""),  # given up by others, it lives all the same
         {"id": run_id},
     )
 
@@ -108,5 +140,15 @@ def latest(db: Session, limit: int = 1) -> list[Run]:
         text(f"""SELECT {COLUMNS} FROM training_runs WHERE finished_at IS NOT NULL AND outcome <> 'merged'
                  ORDER BY finished_at DESC, id DESC LIMIT :limit"""),
         {"limit": limit},
+    ).mappings()
+    return [Run(**row) for row in rows]
+
+
+def newest(db: Session, limit: int = 50, before: int | None = None) -> list[Run]:
+    """Every run, asked for last first; `before` is the id that the page before ended with."""
+    rows = db.execute(
+        text(f"""SELECT {COLUMNS} FROM training_runs WHERE CAST(:before AS int) IS NULL OR id < :before
+                 ORDER BY id DESC LIMIT :limit"""),
+        {"limit": limit, "before": before},
     ).mappings()
     return [Run(**row) for row in rows]

@@ -21,6 +21,12 @@ class NotSignedIn(AppError):
         super().__init__(detail, WWW_Authenticate="Bearer")
 
 
+class NotAllowed(AppError):
+    """Only an admin may do this."""
+
+    status = 403
+
+
 class TaskNotFound(AppError):
     """There is no such task among yours."""
 
@@ -29,6 +35,24 @@ class TaskNotFound(AppError):
 
 class OtherResult(AppError):
     """The task has been completed before, with another result; the first one counts."""
+
+    status = 409
+
+
+class VersionNotFound(AppError):
+    """There is no such version."""
+
+    status = 404
+
+
+class NotKept(AppError):
+    """The version can't serve any more."""
+
+    status = 409
+
+
+class TrainingBusy(AppError):
+    """One training is at work and one is waiting; that one will see all tasks finished until it starts."""
 
     status = 409
 

@@ -57,10 +57,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends the request: a student, or a school's back end with a service key."""
+    """Who sends the request: a student (an admin is one too), or a school's back end with a service key."""
 
     student: UUID | None = None
     key: UUID | None = None
+    email: str = ""  # the student's, to sign in with
+    is_admin: bool = False  # may see and change who serves
 
     @property
     def owner(self) -> UUID | None:

@@ -17,17 +17,17 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A prediction, not clipped yet; the bounds are 10-90 %, none where the model does not give them."""
+    """A prediction, not clipped yet; the bounds are 10-90 %."""
 
     probability: float
     seconds: float
-    probability_low: float | None = None
-    probability_high: float | None = None
-    seconds_low: float | None = None
-    seconds_high: float | None = None
+    probability_low: float
+    probability_high: float
+    seconds_low: float
+    seconds_high: float
 
     def is_finite(self) -> bool:
-        return all(isfinite(getattr(self, name)) for name in self.__slots__ if getattr(self, name) is not None)
+        return all(isfinite(getattr(self, name)) for name in self.__slots__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import expit, logit
-from scipy.stats import beta
+from scipy.special import betaincinv, expit, logit
 
 from app.ml.answers import Answers
 
@@ -53,10 +51,16 @@ class Calibration:
 
     def answers(self, p: Floats, seconds: Floats) -> Answers:
         """Calibrated answers with their bounds, n each; what is not finite stays so."""
-        scores = self.slope * _logit(p) + self.intercept
+        return self.answers_of_scores(_logit(p), seconds)
+
+    def answers_of_scores(self, scores: Floats, seconds: Floats) -> Answers:
+        """The same from logits instead of probabilities."""
+        scores = self.slope * scores + self.intercept
         typical = seconds * np.exp(self.shift)
         low, high = (
-            (np.interp(scores, self.at, self.p_low), np.interp(scores, self.at, self.p_high)) if self.at else (-1.0, 1.0)
+            (np.interp(scores, self.at, self.p_low), np.interp(scores, self.at, self.p_high))
+            if self.at
+            else (-1.0, 1.0)
         )
         return Answers(
             expit(scores),
@@ -82,6 +86,8 @@ def _logit(p: Floats) -> Floats:
 
 def _platt(correct: Bools, scores: Floats) -> tuple[float, float]:
     """Slope and intercept with the greatest posterior; 1 and 0 without rows."""
+    from scipy.optimize import minimize  # a slow import: nobody who only answers needs it
+
     sign = 2.0 * correct - 1
 
     def cost(x: Floats) -> float:
@@ -117,7 +123,7 @@ def _reliability(correct: Bools, scores: Floats) -> tuple[tuple[float, ...], tup
     for part in np.array_split(np.argsort(scores, kind="stable"), bins):
         right, n = np.count_nonzero(correct[part]), len(part)
         middle = float(_logit(np.array([expit(scores[part]).mean()]))[0])
-        low, high = logit(beta.ppf([LOW, HIGH], right + 0.5, n - right + 0.5))
+        low, high = logit(betaincinv(right + 0.5, n - right + 0.5, [LOW, HIGH]))
         at.append(middle)
         lows.append(float(min(low - middle, 0)))
         highs.append(float(max(high - middle, 0)))

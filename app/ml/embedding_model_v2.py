@@ -1,92 +1,137 @@
-"""V2: embeddings of student, topic and difficulty beside the eleven features; one Keras network for correctness, one
-for time.
+"""V2: embeddings of student, topic, difficulty and item beside what is known of the task; one Keras network for
+correctness, one for time.
 
 TensorFlow is imported when a network is built, not when this file is.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.ml.features import COUNT_UNITS, FEATURES, SECONDS_UNIT
-from app.ml.numpy_v2 import Weights
+from app.ml.inputs import GROUPS, INPUTS, ITEM_UNIT, SESSION_UNIT
+from app.ml.numpy_v2 import Weights, transformed
 
 if TYPE_CHECKING:
     import keras
 
+Floats = NDArray[np.float64]
 Output = Literal["correctness", "time"]
 OUTPUTS: tuple[Output, Output] = ("correctness", "time")
 
-# Inside the network a feature x becomes log(1 + unit * x): the log of a count, the log of seconds; shares stay shares.
-UNITS = np.array([unit for count in (*COUNT_UNITS, 1) for unit in (1, SECONDS_UNIT, count)][: len(FEATURES)])
+# Inside the network an input x becomes log(1 + unit * x) + factor * x, one of the two being 0: the log of a count, the
+# log of seconds; shares stay shares, and what is a logarithm or a sine already stays as it is.
+COUNTS = dict(zip((name for name in FEATURES if name.endswith("_count")), COUNT_UNITS.tolist(), strict=True))
+COUNTS |= {"session_tasks": SESSION_UNIT, "item_task_count": ITEM_UNIT}
+
+
+def unit_of(name: str) -> float:
+    """What an input is multiplied by to be in tasks or seconds again; 0 for one that is no count, time or share."""
+    if name.endswith("_time"):
+        return SECONDS_UNIT
+    return COUNTS.get(name, 1.0 if name.endswith(("_rate", "_result")) else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many students, topics and difficulties have a vector of their own; index 0 is for all others."""
+    """How many students, topics, difficulties and items have a vector of their own; index 0 is for all others."""
 
     students: int
     topics: int
     difficulties: int
+    items: int
 
-    def student_vector(self) -> int:
-        """Length of a student's embedding."""
-        return _vector(self.students, 16, 64)
+    def lengths(self) -> tuple[int, int, int, int]:
+        """Of the vectors of each."""
+        return (
+            _vector(self.students, 16, 64),
+            _vector(self.topics, 8, 32),
+            DIFFICULTY_VECTOR,
+            _vector(self.items, 8, 32),
+        )
 
-    def topic_vector(self) -> int:
-        """Length of a topic's embedding."""
-        return _vector(self.topics, 8, 32)
+    def rows(self) -> tuple[int, int, int, int]:
+        """Of the tables of vectors: one more than there are ids."""
+        return (self.students + 1, self.topics + 1, self.difficulties + 1, self.items + 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The shapes of the four tables of vectors."""
+
+    rows: tuple[int, int, int, int]
+    lengths: tuple[int, int, int, int]
+
+
+IDS = ("student", "topic", "difficulty", "item")
 DIFFICULTY_VECTOR = 4
 EMBEDDING_START = 0.02  # so that an id seen twice hardly differs from one never seen
 BATCH_MEMORY = 0.9  # of the batch norms; the usual 0.99 lags behind on some dozen batches
+DROPOUTS = (0.3, 0.2, 0.1)  # after the first three layers
 
 
 def _vector(ids: int, least: int, most: int) -> int:
     return min(max(int(ids**0.25 * 8), least), most)
 
 
-def transformed(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The features as the networks see them before normalising; (n, 11)."""
-    logs: NDArray[np.float64] = np.log1p(features * UNITS)
-    return logs
-
-
 @dataclass(frozen=True, slots=True)
 class Scale:
     """What a network learns from its rows before the training begins."""
 
-    mean: tuple[float, ...]  # (11,) of the transformed features
-    variance: tuple[float, ...]  # (11,)
+    units: tuple[float, ...]  # (28,) of what enters as a logarithm, else 0
+    factors: tuple[float, ...]  # (28,) of what enters as it is, else 0
+    mean: tuple[float, ...]  # (28,) of the transformed inputs
+    variance: tuple[float, ...]  # (28,)
     seconds: float  # typical time: the time network answers in multiples of it
+
+    @classmethod
+    def of(cls, inputs: Floats, seconds: Floats, groups: Sequence[str]) -> "Scale":
+        """From the rows to learn from, (n, 28) and (n,); an input of no group in `groups` is 0 for all."""
+        names = {name for group in groups for name in GROUPS[group]}
+        units = [unit_of(name) if name in names else 0.0 for name in INPUTS]
+        factors = [float(name in names and unit_of(name) == 0) for name in INPUTS]
+        past = transformed(inputs, np.array(units), np.array(factors))
+        spread = past.var(axis=0) + LEAST_VARIANCE
+        typical = float(np.exp(np.log(seconds).mean()))
+        return cls(tuple(units), tuple(factors), tuple(past.mean(axis=0).tolist()), tuple(spread.tolist()), typical)
+
+    def normalised(self, inputs: Floats) -> Floats:
+        """As the first dense layer sees them, (n, 28)."""
+        past = transformed(inputs, np.array(self.units), np.array(self.factors))
+        normal: Floats = (past - self.mean) / np.sqrt(self.variance)
+        return normal
+
+
+LEAST_VARIANCE = 0.01  # of a transformed input, where all rows have the same
 
 
 def network(sizes: Sizes, output: Output, scale: Scale, seed: int = 0) -> "keras.Model":
-    """An untrained network: (student, topic, difficulty, features), batches of (n,), (n,), (n,), (n, 11) -> (n, 1)."""
+    """An untrained network: ids of student, topic, difficulty, item (n,) each and inputs (n, 28) -> (n, 1)."""
     import keras
     from keras import layers
 
-    ids, vectors = _embeddings(sizes, seed)
-    features = keras.Input((len(FEATURES),), name="features")
-    past = keras.ops.log1p(layers.Rescaling(UNITS.tolist(), name="units")(features))
+    ids, vectors = _embeddings(Tables(sizes.rows(), sizes.lengths()), seed)
+    inputs = keras.Input((len(INPUTS),), name="inputs")
+    logs = keras.ops.log1p(layers.Rescaling(list(scale.units), name="units")(inputs))
+    past = layers.Add()([logs, layers.Rescaling(list(scale.factors), name="factors")(inputs)])
     past = layers.Normalization(mean=list(scale.mean), variance=list(scale.variance), name="past")(past)
     score = _score([*vectors, past], seed)
     if output == "correctness":
         answer = layers.Activation("sigmoid")(score)
     else:
         answer = layers.Rescaling(scale.seconds, name="seconds")(layers.Activation("softplus")(score))
-    return keras.Model([*ids, features], answer, name=output)
+    return keras.Model([*ids, inputs], answer, name=output)
 
 
-def trunk(sizes: Sizes) -> "keras.Model":
-    """The same network between normalised features and the score before sigmoid or softplus; it has all the weights."""
+def trunk(tables: Tables) -> "keras.Model":
+    """The same network between normalised inputs and the score before sigmoid or softplus; it has all the weights."""
     import keras
 
-    ids, vectors = _embeddings(sizes, seed=0)
-    past = keras.Input((len(FEATURES),), name="past")
+    ids, vectors = _embeddings(tables, seed=0)
+    past = keras.Input((len(INPUTS),), name="past")
     return keras.Model([*ids, past], _score([*vectors, past], seed=0))
 
 
@@ -97,31 +142,26 @@ def _score(known: list["keras.KerasTensor"], seed: int) -> "keras.KerasTensor":
     x = layers.Concatenate()(known)
     x = _dense(128, seed)(x)
     x = layers.BatchNormalization(momentum=BATCH_MEMORY, name="norm_128")(x)
-    x = layers.Dropout(0.3, seed=seed)(x)
+    x = layers.Dropout(DROPOUTS[0], seed=seed)(x)
     x = _dense(64, seed)(x)
     x = layers.BatchNormalization(momentum=BATCH_MEMORY, name="norm_64")(x)
-    x = layers.Dropout(0.2, seed=seed + 1)(x)
+    x = layers.Dropout(DROPOUTS[1], seed=seed + 1)(x)
     x = _dense(32, seed)(x)
-    x = layers.Dropout(0.1, seed=seed + 2)(x)
+    x = layers.Dropout(DROPOUTS[2], seed=seed + 2)(x)
     x = _dense(16, seed)(x)
     return layers.Dense(1, kernel_initializer="zeros", name="score")(x)
 
 
-def _embeddings(sizes: Sizes, seed: int) -> tuple[list["keras.KerasTensor"], list["keras.KerasTensor"]]:
-    """The three id inputs and their vectors, which start close to nothing."""
+def _embeddings(tables: Tables, seed: int) -> tuple[list["keras.KerasTensor"], list["keras.KerasTensor"]]:
+    """The four id inputs and their vectors, which start close to nothing."""
     import keras
     from keras import layers
 
-    lengths = {
-        "student": (sizes.students, sizes.student_vector()),
-        "topic": (sizes.topics, sizes.topic_vector()),
-        "difficulty": (sizes.difficulties, DIFFICULTY_VECTOR),
-    }
     ids, vectors = [], []
-    for name, (known, length) in lengths.items():
+    for name, rows, length in zip(IDS, tables.rows, tables.lengths, strict=True):
         ids.append(keras.Input((), dtype="int32", name=name))
         small = keras.initializers.RandomUniform(-EMBEDDING_START, EMBEDDING_START, seed=seed + len(ids))
-        vector = layers.Embedding(known + 1, length, embeddings_initializer=small, name=f"{name}_vector")
+        vector = layers.Embedding(rows, length, embeddings_initializer=small, name=f"{name}_vector")
         vectors.append(vector(ids[-1]))
     return ids, vectors
 
@@ -137,18 +177,21 @@ def folded(models: tuple["keras.Model", "keras.Model"], scale: Scale) -> Weights
     """The trained networks as the arrays that are served."""
     pairs = [_folded(model, scale) for model in models]
     both = {name: np.stack([pair[name] for pair in pairs]).astype(np.float32) for name in pairs[0]}
-    return Weights(units=UNITS, seconds=np.array(scale.seconds), **both)
+    own = {
+        field.name: np.array(getattr(scale, field.name)) for field in fields(Scale) if field.name in Weights.__slots__
+    }
+    return Weights(**own, **both)
 
 
-def _folded(model: "keras.Model", scale: Scale) -> dict[str, NDArray[np.float64]]:
+def _folded(model: "keras.Model", scale: Scale) -> dict[str, Floats]:
     """One network: ids through the first dense layer, each normalisation into the dense layer that follows it."""
 
-    def weights(name: str) -> list[NDArray[np.float64]]:
+    def weights(name: str) -> list[Floats]:
         return [np.asarray(array, np.float64) for array in model.get_layer(name).get_weights()]
 
     kernel, bias = weights("dense_128")
-    own: dict[str, NDArray[np.float64]] = {}
-    for name in ("student", "topic", "difficulty"):
+    own: dict[str, Floats] = {}
+    for name in IDS:
         (vectors,) = weights(f"{name}_vector")
         share, kernel = kernel[: vectors.shape[1]], kernel[vectors.shape[1] :]
         own[name] = vectors @ share

@@ -13,43 +13,61 @@ from sqlalchemy.orm import Session
 
 from app.core.settings import settings
 from app.core.statements import Conversation, hold_now
-from app.crud import model_tracker, practice_tasks, student_totals
+from app.crud import model_tracker, practice_tasks, shadow_predictions, student_totals
 from app.crud.student_totals import Past
+from app.domain.interactions import SECONDS_MAX
 from app.domain.tasks import Asked, Prediction, Task
 from app.ml.answers import Answer
+from app.ml.inputs import inputs_of, known_of
 from app.ml.prior import PRIOR
 from app.ml.serving import Loaded, ServingModels, serving_models
 from app.ml.trainer import silent, trainer
 
+LEAST_SECONDS = 0.001  # of an interval's lower end
+
 
 def predict_and_save(serving: ServingModels, asked: Asked) -> Conversation[Task]:
     """Create a task with its prediction, from the student's past at this moment."""
-    rows = yield student_totals.PAST, {"user_id": asked.user_id, "topic": asked.topic, "difficulty": asked.difficulty}
+    rows = yield student_totals.PAST, practice_tasks.values_of(asked)
     past = student_totals.past_of(rows[0])
     prediction = yield from predict(serving, asked, past)
-    stored = yield practice_tasks.INSERT, practice_tasks.new_row(asked, past.at, prediction)
+    features = inputs_of(known_of(past))[0].tolist()
+    stored = yield practice_tasks.INSERT, practice_tasks.new_row(asked, past.at, prediction, features)
+    task = practice_tasks.task_of(stored[0])
+    for kind in settings().shadows():
+        yield from _shadow(serving, kind, asked, past, task)
     serving.notice(past.serving)
-    return practice_tasks.task_of(stored[0])
+    return task
 
 
 def predict(serving: ServingModels, asked: Asked, past: Past) -> Conversation[Prediction]:
     """The best model that gives finite numbers; the prior, before there is any. Why no better one did, is said."""
     lineup, unsound = serving.lineup, list[str]()
-    for loaded in lineup.models:
-        try:
-            answer = yield from loaded.model.answer(loaded.version.id, asked, past)
-        except (
-            ArithmeticError,
-            LookupError,
-            TypeError,
-            ValueError,
-        ) as why:  # the model's own; the database's are others
-            unsound.append(serving.unsound(loaded, repr(why)))
-            continue
-        if answer.is_finite():
+    for loaded in lineup.for_student(asked.user_id):
+        answer = yield from _sound_answer(serving, loaded, asked, past)
+        if isinstance(answer, Answer):
             return _prediction(loaded, answer, [*lineup.why_not_better(loaded), *unsound])
-        unsound.append(serving.unsound(loaded, "a number that is not finite"))
+        unsound.append(answer)
     return replace(PRIOR, fallback_reason=" ".join([*lineup.why_not_better(None), *unsound]) or None)
+
+
+def _sound_answer(serving: ServingModels, loaded: Loaded, asked: Asked, past: Past) -> Conversation[Answer | str]:
+    """What the model says, or why that is of no use."""
+    try:
+        answer = yield from loaded.model.answer(loaded.version.id, asked, past)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as why:  # the model's own; the database's are others
+        return serving.unsound(loaded, repr(why))
+    return answer if answer.is_finite() else serving.unsound(loaded, "a number that is not finite")
+
+
+def _shadow(serving: ServingModels, kind: str, asked: Asked, past: Past, task: Task) -> Conversation[None]:
+    """Record what this kind would have said; the student never sees it."""
+    loaded = serving.lineup.of(kind)
+    if loaded is None or loaded.version.id == task.model_version_id:
+        return
+    answer = yield from _sound_answer(serving, loaded, asked, past)
+    if isinstance(answer, Answer):
+        yield shadow_predictions.INSERT, shadow_predictions.new_row(task.id, _prediction(loaded, answer, []))
 
 
 def _prediction(loaded: Loaded, answer: Answer, why_not_better: list[str]) -> Prediction:
@@ -59,24 +77,19 @@ def _prediction(loaded: Loaded, answer: Answer, why_not_better: list[str]) -> Pr
     def chance(value: float) -> float:
         return min(max(value, given.min_probability), given.max_probability)
 
-    def seconds(value: float) -> float:
-        return min(max(value, given.min_seconds), given.max_seconds)
-
+    # The interval is not clipped: a bound moved to the limit would no longer hold 80 %. It does hold the answer.
+    seconds = min(max(answer.seconds, given.min_seconds), given.max_seconds)
     return Prediction(
         chance(answer.probability),
-        seconds(answer.seconds),
+        seconds,
         loaded.kind.on_tasks,
         loaded.version.id,
-        _if_given(chance, answer.probability_low),
-        _if_given(chance, answer.probability_high),
-        _if_given(seconds, answer.seconds_low),
-        _if_given(seconds, answer.seconds_high),
+        chance(answer.probability_low),
+        chance(answer.probability_high),
+        max(min(answer.seconds_low, seconds), LEAST_SECONDS),
+        min(max(answer.seconds_high, seconds), SECONDS_MAX),
         " ".join(why_not_better) or None,
     )
-
-
-def _if_given(clip: Callable[[float], float], value: float | None) -> float | None:
-    return None if value is None else clip(value)
 
 
 def complete(task_id: UUID, owner: UUID | None, is_correct: bool, seconds: float) -> Conversation[tuple[Task, int]]:

@@ -4,10 +4,12 @@ One definition for training (all rows at once) and serving (one row of `student_
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.crud.student_totals import Finished, Past
 from app.domain.attempts import Attempts
 from app.ml.features import (
     FEATURES,
@@ -57,6 +59,7 @@ MONDAY = 4 * DAY  # 1970 began on a Thursday
 SESSION_UNIT = 20.0  # tasks
 ITEM_UNIT = 5.0  # tasks
 NEVER = np.iinfo(np.int64).min
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,30 @@ def known_before(attempts: Attempts) -> Known:
         item=_sums(items, a),
         item_last=_last(items, a),
     )
+
+
+def known_of(past: Past) -> Known:
+    """The same of the one task that is being created, as the database tells it."""
+    return Known(
+        at=np.array([_micros(past.at)]),
+        totals=Totals(past.counts, past.correct, past.seconds),
+        session_tasks=np.array([float(past.session_tasks)]),
+        last=_last_of(past.last),
+        topic_last=_last_of(past.topic_last),
+        item=Totals(*past.item.reshape(3, 1, 1)),
+        item_last=_last_of(past.item_last),
+    )
+
+
+def _last_of(task: Finished | None) -> Last:
+    if task is None:
+        return Last(np.array([NEVER]), np.array([UNKNOWN_RATE]), np.array([UNKNOWN_SECONDS]))
+    seconds = min(task.seconds, MOST_SECONDS)
+    return Last(np.array([_micros(task.at)]), np.array([float(task.is_correct)]), np.array([seconds]))
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def _sums(spans: Spans, attempts: Attempts) -> Totals:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.ml.embedding_model_v2 import OUTPUTS, Sizes, trunk
+from app.ml.embedding_model_v2 import OUTPUTS, Sizes, Tables, trunk
 from app.ml.features import FEATURES
+from app.ml.inputs import INPUTS
 
 if TYPE_CHECKING:
     import keras
@@ -24,6 +25,7 @@ Singles = NDArray[np.float32]
 MEAN_MEMORY = 0.9  # Adam, as Keras has it
 SQUARE_MEMORY = 0.999
 TINY = 1e-7
+LEAST_ROOM = 16  # rows of a table in the graph
 WRONG_WAY = 5.0  # what a score's fall in the wrong direction costs, in losses
 MOST_RISE = 2.0  # standard deviations
 RATES, TIMES = ([place for place, name in enumerate(FEATURES) if name.endswith(end)] for end in ("_rate", "_time"))
@@ -37,11 +39,12 @@ class Rows:
     student: NDArray[np.int32]  # index in the embedding, 0 = unknown
     topic: NDArray[np.int32]
     difficulty: NDArray[np.int32]
-    past: Singles  # (n, 11) transformed and normalised features
+    item: NDArray[np.int32]
+    past: Singles  # (n, 28) transformed and normalised inputs
     correct: Singles  # 0 or 1
     log_time: Singles  # log(seconds / typical seconds)
 
-    def take(self, rows: slice) -> "Rows":
+    def take(self, rows: slice | NDArray[np.intp]) -> "Rows":
         """Only these rows."""
         return Rows(*(getattr(self, column)[rows] for column in self.__slots__))
 
@@ -49,10 +52,7 @@ class Rows:
         """The columns in this order."""
         import tensorflow as tf
 
-        return [
-            tf.constant(column)
-            for column in (self.student, self.topic, self.difficulty, self.past, self.correct, self.log_time)
-        ]
+        return [tf.constant(getattr(self, column)) for column in self.__slots__]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Pace:
     batch: int  # rows
     rate: float
     decay: float  # share of a kernel or embedding given back at each step, times rate
-    hide: tuple[float, float, float]  # chance that a student, topic, difficulty is shown as unknown
+    hide: tuple[float, float, float, float]  # chance that a student, topic, difficulty, item is shown as unknown
 
 
 class Pair:
@@ -81,15 +81,15 @@ class Pair:
 
     def __init__(self, models: tuple["keras.Model", "keras.Model"], sizes: Sizes) -> None:
         self._models = models
-        self._graph = _graph(sizes)
+        self._graph = _graph(Tables(tuple(_roomy(rows) for rows in sizes.rows()), sizes.lengths()))  # type: ignore[arg-type]
         variables = [variable for model in models for variable in model.trainable_variables]
-        self._decays = _flat([np.full(v.shape, v.path.endswith(("kernel", "embeddings"))) for v in variables])
+        self._decays = _flat([np.full(_shape(v), v.path.endswith(("kernel", "embeddings"))) for v in variables])
 
     def start(self) -> State:
         """The models' present weights, nothing learnt yet."""
         import tensorflow as tf
 
-        weights = tf.constant(_flat([v.numpy() for model in self._models for v in model.trainable_variables]))
+        weights = tf.constant(_flat([_roomier(v) for model in self._models for v in model.trainable_variables]))
         rest = [tf.identity(v.value) for model in self._models for v in model.non_trainable_variables]
         return State(weights, tf.zeros_like(weights), tf.zeros_like(weights), tf.constant(0.0), rest)
 
@@ -108,16 +108,16 @@ class Pair:
 
     def scores(self, state: State, rows: list["tf.Tensor"]) -> Floats:
         """What the networks say before sigmoid and softplus, (2, n)."""
-        scores: Singles = self._graph.scores(state.weights, state.rest, rows[:4]).numpy()
+        scores: Singles = self._graph.scores(state.weights, state.rest, rows[:5]).numpy()
         return scores.astype(np.float64)
 
     def keep(self, which: int, state: State) -> None:
         """Put the state's weights into one of the two models."""
         model = self._models[which]
         mine = np.array_split(state.weights.numpy(), 2)[which]  # the two networks are alike
-        ends = np.cumsum([int(np.prod(v.shape)) for v in model.trainable_variables])
+        ends = np.cumsum([int(np.prod(_shape(v))) for v in model.trainable_variables])
         for variable, part in zip(model.trainable_variables, np.split(mine, ends[:-1]), strict=True):
-            variable.assign(part.reshape(variable.shape))
+            variable.assign(part.reshape(_shape(variable))[: variable.shape[0]])
         half = len(state.rest) // 2
         for variable, value in zip(
             model.non_trainable_variables, state.rest[half * which : half * (which + 1)], strict=True
@@ -125,33 +125,51 @@ class Pair:
             variable.assign(value)
 
 
+def _roomy(rows: int) -> int:
+    """Rows of a table in the graph: a power of two, so that a name more seldom means a graph more (1.5 s)."""
+    return max(LEAST_ROOM, 1 << (rows - 1).bit_length())
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    """Of a weight in the graph."""
+    rows, *rest = variable.shape
+    return (_roomy(rows) if variable.path.endswith("embeddings") else rows, *rest)
+
+
+def _roomier(variable: Any) -> Singles:
+    """The weight as it stands in the graph; the rows beyond the known names are 0, and nobody looks at them."""
+    array = np.zeros(_shape(variable), np.float32)
+    array[: variable.shape[0]] = variable.numpy()
+    return array
+
+
 def _flat(arrays: list[Any]) -> Singles:
     return np.concatenate([np.asarray(array, np.float32).ravel() for array in arrays])
 
 
-@lru_cache(maxsize=2)  # a process that trains again and again traces only when the networks' sizes change
-def _graph(sizes: Sizes) -> "Graph":
-    return Graph(sizes)
+@lru_cache(maxsize=2)  # a process that trains again and again traces only when the tables outgrow their room
+def _graph(tables: Tables) -> "Graph":
+    return Graph(tables)
 
 
 class Graph:
-    """The traced functions for networks of these sizes, for any number of rows and any batch size."""
+    """The traced functions for networks with these tables, for any number of rows and any batch size."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, tables: Tables) -> None:
         import tensorflow as tf
 
-        self._trunks = [trunk(sizes) for _ in OUTPUTS]
+        self._trunks = [trunk(tables) for _ in OUTPUTS]
         self._shapes = [tuple(v.shape) for each in self._trunks for v in each.trainable_variables]
         self._lengths = [int(np.prod(shape)) for shape in self._shapes]
         self._rest = [tf.TensorSpec(v.shape, v.dtype) for each in self._trunks for v in each.non_trainable_variables]
         weights, number = tf.TensorSpec([sum(self._lengths)], tf.float32), tf.TensorSpec([], tf.float32)
         column, whole = tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.int32)
-        ids, past = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, len(FEATURES)], tf.float32)
-        rows = [ids, ids, ids, past, column, column]
+        ids, past = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, len(INPUTS)], tf.float32)
+        rows = [ids, ids, ids, ids, past, column, column]
         adam = [weights, weights, weights, number, self._rest]
-        pace = [whole, number, weights, tf.TensorSpec([3], tf.float32), whole]
+        pace = [whole, number, weights, tf.TensorSpec([4], tf.float32), whole]
         self.epoch = tf.function(self._epoch, input_signature=[*adam, rows, ids, *pace])
-        self.scores = tf.function(self._scores, input_signature=[weights, self._rest, rows[:4]])
+        self.scores = tf.function(self._scores, input_signature=[weights, self._rest, rows[:5]])
 
     def _forward(self, weights: Any, rest: Any, inputs: Any, training: bool) -> tuple[Any, Any]:
         """Scores (2, n) and the new `rest`."""
@@ -219,9 +237,9 @@ class Graph:
         for i in tf.range(batches):
             picked = order[i * batch : (i + 1) * batch]
             *ids, past, correct, log_time = [tf.gather(column, picked) for column in rows]
-            chance = tf.random.stateless_uniform([3, batch], tf.stack([seed, tf.cast(step, tf.int32)]))
+            chance = tf.random.stateless_uniform([4, batch], tf.stack([seed, tf.cast(step, tf.int32)]))
             shown = tf.cast(chance >= hide[:, None], tf.int32)
-            inputs = [ids[0] * shown[0], ids[1] * shown[1], ids[2] * shown[2], past]
+            inputs = [*(ids[k] * shown[k] for k in range(4)), past]
             with tf.GradientTape() as tape:
                 tape.watch(weights)
                 losses, after = self._losses(weights, rest, inputs, correct, log_time)

@@ -1,8 +1,8 @@
 """LNIRT in the service: fitted to all finished tasks, saved as a version, answering from a student's kept posterior."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.statements import Conversation, Row
-from app.crud import student_posteriors
+from app.crud import student_states
 from app.crud.student_totals import Past
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.tasks import Asked
-from app.ml.answers import Answer
+from app.ml.answers import Answer, Answers
 from app.ml.lnirt import LnirtFit, fit
+from app.ml.lnirt_calibration import LnirtCalibration
 from app.ml.lnirt_items import ItemBank, cell_label
 from app.ml.lnirt_posterior import Population, Posterior, Prediction, add_sums, newcomer, predict, update
 
 KIND = "lnirt"
 METADATA_FILE = "metadata.json"
+HELD_OUT = 0.15  # share, the newest
+LEAST_HELD_OUT = 10  # tasks, to calibrate anything
+MOST_HELD_OUT = 2_000
 BEFORE_ALL = datetime(1900, 1, 1, tzinfo=UTC)
 Floats = NDArray[np.float64]
 
@@ -33,11 +37,17 @@ class FittedLnirt:
     fit: LnirtFit
     bank: ItemBank
     report: dict[str, Any]
+    calibration: LnirtCalibration = field(default_factory=LnirtCalibration)
+
+    def serving(self) -> "ServedLnirt":
+        """The same model as it is served."""
+        return ServedLnirt(self.bank, self.calibration)
 
     def save(self, folder: Path) -> None:
         """Write the items and the population, not the students: theirs is kept in the database."""
         replace(self.bank, fit=self.fit.without_persons()).save(folder)
-        metadata = {"kind": KIND, "items": len(self.fit.items), "report": self.report}
+        metadata = {"kind": KIND, "items": len(self.fit.items), "calibration": self.calibration.to_dict()}
+        metadata["report"] = self.report
         (folder / METADATA_FILE).write_text(json.dumps(metadata, indent=1))
         ServedLnirt.load(folder)  # what can't be read back is not published
 
@@ -45,8 +55,20 @@ class FittedLnirt:
 def fit_lnirt(attempts: Attempts) -> FittedLnirt:
     """Fit the items and the population to n finished tasks; a task that names no item counts for its cell.
 
+    What it says of the newest tasks when it is fitted to the others calibrates it; then it is fitted to all.
     Raises ValueError where nothing can be fitted, or a number is not finite.
     """
+    n = len(attempts)
+    held_out = round(n * HELD_OUT)
+    fitted = _fitted(attempts)
+    if held_out < LEAST_HELD_OUT:
+        return fitted
+    rows = np.arange(n - held_out, n)[-MOST_HELD_OUT:]
+    said = _fitted(attempts.take(slice(n - held_out))).serving().predictions(attempts, rows)
+    return replace(fitted, calibration=LnirtCalibration.fitted(attempts.correct[rows], attempts.seconds[rows], said))
+
+
+def _fitted(attempts: Attempts) -> FittedLnirt:
     labels, codes, cells = _items(attempts)
     fitted = fit(attempts.student, codes, attempts.correct, attempts.seconds)
     fitted = replace(fitted, items=np.array([labels[code] for code in fitted.items.tolist()], dtype=object))
@@ -78,15 +100,17 @@ def _items(attempts: Attempts) -> tuple[list[str], NDArray[np.int64], list[tuple
 class ServedLnirt:
     """A version in memory."""
 
-    def __init__(self, bank: ItemBank) -> None:
+    def __init__(self, bank: ItemBank, calibration: LnirtCalibration | None = None) -> None:
         self._bank = bank
+        self._calibration = calibration or LnirtCalibration()
 
     @classmethod
     def load(cls, folder: Path) -> "ServedLnirt":
         """Read what `FittedLnirt.save` wrote; raises ValueError if the folder holds anything else."""
-        if json.loads((folder / METADATA_FILE).read_text()).get("kind") != KIND:
+        metadata = json.loads((folder / METADATA_FILE).read_text())
+        if metadata.get("kind") != KIND:
             raise ValueError(f"expected a model of kind {KIND} in {folder}")
-        return cls(ItemBank.load(folder))
+        return cls(ItemBank.load(folder), LnirtCalibration(**metadata.get("calibration", {})))
 
     @property
     def population(self) -> Population:
@@ -96,24 +120,33 @@ class ServedLnirt:
         """The posterior predictive, from what the student's answers say up to this moment."""
         posterior = yield from self.posterior(version_id, asked, past)
         found = self._bank.find(asked.item_id, asked.topic, asked.difficulty)
-        return answer_of(predict(posterior, found.parameters))
+        return self._calibration.answer(predict(posterior, found.parameters))
+
+    def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
+        """The same for these rows, each from all that its student had finished when it was created."""
+        said = [self._calibration.answer(each) for each in self.predictions(attempts, rows)]
+        return Answers(*(np.array([getattr(each, name) for each in said]) for name in Answers.__slots__))
+
+    def predictions(self, attempts: Attempts, rows: NDArray[np.intp]) -> list[Prediction]:
+        """What the model itself says of them, not calibrated."""
+        return _Followed(attempts, self._bank).predictions(rows)
 
     def posterior(self, version_id: int, asked: Asked, past: Past) -> Conversation[Posterior]:
         """The kept posterior with the answers that came since, or all of them anew where it does not add up."""
         wanted = int(past.counts[0, 0])
-        whose = {"user_id": asked.user_id, "version_id": version_id}
-        kept = yield student_posteriors.KEPT, whose
+        whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
+        kept = yield student_states.KEPT, whose
         posterior, n, through = self._read(kept[0]) if kept else self._nothing()
         if n == wanted:
             return posterior
         span = {"user_id": asked.user_id, "through": past.at}
-        rows = yield student_posteriors.ANSWERS, {**span, "after": through}
+        rows = yield student_states.ANSWERS, {**span, "after": through}
         if n + _count(rows) != wanted and n:
             posterior, n, _ = self._nothing()
-            rows = yield student_posteriors.ANSWERS, {**span, "after": BEFORE_ALL}
+            rows = yield student_states.ANSWERS, {**span, "after": BEFORE_ALL}
         posterior, n = self._add(posterior, rows), n + _count(rows)
         state = posterior.to_array().astype("<f8").tobytes()
-        yield student_posteriors.KEEP, {**whose, "n": n, "through": past.at, "state": state}
+        yield student_states.KEEP, {**whose, "n": n, "through": past.at, "state": state}
         return posterior
 
     def _nothing(self) -> tuple[Posterior, int, datetime]:
@@ -136,52 +169,42 @@ class ServedLnirt:
         return posterior
 
 
-def answer_of(said: Prediction) -> Answer:
-    return Answer(
-        said.probability,
-        said.seconds,
-        said.probability_low,
-        said.probability_high,
-        said.seconds_low,
-        said.seconds_high,
-    )
-
-
 def _count(rows: Sequence[Row]) -> int:
     return sum(row["n"] for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
-class LnirtRows:
-    """A fit, asked by row of `attempts`: each from all that its student had finished when it was created."""
+class _Followed:
+    """Students followed through their attempts."""
 
     attempts: Attempts
-    fitted: FittedLnirt
+    bank: ItemBank
 
-    def predict(self, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
-        """Probabilities and median seconds, (len(rows),) each, from what was finished when each task was created."""
+    def predictions(self, rows: NDArray[np.intp]) -> list[Prediction]:
+        """Of each row, from what was finished when it was created."""
         a = self.attempts
-        p, seconds = np.empty(len(rows)), np.empty(len(rows))
+        order = np.argsort(a.student, kind="stable")
+        starts = np.searchsorted(a.student[order], np.arange(len(a.students) + 1))
+        said: dict[int, Prediction] = {}
         for student in np.unique(a.student[rows]):
-            places = np.flatnonzero(a.student[rows] == student)
-            places = places[np.argsort(a.started[rows[places]], kind="stable")]
-            said = self._follow(rows[places], np.flatnonzero(a.student == student))
-            p[places], seconds[places] = [each.probability for each in said], [each.seconds for each in said]
-        return p, seconds
+            mine = rows[a.student[rows] == student]
+            mine = mine[np.argsort(a.started[mine], kind="stable")]
+            said.update(self._follow(mine, order[starts[student] : starts[student + 1]]))
+        return [said[int(row)] for row in rows]
 
-    def _follow(self, rows: NDArray[np.intp], answers: NDArray[np.intp]) -> list[Prediction]:
+    def _follow(self, rows: NDArray[np.intp], answers: NDArray[np.intp]) -> Iterator[tuple[int, Prediction]]:
         """One student's predictions for `rows`, by creation, as their `answers` come in."""
-        a, said, done = self.attempts, [], 0
-        posterior = newcomer(self.fitted.fit.population)
+        a, done = self.attempts, 0
+        posterior = newcomer(self.bank.fit.population)
         for row in rows:
-            while done < len(answers) and a.finished[answers[done]] <= a.started[row]:
+            at = min(a.started[row], a.finished[row] - 1)
+            while done < len(answers) and a.finished[answers[done]] <= at:
                 answer = int(answers[done])
                 posterior = update(posterior, self._item(answer), bool(a.correct[answer]), float(a.seconds[answer]))
                 done += 1
-            said.append(predict(posterior, self._item(int(row))))
-        return said
+            yield int(row), predict(posterior, self._item(int(row)))
 
     def _item(self, row: int) -> Any:
         a = self.attempts
         item = a.items[a.item[row]] if a.item[row] >= 0 else None
-        return self.fitted.bank.find(item, a.topics[a.topic[row]], DIFFICULTIES[a.difficulty[row]]).parameters
+        return self.bank.find(item, a.topics[a.topic[row]], DIFFICULTIES[a.difficulty[row]]).parameters

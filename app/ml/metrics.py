@@ -47,3 +47,8 @@ def rmse_log_time(seconds: Floats, predicted: Floats) -> float:
 def mae_seconds(seconds: Floats, predicted: Floats) -> float:
     """Mean absolute error, seconds."""
     return float(np.abs(predicted - seconds).mean())
+
+
+def coverage(seconds: Floats, low: Floats, high: Floats) -> float:
+    """Share of the times within their intervals."""
+    return float(((low <= seconds) & (seconds <= high)).mean())

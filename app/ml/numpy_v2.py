@@ -12,28 +12,41 @@ from scipy.special import expit
 
 from app.core.statements import Conversation
 from app.crud.student_totals import Past
+from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.tasks import Asked
-from app.ml.answers import Answer
-from app.ml.features import FEATURES, Totals, history_features
+from app.ml.answers import Answer, Answers
+from app.ml.calibration import Calibration
+from app.ml.inputs import INPUTS, inputs_of, known_before, known_of
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
+Places = NDArray[np.integer[Any]]
 
 KIND = "embedding_v2"
 WEIGHTS_FILE = "weights.npz"
 METADATA_FILE = "metadata.json"
-MOST = 1e6  # a feature beyond this is taken for this, so that nothing overflows
+MOST = 1e6  # an input beyond this is taken for this, so that nothing overflows
+AT_ONCE = 8192  # rows of a pass: 8 MB in the widest layer
+
+
+def transformed(inputs: Floats, units: Floats, factors: Floats) -> Floats:
+    """The inputs as the networks see them before normalising; (n, 28)."""
+    logs: Floats = np.log1p(inputs * units)
+    logs += inputs * factors
+    return logs
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """Arrays of both networks (first axis: correctness, time); k ids plus the unknown one at index 0."""
 
-    units: Floats  # (11,) a feature x enters as log(1 + units * x)
+    units: Floats  # (28,) an input x enters as log(1 + units * x) + factors * x
+    factors: Floats  # (28,)
     student: Singles  # (2, k, 128) the first dense layer's share of each id
     topic: Singles  # (2, k, 128)
     difficulty: Singles  # (2, k, 128)
-    kernel_1: Singles  # (2, 11, 128)
+    item: Singles  # (2, k, 128)
+    kernel_1: Singles  # (2, 28, 128)
     bias_1: Singles  # (2, 1, 128)
     kernel_2: Singles  # (2, 128, 64) the batch norm before it folded in
     bias_2: Singles  # (2, 1, 64)
@@ -57,47 +70,103 @@ class Weights:
 
 
 class NumpyV2:
-    """Predicts from names and features; unknown names are answered by the vector trained for strangers."""
+    """Predicts from names and inputs; unknown names are answered by the vector trained for strangers."""
 
     name = KIND
 
     def __init__(self, weights: Weights, metadata: dict[str, Any]) -> None:
         self.weights = weights
         self.metadata = metadata
+        self.inputs_used: tuple[str, ...] = tuple(metadata["inputs"])
+        self.calibration = Calibration.from_dict(metadata["calibration"])
+        self._least = np.where(weights.units > 0, 0, -MOST)  # there is no logarithm of less than nothing
         self._student = _places(metadata["students"])
         self._topic = _places(metadata["topics"])
         self._difficulty = _places(metadata["difficulties"])
+        self._item = _places(metadata["items"])
 
     @classmethod
     def load(cls, folder: Path) -> "NumpyV2":
         """Read what `FittedV2.save` wrote; raises ValueError if the folder holds another kind of model."""
         metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
-        if metadata.get("kind") != KIND or tuple(metadata.get("features", ())) != FEATURES:
-            raise ValueError(f"expected an {KIND} model with the features of this version in {folder}")
+        if metadata.get("kind") != KIND or tuple(metadata.get("inputs", ())) != INPUTS:
+            raise ValueError(f"expected an {KIND} model with the inputs of this version in {folder}")
         return cls(Weights.load(folder / WEIGHTS_FILE), metadata)
 
     def predict(
-        self, students: Sequence[str], topics: Sequence[str], difficulties: Sequence[str], features: Floats
-    ) -> tuple[Floats, Floats]:
-        """Probabilities (n,) and median seconds (n,) for n tasks, not clipped; features (n, 11) as in FEATURES."""
+        self,
+        students: Sequence[str],
+        topics: Sequence[str],
+        difficulties: Sequence[str],
+        items: Sequence[str | None],
+        inputs: Floats,
+    ) -> Answers:
+        """Calibrated answers for n tasks, not clipped; inputs (n, 28) as in INPUTS."""
+        scores = self.scores(students, topics, difficulties, items, inputs)
+        return self.calibration.answers_of_scores(scores[0], self._seconds(scores[1]))
+
+    def scores(
+        self,
+        students: Sequence[str],
+        topics: Sequence[str],
+        difficulties: Sequence[str],
+        items: Sequence[str | None],
+        inputs: Floats,
+    ) -> Floats:
+        """What the networks say before sigmoid and softplus, (2, n)."""
+        return self._scores(
+            np.array([self._student.get(name, 0) for name in students], np.intp),
+            np.array([self._topic.get(name, 0) for name in topics], np.intp),
+            np.array([self._difficulty.get(name, 0) for name in difficulties], np.intp),
+            np.array([0 if name is None else self._item.get(name, 0) for name in items], np.intp),
+            inputs,
+        )
+
+    def raw(self, *asked: Any) -> tuple[Floats, Floats]:
+        """Probabilities and seconds (n,) as the networks give them, before calibration; arguments as of `predict`."""
+        scores = self.scores(*asked)
+        return expit(scores[0]), self._seconds(scores[1])
+
+    def _seconds(self, score: Floats) -> Floats:
+        seconds: Floats = np.logaddexp(0, score) * self.weights.seconds
+        return seconds
+
+    def _scores(self, student: Places, topic: Places, difficulty: Places, item: Places, inputs: Floats) -> Floats:
         w = self.weights
-        past = np.log1p(np.clip(features, 0, MOST) * w.units).astype(np.float32)
+        past = transformed(np.clip(inputs, self._least, MOST), w.units, w.factors).astype(np.float32)
         x = past @ w.kernel_1 + w.bias_1  # (2, n, 128)
-        x += w.student[:, [self._student.get(name, 0) for name in students]]
-        x += w.topic[:, [self._topic.get(name, 0) for name in topics]]
-        x += w.difficulty[:, [self._difficulty.get(name, 0) for name in difficulties]]
+        x += w.student[:, student]
+        x += w.topic[:, topic]
+        x += w.difficulty[:, difficulty]
+        x += w.item[:, item]
         x = np.maximum(x, 0) @ w.kernel_2 + w.bias_2  # (2, n, 64)
         x = np.maximum(x, 0) @ w.kernel_3 + w.bias_3  # (2, n, 32)
         x = np.maximum(x, 0) @ w.kernel_4 + w.bias_4  # (2, n, 16)
-        score = (np.maximum(x, 0) @ w.kernel_5 + w.bias_5)[..., 0].astype(np.float64)  # (2, n)
-        return expit(score[0]), np.logaddexp(0, score[1]) * w.seconds
+        return (np.maximum(x, 0) @ w.kernel_5 + w.bias_5)[..., 0].astype(np.float64)  # (2, n)
 
     def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
         """The prediction for one task; nothing has to be looked up for it."""
-        features = history_features(Totals(past.counts, past.correct, past.seconds))
-        p, seconds = self.predict([str(asked.user_id)], [asked.topic], [asked.difficulty], features)
-        return Answer(float(p[0]), float(seconds[0]))
+        names = ([str(asked.user_id)], [asked.topic], [asked.difficulty], [asked.item_id])
+        return self.predict(*names, inputs_of(known_of(past)))[0]
         yield  # what makes it a conversation
+
+    def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
+        """The same for these rows of `attempts`, each from what its student had finished when it was created."""
+        mine = np.zeros(len(attempts.students), np.bool_)
+        mine[attempts.student[rows]] = True
+        of_these = mine[attempts.student]  # nobody else's past matters
+        own, places = attempts.take(of_these), (np.cumsum(of_these) - 1)[rows]
+        inputs = inputs_of(known_before(own))
+        parts = [self._of_rows(own, inputs, part) for part in np.split(places, range(AT_ONCE, len(places), AT_ONCE))]
+        scores = np.concatenate(parts, axis=1)
+        return self.calibration.answers_of_scores(scores[0], self._seconds(scores[1]))
+
+    def _of_rows(self, a: Attempts, inputs: Floats, rows: NDArray[np.intp]) -> Floats:
+        """Scores of a few rows, (2, n)."""
+        named = [(a.student, a.students), (a.topic, a.topics), (a.difficulty, DIFFICULTIES)]
+        students, topics, difficulties = ([names[place] for place in of[rows].tolist()] for of, names in named)
+        items = [a.items[place] if place >= 0 else None for place in a.item[rows].tolist()]
+        return self.scores(students, topics, difficulties, items, inputs[rows])
 
 
 def _places(names: Sequence[str]) -> dict[str, int]:

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.attempts import Attempts
 from app.ml import baselines, metrics
-from app.ml.features import UNKNOWN_RATE, UNKNOWN_SECONDS, history_features, totals_before
-from app.ml.lnirt_service import LnirtRows, fit_lnirt
-from app.ml.training import Progress, fit_v2
+from app.ml.answers import TaskModel
+from app.ml.features import UNKNOWN_RATE, UNKNOWN_SECONDS
+from app.ml.kinds import KINDS, Fitted, Progress
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -60,12 +60,6 @@ class Contestant(Protocol):
     def answer(self, attempts: Attempts, pace: Pace, progress: Progress | None) -> Outcome: ...
 
 
-class Model(Protocol):
-    """A fitted model: answers tasks of any moment, each from what its student had finished before it."""
-
-    def predict(self, rows: Rows) -> tuple[Floats, Floats]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """Needs no training."""
@@ -79,78 +73,53 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Retrained:
-    """Fitted again and again on all tasks completed so far; each task is answered by the newest model.
-
-    `prepare` is given all attempts and returns the fit: of the first k completed ones, to a model that answers rows.
-    """
+    """Fitted again and again on all tasks completed so far; each task is answered by the newest model."""
 
     name: str
-    prepare: Callable[[Attempts], Callable[[int], Model]]
+    fit: Callable[[Attempts, Progress], Fitted]
 
     def answer(self, attempts: Attempts, pace: Pace, progress: Progress | None) -> Outcome:
         """A task created at or after a training's last completion is answered by that training's model."""
-        fit = self.prepare(attempts)
         n = len(attempts)
         outcome = Outcome(np.full(n, UNKNOWN_RATE), np.full(n, UNKNOWN_SECONDS), np.zeros(n, np.bool_))
         due = pace.due(n)
         newest = np.searchsorted(attempts.finished[due - 1], attempts.started, side="right")  # trainings until then
-        model: Model | None = None
+        model: TaskModel | None = None
         for turn, completed in enumerate(due, start=1):
             rows = np.flatnonzero(newest == turn)
             if len(rows) == 0:
                 continue  # the next training comes before anybody asks
-            model = self._train(fit, int(completed), outcome) or model
+            model = self._train(attempts.take(slice(completed)), outcome) or model
             if model:
-                outcome.p[rows], outcome.seconds[rows] = model.predict(rows)
+                said = model.answers(attempts, rows)
+                outcome.p[rows], outcome.seconds[rows] = said.probability, said.seconds
                 outcome.by_model[rows] = True
             if progress:
                 progress({"step": "replay", "model": self.name, "done": int(completed), "of": n})
         return outcome
 
-    def _train(self, fit: Callable[[int], Model], completed: int, outcome: Outcome) -> Model | None:
+    def _train(self, completed: Attempts, outcome: Outcome) -> TaskModel | None:
         try:
-            model = fit(completed)
+            model = self.fit(completed, _silent).serving()
         except ValueError as failure:  # TrainingFailed among them
-            outcome.failures.append(f"after {completed} tasks: {failure}")
+            outcome.failures.append(f"after {len(completed)} tasks: {failure}")
             return None
         outcome.trainings += 1
         return model
 
 
-@dataclass(frozen=True, slots=True)
-class V2Rows:
-    """A fitted V2 as it would be served, asked by row."""
-
-    attempts: Attempts
-    features: Floats  # (n, 11) of all attempts
-    predict_named: Callable[[Sequence[str], Sequence[str], Sequence[str], Floats], tuple[Floats, Floats]]
-
-    def predict(self, rows: Rows) -> tuple[Floats, Floats]:
-        a = self.attempts
-        return self.predict_named(
-            [a.students[place] for place in a.student[rows]],
-            [a.topics[place] for place in a.topic[rows]],
-            [DIFFICULTIES[place] for place in a.difficulty[rows]],
-            self.features[rows],
-        )
-
-
-def _v2(attempts: Attempts) -> Callable[[int], Model]:
-    features = history_features(totals_before(attempts))
-    return lambda completed: V2Rows(attempts, features, fit_v2(attempts.take(slice(completed))).serving().predict)
-
-
-def _lnirt(attempts: Attempts) -> Callable[[int], Model]:
-    return lambda completed: LnirtRows(attempts, fit_lnirt(attempts.take(slice(completed))))
+def _silent(_: dict[str, Any]) -> None:
+    """Nobody listens."""
 
 
 CONTESTANTS: tuple[Contestant, ...] = (
-    Retrained("embedding_v2", _v2),
-    Retrained("lnirt", _lnirt),
+    *(Retrained(kind.name, kind.fit) for kind in KINDS),
     Baseline("global mean", baselines.global_mean),
     Baseline("item mean", baselines.item_mean),
     Baseline("item + student", baselines.item_and_student),
 )
+
+USUAL = tuple(each for each in CONTESTANTS if each.name != "embedding_lstm")  # its many trainings take half an hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +168,7 @@ def replay(
     early: bool = True,
     p_limits: tuple[float, float] = (0.01, 0.99),
     seconds_limits: tuple[float, float] = (5.0, 600.0),
-    contestants: Sequence[Contestant] = CONTESTANTS,
+    contestants: Sequence[Contestant] = USUAL,
     progress: Progress | None = None,
 ) -> ReplayReport:
     """Predict every task at its creation with what was known then, clipped as the service does; score everybody.

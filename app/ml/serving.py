@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -18,7 +20,7 @@ from app.crud import model_versions
 from app.crud.model_versions import Version
 from app.ml import artifacts
 from app.ml.answers import TaskModel
-from app.ml.kinds import KINDS, Kind
+from app.ml.kinds import BY_NAME, Kind
 
 log = logging.getLogger("smartstudy.serving")
 RETRY_SECONDS = 30.0  # files that could not be loaded may be put back
@@ -41,25 +43,47 @@ class Lineup:
     """Who answers, best first, and of each kind that does not, why."""
 
     models: tuple[Loaded, ...] = ()
-    missing: Mapping[str, str] = field(default_factory=dict)  # never trained
+    missing: Mapping[str, str] = field(default_factory=dict)  # asked for by the settings, but never trained
     broken: Mapping[str, str] = field(default_factory=dict)  # can't be loaded
-    wanted: frozenset[int] = field(default_factory=frozenset)  # the versions this was made from
+    order: tuple[str, ...] = ()  # the kinds as they should answer
+    wanted: tuple[int, ...] = ()  # the versions this was made from
 
     @property
     def first(self) -> Loaded | None:
         return next(iter(self.models), None)
 
+    def of(self, kind: str) -> Loaded | None:
+        """The version of this kind."""
+        return next((loaded for loaded in self.models if loaded.kind.name == kind), None)
+
+    def for_student(self, student: UUID) -> tuple[Loaded, ...]:
+        """Who answers this student: a kind that is being rolled out to them comes first."""
+        given = self.of(rolled_out_to(student)) if settings().rollout else None
+        return (given, *(each for each in self.models if each is not given)) if given else self.models
+
     def why_not_better(self, than: Loaded | None) -> list[str]:
-        """Why no kind that comes before this one answers; before the prior come all."""
-        better = [kind.name for kind in KINDS[: KINDS.index(than.kind) if than else None]]
+        """Why no kind that should come before this one answers; before the prior come all."""
+        if than is None and not self.broken:
+            return ["No model has been trained yet."]
+        better = self.order[: self.order.index(than.kind.name)] if than else self.order
         return [text for name in better for text in (self.missing.get(name), self.broken.get(name)) if text]
+
+
+def rolled_out_to(student: UUID) -> str:
+    """The kind that ROLLOUT gives to this student, or none (empty): always the same for the same setting."""
+    place = int.from_bytes(sha256(student.bytes).digest()[:8], "big") / 2**64 * 100
+    for kind, share in settings().shares().items():
+        if place < share:
+            return kind
+        place -= share
+    return ""
 
 
 class ServingModels:
     """Holds the serving versions; `lineup` is read by requests and swapped in one assignment."""
 
     def __init__(self, open_session: Callable[[], AbstractContextManager[Session]], model_dir: Path) -> None:
-        self.lineup = Lineup()
+        self.lineup = Lineup(wanted=(0,))  # not looked up yet
         self._open_session = open_session
         self._model_dir = model_dir
         self._turn = threading.Lock()
@@ -72,15 +96,14 @@ class ServingModels:
         """What is wrong: files that can't be loaded, numbers that are none, and who stands in for whom."""
         lineup = self.lineup
         told = [*lineup.broken.values(), *(t for v, t in self._unsound.items() if v in lineup.wanted)]
-        told += [text for text in lineup.why_not_better(lineup.first) if lineup.models and text not in told]
-        return told
+        return [*told, *lineup.missing.values()]
 
     @property
     def answering(self) -> Loaded | None:
         """Who answers first, unless it turned out unsound."""
         return next((each for each in self.lineup.models if each.version.id not in self._unsound), None)
 
-    def notice(self, serving: frozenset[int]) -> None:
+    def notice(self, serving: tuple[int, ...]) -> None:
         """A request saw which versions should serve: fetch them, but don't wait for it."""
         if not self._is_current(serving) and not self._turn.locked():
             self._loader.submit(self._refresh_quietly)
@@ -90,7 +113,7 @@ class ServingModels:
         with self._turn:
             with self._open_session() as db:
                 wanted = model_versions.serving(db)
-            if not self._is_current(frozenset(version.id for version in wanted.values())):
+            if not self._is_current(tuple(version.id for version in wanted.values())):
                 self._switch_to(wanted)
 
     def unsound(self, loaded: Loaded, said: str) -> str:
@@ -104,27 +127,31 @@ class ServingModels:
     def close(self) -> None:
         self._loader.shutdown(cancel_futures=True)
 
-    def _is_current(self, serving: frozenset[int]) -> bool:
+    def _is_current(self, serving: tuple[int, ...]) -> bool:
         return serving == self.lineup.wanted and time.monotonic() < self._again_at
 
     def _switch_to(self, wanted: dict[str, Version]) -> None:
         here = {loaded.version.id: loaded for loaded in self.lineup.models}
         models: list[Loaded] = []
-        missing: dict[str, str] = {}
         broken: dict[str, str] = {}
-        for kind in KINDS:
-            version = wanted.get(kind.name)
-            if version is None:
-                missing[kind.name] = f"No {kind.name} has been trained yet."
-                continue
+        order = _order(tuple(wanted))
+        for name in (name for name in order if name in wanted):
+            version = wanted[name]
             try:
-                models.append(here.get(version.id) or load(self._model_dir, kind, version))
+                kept = here.get(version.id)
+                models.append(Loaded(kept.kind, version, kept.model) if kept else self._load(version))
             except (artifacts.DamagedFiles, OSError, ValueError, KeyError) as why:
-                broken[kind.name] = f"Version {version.id} of {kind.name} can't be loaded: {why}."
-        lineup = Lineup(tuple(models), missing, broken, frozenset(version.id for version in wanted.values()))
+                broken[name] = f"Version {version.id} of {name} can't be loaded: {why}."
+        missing = {
+            name: f"MODEL asks for {name}, but none has been trained yet." for name in order if name not in wanted
+        }
+        lineup = Lineup(tuple(models), missing, broken, order, tuple(version.id for version in wanted.values()))
         self._tell(lineup)
         self._again_at = time.monotonic() + RETRY_SECONDS if broken else float("inf")
         self.lineup = lineup
+
+    def _load(self, version: Version) -> Loaded:
+        return load(self._model_dir, BY_NAME[version.kind], version)
 
     def _tell(self, lineup: Lineup) -> None:
         for kind, problem in lineup.broken.items():
@@ -146,6 +173,12 @@ def load(model_dir: Path, kind: Kind, version: Version) -> Loaded:
     folder = model_dir / version.folder
     artifacts.verify(folder, version.files)
     return Loaded(kind, version, kind.load(folder))
+
+
+def _order(best_first: tuple[str, ...]) -> tuple[str, ...]:
+    """The kinds as they should answer: as the database has them, the one that MODEL pins in front."""
+    pinned = settings().model
+    return best_first if pinned == "auto" else (pinned, *(kind for kind in best_first if kind != pinned))
 
 
 @lru_cache

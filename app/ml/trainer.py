@@ -2,20 +2,25 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.database import database_url, new_session
 from app.core.settings import settings
 from app.crud import attempts, model_tracker, training_runs
+from app.domain.errors import NotAccepted, TrainingBusy
 from app.ml.training_process import TrainingDied, TrainingProcess
 from app.ml.training_run import Order, record_failure
 
 log = logging.getLogger("smartstudy.training")
+LETTING_GO_SECONDS = 0.2  # a run that is just beginning lets go of the place where the next one waits
+TRAINED = ("published", "rejected")  # models came out, whether or not they serve
+Say = Callable[[Mapping[str, Any]], None]
 
 
 def silent(_: Mapping[str, Any]) -> None:
@@ -23,12 +28,13 @@ def silent(_: Mapping[str, Any]) -> None:
 
 
 class Trainer:
-    """Supervises the training process. `request` returns at once; everything else may take its time."""
+    """Supervises the training process. `request` and `ask` return at once; everything else may take its time."""
 
     def __init__(self, process: TrainingProcess | None = None, on_published: Callable[[], None] | None = None) -> None:
         self._process = process or TrainingProcess()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="training")
         self._waiting = threading.BoundedSemaphore(1)
+        self._asked: int | None = None  # the run that waits, if it was asked for
         self._idle: threading.Timer | None = None
         self._closing = False
         self.on_published = on_published
@@ -41,17 +47,36 @@ class Trainer:
     def request(self) -> None:
         """Train soon. Requests made while one waits become that one: it will see all their tasks."""
         if not self._closing and self._waiting.acquire(blocking=False):  # held until that run starts
-            self._pool.submit(self._run)
+            self._pool.submit(self._in_turn, self._train_if_due)
 
-    def train_now(self, say: Callable[[Mapping[str, Any]], None] = silent, *, forced: bool = True) -> dict[str, Any]:
+    def ask(self, kinds: Sequence[str] | None = None) -> int:
+        """Train these kinds (none: all) soon, whatever the counter says; the id of the run.
+
+        Raises:
+            NotAccepted: there are too few finished tasks.
+            TrainingBusy: one training is at work and one is waiting, here or in another process.
+        """
+        with new_session().begin() as db:
+            enough_to_train(db)
+        if self._closing or not self._waiting.acquire(timeout=LETTING_GO_SECONDS):
+            raise TrainingBusy
+        try:
+            with new_session().begin() as db:
+                run_id = training_runs.ask_if_free(db, kinds, settings().training_timeout_seconds)
+            self._asked = run_id
+            self._pool.submit(self._in_turn, partial(self._train_as_asked, run_id, kinds))
+            return run_id
+        except BaseException:
+            self._waiting.release()
+            raise
+
+    def train_now(
+        self, say: Say = silent, *, forced: bool = True, kinds: Sequence[str] | None = None
+    ) -> dict[str, Any]:
         """Train and wait for it: {"outcome", "message", ...}."""
         with new_session().begin() as db:
-            run_id = training_runs.ask(db)
-        result = self._supervised(_order(run_id, forced), say)
-        log.info("training run %s: %s", run_id, result["message"])
-        if result["outcome"] == "published" and self.on_published:
-            self.on_published()
-        return result
+            run_id = training_runs.ask(db, kinds)
+        return self._train(_order(run_id, forced, kinds), say)
 
     def close(self) -> None:
         """Give up what runs; the tasks it took stay counted."""
@@ -59,22 +84,51 @@ class Trainer:
         self._stop_idling()
         self._process.close()
         self._pool.shutdown(cancel_futures=True)
+        self._give_up_what_waits()
 
-    def _run(self) -> None:
+    def _in_turn(self, work: Callable[[], None]) -> None:
+        self._asked = None
         self._waiting.release()
         self._stop_idling()
         try:
-            with new_session().begin() as db:
-                wanted = is_due(db)
-            if wanted and self.train_now(forced=False)["outcome"] == "published":
-                with new_session().begin() as db:
-                    if is_due(db):  # what came meanwhile
-                        self.request()
+            work()
         except Exception:
             log.exception("the training could not be started")
         self._start_idling()
 
-    def _supervised(self, order: Order, say: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+    def _train_if_due(self) -> None:
+        with new_session().begin() as db:
+            wanted = is_due(db)
+        if wanted and self.train_now(forced=False)["outcome"] in TRAINED:
+            self._request_if_due()
+
+    def _train_as_asked(self, run_id: int, kinds: Sequence[str] | None) -> None:
+        self._train(_order(run_id, True, kinds), silent)
+        self._request_if_due()  # while this one waited, nobody else could
+
+    def _request_if_due(self) -> None:
+        with new_session().begin() as db:
+            wanted = is_due(db)
+        if wanted:
+            self.request()
+
+    def _train(self, order: Order, say: Say) -> dict[str, Any]:
+        result = self._supervised(order, say)
+        log.info("training run %s: %s", order.run_id, result["message"])
+        if result["outcome"] == "published" and self.on_published:
+            self.on_published()
+        return result
+
+    def _give_up_what_waits(self) -> None:
+        if self._asked is None:
+            return
+        try:
+            with new_session().begin() as db:
+                training_runs.finish(db, self._asked, "interrupted", "The service was stopped before the run began.")
+        except SQLAlchemyError:
+            log.warning("run %s stays open, for the database does not answer", self._asked)
+
+    def _supervised(self, order: Order, say: Say) -> dict[str, Any]:
         try:
             return self._process.train(order, say, settings().training_timeout_seconds)
         except TrainingDied as why:
@@ -105,7 +159,14 @@ def is_due(db: Session) -> bool:
     return attempts.count(db) >= settings().min_training_tasks
 
 
-def _order(run_id: int, forced: bool) -> Order:
+def enough_to_train(db: Session) -> None:
+    """Raise NotAccepted, with the sentence that the run itself would end with, where there are too few tasks."""
+    n, least = attempts.count(db), settings().min_training_tasks
+    if n < least:
+        raise NotAccepted(f"{n} finished tasks are too few to train on; it starts at {least}.")
+
+
+def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:
     given = settings()
     return Order(
         run_id,
@@ -115,6 +176,7 @@ def _order(run_id: int, forced: bool) -> Order:
         given.min_training_tasks,
         given.keep_versions,
         forced,
+        kinds,
     )
 
 

@@ -1,7 +1,7 @@
 """Train V2: attempts in, a fitted model and a report out. No database, no clock, no HTTP."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,10 @@ from scipy.special import expit, logit
 
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml import metrics
-from app.ml.embedding_model_v2 import OUTPUTS, Scale, Sizes, folded, network, transformed
-from app.ml.features import FEATURES, history_features, totals_before
+from app.ml.calibration import Calibration
+from app.ml.embedding_model_v2 import OUTPUTS, Scale, Sizes, folded, network
+from app.ml.fitting import Names, Progress, TrainingFailed
+from app.ml.inputs import GROUPS, INPUTS, inputs_of, known_before
 from app.ml.keras_training import TINY, Pace, Pair, Rows
 from app.ml.numpy_v2 import KIND, METADATA_FILE, WEIGHTS_FILE, NumpyV2
 
@@ -21,42 +23,24 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-Floats = NDArray[np.float64]
-Progress = Callable[[dict[str, Any]], None]
+__all__ = ["FittedV2", "Names", "Progress", "TrainingFailed", "fit_v2", "golden_rows"]
 
-LEAST = 10  # attempts
-HELD_OUT = 0.2  # share, the newest
+Floats = NDArray[np.float64]
+Asked = tuple[list[str], list[str], list[str], list[str | None], Floats]  # what a version is asked, as columns of n
+
+LEAST = 8  # attempts
+HELD_OUT = 0.15  # share, the newest
+LEAST_HELD_OUT = 2  # rows
 EPOCHS = 30
 FEW = 10  # newest rows: with these, an epoch must be two standard errors better than the constant
 PATIENCE = 6  # epochs without a better one
 RATE = 3e-3  # learning rate at the start, falling to 0 along half a cosine
 DECAY = 0.3
-HIDE = (0.9, 0.02, 0.02)  # chance to be shown as unknown: a student's name must not stand in for their features
-LEAST_VARIANCE = 0.01  # of a transformed feature, where all rows have the same
+HIDE = (0.9, 0.02, 0.02, 0.02)  # chance to be shown as unknown: a student's name must not stand in for their past
 TYPICAL_TIME = float(np.log(np.e - 1))  # softplus of it is 1: the time network's start
 FILES = ("correctness_model.keras", "time_model.keras")
 SAME_PROBABILITY = 1e-5
 SAME_SECONDS = 1e-4  # relative
-
-
-class TrainingFailed(ValueError):
-    """No model came out; the message says why in one sentence."""
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """The ids that have a vector of their own, in embedding order from index 1."""
-
-    known: tuple[str, ...]
-    places: NDArray[np.int32]  # position in the attempts' ids -> index in the embedding, 0 = unknown
-
-    @classmethod
-    def seen(cls, names: Sequence[str], rows: NDArray[np.int32]) -> "Names":
-        """Only ids that the training part shows can have learnt anything."""
-        used = np.unique(rows)
-        places = np.zeros(len(names), np.int32)
-        places[used] = np.arange(1, len(used) + 1)
-        return cls(tuple(names[place] for place in used), places)
 
 
 @dataclass(frozen=True)
@@ -67,21 +51,31 @@ class FittedV2:
     students: Names
     topics: Names
     difficulties: Names
+    items: Names
+    groups: tuple[str, ...]  # of the inputs
     scale: Scale
+    calibration: Calibration = field(default_factory=Calibration)
     report: dict[str, Any] = field(default_factory=dict)  # held-out scores
+
+    def names(self) -> tuple[Names, Names, Names, Names]:
+        """In the order of the networks' inputs."""
+        return self.students, self.topics, self.difficulties, self.items
 
     def sizes(self) -> Sizes:
         """How many of each have a vector."""
-        return Sizes(len(self.students.known), len(self.topics.known), len(self.difficulties.known))
+        return Sizes(*(len(names.known) for names in self.names()))
 
     def metadata(self) -> dict[str, Any]:
-        """What the arrays need to be read: names in embedding order, features, scores."""
+        """What the arrays need to be read: names in embedding order, inputs, calibration, scores."""
         return {
             "kind": KIND,
-            "features": list(FEATURES),
+            "inputs": list(INPUTS),
+            "groups": list(self.groups),
             "students": list(self.students.known),
             "topics": list(self.topics.known),
             "difficulties": list(self.difficulties.known),
+            "items": list(self.items.known),
+            "calibration": self.calibration.to_dict(),
             "report": self.report,
         }
 
@@ -89,17 +83,15 @@ class FittedV2:
         """The same model without TensorFlow."""
         return NumpyV2(folded(self.models, self.scale), self.metadata())
 
-    def predict(
-        self, students: Sequence[str], topics: Sequence[str], difficulties: Sequence[str], features: Floats
-    ) -> tuple[Floats, Floats]:
-        """Probabilities (n,) and median seconds (n,) by the Keras networks themselves, not clipped."""
-        named = ((students, self.students), (topics, self.topics), (difficulties, self.difficulties))
-        inputs = []
-        for asked, names in named:
-            place = {name: index for index, name in enumerate(names.known, start=1)}
-            inputs.append(np.array([place.get(name, 0) for name in asked], np.int32))
-        inputs.append(features.astype(np.float32))
-        p, seconds = (np.asarray(model(inputs, training=False))[:, 0].astype(np.float64) for model in self.models)
+    def raw(self, *asked: Any) -> tuple[Floats, Floats]:
+        """Probabilities and seconds (n,) by the Keras networks themselves; arguments as of `NumpyV2.predict`."""
+        *columns, inputs = asked
+        ids = []
+        for column, names in zip(columns, self.names(), strict=True):
+            place: dict[str | None, int] = {name: index for index, name in enumerate(names.known, start=1)}
+            ids.append(np.array([place.get(name, 0) for name in column], np.int32))
+        given = [*ids, inputs.astype(np.float32)]
+        p, seconds = (np.asarray(model(given, training=False))[:, 0].astype(np.float64) for model in self.models)
         return p, seconds
 
     def save(self, folder: Path) -> None:
@@ -116,83 +108,107 @@ class FittedV2:
 
     def _compare(self, served: NumpyV2) -> None:
         rows = golden_rows(self)
-        p, seconds = self.predict(*rows)
-        served_p, served_seconds = served.predict(*rows)
+        p, seconds = self.raw(*rows)
+        served_p, served_seconds = served.raw(*rows)
         if not np.allclose(served_p, p, rtol=0, atol=SAME_PROBABILITY):
             raise TrainingFailed("the exported arrays give other probabilities than the Keras model")
         if not np.allclose(served_seconds, seconds, rtol=SAME_SECONDS, atol=0):
             raise TrainingFailed("the exported arrays give other times than the Keras model")
 
 
-def golden_rows(fitted: FittedV2) -> tuple[list[str], list[str], list[str], Floats]:
-    """64 tasks, a quarter of the names unknown, with no past or a long one, average times up to 5,000 s."""
+def golden_rows(fitted: FittedV2) -> Asked:
+    """64 tasks, a quarter of the names unknown or none, with no past or a long one, times up to 5,000 s."""
     random = np.random.default_rng(0)
 
-    def some(names: Names) -> list[str]:
-        known = random.integers(0, len(names.known), 64)
-        return [names.known[place] if random.random() < 0.75 else "\0 nobody" for place in known]
+    def some(names: Names, otherwise: str | None = "\0 nobody") -> list[Any]:
+        known = random.integers(0, max(len(names.known), 1), 64)
+        return [names.known[place] if names.known and random.random() < 0.75 else otherwise for place in known]
 
-    features = random.random((64, len(FEATURES)))
-    features[:, 1::3] = random.lognormal(0, 1.5, (64, 4)).clip(0, 50)
-    features[:, 2::3] *= random.choice([0, 1, 50], (64, 1))
-    return some(fitted.students), some(fitted.topics), some(fitted.difficulties), features
+    inputs = random.random((64, len(INPUTS)))
+    for column, name in enumerate(INPUTS):
+        if name.endswith("_time"):
+            inputs[:, column] = random.lognormal(0, 1.5, 64).clip(0, 50)
+        elif name.startswith("log_since"):
+            inputs[:, column] *= 14
+        elif name.endswith(("_count", "_tasks")):
+            inputs[:, column] *= random.choice([0, 1, 50], 64)
+    return (*(some(names) for names in fitted.names()[:3]), some(fitted.items, None), inputs)
 
 
-def fit_v2(attempts: Attempts, *, seed: int = 0, progress: Progress | None = None) -> FittedV2:
-    """Train both networks on the older attempts and keep, of each, the epoch that answers the newest fifth best.
+def fit_v2(
+    attempts: Attempts,
+    *,
+    groups: Sequence[str] = tuple(GROUPS),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> FittedV2:
+    """Train both networks on the older attempts to find, of each, the epoch that answers the newest ones best, and to
+    calibrate; then on all attempts up to that epoch.
 
-    Raises TrainingFailed for fewer than 10 attempts and for anything that is no finite number.
+    Only inputs of these groups are used. Raises TrainingFailed for fewer than 8 attempts and for anything that is no
+    finite number.
     """
-    features = _checked_features(attempts)
-    cut = len(attempts) - max(2, round(len(attempts) * HELD_OUT))
-    fitted = _untrained(attempts.take(slice(cut)), features[:cut], seed)
-    rows = _rows(fitted, attempts, features)
+    inputs = _checked_inputs(attempts)
+    cut = len(attempts) - max(LEAST_HELD_OUT, round(len(attempts) * HELD_OUT))
+    fitted = _untrained(attempts.take(slice(cut)), inputs[:cut], tuple(groups), seed)
+    rows = _rows(fitted, attempts, inputs)
     pair = Pair(fitted.models, fitted.sizes())
     contest = Contest(pair, rows, cut)
     epochs = _train(contest, cut, seed, progress)
-    for which, state in enumerate(contest.best_states):
-        pair.keep(which, state)
+    newest = attempts.take(slice(cut, None))
+    p, seconds = _answers(fitted, contest)
+    report = {"rows": len(attempts), "epochs": epochs, "best_epochs": list(contest.best_epochs)} | _report(
+        newest, p, seconds, contest
+    )
+    calibration = Calibration.fitted(newest.correct, p, newest.seconds, seconds)
+    if REFIT:
+        fitted = _untrained(attempts, inputs, tuple(groups), seed)
+        _learn(fitted, _rows(fitted, attempts, inputs), contest.best_epochs, seed)
+    else:
+        for which, state in enumerate(contest.best_states):
+            pair.keep(which, state)
     if not all(np.isfinite(weights).all() for model in fitted.models for weights in model.get_weights()):
         raise TrainingFailed("the trained model has weights that are no finite numbers")
-    report = {"rows": len(attempts), "epochs": epochs} | _report(attempts.take(slice(cut, None)), fitted, contest)
-    return replace(fitted, report=report)
+    return replace(fitted, calibration=calibration, report=report)
 
 
-def _checked_features(attempts: Attempts) -> Floats:
+REFIT = True
+
+
+def _checked_inputs(attempts: Attempts) -> Floats:
     if len(attempts) < LEAST:
         raise TrainingFailed(f"expected at least {LEAST} attempts, got {len(attempts)}")
     wrong = ~(np.isfinite(attempts.seconds) & (attempts.seconds > 0))
     if wrong.any():
         raise TrainingFailed(f"expected times above 0 seconds, got {attempts.seconds[wrong][0]}")
-    features = history_features(totals_before(attempts))
-    if not np.isfinite(features).all():
-        raise TrainingFailed("expected finite features")
-    return features
+    inputs = inputs_of(known_before(attempts))
+    if not np.isfinite(inputs).all():
+        raise TrainingFailed("expected finite inputs")
+    return inputs
 
 
-def _untrained(older: Attempts, features: Floats, seed: int) -> FittedV2:
+def _untrained(attempts: Attempts, inputs: Floats, groups: tuple[str, ...], seed: int) -> FittedV2:
     """Networks that answer with the share correct and the typical time, whoever asks."""
-    students = Names.seen(older.students, older.student)
-    topics = Names.seen(older.topics, older.topic)
-    difficulties = Names.seen(DIFFICULTIES, older.difficulty)
-    past = transformed(features)
-    typical = float(np.exp(np.log(older.seconds).mean()))
-    scale = Scale(tuple(past.mean(axis=0).tolist()), tuple((past.var(axis=0) + LEAST_VARIANCE).tolist()), typical)
-    sizes = Sizes(len(students.known), len(topics.known), len(difficulties.known))
+    students = Names.seen(attempts.students, attempts.student)
+    topics = Names.seen(attempts.topics, attempts.topic)
+    difficulties = Names.seen(DIFFICULTIES, attempts.difficulty)
+    items = Names.seen(attempts.items, attempts.item if "item" in groups else attempts.item[:0])
+    scale = Scale.of(inputs, attempts.seconds, groups)
+    sizes = Sizes(*(len(names.known) for names in (students, topics, difficulties, items)))
     correctness, time = (network(sizes, output, scale, seed + place) for place, output in enumerate(OUTPUTS))
-    share = (older.correct.sum() + 1) / (len(older) + 2)
+    share = (attempts.correct.sum() + 1) / (len(attempts) + 2)
     correctness.get_layer("score").bias.assign([logit(share)])
     time.get_layer("score").bias.assign([TYPICAL_TIME])
-    return FittedV2((correctness, time), students, topics, difficulties, scale)
+    return FittedV2((correctness, time), students, topics, difficulties, items, groups, scale)
 
 
-def _rows(fitted: FittedV2, attempts: Attempts, features: Floats) -> Rows:
-    past = (transformed(features) - fitted.scale.mean) / np.sqrt(fitted.scale.variance)
+def _rows(fitted: FittedV2, attempts: Attempts, inputs: Floats) -> Rows:
     return Rows(
-        fitted.students.places[attempts.student],
-        fitted.topics.places[attempts.topic],
-        fitted.difficulties.places[attempts.difficulty],
-        past.astype(np.float32),
+        fitted.students.of(attempts.student),
+        fitted.topics.of(attempts.topic),
+        fitted.difficulties.of(attempts.difficulty),
+        fitted.items.of(attempts.item),
+        fitted.scale.normalised(inputs).astype(np.float32),
         attempts.correct.astype(np.float32),
         np.log(attempts.seconds / fitted.scale.seconds).astype(np.float32),
     )
@@ -210,6 +226,8 @@ class Contest:
         self.best_scores = pair.scores(self.state, self._asked)  # (2, n)
         self.best_losses = self.constant.mean(axis=1)  # (2,)
         self.best_states = [self.state, self.state]
+        self.best_epochs = [0, 0]
+        self.epochs = 0
         self.since = np.zeros(2, np.int64)  # epochs
 
     def epoch(self, learning: list["tf.Tensor"], order: NDArray[np.int32], pace: Pace, seed: int) -> Floats:
@@ -220,10 +238,12 @@ class Contest:
         if not (np.isfinite(loss).all() and np.isfinite(losses).all()):
             raise TrainingFailed("the loss became something that is no finite number")
         self.since += 1
+        self.epochs += 1
         for which in np.flatnonzero(self._convincing(losses) & (losses.mean(axis=1) < self.best_losses)):
             self.best_losses[which] = losses[which].mean()
             self.best_scores[which] = scores[which]
             self.best_states[which] = self.state
+            self.best_epochs[which] = self.epochs
             self.since[which] = 0
         return np.stack([loss, losses.mean(axis=1)])
 
@@ -243,12 +263,9 @@ class Contest:
 
 def _train(contest: Contest, rows: int, seed: int, progress: Progress | None) -> int:
     """Run the epochs until neither network gets better any more; how many there were."""
-    random = np.random.default_rng(seed)
     learning = contest.older.tensors()
     for epoch in range(EPOCHS):
-        rate = RATE * (1 + np.cos(np.pi * epoch / EPOCHS)) / 2
-        order = random.permutation(rows).astype(np.int32)
-        loss, newest = contest.epoch(learning, order, Pace(_batch(rows), rate, DECAY, HIDE), seed)
+        loss, newest = contest.epoch(learning, _order(rows, seed, epoch), _pace(rows, epoch), seed)
         if progress:
             now = {"loss": loss[0], "val_loss": newest[0], "time_loss": loss[1], "val_time_loss": newest[1]}
             progress({"step": "fit", "epoch": epoch + 1, "epochs": EPOCHS} | {k: float(v) for k, v in now.items()})
@@ -257,17 +274,44 @@ def _train(contest: Contest, rows: int, seed: int, progress: Progress | None) ->
     return epoch + 1
 
 
+def _learn(fitted: FittedV2, rows: Rows, epochs: list[int], seed: int) -> None:
+    """Train each network on all rows for its number of epochs."""
+    pair = Pair(fitted.models, fitted.sizes())
+    state, learning, n = pair.start(), rows.tensors(), len(rows.correct)
+    for epoch in range(max(epochs)):
+        state, loss = pair.epoch(state, learning, _order(n, seed, epoch), _pace(n, epoch), seed)
+        if not np.isfinite(loss).all():
+            raise TrainingFailed("the loss became something that is no finite number")
+        for which in (0, 1):
+            if epochs[which] == epoch + 1:
+                pair.keep(which, state)
+
+
+def _order(rows: int, seed: int, epoch: int) -> NDArray[np.int32]:
+    """A shuffle in which a few rows more leave the order of the others as it is."""
+    return np.random.default_rng([seed, epoch]).random(rows).argsort().astype(np.int32)
+
+
+def _pace(rows: int, epoch: int) -> Pace:
+    return Pace(_batch(rows), RATE * (1 + np.cos(np.pi * epoch / EPOCHS)) / 2, DECAY, HIDE)
+
+
 def _batch(rows: int) -> int:
     """16 rows up to a thousand, 512 from 32,768 on."""
     return min(rows, int(np.clip(2 ** np.ceil(np.log2(rows / 64)), 16, 512)))
 
 
-def _report(newest: Attempts, fitted: FittedV2, contest: Contest) -> dict[str, Any]:
-    """Scores of the kept epochs on the rows they were chosen by."""
-    p = expit(contest.best_scores[0])
+def _answers(fitted: FittedV2, contest: Contest) -> tuple[Floats, Floats]:
+    """What the kept epochs say of the newest rows, probabilities and seconds."""
+    p = np.asarray(expit(contest.best_scores[0]), np.float64)
     seconds = np.logaddexp(0, contest.best_scores[1]) * fitted.scale.seconds
     if not (np.isfinite(p).all() and np.isfinite(seconds).all() and (seconds > 0).all()):
         raise TrainingFailed("the trained model gives predictions that are no finite numbers")
+    return p, seconds
+
+
+def _report(newest: Attempts, p: Floats, seconds: Floats, contest: Contest) -> dict[str, Any]:
+    """Scores of the kept epochs on the rows they were chosen by."""
     area = metrics.auc(newest.correct, p)
     constant = contest.constant.mean(axis=1)
     return {

@@ -2,11 +2,11 @@
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, text
@@ -16,9 +16,12 @@ from app.core.database import engine_for
 from app.crud import attempts, model_tracker, model_versions, training_runs
 from app.domain.attempts import Attempts
 from app.ml import artifacts
+from app.ml.gate import Court, cut
+from app.ml.kinds import BY_NAME, KINDS, Kind
+from app.ml.publication import Candidate, Findings, Incumbent, Made, Publication
+from app.ml.serving import load
 
 Say = Callable[[Mapping[str, Any]], None]
-NETWORK = "embedding_v2"  # without a new one a run has failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Order:
     min_training_tasks: int
     keep_versions: int
     forced: bool = False  # train even when the counter has not got there
+    kinds: Sequence[str] | None = None  # only these; none: all of them
 
 
 class NothingToDo(Exception):
@@ -54,7 +58,7 @@ def train(order: Order, say: Say) -> dict[str, Any]:
         return _end(engine, order, "merged", str(why))
     except Exception as why:  # whatever it was, the model in use stays and the row says why
         traceback.print_exc()
-        return _end(engine, order, "failed", _sentence(why))
+        return _end(engine, order, "failed", sentence(why))
     finally:
         engine.dispose()
 
@@ -62,54 +66,68 @@ def train(order: Order, say: Say) -> dict[str, Any]:
 def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
     tell = _Teller(writer, order.run_id, say)
     data, taken = _snapshot(writer, order)
-    with artifacts.staged(Path(order.model_dir)) as staging:
-        made, failures = [], {}
-        for kind, fit in _fits(data, tell):
-            try:
-                made.append(_made(kind, staging, fit))
-            except ValueError as why:  # this one can't be fitted; the other may
-                failures[kind] = _sentence(why)
+    model_dir = Path(order.model_dir)
+    with artifacts.staged(model_dir) as staging:
+        made, failures = _made(order, data, staging, tell)
+        tell({"step": "judge"}, now=True)
+        court = Court(data)
+        judged = [court.judge(each.model) for each in made]
+        incumbents = _in_service(writer, court, model_dir)
         tell({"step": "publish"}, now=True)
-        return _publish(writer, order, made, failures, len(data), taken)
+        candidates = [
+            Candidate(
+                each, said, artifacts.settle(each.place, model_dir, f"{each.kind}-{order.run_id}-{uuid4().hex[:12]}")
+            )
+            for each, said in zip(made, judged, strict=True)
+        ]
+    findings = Findings(order.run_id, data, taken, court, order.keep_versions)
+    with _transaction(writer) as db:
+        publication = Publication(db, findings, incumbents)
+        result = publication.decide(candidates, failures)
+        gone = publication.record(result, candidates)
+    for folder in gone:
+        artifacts.remove(model_dir, folder)
+    return result
 
 
-class _Fitted(Protocol):
-    @property
-    def report(self) -> dict[str, Any]: ...
-
-    def save(self, folder: Path) -> None: ...
-
-
-def _fits(data: Attempts, tell: "_Teller") -> Iterator[tuple[str, Callable[[], _Fitted]]]:
-    """The kinds in the order of what they cost; what they bring (SciPy, TensorFlow) is no burden to the web process."""
-    tell({"step": "fit LNIRT"}, now=True)
-    from app.ml.lnirt_service import fit_lnirt
-
-    yield "lnirt", lambda: fit_lnirt(data)
-    tell({"step": "load TensorFlow"}, now=True)
-    from app.ml.training import fit_v2
-
-    yield "embedding_v2", lambda: fit_v2(data, progress=tell)
+def _made(order: Order, data: Attempts, staging: Path, tell: "_Teller") -> tuple[list[Made], dict[str, str]]:
+    """The models that could be fitted, in a folder that nobody looks into yet; and why the others could not."""
+    older = data.take(slice(cut(len(data))))
+    made, failures = [], {}
+    for kind in reversed(KINDS):  # in the order of what they cost
+        if order.kinds is not None and kind.name not in order.kinds:
+            continue
+        tell({"step": f"fit {kind.name}"}, now=True)
+        try:
+            made.append(_fitted(kind, older, staging, tell))
+        except ValueError as why:  # this one can't be fitted; the others may
+            failures[kind.name] = sentence(why)
+    return made, failures
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """A fitted model whose files are on disk, in a folder that nobody looks into yet."""
-
-    kind: str
-    place: Path
-    files: Mapping[str, str]
-    report: Mapping[str, Any]
-
-
-def _made(kind: str, staging: Path, fit: Callable[[], _Fitted]) -> _Made:
+def _fitted(kind: Kind, older: Attempts, staging: Path, tell: "_Teller") -> Made:
     started = time.monotonic()
-    fitted = fit()
+    fitted = kind.fit(older, lambda step: tell({**step, "step": f"fit {kind.name}"}))
     report = {**fitted.report, "train_seconds": round(time.monotonic() - started, 3)}
-    place = staging / kind
+    place = staging / kind.name
     place.mkdir()
     fitted.save(place)
-    return _Made(kind, place, artifacts.hashes(place), report)
+    return Made(kind.name, place, artifacts.hashes(place), report, kind.load(place))
+
+
+def _in_service(writer: Connection, court: Court, model_dir: Path) -> dict[str, Incumbent]:
+    """The versions in service, judged; what can't be loaded is no rival."""
+    with _transaction(writer) as db:
+        versions = model_versions.serving(db)
+    found = {}
+    for name, version in versions.items():
+        try:
+            model = load(model_dir, BY_NAME[name], version).model
+            found[name] = Incumbent(version, court.judge(model))
+        except (artifacts.DamagedFiles, OSError, ValueError, LookupError):
+            traceback.print_exc()
+            found[name] = Incumbent(version, None)
+    return found
 
 
 def _snapshot(writer: Connection, order: Order) -> tuple[Attempts, int]:
@@ -125,57 +143,6 @@ def _snapshot(writer: Connection, order: Order) -> tuple[Attempts, int]:
         if n < order.min_training_tasks:
             raise TooLittleData(f"{n} finished tasks are too few to train on; it starts at {order.min_training_tasks}.")
         return attempts.read_all(db), taken
-
-
-def _publish(
-    writer: Connection, order: Order, made: list[_Made], failures: Mapping[str, str], n_tasks: int, taken: int
-) -> dict[str, Any]:
-    """Versions, counter and run in one transaction, on the connection that holds the lock; then the links.
-
-    Without a network the run has failed and the counter keeps its tasks; LNIRT is published all the same.
-    """
-    model_dir = Path(order.model_dir)
-    folders = {
-        m.kind: artifacts.settle(m.place, model_dir, f"{m.kind}-{order.run_id}-{uuid4().hex[:12]}") for m in made
-    }
-    with _transaction(writer) as db:
-        ids = {
-            each.kind: model_versions.publish(
-                db,
-                kind=each.kind,
-                folder=folders[each.kind],
-                files=each.files,
-                n_tasks=n_tasks,
-                report=each.report,
-                run_id=order.run_id,
-            )
-            for each in made
-        }
-        gone = [folder for kind in ids for folder in model_versions.prune(db, kind, order.keep_versions)]
-        result = _outcome(ids, failures, n_tasks)
-        if NETWORK in ids:
-            model_tracker.trained(db, n_tasks=n_tasks, taken=taken, model_version=NETWORK)
-        reports = {each.kind: each.report for each in made}
-        model_tracker.note(db, {"state": result["outcome"], **result, "run_id": order.run_id, "report": reports})
-        training_runs.finish(db, order.run_id, result["outcome"], result["message"], n_tasks=n_tasks, taken=taken)
-    if NETWORK in folders:
-        artifacts.show(model_dir, folders[NETWORK])
-    for old in gone:
-        artifacts.remove(model_dir, old)
-    return result
-
-
-def _outcome(ids: Mapping[str, int], failures: Mapping[str, str], n_tasks: int) -> dict[str, Any]:
-    """How the run ended, in a sentence."""
-    parts = [f"{kind} could not be trained: {why.rstrip('.')}." for kind, why in failures.items()]
-    if NETWORK in ids:
-        parts.insert(0, f"Version {ids[NETWORK]} of {NETWORK} was trained on {n_tasks} tasks and serves.")
-    elif ids:
-        parts.append(
-            "The network in use stays; " + " and ".join(f"version {v} of {k}" for k, v in ids.items()) + " is new."
-        )
-    outcome = "published" if NETWORK in ids else "failed"
-    return {"outcome": outcome, "message": " ".join(parts), "n_tasks": n_tasks, "version_id": ids.get(NETWORK)}
 
 
 def _end(engine: Engine, order: Order, outcome: str, message: str) -> dict[str, Any]:
@@ -214,7 +181,7 @@ def _transaction(writer: Connection) -> Iterator[Session]:
         yield db
 
 
-def _sentence(why: Exception) -> str:
+def sentence(why: Exception) -> str:
     if isinstance(why, ValueError):  # ours, or one that says what was wrong
         return str(why).splitlines()[0] if str(why) else type(why).__name__
     return f"{type(why).__name__}: {(str(why).splitlines() or ['no message'])[0]}"

@@ -2,8 +2,8 @@
 
 from app.models.accounts import ServiceKey, User
 from app.models.base import Base
-from app.models.practice_task import PracticeTask, StudentPosterior, StudentTotal
-from app.models.training import ModelTracker, ModelVersion, TrainingRun
+from app.models.practice_task import PracticeTask, ShadowPrediction, StudentState, StudentTotal
+from app.models.training import ModelTracker, ModelVersion, ServingChange, TrainingRun
 
 __all__ = [
     "Base",
@@ -11,7 +11,9 @@ __all__ = [
     "ModelVersion",
     "PracticeTask",
     "ServiceKey",
-    "StudentPosterior",
+    "ServingChange",
+    "ShadowPrediction",
+    "StudentState",
     "StudentTotal",
     "TrainingRun",
     "User",

@@ -17,6 +17,7 @@ class User(Base):
     name: Mapped[str | None]
     password_hash: Mapped[str]  # Argon2id
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    is_admin: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class ServiceKey(Base):

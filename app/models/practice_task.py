@@ -31,6 +31,7 @@ class PracticeTask(Base):
     time_low_seconds: Mapped[float | None]
     time_high_seconds: Mapped[float | None]
     fallback_reason: Mapped[str | None]  # why no better model answered
+    features: Mapped[list[float] | None]  # what was known when the task was created, as app/ml/inputs.py has it
 
     __table_args__ = (
         CheckConstraint("difficulty IN ('easy', 'medium', 'hard')", name="difficulty"),
@@ -54,6 +55,16 @@ class PracticeTask(Base):
             text("id DESC"),
             postgresql_where=text("completed"),
         ),
+        Index(
+            "ix_practice_tasks_last_on_topic",
+            *("user_id", "topic", text("completed_at DESC"), text("id DESC")),
+            postgresql_where=text("completed"),
+        ),
+        Index(
+            "ix_practice_tasks_last_on_item",
+            *("user_id", "item_id", text("completed_at DESC"), text("id DESC")),
+            postgresql_where=text("completed AND item_id IS NOT NULL"),
+        ),
     )
 
 
@@ -63,22 +74,36 @@ class StudentTotal(Base):
     __tablename__ = "student_totals"
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
-    scope: Mapped[str] = mapped_column(primary_key=True)  # all, topic, difficulty
-    key: Mapped[str] = mapped_column(primary_key=True)  # '', the topic, the difficulty
+    scope: Mapped[str] = mapped_column(primary_key=True)  # all, topic, difficulty, item
+    key: Mapped[str] = mapped_column(primary_key=True)  # '', the topic, the difficulty, the item
     n: Mapped[int]
     n_correct: Mapped[int]
     microseconds: Mapped[int] = mapped_column(BigInteger)  # of their times, each rounded
 
-    __table_args__ = (CheckConstraint("scope IN ('all', 'topic', 'difficulty')", name="scope"),)
+    __table_args__ = (CheckConstraint("scope IN ('all', 'topic', 'difficulty', 'item')", name="scope"),)
 
 
-class StudentPosterior(Base):
-    """What a student's answers say of ability and speed, to one version of LNIRT."""
+class StudentState(Base):
+    """What a student's answers say to one version of a kind of model."""
 
-    __tablename__ = "student_posteriors"
+    __tablename__ = "student_states"
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
     version_id: Mapped[int]
     n: Mapped[int]  # answers in it
     through: Mapped[datetime]  # completed at or before
-    state: Mapped[bytes]  # grid weights and two sums, float64
+    state: Mapped[bytes]  # plain numbers, in the kind's own order
+
+
+class ShadowPrediction(Base):
+    """What another version would have said of a task; only recorded."""
+
+    __tablename__ = "shadow_predictions"
+
+    task_id: Mapped[UUID] = mapped_column(primary_key=True)  # goes with the task, by triggers
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"), primary_key=True)
+    correctness_prob: Mapped[float]
+    estimated_time_seconds: Mapped[float]
+    time_low_seconds: Mapped[float | None]
+    time_high_seconds: Mapped[float | None]

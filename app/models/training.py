@@ -38,6 +38,7 @@ class TrainingRun(Base):
     outcome: Mapped[str] = mapped_column(server_default="asked")
     n_tasks: Mapped[int | None]  # finished tasks it learned from
     n_taken: Mapped[int | None]  # of the counter
+    kinds: Mapped[list[str] | None]  # what was asked for; none: all of them
     progress: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     message: Mapped[str | None]  # how it ended, in a sentence
 
@@ -66,8 +67,29 @@ class ModelVersion(Base):
     run_id: Mapped[int | None] = mapped_column(ForeignKey("training_runs.id"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     pruned_at: Mapped[datetime | None]
+    place: Mapped[int] = mapped_column(server_default=text("0"))  # among the serving: the lowest answers
+    by_hand: Mapped[bool] = mapped_column(server_default=text("false"))  # chosen by a person, who must be outdone clearly
+    scores: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # on rows that it was not fitted on
+    train_seconds: Mapped[float | None]
+    data_from: Mapped[datetime | None]  # first and last completion that it was fitted on
+    data_to: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint("state IN ('candidate', 'serving', 'retired', 'rejected')", name="state"),
         Index("uq_model_versions_serving", "kind", unique=True, postgresql_where=text("state = 'serving'")),
     )
+
+
+class ServingChange(Base):
+    """A change of who serves, and why: what `rollback` goes back to."""
+
+    __tablename__ = "serving_changes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    what: Mapped[str]  # published, promoted, rolled back
+    lineup: Mapped[list[int]]  # versions, best first
+    made_by: Mapped[str]  # "run 12", an admin's address, "command line"
+    reason: Mapped[str]
+
+    __table_args__ = (CheckConstraint("what IN ('published', 'promoted', 'rolled back')", name="what"),)

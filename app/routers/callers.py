@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.core.database import AsyncDatabase, get_db
 from app.core.security import student_of
 from app.crud import accounts
-from app.domain.errors import NotSignedIn
+from app.domain.errors import NotAllowed, NotSignedIn
 from app.domain.tasks import Caller
 
 student_token = OAuth2PasswordBearer("auth/token", scheme_name="Student", auto_error=False)
@@ -49,7 +49,17 @@ async def who_calls(
         found = await accounts.STUDENT.first(connection, id=student)
     if found is None:
         raise NotSignedIn("The account of this token is gone.")
-    return Caller(student=student)
+    return Caller(student=student, email=found["email"], is_admin=found["is_admin"])
 
 
 SignedIn = Annotated[Caller, Depends(who_calls)]
+
+
+async def only_admins(caller: SignedIn) -> Caller:
+    """Students and service keys are kept out; `smartstudy admin create EMAIL` makes an admin."""
+    if not caller.is_admin:
+        raise NotAllowed
+    return caller
+
+
+Admin = Annotated[Caller, Depends(only_admins)]

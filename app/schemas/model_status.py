@@ -34,7 +34,8 @@ class RunOut(BaseModel):
     asked_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    outcome: str
+    outcome: str = Field(description="asked, running, published, rejected, failed, interrupted or merged.")
+    kinds: list[str] | None = Field(description="The kinds that were to be trained; null for all of them.")
     n_tasks: int | None
     progress: dict[str, Any]
     message: str | None

@@ -22,6 +22,7 @@ class Problem(BaseModel):
 MEANINGS = {
     400: "The request could not be read.",
     401: "Not signed in, or the token or key is not valid.",
+    403: "Only an admin may do this.",
     404: "There is no such thing, or it is not yours.",
     409: "It contradicts what is stored.",
     422: "A value is not accepted; `errors` says which and why.",

@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from app.crud import attempts, student_totals
 from app.domain.attempts import DIFFICULTIES
-from app.ml.features import Totals, history_features, totals_before
+from app.ml.inputs import inputs_of, known_before, known_of
 from app.ml.simulated import school, simulate
 from tests.school import imported
 
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+EPOCH = datetime.now(UTC) - timedelta(minutes=42)
 USERS = [UUID(int=1), UUID(int=2)]
 
 one_task = st.fixed_dictionaries(
@@ -24,7 +24,8 @@ one_task = st.fixed_dictionaries(
         "user_id": st.sampled_from(USERS),
         "topic": st.sampled_from(["A", "B"]),
         "difficulty": st.sampled_from(DIFFICULTIES),
-        "start": st.integers(0, 30),
+        "item_id": st.sampled_from([None, "i", "j"]),
+        "start": st.integers(0, 30).map(lambda minute: minute * 60),
         "length": st.integers(1, 20),
         "is_correct": st.booleans(),
         "seconds": st.floats(0.1, 1e4),
@@ -33,29 +34,26 @@ one_task = st.fixed_dictionaries(
 
 
 def insert(db: Session, task: dict[str, Any]) -> None:
-    started = EPOCH + timedelta(seconds=task["start"])
+    started = task.get("at") or EPOCH + timedelta(seconds=task["start"])
     db.execute(
-        text("""INSERT INTO practice_tasks (user_id, topic, difficulty, created_at, completed, is_correct,
+        text("""INSERT INTO practice_tasks (user_id, topic, difficulty, item_id, created_at, completed, is_correct,
                                             actual_time_seconds, completed_at)
-                VALUES (:user_id, :topic, :difficulty, :started, true, :is_correct, :seconds, :finished)"""),
+                VALUES (:user_id, :topic, :difficulty, :item_id, :started, true, :is_correct, :seconds, :finished)"""),
         {**task, "started": started, "finished": started + timedelta(seconds=task["length"])},
     )
 
 
-def served(db: Session, user_id: UUID, topic: str, difficulty: str) -> Any:
-    row = student_totals.PAST.first_now(db, user_id=user_id, topic=topic, difficulty=difficulty)
-    past = student_totals.past_of(row)
-    return history_features(Totals(past.counts, past.correct, past.seconds))[0]
+def served(db: Session, asked: dict[str, Any]) -> student_totals.Past:
+    return student_totals.past_of(student_totals.PAST.first_now(db, **asked))
 
 
-def trained(db: Session, user_id: UUID, topic: str, difficulty: str) -> Any:
+def trained(db: Session, asked: dict[str, Any], at: datetime) -> Any:
     """What training would say of a task created after all others: its row is the last of the table."""
     with db.begin_nested() as changes:
-        late = {"user_id": user_id, "topic": topic, "difficulty": difficulty, "is_correct": True, "seconds": 1.0}
-        insert(db, {**late, "start": 1000, "length": 1})
-        features = history_features(totals_before(attempts.read_all(db)))[-1]
+        insert(db, {**asked, "is_correct": True, "seconds": 1.0, "at": at, "length": 1000})
+        inputs = inputs_of(known_before(attempts.read_all(db)))[-1]
         changes.rollback()
-    return features
+    return inputs
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -71,10 +69,10 @@ def test_serving_sees_what_training_sees_after_corrections_and_erasure(
     db.execute(text(correction), {"n": changed % (len(tasks) + 1)})
     db.execute(text(f"DELETE FROM practice_tasks WHERE id = {at}"), {"n": gone % (len(tasks) + 1)})
     for user_id in USERS:
-        for topic, difficulty in (("A", "easy"), ("B", "hard"), ("C", "medium")):
-            np.testing.assert_array_equal(
-                served(db, user_id, topic, difficulty), trained(db, user_id, topic, difficulty)
-            )
+        for topic, difficulty, item in (("A", "easy", "i"), ("B", "hard", None), ("C", "medium", "k")):
+            asked = {"user_id": user_id, "topic": topic, "difficulty": difficulty, "item_id": item}
+            past = served(db, asked)
+            np.testing.assert_array_equal(inputs_of(known_of(past))[0], trained(db, asked, past.at))
 
 
 def test_erasing_a_student_leaves_no_totals(db: Session) -> None:

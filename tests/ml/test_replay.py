@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ from numpy.typing import NDArray
 
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml import baselines
+from app.ml.answers import Answers
 from app.ml.lnirt_posterior import ItemParameters, newcomer, predict, update
-from app.ml.lnirt_service import FittedLnirt, LnirtRows, fit_lnirt
+from app.ml.lnirt_service import FittedLnirt, fit_lnirt
 from app.ml.replay import CONTESTANTS, Baseline, Pace, Retrained, replay
 from app.ml.simulated import school, simulate
 from app.ml.training import TrainingFailed
@@ -25,13 +28,25 @@ class SaysItsSize:
     """A model whose time is the number of tasks it was fitted on."""
 
     completed: int
+    report: ClassVar[dict[str, Any]] = {}
 
-    def predict(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return np.full(len(rows), 0.5), np.full(len(rows), float(self.completed))
+    @classmethod
+    def fitted(cls, attempts: Attempts, _: Any) -> "SaysItsSize":
+        return cls(len(attempts))
+
+    def serving(self) -> Any:
+        return self
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
+        said = np.full(len(rows), float(self.completed))
+        return Answers(np.full(len(rows), 0.5), *[said] * 5)
 
 
 def test_every_task_is_answered_by_the_newest_model_there_was() -> None:
-    contestant = Retrained("size", lambda _: SaysItsSize)
+    contestant = Retrained("size", SaysItsSize.fitted)
     outcome = contestant.answer(ATTEMPTS, Pace(5, 10), None)
     done = np.array([(ATTEMPTS.finished <= moment).sum() for moment in ATTEMPTS.started])
     expected = np.where(done < 10, 60, done // 5 * 5)
@@ -40,12 +55,12 @@ def test_every_task_is_answered_by_the_newest_model_there_was() -> None:
 
 
 def test_a_failed_training_keeps_the_old_model_and_is_reported() -> None:
-    def fit(completed: int) -> SaysItsSize:
-        if completed > 100:
+    def fit(attempts: Attempts, _: Any) -> SaysItsSize:
+        if len(attempts) > 100:
             raise TrainingFailed("no luck")
-        return SaysItsSize(completed)
+        return SaysItsSize(len(attempts))
 
-    report = replay(ATTEMPTS, contestants=[Retrained("unlucky", lambda _: fit)], retrain_every=20)
+    report = replay(ATTEMPTS, contestants=[Retrained("unlucky", fit)], retrain_every=20)
     assert report.failures["unlucky"][0].endswith("no luck")
     assert report.trainings["unlucky"] == 6  # 10, 20, 40, 60, 80, 100
 
@@ -77,7 +92,9 @@ def test_the_report_has_a_row_per_model_and_group_and_is_json() -> None:
 
 
 def test_v2_and_lnirt_take_part() -> None:
-    report = replay(ATTEMPTS, retrain_every=80, contestants=CONTESTANTS[:2])
+    report = replay(
+        ATTEMPTS, retrain_every=80, contestants=[each for each in CONTESTANTS if each.name in ("embedding_v2", "lnirt")]
+    )
     for name in ("embedding_v2", "lnirt"):
         assert report.trainings[name] > 2
         assert report.failures[name] == []
@@ -87,7 +104,7 @@ def test_v2_and_lnirt_take_part() -> None:
 def test_lnirt_answers_each_task_from_all_that_was_finished_when_it_was_created() -> None:
     fitted = fit_lnirt(ATTEMPTS.take(slice(100)))
     rows = np.flatnonzero(ATTEMPTS.started >= ATTEMPTS.finished[99])[::7]
-    p, seconds = LnirtRows(ATTEMPTS, fitted).predict(rows)
+    said = fitted.serving().predictions(ATTEMPTS, rows)
     for place, row in enumerate(rows):
         posterior = newcomer(fitted.fit.population)
         for answer in np.flatnonzero(
@@ -96,8 +113,8 @@ def test_lnirt_answers_each_task_from_all_that_was_finished_when_it_was_created(
             correct, time = bool(ATTEMPTS.correct[answer]), float(ATTEMPTS.seconds[answer])
             posterior = update(posterior, item(fitted, int(answer)), correct, time)
         expected = predict(posterior, item(fitted, int(row)))
-        assert p[place] == pytest.approx(expected.probability, abs=1e-9)
-        assert seconds[place] == pytest.approx(expected.seconds, rel=1e-9)
+        assert said[place].probability == pytest.approx(expected.probability, abs=1e-9)
+        assert said[place].seconds == pytest.approx(expected.seconds, rel=1e-9)
 
 
 def item(fitted: FittedLnirt, row: int) -> ItemParameters:

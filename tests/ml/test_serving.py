@@ -163,4 +163,4 @@ def test_a_kept_posterior_equals_one_updated_answer_by_answer(db: Session, envir
         assert expected(now)
         assert now == pytest.approx(history(), abs=1e-9)
     db.execute(text("DELETE FROM practice_tasks WHERE user_id = :id"), {"id": student})
-    assert db.scalar(text("SELECT count(*) FROM student_posteriors")) == 0
+    assert db.scalar(text("SELECT count(*) FROM student_states")) == 0

@@ -1,5 +1,6 @@
 """What V2 promises, on simulated students whose truth is known."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.domain.attempts import DIFFICULTIES
-from app.ml import metrics
-from app.ml.features import FEATURES, history_features, totals_before
-from app.ml.numpy_v2 import NumpyV2
+from app.domain.attempts import Attempts
+from app.ml import keras_training, metrics
+from app.ml.answers import Answers
+from app.ml.features import FEATURES
+from app.ml.inputs import CONTEXT, INPUTS, ITEM, inputs_of, known_before
+from app.ml.numpy_v2 import METADATA_FILE, NumpyV2
 from app.ml.simulated import Simulation, school, simulate
 from app.ml.training import FittedV2, TrainingFailed, fit_v2, golden_rows
 
 Floats = NDArray[np.float64]
-RATES, TIMES = slice(0, None, 3), slice(1, None, 3)  # columns of the features
+RATES, TIMES = slice(0, 11, 3), slice(1, 11, 3)  # columns of the eleven
+NEWCOMER = [*[0.0, 1.0, 0.0, 1.0, 0.5, 0.6, 0, 0.5, 0.6, 14.77, 14.77], *[0.5, 0.6, 0, 0.5, 0.6, 14.77]]
 
 
 @pytest.fixture(scope="session")
@@ -34,17 +38,28 @@ def model(fitted: FittedV2) -> NumpyV2:
     return fitted.serving()
 
 
-def ask(model: NumpyV2, features: Floats, student: str = "", topic: str = "algebra") -> tuple[Floats, Floats]:
-    n = len(features)
-    return model.predict([student] * n, [topic] * n, ["medium"] * n, features)
+def ask(model: NumpyV2, inputs: Floats, student: str = "", topic: str = "algebra", item: str | None = None) -> Answers:
+    n = len(inputs)
+    return model.predict([student] * n, [topic] * n, ["medium"] * n, [item] * n, inputs)
 
 
 def usual(n: int = 1, **columns: Any) -> Floats:
-    """A student with forty tasks behind them, half of them right, 60 s each."""
-    features = np.tile([0.5, 0.6, 0.4, 0.5, 0.6, 0.4, 0.5, 0.6, 0.7, 0.5, 0.6], (n, 1))
-    features[:, RATES] = np.reshape(columns.get("rate", 0.5), (-1, 1))
-    features[:, TIMES] = np.reshape(columns.get("time", 0.6), (-1, 1))
-    return features
+    """A student with forty tasks behind them, half of them right, 60 s each, long ago."""
+    inputs = np.tile([0.5, 0.6, 0.4, 0.5, 0.6, 0.4, 0.5, 0.6, 0.7, 0.5, 0.6, *NEWCOMER], (n, 1))
+    inputs[:, RATES] = np.reshape(columns.get("rate", 0.5), (-1, 1))
+    inputs[:, TIMES] = np.reshape(columns.get("time", 0.6), (-1, 1))
+    return inputs
+
+
+def with_items(attempts: Attempts) -> Attempts:
+    """One exercise that nearly everybody can do in 10 s, one that nearly nobody can, in 100 s, and tasks without."""
+    random = np.random.default_rng(0)
+    item = random.integers(-1, 2, len(attempts)).astype(np.int32)
+    chance = np.choose(item + 1, [0.5, 0.9, 0.1])
+    seconds = np.choose(item + 1, [30.0, 10.0, 100.0]) * random.lognormal(0, 0.2, len(attempts))
+    return replace(
+        attempts, items=("easy one", "hard one"), item=item, correct=random.random(len(item)) < chance, seconds=seconds
+    )
 
 
 def test_beats_the_constant_and_knows_the_truth(fitted: FittedV2) -> None:
@@ -55,60 +70,110 @@ def test_beats_the_constant_and_knows_the_truth(fitted: FittedV2) -> None:
 
 
 def test_higher_success_rate_gives_higher_probability(model: NumpyV2) -> None:
-    p, _ = ask(model, usual(5, rate=[0.1, 0.3, 0.5, 0.7, 0.9]))
+    p = ask(model, usual(5, rate=[0.1, 0.3, 0.5, 0.7, 0.9])).probability
     assert (np.diff(p) > 0).all()
 
 
 def test_longer_average_time_gives_longer_time(model: NumpyV2) -> None:
-    _, seconds = ask(model, usual(5, time=[0.2, 0.35, 0.6, 1.0, 1.6]))
+    seconds = ask(model, usual(5, time=[0.2, 0.35, 0.6, 1.0, 1.6])).seconds
     assert (np.diff(seconds) > 0).all()
 
 
 @pytest.mark.parametrize("place", [p for p, name in enumerate(FEATURES) if not name.endswith("_count")])
 def test_each_rate_and_time_alone_points_the_right_way(model: NumpyV2, simulation: Simulation, place: int) -> None:
     """All else equal, for real rows: more successes, more likely; longer times, longer."""
-    before = history_features(totals_before(simulation.attempts))[500:1500]
+    before = inputs_of(known_before(simulation.attempts))[500:1500]
     after = before.copy()
     after[:, place] = np.minimum(after[:, place] + 0.3, 1.0) if place % 3 == 0 else after[:, place] * 1.5
-    answer = 0 if place % 3 == 0 else 1
-    change = ask(model, after)[answer] - ask(model, before)[answer]
+    answer = "probability" if place % 3 == 0 else "seconds"
+    change = getattr(ask(model, after), answer) - getattr(ask(model, before), answer)
     moved = after[:, place] > before[:, place]
     assert (change[moved] >= 0).mean() > 0.9
     assert change[moved].mean() > 0
 
 
+def test_exercises_are_told_apart_and_unknown_ones_are_answered(simulation: Simulation) -> None:
+    model = fit_v2(with_items(simulation.attempts.take(slice(800)))).serving()
+    easy, hard, unknown, none = (
+        ask(model, usual(), item=item)[0] for item in ("easy one", "hard one", "never seen", None)
+    )
+    assert easy.probability > 0.8 > 0.65 > unknown.probability > 0.35 > 0.2 > hard.probability
+    assert easy.seconds * 3 < hard.seconds
+    assert unknown == none
+
+
+def test_what_is_in_no_chosen_group_changes_nothing(simulation: Simulation) -> None:
+    rows = with_items(simulation.attempts.take(slice(200)))
+    model = fit_v2(rows, groups=("eleven",)).serving()
+    other = usual()
+    other[:, len(FEATURES) :] = 0.123
+    assert ask(model, other, item="easy one")[0] == ask(model, usual())[0]
+    assert model.metadata["groups"] == ["eleven"]
+
+
 def test_answers_strangers_unknown_topics_and_absurd_pasts(model: NumpyV2) -> None:
-    far = np.vstack([usual(), np.zeros((1, 11)), np.full((1, 11), 1e300)])
+    far = np.vstack([usual(), np.zeros((1, len(INPUTS))), *(np.full((1, len(INPUTS)), x) for x in (1e300, -1e300))])
     with np.errstate(all="raise", under="ignore"):
-        p, seconds = ask(model, far, student="nobody", topic="whale songs \U0001f40b")
-    assert np.isfinite(p).all()
-    assert ((p >= 0) & (p <= 1)).all()
-    assert np.isfinite(seconds).all()
+        said = ask(model, far, student="nobody", topic="whale songs \U0001f40b", item="never seen")
+    assert said.are_finite()
+    assert ((said.probability >= 0) & (said.probability <= 1)).all()
 
 
-def test_saved_and_loaded_says_the_same(fitted: FittedV2, model: NumpyV2, tmp_path: Path) -> None:
+def test_bounds_enclose_the_answer(model: NumpyV2, simulation: Simulation) -> None:
+    said = model.answers(simulation.attempts, np.arange(1000))
+    assert ((said.probability_low < said.probability) & (said.probability < said.probability_high)).all()
+    assert ((said.seconds_low < said.seconds) & (said.seconds < said.seconds_high)).all()
+    seconds = simulation.attempts.seconds[:1000]
+    assert 0.7 < np.mean((said.seconds_low <= seconds) & (seconds <= said.seconds_high)) < 0.9
+
+
+def test_a_few_rows_of_a_table_are_answered_as_all_of_it(model: NumpyV2, simulation: Simulation) -> None:
+    a, rows = simulation.attempts, np.array([1700, 3, 2999])
+    inputs = inputs_of(known_before(a))
+    few, many = model.answers(a, rows), model.answers(a, np.arange(len(a)))
+    names = ([a.students[k] for k in a.student[rows]], [a.topics[k] for k in a.topic[rows]])
+    levels = [["easy", "medium", "hard"][k] for k in a.difficulty[rows]]
+    asked = model.predict(*names, levels, [None] * 3, inputs[rows])
+    for column in Answers.__slots__:
+        np.testing.assert_allclose(getattr(few, column), getattr(many, column)[rows], rtol=1e-5)
+        np.testing.assert_allclose(getattr(few, column), getattr(asked, column), rtol=1e-5)
+    assert len(model.answers(a, rows[:0])) == 0
+
+
+def test_saved_and_loaded_says_the_same(simulation: Simulation, tmp_path: Path) -> None:
     import keras
 
+    fitted = fit_v2(with_items(simulation.attempts.take(slice(300))))
+    model = fitted.serving()
     fitted.save(tmp_path)
     rows = golden_rows(fitted)
     again = NumpyV2.load(tmp_path)
-    assert np.array_equal(again.predict(*rows), model.predict(*rows))
+    assert [*again.predict(*rows)] == [*model.predict(*rows)]
+    assert again.calibration == fitted.calibration
     files = {"correctness_model.keras", "time_model.keras", "weights.npz", "metadata.json"}
     assert {file.name for file in tmp_path.iterdir()} == files
     reloaded = replace(
         fitted, models=tuple(keras.models.load_model(tmp_path / f"{m.name}_model.keras") for m in fitted.models)
     )
-    np.testing.assert_allclose(reloaded.predict(*rows), model.predict(*rows), rtol=1e-4)
-    assert model.predict(*rows)[1].max() > 100
+    np.testing.assert_allclose(reloaded.raw(*rows), model.raw(*rows), rtol=1e-4)
+    assert None in rows[3]
+    assert "easy one" in rows[3]
+    assert model.raw(*rows)[1].max() > 100
+
+
+def test_a_folder_with_other_inputs_is_refused(fitted: FittedV2, tmp_path: Path) -> None:
+    fitted.save(tmp_path)
+    kept = json.loads((tmp_path / METADATA_FILE).read_text())
+    for wrong in ({"inputs": list(FEATURES)}, {"kind": "other"}):
+        (tmp_path / METADATA_FILE).write_text(json.dumps(kept | wrong))
+        with pytest.raises(ValueError, match="expected an embedding_v2 model with the inputs of this version"):
+            NumpyV2.load(tmp_path)
 
 
 def test_batch_size_changes_nothing(fitted: FittedV2, model: NumpyV2) -> None:
-    students, topics, difficulties, features = golden_rows(fitted)
-    together = np.array(model.predict(students, topics, difficulties, features))
-    alone = [
-        model.predict([s], [t], [d], x[None])
-        for s, t, d, x in zip(students, topics, difficulties, features, strict=True)
-    ]
+    *names, inputs = golden_rows(fitted)
+    together = np.array(model.raw(*names, inputs))
+    alone = [model.raw(*([each] for each in name), x[None]) for *name, x in zip(*names, inputs, strict=True)]
     np.testing.assert_allclose(np.array(alone)[:, :, 0].T, together, rtol=1e-5)
 
 
@@ -122,6 +187,7 @@ def test_same_seed_same_model(simulation: Simulation) -> None:
     few = simulation.attempts.take(slice(200))
     one, other = fit_v2(few, seed=3), fit_v2(few, seed=3)
     assert one.report == other.report
+    assert ask(one.serving(), usual())[0] == ask(other.serving(), usual())[0]
 
 
 def test_progress_is_told_once_an_epoch(simulation: Simulation) -> None:
@@ -129,6 +195,23 @@ def test_progress_is_told_once_an_epoch(simulation: Simulation) -> None:
     report = fit_v2(simulation.attempts.take(slice(100)), progress=told.append).report
     assert [one["epoch"] for one in told] == list(range(1, report["epochs"] + 1))
     assert {"step", "epochs", "loss", "val_loss"} <= told[0].keys()
+
+
+@pytest.mark.parametrize("rows", [40, 100, 300])
+def test_five_tasks_more_hardly_change_what_is_said(simulation: Simulation, rows: int) -> None:
+    a, asked = simulation.attempts, np.arange(1000, 1400)
+    before, after = (fit_v2(a.take(slice(n))).serving().answers(a, asked) for n in (rows, rows + 5))
+    assert np.abs(after.probability - before.probability).mean() < 0.05
+    assert np.abs(np.log(after.seconds / before.seconds)).mean() < 0.1
+
+
+def test_a_name_more_is_no_graph_more(simulation: Simulation) -> None:
+    a = simulation.attempts.take(np.flatnonzero(simulation.attempts.student < 10)[:150])
+    without = a.take(a.student > 0)
+    fit_v2(without)
+    graphs = keras_training._graph.cache_info().misses
+    fit_v2(a)
+    assert keras_training._graph.cache_info().misses == graphs
 
 
 def test_a_time_that_is_no_number_fails_with_a_sentence(simulation: Simulation) -> None:
@@ -139,52 +222,45 @@ def test_a_time_that_is_no_number_fails_with_a_sentence(simulation: Simulation) 
 
 
 def test_three_attempts_are_too_few(simulation: Simulation) -> None:
-    with pytest.raises(TrainingFailed, match="expected at least 10 attempts, got 3"):
+    with pytest.raises(TrainingFailed, match="expected at least 8 attempts, got 3"):
         fit_v2(simulation.attempts.take(slice(3)))
 
 
-def test_ten_attempts_of_one_student_all_right_in_the_same_time(simulation: Simulation, tmp_path: Path) -> None:
-    mine = simulation.attempts.take(np.flatnonzero(simulation.attempts.student == 0)[:10])
-    zero = np.zeros(10, np.int32)
-    same = replace(mine, topic=zero, difficulty=zero, correct=np.ones(10, np.bool_), seconds=np.full(10, 30.0))
+@pytest.mark.parametrize("tasks", [8, 10])
+def test_some_attempts_of_one_student_all_right_in_the_same_time(
+    simulation: Simulation, tmp_path: Path, tasks: int
+) -> None:
+    mine = simulation.attempts.take(np.flatnonzero(simulation.attempts.student == 0)[:tasks])
+    zero = np.zeros(tasks, np.int32)
+    same = replace(mine, topic=zero, difficulty=zero, correct=np.ones(tasks, np.bool_), seconds=np.full(tasks, 30.0))
     fitted = fit_v2(same)
     fitted.save(tmp_path)
-    p, seconds = ask(fitted.serving(), usual())
-    assert 0.5 < p[0] < 1
-    assert 20 < seconds[0] < 45
+    said = ask(fitted.serving(), usual())[0]
+    assert 0.5 < said.probability < 1
+    assert 20 < said.seconds < 45
 
 
-def test_shuffled_answers_teach_nothing(simulation: Simulation) -> None:
-    random = np.random.default_rng(0)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_shuffled_answers_teach_nothing(simulation: Simulation, seed: int) -> None:
     attempts = simulation.attempts
-    nonsense = replace(attempts, correct=random.permutation(attempts.correct))
-    model = fit_v2(nonsense).serving()
-    features = history_features(totals_before(nonsense))
-    rows = np.arange(len(attempts) * 4 // 5, len(attempts))
-    p, _ = model.predict(
-        [attempts.students[k] for k in attempts.student[rows]],
-        [attempts.topics[k] for k in attempts.topic[rows]],
-        [DIFFICULTIES[k] for k in attempts.difficulty[rows]],
-        features[rows],
-    )
-    assert metrics.auc(nonsense.correct[rows], p) == pytest.approx(0.5, abs=0.08)
-    assert metrics.log_loss(nonsense.correct[rows], p) < 0.72
+    nonsense = replace(attempts, correct=np.random.default_rng(seed).permutation(attempts.correct))
+    unseen = np.arange(len(attempts) * 2 // 5, len(attempts))
+    said = fit_v2(nonsense.take(slice(unseen[0]))).serving().answers(nonsense, unseen)
+    assert metrics.auc(nonsense.correct[unseen], said.probability) == pytest.approx(0.5, abs=0.05)
+    assert metrics.log_loss(nonsense.correct[unseen], said.probability) < 0.72
 
 
 @pytest.mark.parametrize("tasks", [10, 60])
 def test_few_tasks_are_not_worse_than_a_constant(tasks: int) -> None:
     worse = []
     for seed in range(2):
-        simulation = simulate(school(5, seed=seed), 40, seed=seed)
-        a = simulation.attempts
-        model = fit_v2(a.take(slice(tasks)), seed=seed).serving()
-        rows = slice(tasks, tasks + 60)
-        p, _ = model.predict(
-            [a.students[k] for k in a.student[rows]],
-            [a.topics[k] for k in a.topic[rows]],
-            [DIFFICULTIES[k] for k in a.difficulty[rows]],
-            history_features(totals_before(a))[rows],
-        )
+        a = simulate(school(5, seed=seed), 40, seed=seed).attempts
+        p = fit_v2(a.take(slice(tasks)), seed=seed).serving().answers(a, np.arange(tasks, tasks + 60)).probability
+        correct = a.correct[tasks : tasks + 60]
         share = np.full(len(p), (a.correct[:tasks].sum() + 1) / (tasks + 2))
-        worse.append(metrics.log_loss(a.correct[rows], p.clip(0.01, 0.99)) - metrics.log_loss(a.correct[rows], share))
+        worse.append(metrics.log_loss(correct, p.clip(0.01, 0.99)) - metrics.log_loss(correct, share))
     assert np.mean(worse) < 0.1
+
+
+def test_the_columns_beside_the_eleven_are_those_of_the_documents() -> None:
+    assert (FEATURES + CONTEXT + ITEM, len(INPUTS)) == (INPUTS, 28)

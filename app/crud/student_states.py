@@ -1,10 +1,10 @@
-"""What each student's answers say of ability and speed: kept, and caught up when it is needed."""
+"""What each student's answers say to one version of a kind: kept, and caught up when it is needed."""
 
 from app.core.statements import Statement
 
-KEPT = Statement(
-    "SELECT n, through, state FROM student_posteriors WHERE user_id = :user_id AND version_id = :version_id"
-)
+KEPT = Statement("""
+    SELECT n, through, state FROM student_states
+    WHERE user_id = :user_id AND kind = :kind AND version_id = :version_id""")
 
 # Sums are all that LNIRT needs of answers to one item.
 ANSWERS = Statement("""
@@ -15,7 +15,7 @@ ANSWERS = Statement("""
     GROUP BY item_id, topic, difficulty""")
 
 KEEP = Statement("""
-    INSERT INTO student_posteriors (user_id, version_id, n, through, state)
-    VALUES (:user_id, :version_id, :n, :through, :state)
-    ON CONFLICT (user_id) DO UPDATE SET
+    INSERT INTO student_states (user_id, kind, version_id, n, through, state)
+    VALUES (:user_id, :kind, :version_id, :n, :through, :state)
+    ON CONFLICT (user_id, kind) DO UPDATE SET
         version_id = excluded.version_id, n = excluded.n, through = excluded.through, state = excluded.state""")

@@ -1,0 +1,24 @@
+"""What another version would have said of a task; nobody is shown it."""
+
+from uuid import UUID
+
+from app.core.statements import Statement
+from app.domain.tasks import Prediction
+
+INSERT = Statement("""
+    INSERT INTO shadow_predictions (task_id, model_version_id, correctness_prob, estimated_time_seconds,
+                                    time_low_seconds, time_high_seconds)
+    VALUES (:task_id, :model_version_id, :correctness_prob, :estimated_time_seconds, :time_low_seconds,
+            :time_high_seconds)
+    ON CONFLICT DO NOTHING""")
+
+
+def new_row(task_id: UUID, said: Prediction) -> dict[str, object]:
+    return {
+        "task_id": task_id,
+        "model_version_id": said.model_version_id,
+        "correctness_prob": said.correctness_prob,
+        "estimated_time_seconds": said.estimated_time_seconds,
+        "time_low_seconds": said.time_low_seconds,
+        "time_high_seconds": said.time_high_seconds,
+    }

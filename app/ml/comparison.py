@@ -1,0 +1,106 @@
+"""The live quality of the versions: what they predicted, against what was completed since."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from app.crud import comparison as predictions
+from app.crud.comparison import Ints, Predicted
+from app.ml import metrics
+from app.ml.comparison_words import sentence
+from app.schemas.comparison import Comparison, DayOut, KindQuality, Quality, VersionQuality
+
+PRIOR = "prior"
+EPOCH = date(1970, 1, 1)
+
+
+def comparison(db: Session, days: int, limit: int = 50) -> Comparison:
+    """Every kind and the newest `limit` versions, over all these days and by day of completion."""
+    data = predictions.completed(db, days)
+    kinds = {0: PRIOR, **predictions.kinds_of(db, np.unique(data.version).tolist())}
+    names = sorted(set(kinds.values()))
+    places = {version: names.index(kind) for version, kind in kinds.items()}
+    of_kind = np.array([places[version] for version in data.version.tolist()], np.int32)
+    return Comparison(
+        days=days,
+        text=sentence(data, kinds, of_kind, names, days),
+        kinds=[
+            KindQuality(kind=names[of.label], role=of.role, **_fields(of.rows), by_day=by_day(of.rows))
+            for of in groups(data, of_kind)
+        ],
+        versions=_versions(data, kinds, limit),
+    )
+
+
+def _versions(data: Predicted, kinds: Mapping[int, str], limit: int) -> list[VersionQuality]:
+    newest = sorted(set(data.version.tolist()), reverse=True)[:limit]
+    kept = data.take(np.isin(data.version, newest))
+    found = [
+        VersionQuality(
+            id=of.label or None, kind=kinds[of.label], role=of.role, **_fields(of.rows), by_day=by_day(of.rows)
+        )
+        for of in groups(kept, kept.version)
+    ]
+    return found[::-1]
+
+
+def by_day(rows: Predicted) -> list[DayOut]:
+    """Oldest day first."""
+    return [DayOut(day=EPOCH + timedelta(of.label), **_fields(of.rows)) for of in groups(rows, rows.day)]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The predictions with one label, shown or shadow."""
+
+    label: int
+    shadow: bool
+    rows: Predicted
+
+    @property
+    def role(self) -> str:
+        return "shadow" if self.shadow else "served"
+
+
+def groups(data: Predicted, labels: Ints) -> Iterator[Group]:
+    """By label and role, in one sort."""
+    if len(data) == 0:
+        return
+    keys = labels.astype(np.int64) * 2 + data.shadow
+    order = np.argsort(keys, kind="stable")
+    found, starts = np.unique(keys[order], return_index=True)
+    for key, rows in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
+        yield Group(key // 2, bool(key % 2), data.take(rows))
+
+
+def _fields(rows: Predicted) -> dict[str, float | int | None]:
+    return quality(rows).model_dump()
+
+
+def quality(rows: Predicted) -> Quality:
+    """The scores of n predictions, n at least 1."""
+    said, seconds = (rows.correct, rows.probability), (rows.seconds, rows.estimate)
+    return Quality(
+        n=len(rows),
+        log_loss=_defined(metrics.log_loss(*said)),
+        auc=_defined(metrics.auc(*said)),
+        brier=_defined(metrics.brier(*said)),
+        calibration_error=_defined(metrics.calibration_error(*said)),
+        rmse_log_time=_defined(metrics.rmse_log_time(*seconds)),
+        mae_seconds=_defined(metrics.mae_seconds(*seconds)),
+        time_interval_coverage=_coverage(rows, np.isfinite(rows.low) & np.isfinite(rows.high)),
+    )
+
+
+def _coverage(rows: Predicted, known: NDArray[np.bool_]) -> float | None:
+    """Of the predictions that came with an interval."""
+    return metrics.coverage(rows.seconds[known], rows.low[known], rows.high[known]) if known.any() else None
+
+
+def _defined(score: float) -> float | None:
+    return score if math.isfinite(score) else None

@@ -1,0 +1,207 @@
+"""The gate: who may serve. New models and those in service answer the same newest tasks; no new one was fitted on them.
+
+Differences are of two models on the same rows; their standard error counts a student's rows as one cluster, and no
+student counts for more than a few ordinary ones: a day of nonsense from one of them elects nobody.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.attempts import Attempts
+from app.ml import metrics
+from app.ml.answers import Answers, TaskModel
+from app.ml.directions import reversal
+from app.ml.prior import PRIOR
+
+Floats = NDArray[np.float64]
+
+SHARE = 0.15  # of the tasks, the newest
+MOST_ROWS = 5_000  # that judge
+FEW = 10  # rows: with these, a difference must be two standard errors
+ORDINARY = 3.0  # students in the middle, that one student counts for at most
+LEAST_CAP = 5.0  # rows
+WORTH_SAYING = 0.05  # mean change of the probability that only a clearly better model may bring
+FAVOURITE = "embedding_v2"  # on a tie
+
+
+def cut(tasks: int) -> int:
+    """How many of the tasks, in the order of completion, may be fitted on; the rest judge."""
+    return tasks - min(max(2, round(tasks * SHARE)), MOST_ROWS)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How one model answered the n rows."""
+
+    answers: Answers
+    losses: Floats  # (n,) negative log-likelihood
+    time_errors: Floats  # (n,) squared, of log seconds
+    scores: Mapping[str, Any]
+    skilled: bool  # clearly better than the share correct
+    wrong_way: str | None = None  # in words
+
+    @property
+    def log_loss(self) -> float:
+        return float(self.scores["log_loss"])
+
+
+class Court:
+    """The rows that judge, and what they say."""
+
+    def __init__(self, attempts: Attempts) -> None:
+        self._attempts = attempts
+        self._first = cut(len(attempts))
+        self.rows = np.arange(self._first, len(attempts))
+        self._student = attempts.student[self.rows]
+        self._correct = attempts.correct[self.rows]
+        self._seconds = attempts.seconds[self.rows]
+        self._weights = weights(self._student)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def judge(self, model: TaskModel) -> Judged:
+        """Its answers to these rows, and whether they go the right way on made-up students."""
+        judged = self._judged(model.answers(self._attempts, self.rows))
+        return Judged(**{**vars(judged), "wrong_way": reversal(model, self._attempts)})
+
+    @cached_property
+    def prior(self) -> Judged:
+        """What is said before there is a model."""
+        said = (PRIOR.correctness_prob, PRIOR.estimated_time_seconds, 0.1, 0.9, 6.0, 600.0)
+        return self._judged(Answers(*(np.full(len(self), each) for each in said)))
+
+    def _judged(self, answers: Answers) -> Judged:
+        losses = _losses(self._correct, answers.probability)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            errors = np.square(np.log(answers.seconds) - np.log(self._seconds))
+        skilled = answers.are_finite() and self.clearly_greater(self._constant, losses)
+        return Judged(answers, losses, errors, self._scores(answers, losses, skilled), skilled)
+
+    @cached_property
+    def _constant(self) -> Floats:
+        """Losses of the share correct among the older tasks."""
+        older = self._attempts.correct[: self._first]
+        share = (older.sum() + 1) / (len(older) + 2)
+        return _losses(self._correct, np.full(len(self), share))
+
+    def clearly_greater(self, one: Floats, other: Floats) -> bool:
+        """Whether the mean of `one` is above that of `other` by more than the standard error of the difference."""
+        mean, error = self._difference(one - other)
+        return mean > error * (1 + FEW / len(self))
+
+    def _difference(self, difference: Floats) -> tuple[float, float]:
+        """Weighted mean of n differences, and its standard error by rows or by students, the greater."""
+        w = self._weights
+        mean = float(w @ difference)
+        parts = w * (difference - mean)
+        by_student = np.bincount(self._student, parts)
+        return mean, float(np.sqrt(max(np.square(parts).sum(), np.square(by_student).sum())))
+
+    def moved(self, new: Judged, old: Judged) -> float:
+        """Mean change of the probability."""
+        return float(self._weights @ (new.answers.probability - old.answers.probability))
+
+    def _scores(self, said: Answers, losses: Floats, skilled: bool) -> dict[str, Any]:
+        if not said.are_finite():
+            return {"usable": False, "held_out_rows": len(self), "log_loss": None}
+        mean, error = self._difference(losses)
+        area = metrics.auc(self._correct, said.probability)
+        return {
+            "usable": True,
+            "held_out_rows": len(self),
+            "log_loss": mean,
+            "log_loss_standard_error": error,
+            "auc": None if np.isnan(area) else area,
+            "brier": metrics.brier(self._correct, said.probability),
+            "calibration_error": metrics.calibration_error(self._correct, said.probability),
+            "rmse_log_time": metrics.rmse_log_time(self._seconds, said.seconds),
+            "mae_seconds": metrics.mae_seconds(self._seconds, said.seconds),
+            "time_interval_coverage": metrics.coverage(self._seconds, said.seconds_low, said.seconds_high),
+            "better_than_the_share_correct": skilled,
+        }
+
+
+def weights(student: NDArray[np.int32]) -> Floats:
+    """Of n rows, adding up to 1; a student's rows together count for those of a few students in the middle at most."""
+    rows = np.bincount(student)
+    cap = max(ORDINARY * float(np.median(rows[rows > 0])), LEAST_CAP)
+    weight = np.minimum(1.0, cap / rows[student])
+    return np.asarray(weight / weight.sum(), np.float64)
+
+
+def _losses(correct: NDArray[np.bool_], p: Floats) -> Floats:
+    return np.asarray(-np.log(np.clip(np.where(correct, p, 1 - p), metrics.TINY, 1)), np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A model in service, or about to be."""
+
+    name: str  # "version 12"
+    judged: Judged
+    by_hand: bool = False
+
+
+def objection(court: Court, name: str, new: Judged, old: Rival, lnirt: Rival | None) -> str | None:
+    """Why the new model may not take the place of `old`; None if it may."""
+    if not new.answers.are_finite():
+        return f"{name} gives answers that are no finite numbers"
+    if new.wrong_way:
+        return f"{name} {new.wrong_way}"
+    for rival in (old, *([lnirt] if lnirt else [])):
+        if worse := _worse(court, name, new, rival):
+            return worse
+    return _not_better_enough(court, name, new, old)
+
+
+def _worse(court: Court, name: str, new: Judged, rival: Rival) -> str | None:
+    if not rival.judged.answers.are_finite():
+        return None
+    if court.clearly_greater(new.losses, rival.judged.losses):
+        than = f"{_two(new.log_loss, rival.judged.log_loss, ' is worse than ')}"
+        return f"{name}'s log-loss {than}{_of(rival)} on {len(court)} tasks"
+    return None
+
+
+def _not_better_enough(court: Court, name: str, new: Judged, old: Rival) -> str | None:
+    if not old.judged.answers.are_finite() or court.clearly_greater(old.judged.losses, new.losses):
+        return None
+    numbers = f"log-loss {_two(new.log_loss, old.judged.log_loss, ' against ')} on {len(court)} tasks"
+    if court.clearly_greater(new.time_errors, old.judged.time_errors):
+        ours, theirs = (float(each.scores["rmse_log_time"]) for each in (new, old.judged))
+        return f"{name}'s error of the log time {_two(ours, theirs, ' is worse than ')} on {len(court)} tasks"
+    if old.judged.skilled and not new.skilled:
+        return f"{name} is no better than the share of right answers ({numbers})"
+    moved = court.moved(new, old.judged)
+    if old.judged.skilled and abs(moved) > WORTH_SAYING:
+        return f"{name} moves the probabilities by {moved:+.2f} on average without being clearly better ({numbers})"
+    if old.by_hand:
+        return f"{old.name} was chosen by hand and {name} is not clearly better ({numbers})"
+    return None
+
+
+def _of(rival: Rival) -> str:
+    return "" if rival.name.startswith("version") else f" of {rival.name}"
+
+
+def _two(one: float, other: float, between: str) -> str:
+    """Both numbers, with as many digits as it takes to tell them apart."""
+    digits = next((d for d in range(2, 7) if round(one, d) != round(other, d)), 6)
+    return f"{one:.{digits}f}{between}{other:.{digits}f}"
+
+
+def best_first(court: Court, judged: Mapping[str, Judged], favourite: str = FAVOURITE) -> list[str]:
+    """The kinds as they should answer: the favourite, unless others are clearly better; then by their loss."""
+    usable = {kind: each for kind, each in judged.items() if each.answers.are_finite()}
+    ranked = sorted(usable, key=lambda kind: usable[kind].log_loss)
+    if favourite in usable:
+        ahead = [k for k in ranked if court.clearly_greater(usable[favourite].losses, usable[k].losses)]
+        first = ahead[0] if ahead else favourite
+        ranked = [first, *(kind for kind in ranked if kind != first)]
+    return [*ranked, *(kind for kind in judged if kind not in usable)]

@@ -1,0 +1,186 @@
+"""What comes of a run: each new model serves or is rejected, all in one transaction, each reason one plain sentence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.crud import model_tracker, model_versions, training_runs
+from app.crud.model_versions import Version
+from app.domain.attempts import Attempts
+from app.ml.answers import TaskModel
+from app.ml.gate import FAVOURITE, Court, Judged, Rival, best_first, cut, objection
+from app.ml.kinds import BY_NAME
+
+CHANGED = "who serves was changed while it was trained"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A fitted model whose files are on disk."""
+
+    kind: str
+    place: Path
+    files: Mapping[str, str]
+    report: Mapping[str, Any]
+    model: TaskModel  # as it would be served
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A new model that was judged and lies where a version belongs."""
+
+    made: Made
+    judged: Judged
+    folder: str  # below MODEL_DIR
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbent:
+    """A version in service; not judged where it can't be loaded."""
+
+    version: Version
+    judged: Judged | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who is to serve for a kind."""
+
+    id: int
+    judged: Judged | None
+    by_hand: bool = False
+    new: bool = False
+
+    def rival(self, court: Court) -> Rival:
+        return (
+            Rival(f"version {self.id}", self.judged, self.by_hand) if self.judged else Rival("the prior", court.prior)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the run had to work with."""
+
+    run_id: int
+    data: Attempts
+    taken: int  # of the counter
+    court: Court
+    keep_versions: int
+
+
+class Publication:
+    """The decisions of one run, made in the transaction that records them."""
+
+    def __init__(self, db: Session, run: Findings, incumbents: Mapping[str, Incumbent]) -> None:
+        self._db, self._run = db, run
+        model_versions.take_turn(db)
+        now = model_versions.serving(db)
+        judged = {each.version.id: each.judged for each in incumbents.values()}
+        self._now = [version.id for version in now.values()]
+        self._changed = set(self._now) != set(judged)
+        self._standing = {k: Standing(v.id, judged.get(v.id), v.by_hand) for k, v in now.items()}
+        self._said: list[str] = []
+
+    def decide(self, candidates: Sequence[Candidate], failures: Mapping[str, str]) -> dict[str, Any]:
+        """Who serves from now on; how the run ended, with the sentence that says so."""
+        for candidate in sorted(candidates, key=lambda each: each.made.kind != "lnirt"):  # what LNIRT can, others must
+            self._settle(candidate)
+        self._said += [f"{kind} could not be trained: {why.rstrip('.')}." for kind, why in failures.items()]
+        lineup = self._lineup()
+        published = any(each.new for each in self._standing.values())
+        if [each.id for _, each in lineup] != self._now:
+            self._serve(lineup)
+        return {
+            "outcome": "published" if published else "rejected" if candidates else "failed",
+            "message": " ".join(self._said),
+            "n_tasks": len(self._run.data),
+            "version_id": lineup[0][1].id if lineup else None,
+        }
+
+    def record(self, result: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
+        """Counter, tracker and run in the same transaction; the folders that may go after it."""
+        run, first = self._run, next((kind for kind, _ in self._lineup()), None)
+        if candidates:
+            on_tasks = BY_NAME[first].on_tasks if first else "prior"
+            model_tracker.trained(self._db, n_tasks=len(run.data), taken=run.taken, model_version=on_tasks)
+        reports = {each.made.kind: {**each.made.report, **each.judged.scores} for each in candidates}
+        notes = {"state": result["outcome"], **result, "run_id": run.run_id, "report": reports}
+        model_tracker.note(self._db, notes)
+        training_runs.finish(
+            *(self._db, run.run_id, result["outcome"], result["message"]), n_tasks=len(run.data), taken=run.taken
+        )
+        return model_versions.prune(self._db, [each.made.kind for each in candidates], run.keep_versions)
+
+    def _settle(self, candidate: Candidate) -> None:
+        kind, version_id = candidate.made.kind, self._add(candidate)
+        old = self._standing.get(kind)
+        why = CHANGED if self._changed else self._objection(candidate, version_id, old)
+        tasks = len(self._run.data)
+        if why is None:
+            self._standing[kind] = Standing(version_id, candidate.judged, new=True)
+            self._said.append(f"Version {version_id} of {kind} was trained on {tasks} tasks and serves.")
+            return
+        kept = f"Kept version {old.id}" if old else f"No {kind} serves"
+        reason = f"{kept}: {why}."
+        model_versions.reject(self._db, version_id, reason)
+        self._said.append(reason)
+
+    def _objection(self, candidate: Candidate, version_id: int, old: Standing | None) -> str | None:
+        court, kind = self._run.court, candidate.made.kind
+        lnirt = self._standing.get("lnirt") if kind != "lnirt" else None
+        return objection(
+            court,
+            f"version {version_id}",
+            candidate.judged,
+            old.rival(court) if old else Rival("the prior", court.prior),
+            Rival("LNIRT", lnirt.judged) if lnirt and lnirt.judged else None,
+        )
+
+    def _add(self, candidate: Candidate) -> int:
+        run, made = self._run, candidate.made
+        fitted_on = run.data.finished[: cut(len(run.data))]
+        return model_versions.add(
+            self._db,
+            kind=made.kind,
+            folder=candidate.folder,
+            files=made.files,
+            n_tasks=len(run.data),
+            report=made.report,
+            scores=candidate.judged.scores,
+            span=(_moment(int(fitted_on[0])), _moment(int(fitted_on[-1]))),
+            run_id=run.run_id,
+        )
+
+    def _lineup(self) -> list[tuple[str, Standing]]:
+        """The kinds that serve, best first; what a person chose stays first until it is clearly outdone."""
+        judged = {kind: each.judged for kind, each in self._standing.items() if each.judged}
+        chosen = next((kind for kind, each in self._standing.items() if each.by_hand), FAVOURITE)
+        ranked = best_first(self._run.court, judged, chosen)
+        unknown = [kind for kind in self._standing if kind not in judged]
+        return [(kind, self._standing[kind]) for kind in (*ranked, *unknown)]
+
+    def _serve(self, lineup: Sequence[tuple[str, Standing]]) -> None:
+        kind, first = lineup[0]
+        if len(lineup) > 1:
+            self._said.append(f"Version {first.id} of {kind} answers.")
+        reason = " ".join(self._said)
+        by_hand = next((each.id for _, each in lineup if each.by_hand), None)
+        who = f"run {self._run.run_id}"
+        ids = [each.id for _, each in lineup]
+        model_versions.serve(self._db, ids, what="published", made_by=who, reason=reason, by_hand=by_hand)
+        for name, each in lineup:
+            if each.new:
+                model_versions.explain(self._db, each.id, self._why_it_serves(name, each))
+
+    def _why_it_serves(self, kind: str, standing: Standing) -> str:
+        scores = standing.judged.scores if standing.judged else {}
+        error = f"{scores['log_loss']:.3f} +- {scores['log_loss_standard_error']:.3f}"
+        return f"Serves for {kind}: log-loss {error} on {scores['held_out_rows']} tasks that it was not fitted on."
+
+
+def _moment(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)

@@ -1,0 +1,43 @@
+"""Why a prediction is what it is."""
+
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Foreseen(BaseModel):
+    correctness_prob: float
+    estimated_time_seconds: float
+
+
+class FeatureEffect(BaseModel):
+    """What one feature of the student's past did to the prediction."""
+
+    feature: str = Field(examples=["topic_success_rate"])
+    value: float = Field(description="The student's, when the task was created: a share (0-1), seconds or tasks.")
+    average: float = Field(description="The average student's, in the same unit.")
+    correctness_effect: float = Field(description="How far it moved the probability; 0.07 is 7 points up.")
+    time_effect_seconds: float = Field(description="How far it moved the expected time, seconds.")
+    text: str = Field(
+        examples=["You got 82 % of your tasks on Calculus right, the average student 60 %: 7 points up, 3 s less."]
+    )
+
+
+class Explanation(BaseModel):
+    """The prediction, set against that for a student with an average past; the effects add up to the difference."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    task_id: UUID
+    model_version: str = Field(description="The kind of model that predicted.")
+    model_version_id: int | None = Field(description="Its version; null for the prior.")
+    explained_by_version_id: int | None = Field(
+        description="The version that was asked for this explanation: the same, while its files are kept, else the one "
+        "of its kind that serves now. Null where there was nothing to ask."
+    )
+    prediction: Foreseen = Field(description="What that version says of the task, from what was known then.")
+    average_student: Foreseen | None = Field(description="What it would say with the past of an average student.")
+    features: list[FeatureEffect] = Field(
+        description="The eleven, the greatest effect on the probability first; empty for models that don't use them."
+    )
+    text: str = Field(description="All of it in a few sentences.")
