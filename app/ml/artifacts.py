@@ -64,7 +64,10 @@ def verify(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def show(model_dir: Path, folder: str) -> None:
-    """Point the well-known names at this version, metadata.json last."""
+    """Point the well-known names at this version, metadata.json last; nothing to do where they do."""
+    metadata = model_dir / SHOWN[-1]
+    if metadata.is_symlink() and metadata.readlink() == Path(folder) / SHOWN[-1]:
+        return
     for name in SHOWN:
         link = model_dir / f".{name}-{uuid4().hex}"
         link.symlink_to(Path(folder) / name)

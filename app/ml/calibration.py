@@ -19,12 +19,12 @@ Bools = NDArray[np.bool_]
 
 TINY = 1e-6
 SLOPE_SD = 0.3  # prior standard deviation of log slope
-INTERCEPT_SD = 0.3  # of the intercept, logits
+INTERCEPT_SD = 0.1  # of the intercept, logits
 BINS = 10
 BIN_ROWS = 30  # held-out rows in a bin of the reliability, at the least
 LOW, HIGH = 0.1, 0.9
 USUAL_SPREAD = 0.6  # log seconds: standard deviation assumed beside few residuals
-USUAL_ROWS = 5  # what that counts for
+USUAL_ROWS = 50  # what that counts for
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,11 @@ EPOCH = date(1970, 1, 1)
 def comparison(db: Session, days: int, limit: int = 50) -> Comparison:
     """Every kind and the newest `limit` versions, over all these days and by day of completion."""
     data = predictions.completed(db, days)
-    kinds = {0: PRIOR, **predictions.kinds_of(db, np.unique(data.version).tolist())}
+    versions, which = np.unique(data.version, return_inverse=True)
+    known = {0: PRIOR, **predictions.kinds_of(db, versions.tolist())}
+    kinds = {version: known[version] for version in versions.tolist()}
     names = sorted(set(kinds.values()))
-    places = {version: names.index(kind) for version, kind in kinds.items()}
-    of_kind = np.array([places[version] for version in data.version.tolist()], np.int32)
+    of_kind = np.array([names.index(kind) for kind in kinds.values()], np.int32)[which]
     return Comparison(
         days=days,
         text=sentence(data, kinds, of_kind, names, days),

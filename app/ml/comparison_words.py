@@ -87,10 +87,11 @@ def _apart(data: Predicted, labels: Ints, losses: Floats, name: Name) -> str:
     """No two predicted the same task: the two with the most tasks, each on its own."""
     found, counts = np.unique(labels, return_counts=True)
     most = sorted(zip(counts.tolist(), found.tolist(), strict=True), reverse=True)[:2]
-    said = [f"{name(label)} {losses[labels == label].mean():.2f} on {_tasks(n)}" for n, label in most]
+    said = [(name(label), f"{losses[labels == label].mean():.2f}", n) for n, label in most]
+    first = f"{said[0][0]} has a log-loss of {said[0][1]} on {_tasks(said[0][2])}"
     if len(said) == 1:
-        return f"log-loss of {said[0]}; there is no other to compare it with."
-    return f"log-loss of {said[0]}, of {said[1]}; these are different tasks."
+        return f"{first}; there is no other to compare it with."
+    return f"{first}, {said[1][0]} {said[1][1]} on {said[1][2]:,} different ones."
 
 
 def _tasks(n: int) -> str:

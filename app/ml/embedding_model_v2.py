@@ -81,6 +81,8 @@ def _vector(ids: int, least: int, most: int) -> int:
 class Scale:
     """What a network learns from its rows before the training begins."""
 
+    low: tuple[float, ...]  # (28,) the least of each input; what is beyond low and high counts as these
+    high: tuple[float, ...]  # (28,)
     units: tuple[float, ...]  # (28,) of what enters as a logarithm, else 0
     factors: tuple[float, ...]  # (28,) of what enters as it is, else 0
     mean: tuple[float, ...]  # (28,) of the transformed inputs
@@ -93,14 +95,14 @@ class Scale:
         names = {name for group in groups for name in GROUPS[group]}
         units = [unit_of(name) if name in names else 0.0 for name in INPUTS]
         factors = [float(name in names and unit_of(name) == 0) for name in INPUTS]
-        past = transformed(inputs, np.array(units), np.array(factors))
-        spread = past.var(axis=0) + LEAST_VARIANCE
-        typical = float(np.exp(np.log(seconds).mean()))
-        return cls(tuple(units), tuple(factors), tuple(past.mean(axis=0).tolist()), tuple(spread.tolist()), typical)
+        low, high = inputs.min(axis=0), inputs.max(axis=0)
+        past = transformed(inputs, low, high, np.array(units), np.array(factors))
+        columns = (low, high, units, factors, past.mean(axis=0), past.var(axis=0) + LEAST_VARIANCE)
+        return cls(*(tuple(map(float, column)) for column in columns), seconds=float(np.exp(np.log(seconds).mean())))
 
     def normalised(self, inputs: Floats) -> Floats:
         """As the first dense layer sees them, (n, 28)."""
-        past = transformed(inputs, np.array(self.units), np.array(self.factors))
+        past = transformed(inputs, *map(np.array, (self.low, self.high, self.units, self.factors)))
         normal: Floats = (past - self.mean) / np.sqrt(self.variance)
         return normal
 
@@ -115,8 +117,9 @@ def network(sizes: Sizes, output: Output, scale: Scale, seed: int = 0) -> "keras
 
     ids, vectors = _embeddings(Tables(sizes.rows(), sizes.lengths()), seed)
     inputs = keras.Input((len(INPUTS),), name="inputs")
-    logs = keras.ops.log1p(layers.Rescaling(list(scale.units), name="units")(inputs))
-    past = layers.Add()([logs, layers.Rescaling(list(scale.factors), name="factors")(inputs)])
+    within = keras.ops.clip(inputs, list(scale.low), list(scale.high))
+    logs = keras.ops.log1p(layers.Rescaling(list(scale.units), name="units")(within))
+    past = layers.Add()([logs, layers.Rescaling(list(scale.factors), name="factors")(within)])
     past = layers.Normalization(mean=list(scale.mean), variance=list(scale.variance), name="past")(past)
     score = _score([*vectors, past], seed)
     if output == "correctness":

@@ -25,6 +25,7 @@ MOST_ROWS = 5_000  # that judge
 FEW = 10  # rows: with these, a difference must be two standard errors
 ORDINARY = 3.0  # students in the middle, that one student counts for at most
 LEAST_CAP = 5.0  # rows
+NOT_LUCK = 2.0  # standard errors
 WORTH_SAYING = 0.05  # mean change of the probability that only a clearly better model may bring
 FAVOURITE = "embedding_v2"  # on a tie
 
@@ -42,7 +43,7 @@ class Judged:
     losses: Floats  # (n,) negative log-likelihood
     time_errors: Floats  # (n,) squared, of log seconds
     scores: Mapping[str, Any]
-    skilled: bool  # clearly better than the share correct
+    skilled: bool  # tells right answers from wrong ones
     wrong_way: str | None = None  # in words
 
     @property
@@ -55,8 +56,7 @@ class Court:
 
     def __init__(self, attempts: Attempts) -> None:
         self._attempts = attempts
-        self._first = cut(len(attempts))
-        self.rows = np.arange(self._first, len(attempts))
+        self.rows = np.arange(cut(len(attempts)), len(attempts))
         self._student = attempts.student[self.rows]
         self._correct = attempts.correct[self.rows]
         self._seconds = attempts.seconds[self.rows]
@@ -80,15 +80,14 @@ class Court:
         losses = _losses(self._correct, answers.probability)
         with np.errstate(divide="ignore", invalid="ignore"):
             errors = np.square(np.log(answers.seconds) - np.log(self._seconds))
-        skilled = answers.are_finite() and self.clearly_greater(self._constant, losses)
-        return Judged(answers, losses, errors, self._scores(answers, losses, skilled), skilled)
+        scores = self._scores(answers, losses)
+        return Judged(answers, losses, errors, scores, self._is_skilled(scores.get("auc")))
 
-    @cached_property
-    def _constant(self) -> Floats:
-        """Losses of the share correct among the older tasks."""
-        older = self._attempts.correct[: self._first]
-        share = (older.sum() + 1) / (len(older) + 2)
-        return _losses(self._correct, np.full(len(self), share))
+    def _is_skilled(self, area: float | None) -> bool:
+        """Whether right answers were given better chances than wrong ones, beyond luck (Mann and Whitney 1947)."""
+        right = np.count_nonzero(self._correct)
+        pairs = right * (len(self) - right)
+        return area is not None and area - 0.5 > NOT_LUCK * np.sqrt((len(self) + 1) / (12 * pairs))
 
     def clearly_greater(self, one: Floats, other: Floats) -> bool:
         """Whether the mean of `one` is above that of `other` by more than the standard error of the difference."""
@@ -96,21 +95,24 @@ class Court:
         return mean > error * (1 + FEW / len(self))
 
     def _difference(self, difference: Floats) -> tuple[float, float]:
-        """Weighted mean of n differences, and its standard error by rows or by students, the greater."""
+        """Weighted mean of n differences, and its standard error by rows or by students, the greater.
+
+        By rows it is around 0, not around their mean: two rows that happen to say the same prove nothing.
+        """
         w = self._weights
         mean = float(w @ difference)
-        parts = w * (difference - mean)
-        by_student = np.bincount(self._student, parts)
-        return mean, float(np.sqrt(max(np.square(parts).sum(), np.square(by_student).sum())))
+        by_student = np.bincount(self._student, w * (difference - mean))
+        return mean, float(np.sqrt(max(np.square(w * difference).sum(), np.square(by_student).sum())))
 
     def moved(self, new: Judged, old: Judged) -> float:
         """Mean change of the probability."""
         return float(self._weights @ (new.answers.probability - old.answers.probability))
 
-    def _scores(self, said: Answers, losses: Floats, skilled: bool) -> dict[str, Any]:
+    def _scores(self, said: Answers, losses: Floats) -> dict[str, Any]:
         if not said.are_finite():
             return {"usable": False, "held_out_rows": len(self), "log_loss": None}
-        mean, error = self._difference(losses)
+        mean = self._difference(losses)[0]
+        error = self._difference(losses - mean)[1]
         area = metrics.auc(self._correct, said.probability)
         return {
             "usable": True,
@@ -123,7 +125,6 @@ class Court:
             "rmse_log_time": metrics.rmse_log_time(self._seconds, said.seconds),
             "mae_seconds": metrics.mae_seconds(self._seconds, said.seconds),
             "time_interval_coverage": metrics.coverage(self._seconds, said.seconds_low, said.seconds_high),
-            "better_than_the_share_correct": skilled,
         }
 
 
@@ -177,7 +178,7 @@ def _not_better_enough(court: Court, name: str, new: Judged, old: Rival) -> str 
         ours, theirs = (float(each.scores["rmse_log_time"]) for each in (new, old.judged))
         return f"{name}'s error of the log time {_two(ours, theirs, ' is worse than ')} on {len(court)} tasks"
     if old.judged.skilled and not new.skilled:
-        return f"{name} is no better than the share of right answers ({numbers})"
+        return f"{name} can't tell right answers from wrong ones, which {old.name} can ({numbers})"
     moved = court.moved(new, old.judged)
     if old.judged.skilled and abs(moved) > WORTH_SAYING:
         return f"{name} moves the probabilities by {moved:+.2f} on average without being clearly better ({numbers})"

@@ -25,6 +25,7 @@ Singles = NDArray[np.float32]
 MEAN_MEMORY = 0.9  # Adam, as Keras has it
 SQUARE_MEMORY = 0.999
 TINY = 1e-7
+YOUNG = 9.0  # steps: while there are no more, the running means forget faster
 LEAST_ROOM = 16  # rows of a table in the graph
 WRONG_WAY = 5.0  # what a score's fall in the wrong direction costs, in losses
 MOST_RISE = 2.0  # standard deviations
@@ -64,6 +65,8 @@ class State:
     square: "tf.Tensor"  # (w,) Adam's
     step: "tf.Tensor"
     rest: list["tf.Tensor"]  # batch norms' moving statistics, dropouts' seeds
+    calm: "tf.Tensor"  # (w,) running mean of the weights: what is judged and kept
+    calm_rest: list["tf.Tensor"]  # running mean of the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Pace:
     rate: float
     decay: float  # share of a kernel or embedding given back at each step, times rate
     hide: tuple[float, float, float, float]  # chance that a student, topic, difficulty, item is shown as unknown
+    memory: float  # of the running means, steps
 
 
 class Pair:
@@ -91,7 +95,7 @@ class Pair:
 
         weights = tf.constant(_flat([_roomier(v) for model in self._models for v in model.trainable_variables]))
         rest = [tf.identity(v.value) for model in self._models for v in model.non_trainable_variables]
-        return State(weights, tf.zeros_like(weights), tf.zeros_like(weights), tf.constant(0.0), rest)
+        return State(weights, tf.zeros_like(weights), tf.zeros_like(weights), tf.constant(0.0), rest, weights, rest)
 
     def epoch(
         self, state: State, rows: list["tf.Tensor"], order: NDArray[np.int32], pace: Pace, seed: int
@@ -100,7 +104,8 @@ class Pair:
         import tensorflow as tf
 
         *new, loss = self._graph.epoch(
-            *(state.weights, state.mean, state.square, state.step, state.rest, rows, tf.constant(order)),
+            *(getattr(state, name) for name in State.__slots__),
+            *(rows, tf.constant(order), tf.constant(pace.memory, tf.float32)),
             *(tf.constant(pace.batch), tf.constant(pace.rate, tf.float32), tf.constant(self._decays * pace.decay)),
             *(tf.constant(pace.hide, tf.float32), tf.constant(seed)),
         )
@@ -108,20 +113,19 @@ class Pair:
 
     def scores(self, state: State, rows: list["tf.Tensor"]) -> Floats:
         """What the networks say before sigmoid and softplus, (2, n)."""
-        scores: Singles = self._graph.scores(state.weights, state.rest, rows[:5]).numpy()
+        scores: Singles = self._graph.scores(state.calm, state.calm_rest, rows[:5]).numpy()
         return scores.astype(np.float64)
 
     def keep(self, which: int, state: State) -> None:
         """Put the state's weights into one of the two models."""
         model = self._models[which]
-        mine = np.array_split(state.weights.numpy(), 2)[which]  # the two networks are alike
+        mine = np.array_split(state.calm.numpy(), 2)[which]  # the two networks are alike
         ends = np.cumsum([int(np.prod(_shape(v))) for v in model.trainable_variables])
         for variable, part in zip(model.trainable_variables, np.split(mine, ends[:-1]), strict=True):
             variable.assign(part.reshape(_shape(variable))[: variable.shape[0]])
         half = len(state.rest) // 2
-        for variable, value in zip(
-            model.non_trainable_variables, state.rest[half * which : half * (which + 1)], strict=True
-        ):
+        rest = state.calm_rest[half * which : half * (which + 1)]
+        for variable, value in zip(model.non_trainable_variables, rest, strict=True):
             variable.assign(value)
 
 
@@ -166,9 +170,9 @@ class Graph:
         column, whole = tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.int32)
         ids, past = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, len(INPUTS)], tf.float32)
         rows = [ids, ids, ids, ids, past, column, column]
-        adam = [weights, weights, weights, number, self._rest]
+        state = [weights, weights, weights, number, self._rest, weights, self._rest]
         pace = [whole, number, weights, tf.TensorSpec([4], tf.float32), whole]
-        self.epoch = tf.function(self._epoch, input_signature=[*adam, rows, ids, *pace])
+        self.epoch = tf.function(self._epoch, input_signature=[*state, rows, ids, number, *pace])
         self.scores = tf.function(self._scores, input_signature=[weights, self._rest, rows[:5]])
 
     def _forward(self, weights: Any, rest: Any, inputs: Any, training: bool) -> tuple[Any, Any]:
@@ -221,8 +225,11 @@ class Graph:
         square: Any,
         step: Any,
         rest: Any,
+        calm: Any,
+        calm_rest: Any,
         rows: Any,
         order: Any,
+        memory: Any,
         batch: Any,
         rate: Any,
         decays: Any,
@@ -251,5 +258,13 @@ class Graph:
             square = SQUARE_MEMORY * square + (1 - SQUARE_MEMORY) * slope**2
             size = tf.sqrt(square / (1 - SQUARE_MEMORY**step)) + TINY
             weights -= rate * (mean / (1 - MEAN_MEMORY**step) / size + decays * weights)
+            keep = tf.minimum(1 - 1 / memory, step / (step + YOUNG))
+            calm = keep * calm + (1 - keep) * weights
+            calm_rest = [_between(old, new, keep) for old, new in zip(calm_rest, rest, strict=True)]
             total += losses
-        return weights, mean, square, step, rest, total / tf.cast(batches, tf.float32)
+        return weights, mean, square, step, rest, calm, calm_rest, total / tf.cast(batches, tf.float32)
+
+
+def _between(old: Any, new: Any, keep: Any) -> Any:
+    """One step of a running mean; of a dropout's seed there is none."""
+    return keep * old + (1 - keep) * new if old.dtype.is_floating else new

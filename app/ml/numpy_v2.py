@@ -25,14 +25,17 @@ Places = NDArray[np.integer[Any]]
 KIND = "embedding_v2"
 WEIGHTS_FILE = "weights.npz"
 METADATA_FILE = "metadata.json"
-MOST = 1e6  # an input beyond this is taken for this, so that nothing overflows
 AT_ONCE = 8192  # rows of a pass: 8 MB in the widest layer
 
 
-def transformed(inputs: Floats, units: Floats, factors: Floats) -> Floats:
-    """The inputs as the networks see them before normalising; (n, 28)."""
-    logs: Floats = np.log1p(inputs * units)
-    logs += inputs * factors
+def transformed(inputs: Floats, low: Floats, high: Floats, units: Floats, factors: Floats) -> Floats:
+    """The inputs (n, 28) as the networks see them before normalising; all else (28,), as in `Weights`.
+
+    Nothing is said of what was never seen: an input beyond what the training rows showed counts as the outermost.
+    """
+    within = np.clip(inputs, low, high)
+    logs: Floats = np.log1p(within * units)
+    logs += within * factors
     return logs
 
 
@@ -40,6 +43,8 @@ def transformed(inputs: Floats, units: Floats, factors: Floats) -> Floats:
 class Weights:
     """Arrays of both networks (first axis: correctness, time); k ids plus the unknown one at index 0."""
 
+    low: Floats  # (28,) the least and the most of each input in training
+    high: Floats  # (28,)
     units: Floats  # (28,) an input x enters as log(1 + units * x) + factors * x
     factors: Floats  # (28,)
     student: Singles  # (2, k, 128) the first dense layer's share of each id
@@ -79,7 +84,6 @@ class NumpyV2:
         self.metadata = metadata
         self.inputs_used: tuple[str, ...] = tuple(metadata["inputs"])
         self.calibration = Calibration.from_dict(metadata["calibration"])
-        self._least = np.where(weights.units > 0, 0, -MOST)  # there is no logarithm of less than nothing
         self._student = _places(metadata["students"])
         self._topic = _places(metadata["topics"])
         self._difficulty = _places(metadata["difficulties"])
@@ -133,7 +137,7 @@ class NumpyV2:
 
     def _scores(self, student: Places, topic: Places, difficulty: Places, item: Places, inputs: Floats) -> Floats:
         w = self.weights
-        past = transformed(np.clip(inputs, self._least, MOST), w.units, w.factors).astype(np.float32)
+        past = transformed(inputs, w.low, w.high, w.units, w.factors).astype(np.float32)
         x = past @ w.kernel_1 + w.bias_1  # (2, n, 128)
         x += w.student[:, student]
         x += w.topic[:, topic]

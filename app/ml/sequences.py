@@ -73,17 +73,19 @@ class Windows:
 
 
 def results(attempts: Attempts) -> Floats:
-    """What is told of every finished task: right (1) or wrong (-1), log seconds, log seconds since the finish before.
-
-    Returns shape (n, 3); with no finish before, the last is that of 30 days, as in the inputs.
-    """
+    """What each finished task tells the steps, (n, 3) as in `told`."""
     order = np.argsort(attempts.student, kind="stable")
     finished, student = attempts.finished[order], attempts.student[order]
     since = np.full(len(order), LONG_AGO)
     again = np.flatnonzero(student[1:] == student[:-1]) + 1
-    since[again] = np.minimum(finished[again] - finished[again - 1], LONG_AGO)
-    table = np.empty((len(order), 3))
-    table[:, 0] = 2.0 * attempts.correct - 1
-    table[:, 1] = np.log(attempts.seconds)
-    table[order, 2] = np.log1p(since / SECOND)
-    return table
+    since[order[again]] = finished[again] - finished[again - 1]
+    return told(attempts.correct, attempts.seconds, since)
+
+
+def told(correct: NDArray[np.bool_], seconds: Floats, since: Ints) -> Floats:
+    """Right (1) or wrong (-1), log seconds, log seconds since the finish before; (n, 3).
+
+    `since` is in microseconds; with no finish before, it is that of 30 days, which is also the most, as in the inputs.
+    """
+    gap = np.log1p(np.clip(since, 0, LONG_AGO) / SECOND)
+    return np.column_stack([2.0 * correct - 1, np.log(seconds), gap])

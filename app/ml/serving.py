@@ -147,11 +147,19 @@ class ServingModels:
         }
         lineup = Lineup(tuple(models), missing, broken, order, tuple(version.id for version in wanted.values()))
         self._tell(lineup)
+        self._show(wanted)
         self._again_at = time.monotonic() + RETRY_SECONDS if broken else float("inf")
         self.lineup = lineup
 
     def _load(self, version: Version) -> Loaded:
         return load(self._model_dir, BY_NAME[version.kind], version)
+
+    def _show(self, wanted: dict[str, Version]) -> None:
+        """The well-known names in MODEL_DIR lead to the network that comes first in the database's order."""
+        for version in wanted.values():
+            if set(artifacts.SHOWN) <= set(version.files) and (self._model_dir / version.folder).is_dir():
+                artifacts.show(self._model_dir, version.folder)
+                return
 
     def _tell(self, lineup: Lineup) -> None:
         for kind, problem in lineup.broken.items():

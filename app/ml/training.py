@@ -31,7 +31,8 @@ Asked = tuple[list[str], list[str], list[str], list[str | None], Floats]  # what
 LEAST = 8  # attempts
 HELD_OUT = 0.15  # share, the newest
 LEAST_HELD_OUT = 2  # rows
-EPOCHS = 30
+EPOCHS = 15
+MEMORY = 100.0  # steps, an epoch at the least: what is judged and kept are the mean weights of about the last ones
 FEW = 10  # newest rows: with these, an epoch must be two standard errors better than the constant
 PATIENCE = 6  # epochs without a better one
 RATE = 3e-3  # learning rate at the start, falling to 0 along half a cosine
@@ -148,31 +149,18 @@ def fit_v2(
     Only inputs of these groups are used. Raises TrainingFailed for fewer than 8 attempts and for anything that is no
     finite number.
     """
-    inputs = _checked_inputs(attempts)
+    inputs, used = _checked_inputs(attempts), tuple(groups)
     cut = len(attempts) - max(LEAST_HELD_OUT, round(len(attempts) * HELD_OUT))
-    fitted = _untrained(attempts.take(slice(cut)), inputs[:cut], tuple(groups), seed)
-    rows = _rows(fitted, attempts, inputs)
-    pair = Pair(fitted.models, fitted.sizes())
-    contest = Contest(pair, rows, cut)
+    judged = _untrained(attempts, inputs, used, slice(cut), seed)
+    contest = Contest(Pair(judged.models, judged.sizes()), _rows(judged, attempts, inputs, slice(cut)), cut)
     epochs = _train(contest, cut, seed, progress)
     newest = attempts.take(slice(cut, None))
-    p, seconds = _answers(fitted, contest)
-    report = {"rows": len(attempts), "epochs": epochs, "best_epochs": list(contest.best_epochs)} | _report(
-        newest, p, seconds, contest
-    )
+    p, seconds = _answers(judged, contest)
     calibration = Calibration.fitted(newest.correct, p, newest.seconds, seconds)
-    if REFIT:
-        fitted = _untrained(attempts, inputs, tuple(groups), seed)
-        _learn(fitted, _rows(fitted, attempts, inputs), contest.best_epochs, seed)
-    else:
-        for which, state in enumerate(contest.best_states):
-            pair.keep(which, state)
-    if not all(np.isfinite(weights).all() for model in fitted.models for weights in model.get_weights()):
-        raise TrainingFailed("the trained model has weights that are no finite numbers")
-    return replace(fitted, calibration=calibration, report=report)
-
-
-REFIT = True
+    fitted = _untrained(attempts, inputs, used, slice(None), seed)
+    _learn(fitted, _rows(fitted, attempts, inputs, slice(None)), contest.best_epochs, seed)
+    report = {"rows": len(attempts), "epochs": epochs, "best_epochs": contest.best_epochs}
+    return replace(fitted, calibration=calibration, report=report | _report(newest, p, seconds, contest))
 
 
 def _checked_inputs(attempts: Attempts) -> Floats:
@@ -187,30 +175,33 @@ def _checked_inputs(attempts: Attempts) -> Floats:
     return inputs
 
 
-def _untrained(attempts: Attempts, inputs: Floats, groups: tuple[str, ...], seed: int) -> FittedV2:
-    """Networks that answer with the share correct and the typical time, whoever asks."""
+def _untrained(attempts: Attempts, inputs: Floats, groups: tuple[str, ...], older: slice, seed: int) -> FittedV2:
+    """Networks that answer with the share correct and the typical time of the older rows, whoever asks.
+
+    There is a vector for every name of all rows, so that the second training finds the graph of the first.
+    """
     students = Names.seen(attempts.students, attempts.student)
     topics = Names.seen(attempts.topics, attempts.topic)
     difficulties = Names.seen(DIFFICULTIES, attempts.difficulty)
     items = Names.seen(attempts.items, attempts.item if "item" in groups else attempts.item[:0])
-    scale = Scale.of(inputs, attempts.seconds, groups)
+    correct, seconds = attempts.correct[older], attempts.seconds[older]
+    scale = Scale.of(inputs[older], seconds, groups)
     sizes = Sizes(*(len(names.known) for names in (students, topics, difficulties, items)))
     correctness, time = (network(sizes, output, scale, seed + place) for place, output in enumerate(OUTPUTS))
-    share = (attempts.correct.sum() + 1) / (len(attempts) + 2)
-    correctness.get_layer("score").bias.assign([logit(share)])
+    correctness.get_layer("score").bias.assign([logit((correct.sum() + 1) / (len(correct) + 2))])
     time.get_layer("score").bias.assign([TYPICAL_TIME])
     return FittedV2((correctness, time), students, topics, difficulties, items, groups, scale)
 
 
-def _rows(fitted: FittedV2, attempts: Attempts, inputs: Floats) -> Rows:
+def _rows(fitted: FittedV2, attempts: Attempts, inputs: Floats, older: slice) -> Rows:
+    """All rows; a name that the older ones do not show is unknown."""
+    columns = (attempts.student, attempts.topic, attempts.difficulty, attempts.item)
+    ids = [names.of(column) for names, column in zip(fitted.names(), columns, strict=True)]
     return Rows(
-        fitted.students.of(attempts.student),
-        fitted.topics.of(attempts.topic),
-        fitted.difficulties.of(attempts.difficulty),
-        fitted.items.of(attempts.item),
-        fitted.scale.normalised(inputs).astype(np.float32),
-        attempts.correct.astype(np.float32),
-        np.log(attempts.seconds / fitted.scale.seconds).astype(np.float32),
+        *(np.where(np.isin(column, column[older]), column, 0).astype(np.int32) for column in ids),
+        past=fitted.scale.normalised(inputs).astype(np.float32),
+        correct=attempts.correct.astype(np.float32),
+        log_time=np.log(attempts.seconds / fitted.scale.seconds).astype(np.float32),
     )
 
 
@@ -225,7 +216,6 @@ class Contest:
         self.constant = self._losses(pair.scores(self.state, self._asked))
         self.best_scores = pair.scores(self.state, self._asked)  # (2, n)
         self.best_losses = self.constant.mean(axis=1)  # (2,)
-        self.best_states = [self.state, self.state]
         self.best_epochs = [0, 0]
         self.epochs = 0
         self.since = np.zeros(2, np.int64)  # epochs
@@ -242,7 +232,6 @@ class Contest:
         for which in np.flatnonzero(self._convincing(losses) & (losses.mean(axis=1) < self.best_losses)):
             self.best_losses[which] = losses[which].mean()
             self.best_scores[which] = scores[which]
-            self.best_states[which] = self.state
             self.best_epochs[which] = self.epochs
             self.since[which] = 0
         return np.stack([loss, losses.mean(axis=1)])
@@ -285,6 +274,8 @@ def _learn(fitted: FittedV2, rows: Rows, epochs: list[int], seed: int) -> None:
         for which in (0, 1):
             if epochs[which] == epoch + 1:
                 pair.keep(which, state)
+    if not all(np.isfinite(weights).all() for model in fitted.models for weights in model.get_weights()):
+        raise TrainingFailed("the trained model has weights that are no finite numbers")
 
 
 def _order(rows: int, seed: int, epoch: int) -> NDArray[np.int32]:
@@ -293,7 +284,9 @@ def _order(rows: int, seed: int, epoch: int) -> NDArray[np.int32]:
 
 
 def _pace(rows: int, epoch: int) -> Pace:
-    return Pace(_batch(rows), RATE * (1 + np.cos(np.pi * epoch / EPOCHS)) / 2, DECAY, HIDE)
+    batch = _batch(rows)
+    rate = RATE * (1 + np.cos(np.pi * epoch / EPOCHS)) / 2
+    return Pace(batch, rate, DECAY, HIDE, max(MEMORY, rows / batch))
 
 
 def _batch(rows: int) -> int:

@@ -1,14 +1,39 @@
-"""Who answers, and how training stands."""
+"""Who answers, how well, who may change it, and how training stands."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
+from fastapi import APIRouter, Path, Query
+from sqlalchemy.orm import Session
+
+from app.crud import model_versions, training_runs
+from app.crud.model_versions import Version
+from app.ml.comparison import comparison
+from app.ml.serving import ServingModels
 from app.ml.status import model_status
-from app.routers.callers import Db
-from app.routers.practice_tasks import Serving
-from app.schemas.model_status import ModelStatus
+from app.routers.callers import Admin, Db
+from app.routers.practice_tasks import Serving, TheTrainer
+from app.schemas.comparison import Comparison
+from app.schemas.model_status import ModelStatus, RunOut
+from app.schemas.model_versions import (
+    ChangeOut,
+    Changes,
+    KindName,
+    Promoted,
+    RunPage,
+    TrainingAsked,
+    TrainingWish,
+    VersionDetail,
+    VersionOut,
+    VersionPage,
+)
 from app.schemas.problem import problems
 
 router = APIRouter(prefix="/model", tags=["Model"])
+
+MOST = 2**31 - 1
+VersionId = Annotated[int, Path(ge=1, le=MOST)]
+Before = Annotated[int | None, Query(ge=1, le=MOST, description="The `next` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=200)]
 
 
 @router.get("/status", responses=problems())
@@ -19,3 +44,102 @@ def status(db: Db, serving: Serving) -> ModelStatus:
     """
     serving.refresh()
     return model_status(db, serving)
+
+
+@router.get("/versions", responses=problems(401, 403, 422))
+def list_versions(
+    _admin: Admin,
+    db: Db,
+    kind: Annotated[KindName | None, Query(description="Only this kind of model.")] = None,
+    before: Before = None,
+    limit: Limit = 50,
+) -> VersionPage:
+    """Every version that was ever trained, newest first, with its scores and why it serves or doesn't. For admins."""
+    found = model_versions.latest(db, limit + 1, kind, before)
+    items = [VersionOut.model_validate(told(version)) for version in found[:limit]]
+    return VersionPage(items=items, next=items[-1].id if len(found) > limit else None)
+
+
+@router.get("/versions/{version_id}", responses=problems(401, 403, 404, 422))
+def get_version(version_id: VersionId, _admin: Admin, db: Db) -> VersionDetail:
+    """One version, with the report of its training and the hashes of its files. For admins."""
+    return VersionDetail.model_validate(told(model_versions.get(db, version_id)))
+
+
+@router.post("/versions/{version_id}/promote", responses=problems(401, 403, 404, 409, 422))
+def promote(version_id: VersionId, admin: Admin, db: Db, serving: Serving) -> Promoted:
+    """Let this version answer from now on. A later training replaces it only by one that is clearly better.
+
+    A version whose files are gone (`pruned_at`), or that gave numbers that are none, is a 409. For admins.
+    """
+    return _changed(db, serving, model_versions.promote(db, version_id, admin.email))
+
+
+@router.post("/rollback", responses=problems(401, 403, 409))
+def roll_back(admin: Admin, db: Db, serving: Serving) -> Promoted:
+    """Go back to who answered before the answering version did; 409 where there is nothing to go back to. For admins.
+
+    Called again, it goes back one more.
+    """
+    return _changed(db, serving, model_versions.roll_back(db, admin.email))
+
+
+@router.get("/changes", responses=problems(401, 403, 422))
+def list_changes(_admin: Admin, db: Db, limit: Limit = 50) -> Changes:
+    """Who served and why: every publication, promotion and rollback, newest first. For admins."""
+    return Changes(items=[ChangeOut.model_validate(change) for change in model_versions.changes(db, limit)])
+
+
+@router.get("/comparison", responses=problems(401, 403, 422))
+def compare(
+    _admin: Admin,
+    db: Db,
+    days: Annotated[int, Query(ge=1, le=366, description="Whole days, UTC; today is the last of them.")] = 30,
+    limit: Limit = 50,
+) -> Comparison:
+    """How good each version's predictions were, on tasks completed in these days, over all and by day. For admins.
+
+    `served` is what students were shown, `shadow` what another version would have said (`ROLLOUT=KIND:shadow`).
+    `kinds` takes all versions of a kind together, `versions` has the newest `limit` on their own.
+    """
+    return comparison(db, days, limit)
+
+
+@router.get("/runs", responses=problems(401, 403, 422))
+def list_runs(_admin: Admin, db: Db, before: Before = None, limit: Limit = 50) -> RunPage:
+    """Every training run, asked for last first: what it should train, how it ended and when. For admins."""
+    found = training_runs.newest(db, limit + 1, before)
+    items = [RunOut.model_validate(run, from_attributes=True) for run in found[:limit]]
+    return RunPage(items=items, next=items[-1].id if len(found) > limit else None)
+
+
+@router.post("/train", status_code=202, responses=problems(400, 401, 403, 409, 422))
+def train(_admin: Admin, trainer: TheTrainer, wish: TrainingWish | None = None) -> TrainingAsked:
+    """Train on all finished tasks, whatever the counter says, in the background; `GET /model/status` follows it.
+
+    While one training is at work and one is waiting, it is a 409: the one that waits will see all tasks finished until
+    it begins. With too few finished tasks it is a 422 that says how many it takes. For admins.
+    """
+    run_id = trainer.ask([wish.kind] if wish and wish.kind else None)
+    return TrainingAsked(run_id=run_id, message=f"Training run {run_id} begins as soon as no other is at work.")
+
+
+def told(version: Version) -> dict[str, object]:
+    """A version as the schemas have it."""
+    kept: dict[str, object] = {name: getattr(version, name) for name in Version.__slots__}
+    return kept | {"scores": version.scores or {}, "answers_first": answers_first(version)}
+
+
+def answers_first(version: Version) -> bool:
+    return version.state == "serving" and version.place == 0
+
+
+def _changed(db: Session, serving: ServingModels, message: str) -> Promoted:
+    """Commit, have this process answer with it at once, and say who answers now."""
+    first = next(iter(model_versions.serving(db).values()))
+    db.commit()
+    serving.refresh()
+    now = serving.lineup.first
+    if now is None or now.version.id != first.id:
+        message += f" Yet {now or 'the prior'} answers: {' '.join(serving.problems) or 'MODEL asks for that kind.'}"
+    return Promoted.model_validate({**told(first), "message": message})

@@ -14,10 +14,12 @@ from app.crud import practice_tasks
 from app.domain.errors import NotAccepted
 from app.domain.tasks import Asked, Caller, Task
 from app.ml.embedding_service import complete, predict_and_save
+from app.ml.explanation import explanation
 from app.ml.serving import ServingModels
 from app.ml.trainer import Trainer
 from app.routers.callers import AsyncDb, Db, SignedIn
 from app.schemas.base import Text200
+from app.schemas.explanation import Explanation
 from app.schemas.practice_tasks import NewTask, TaskOut, TaskPage, TaskResult
 from app.schemas.problem import problems
 
@@ -92,6 +94,18 @@ def list_tasks(
 def get_task(task_id: UUID, caller: SignedIn, db: Db) -> TaskOut:
     """One task, with its prediction and its result."""
     return out(practice_tasks.task_of(practice_tasks.GET.first_now(db, id=task_id, owner=caller.owner)))
+
+
+@router.get("/{task_id}/explanation", responses=problems(400, 401, 404, 409, 422))
+def explain_task(task_id: UUID, caller: SignedIn, db: Db, serving: Serving) -> Explanation:
+    """Which of the eleven features moved this prediction up or down against the average student, and how far.
+
+    The effects are Shapley values: they add up exactly to the prediction less the average student's. LNIRT and the
+    prior don't use the features: then `features` is empty and `text` says what they go by. A task that was imported
+    was never predicted, which is a 409.
+    """
+    task = practice_tasks.task_of(practice_tasks.GET.first_now(db, id=task_id, owner=caller.owner))
+    return explanation(db, serving, task, to_student=caller.student is not None)
 
 
 def out(task: Task) -> TaskOut:

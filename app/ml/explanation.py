@@ -1,0 +1,216 @@
+"""Which of the eleven features moved a prediction up or down against the average student.
+
+The version that predicted is asked again for every mixture of the student's features and the average student's (2^11
+of them, in one batch); all else it knew stays as it was. Each feature's share of the difference is its Shapley value
+(app/ml/shapley.py has the sources), so the eleven add up exactly to the prediction less the average student's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from app.core.settings import settings
+from app.core.statements import Conversation, hold_now
+from app.crud import model_versions, task_features
+from app.domain.errors import NotKept
+from app.domain.tasks import Asked, Task
+from app.ml import artifacts, shapley
+from app.ml.answers import Answers
+from app.ml.explanation_words import Reader, effect, of_feature, summary, without_features
+from app.ml.features import COUNT_UNITS, FEATURES, SECONDS_UNIT, UNKNOWN_RATE, UNKNOWN_SECONDS
+from app.ml.inputs import INPUTS
+from app.ml.kinds import KINDS
+from app.ml.serving import Loaded, ServingModels, load
+from app.schemas.explanation import Explanation, FeatureEffect, Foreseen
+
+Floats = NDArray[np.float64]
+N = len(FEATURES)
+WITHOUT_FEATURES = ("v1.0", "prior")  # LNIRT and the prior go by something else
+COUNTS = dict(zip((name for name in FEATURES if name.endswith("_count")), COUNT_UNITS.tolist(), strict=True))
+UNITS = np.array([COUNTS.get(name, SECONDS_UNIT if name.endswith("_time") else 1.0) for name in FEATURES])
+NEWCOMER = np.array(
+    [
+        0.0 if name in COUNTS else UNKNOWN_SECONDS / SECONDS_UNIT if name.endswith("_time") else UNKNOWN_RATE
+        for name in FEATURES
+    ]
+)
+
+
+@runtime_checkable
+class Explainable(Protocol):
+    """A model whose answers depend on the inputs (app/ml/inputs.py)."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Holds `average`: the mean inputs of the tasks it was fitted on, (28,) as in INPUTS."""
+        ...
+
+    def varied(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answers]:
+        """Answers for m variations of one task, not clipped: `inputs` (m, 28) as in INPUTS, all else held.
+
+        The task was created `at` that moment; what a model knows beyond the inputs (the state of a sequence) is to be
+        that of then, looked up once and the same for all m.
+        """
+        ...
+
+
+@runtime_checkable
+class FromInputs(Protocol):
+    """A model that knows nothing of a task but its names and inputs: V2."""
+
+    metadata: dict[str, Any]
+
+    def predict(
+        self,
+        students: Sequence[str],
+        topics: Sequence[str],
+        difficulties: Sequence[str],
+        items: Sequence[str | None],
+        inputs: Floats,
+    ) -> Answers: ...
+
+
+def explanation(db: Session, serving: ServingModels, task: Task, *, to_student: bool) -> Explanation:
+    """Why the task was predicted as it was.
+
+    Raises:
+        NotKept: it was imported, or what it was made from or who made it is not kept.
+    """
+    said = _foreseen_at_first(task)
+    if task.model_version in WITHOUT_FEATURES:
+        return _without_features(task, said, Reader(to_student))
+    features = task_features.of_task(db, task.id)
+    loaded = _who_explains(db, serving, task)
+    if features is None or len(features) != len(INPUTS):
+        raise NotKept("What this prediction was made from was not kept at the time, so it can't be explained.")
+    asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
+    own, average = np.asarray(features), average_inputs(loaded)
+    answers = hold_now(_varied(loaded, asked, shapley.mixed(own, average, N), task.created_at), db)
+    return _told(task, loaded.version.id, Mixtures(own, average, _clipped(answers)), Reader(to_student))
+
+
+def _foreseen_at_first(task: Task) -> Foreseen:
+    if task.correctness_prob is None or task.estimated_time_seconds is None:
+        raise NotKept("This task was imported; nothing was predicted for it.")
+    return Foreseen(correctness_prob=task.correctness_prob, estimated_time_seconds=task.estimated_time_seconds)
+
+
+def _who_explains(db: Session, serving: ServingModels, task: Task) -> Loaded:
+    """The version that predicted, or the one of its kind that serves now."""
+    kind = next((kind for kind in KINDS if kind.on_tasks == task.model_version), None)
+    if kind is None or task.model_version_id is None:
+        raise NotKept(f"There is no version of {task.model_version} to ask.")
+    now = serving.lineup.of(kind.name)
+    if now and now.version.id == task.model_version_id:
+        return now
+    version = model_versions.get(db, task.model_version_id)
+    try:
+        return load(settings().model_dir, kind, version)
+    except (artifacts.DamagedFiles, OSError, ValueError, KeyError):
+        if now is None:
+            raise NotKept(f"Version {version.id} of {kind.name}, which predicted this, is no longer kept.") from None
+        return now
+
+
+def average_inputs(loaded: Loaded) -> Floats:
+    """Of the tasks it was fitted on, (28,); a newcomer's, where the version doesn't say."""
+    kept = getattr(loaded.model, "metadata", {}).get("average")
+    if kept is not None and len(kept) == len(INPUTS):
+        return np.asarray(kept, np.float64)
+    return np.concatenate([NEWCOMER, np.zeros(len(INPUTS) - N)])
+
+
+def _varied(loaded: Loaded, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answers]:
+    model = loaded.model
+    if isinstance(model, Explainable):
+        return (yield from model.varied(loaded.version.id, asked, inputs, at))
+    if not isinstance(model, FromInputs):
+        raise NotKept(f"{str(loaded).capitalize()} can't be asked with other features.")
+    m = len(inputs)
+    names = ([str(asked.user_id)] * m, [asked.topic] * m, [asked.difficulty] * m, [asked.item_id] * m)
+    return model.predict(*names, inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Clipped answers for every mixture, (2^11,) each; the first is the average student's, the last the student's."""
+
+    probability: Floats
+    seconds: Floats
+
+    def at(self, place: int) -> Foreseen:
+        return Foreseen(
+            correctness_prob=float(self.probability[place]), estimated_time_seconds=float(self.seconds[place])
+        )
+
+
+def _clipped(answers: Answers) -> Worth:
+    """Within the limits of the settings, as predictions are."""
+    if not answers.are_finite():
+        raise NotKept("The model gives numbers here that are none, so its prediction can't be explained.")
+    given = settings()
+    return Worth(
+        np.clip(answers.probability, given.min_probability, given.max_probability),
+        np.clip(answers.seconds, given.min_seconds, given.max_seconds),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Mixtures:
+    """The student's inputs, the average student's, (28,) each, and what all mixtures of them are worth."""
+
+    own: Floats
+    average: Floats
+    worth: Worth
+
+
+def _told(task: Task, version_id: int, found: Mixtures, reader: Reader) -> Explanation:
+    effects = sorted(_effects(task, found, reader), key=lambda each: abs(each.correctness_effect), reverse=True)
+    average, own = found.worth.at(0), found.worth.at(-1)
+    text = summary(own, average, effects, reader)
+    if version_id != task.model_version_id:
+        text = (
+            f"Version {task.model_version_id}, which made this prediction, is no longer kept; version {version_id} "
+            f"says what it would have answered instead. {text}"
+        )
+    return Explanation(
+        **_head(task), explained_by_version_id=version_id, prediction=own, average_student=average, features=effects,
+        text=text,
+    )  # fmt: skip
+
+
+def _effects(task: Task, found: Mixtures, reader: Reader) -> list[FeatureEffect]:
+    own, average = _plain(found.own), _plain(found.average)
+    correctness, seconds = shapley.shares(found.worth.probability), shapley.shares(found.worth.seconds)
+    return [
+        FeatureEffect(
+            feature=name,
+            value=own[name],
+            average=average[name],
+            correctness_effect=float(correctness[place]),
+            time_effect_seconds=float(seconds[place]),
+            text=f"{of_feature(name, own, average, task, reader)}: {effect(correctness[place], seconds[place])}.",
+        )
+        for place, name in enumerate(FEATURES)
+    ]
+
+
+def _plain(inputs: Floats) -> dict[str, float]:
+    """The eleven in shares, seconds and tasks."""
+    return dict(zip(FEATURES, (inputs[:N] * UNITS).tolist(), strict=True))
+
+
+def _without_features(task: Task, said: Foreseen, reader: Reader) -> Explanation:
+    return Explanation(
+        **_head(task), explained_by_version_id=None, prediction=said, average_student=None, features=[],
+        text=without_features(task, said, reader),
+    )  # fmt: skip
+
+
+def _head(task: Task) -> dict[str, Any]:
+    return {"task_id": task.id, "model_version": task.model_version, "model_version_id": task.model_version_id}

@@ -1,0 +1,390 @@
+"""Train the LSTM: attempts in, a fitted model and a report out. No database, no clock, no HTTP.
+
+First on the older tasks, to see on the newest ones how many epochs are best and how far to trust the answers; then on
+all of them, for that many epochs.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from app.domain.attempts import DIFFICULTIES, Attempts
+from app.ml import metrics
+from app.ml.calibration import Calibration
+from app.ml.embedding_model import IDS, OUTPUTS, Scale, Singles, Sizes, network, set_weights, shapes, weights_of
+from app.ml.fitting import Names, Progress, TrainingFailed
+from app.ml.inputs import GROUPS, INPUTS, inputs_of, known_before
+from app.ml.lstm_graph import Graph, Material, Pace, State, graph
+from app.ml.numpy_lstm import KIND, METADATA_FILE, WEIGHTS_FILE, NumpyLstm, Weights
+from app.ml.sequences import WINDOW, Windows, results
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+LEAST = 8  # attempts
+HELD_OUT = 0.15  # share, the newest
+PATIENCE = 5  # epochs without a better one
+RATE = 5e-3  # learning rate at its highest, falling to 0 along half a cosine
+WARM_UP = 30  # steps
+DECAY = 0.02
+UPDATES = 1100  # steps that a training should have at the least, had it all its epochs
+EPOCHS = (5, 60)  # the fewest and the most
+BATCHES = 80  # steps in an epoch, if there are rows enough
+LEAST_BATCH = 32  # rows
+HIDE = (0.9, 0.02, 0.02, 0.02)  # chance to be shown as unknown: a student's name must not stand in for their past
+FEW = 10  # newest rows: with these, an epoch must be two standard errors better than the constant
+FILES = ("correctness_model.keras", "time_model.keras")
+SAME_PROBABILITY = 1e-5
+SAME_SECONDS = 1e-4  # relative
+
+
+@dataclass(frozen=True)
+class FittedLstm:
+    """Both networks after training, with the names and scales they were trained with."""
+
+    sizes: Sizes
+    weights: tuple[list[Singles], list[Singles]]  # of correctness and time, as in `shapes`
+    names: tuple[Names, ...]  # students, topics, difficulties, items
+    scale: Scale
+    calibration: Calibration = field(default_factory=Calibration)
+    report: dict[str, Any] = field(default_factory=dict)  # held-out scores
+
+    def metadata(self) -> dict[str, Any]:
+        """What the arrays need to be read: names in embedding order, inputs, scales, calibration, scores."""
+        return {
+            "kind": KIND,
+            "inputs": list(INPUTS),
+            "names": {name: list(each.known) for name, each in zip(IDS, self.names, strict=True)},
+            "scale": asdict(self.scale),
+            "calibration": self.calibration.to_dict(),
+            "report": self.report,
+        }
+
+    def serving(self) -> NumpyLstm:
+        """The same model without TensorFlow."""
+        arrays = {name: np.stack(pair) for name, *pair in zip(shapes(self.sizes), *self.weights, strict=True)}
+        return NumpyLstm(Weights(**arrays), json.loads(json.dumps(self.metadata())))
+
+    def models(self) -> tuple["keras.Model", "keras.Model"]:
+        """The Keras networks."""
+        models = tuple(network(self.sizes, output, self.scale) for output in OUTPUTS)
+        for model, weights in zip(models, self.weights, strict=True):
+            set_weights(model, weights)
+        return models  # type: ignore[return-value]
+
+    def save(self, folder: Path) -> None:
+        """Write both Keras models, the served arrays and metadata.json, and check that they say the same.
+
+        Raises TrainingFailed when the arrays differ from Keras on golden rows.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        models = self.models()
+        for model, file in zip(models, FILES, strict=True):
+            model.save(folder / file)
+        self.serving().weights.save(folder / WEIGHTS_FILE)
+        (folder / METADATA_FILE).write_text(json.dumps(self.metadata(), indent=1, ensure_ascii=False), encoding="utf-8")
+        compare(models, NumpyLstm.load(folder), golden(self))
+
+
+def golden(fitted: FittedLstm) -> Attempts:
+    """Tasks of eight strangers and acquaintances, up to 150 each; a quarter of the names unknown, times up to 5,000 s."""
+    random = np.random.default_rng(0)
+    lengths = (1, 2, 5, 20, 40, 60, 100, 150)
+    n = sum(lengths)
+
+    def some(place: int, count: int) -> tuple[str, ...]:
+        known = fitted.names[place].known
+        names = [
+            known[i] if known and random.random() < 0.75 else "\0"
+            for i in random.integers(0, max(1, len(known)), count)
+        ]
+        return tuple(name if name != "\0" else f"\0 nobody {i}" for i, name in enumerate(names))
+
+    seconds = random.lognormal(3, 1.5, n).clip(0.1, 5000)
+    student = random.permutation(np.repeat(np.arange(len(lengths)), lengths))
+    started = 1_757_000_000_000_000 + np.cumsum(random.lognormal(4, 2, n) * 1e6).astype(np.int64)
+    finished = started + np.rint(seconds * 1e6).astype(np.int64) + 1
+    rows = Attempts(
+        *(some(0, len(lengths)), some(1, 20), some(3, 20)),
+        *(student.astype(np.int32), random.integers(0, 20, n).astype(np.int32)),
+        *(random.integers(0, 3, n).astype(np.int32), random.integers(-1, 20, n).astype(np.int32)),
+        *(started, finished, random.random(n) < 0.6, seconds),
+    )
+    return rows.take(np.argsort(finished, kind="stable"))
+
+
+def compare(models: tuple["keras.Model", "keras.Model"], served: NumpyLstm, attempts: Attempts) -> None:
+    """Raise TrainingFailed where the arrays answer otherwise than Keras does."""
+    rows = np.unique(np.linspace(0, len(attempts) - 1, 64).astype(np.intp))
+    p, seconds = served.raw(served.scores(attempts, rows))
+    asked = keras_inputs(served, attempts, rows)
+    said = [np.asarray(model(asked, training=False), np.float64)[:, 0] for model in models]
+    if not np.allclose(p, said[0], rtol=0, atol=SAME_PROBABILITY):
+        raise TrainingFailed("the exported arrays give other probabilities than the Keras model")
+    if not np.allclose(seconds, said[1], rtol=SAME_SECONDS, atol=0):
+        raise TrainingFailed("the exported arrays give other times than the Keras model")
+
+
+def keras_inputs(served: NumpyLstm, attempts: Attempts, rows: Rows, padding: int = 0) -> dict[str, NDArray[Any]]:
+    """What the Keras networks are asked for these rows (ascending), padded to the longest past or further."""
+    past, done = _pasts(attempts, rows)
+    past = np.pad(past, ((0, 0), (0, padding)))
+    there = np.arange(past.shape[1]) < done[:, None]
+    columns = served.ids(attempts)
+    asked: dict[str, NDArray[Any]] = {}
+    for name, column in zip(IDS, columns, strict=True):
+        asked[name] = column[rows].astype(np.int32)
+        asked[f"past_{name}"] = np.where(there, column[past], 0).astype(np.int32)
+    del asked["past_student"]
+    asked["inputs"] = inputs_of(known_before(attempts))[rows].astype(np.float32)
+    asked["past_results"] = results(attempts)[past].astype(np.float32)
+    return asked | {"past_there": there.astype(np.float32)}
+
+
+def _pasts(attempts: Attempts, rows: Rows) -> tuple[Rows, Rows]:
+    """The steps before each row, (m, longest), and how many they are."""
+    windows = Windows.of(attempts, rows)
+    back = np.argsort(windows.rows, kind="stable")
+    return np.maximum(windows.steps, 0).astype(np.intp)[windows.window[back]], windows.done[back].astype(np.intp)
+
+
+def fit_lstm(
+    attempts: Attempts,
+    *,
+    groups: tuple[str, ...] = tuple(GROUPS),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> FittedLstm:
+    """Fit both networks to n tasks; `groups` of inputs (app.ml.inputs.GROUPS) that are left out count as unknown.
+
+    Raises TrainingFailed for fewer than 8 attempts and for anything that is no finite number.
+    """
+    inputs = _checked_inputs(attempts)
+    cut = len(attempts) - max(2, round(len(attempts) * HELD_OUT))
+    trial = Training(attempts, inputs, cut, groups, seed)
+    contest = Contest(trial, progress)
+    contest.run()
+    whole = Training(attempts, inputs, len(attempts), groups, seed)
+    states = whole.learn(contest.best_epochs, contest.epochs)
+    fitted = replace(whole.fitted(states), calibration=contest.calibration())
+    if not all(np.isfinite(array).all() for pair in fitted.weights for array in pair):
+        raise TrainingFailed("the trained model has weights that are no finite numbers")
+    return replace(fitted, report={"rows": len(attempts), "epochs": contest.best_epochs} | contest.report())
+
+
+def _checked_inputs(attempts: Attempts) -> Floats:
+    if len(attempts) < LEAST:
+        raise TrainingFailed(f"expected at least {LEAST} attempts, got {len(attempts)}")
+    wrong = ~(np.isfinite(attempts.seconds) & (attempts.seconds > 0))
+    if wrong.any():
+        raise TrainingFailed(f"expected times above 0 seconds, got {attempts.seconds[wrong][0]}")
+    inputs = inputs_of(known_before(attempts))
+    if not np.isfinite(inputs).all():
+        raise TrainingFailed("expected finite inputs")
+    return inputs
+
+
+class Training:
+    """Both networks on their way from a constant through the epochs, learning from the first `rows` attempts."""
+
+    def __init__(self, attempts: Attempts, inputs: Floats, rows: int, groups: tuple[str, ...], seed: int) -> None:
+        self.attempts, self.rows, self._seed = attempts, rows, seed
+        older, told = attempts.take(slice(rows)), results(attempts)
+        items = older.item if "item" in groups else older.item[:0]
+        ids = (
+            (attempts.students, older.student),
+            (attempts.topics, older.topic),
+            (DIFFICULTIES, older.difficulty),
+            (attempts.items, items),
+        )
+        self._names = tuple(Names.seen(*each) for each in ids)
+        self._sizes = Sizes(*(len(each.known) for each in self._names))
+        self._scale = Scale.seen(inputs[:rows], told[:rows], older.seconds, groups)
+        self.graph: Graph = graph(self._sizes.room())
+        self.material = self._material(inputs, told).tensors()
+        self.windows = Windows.of(attempts, np.arange(rows))
+        self._random = np.random.default_rng(seed)
+        self._batch = max(LEAST_BATCH, rows // BATCHES)  # rows
+        self.state = State.start(self._start())
+
+    def _material(self, inputs: Floats, told: Floats) -> Material:
+        a = self.attempts
+        columns = (a.student, a.topic, a.difficulty, a.item)
+        return Material(
+            *(names.of(column) for names, column in zip(self._names, columns, strict=True)),
+            self._scale.of_inputs(inputs),
+            self._scale.of_results(told),
+            a.correct.astype(np.float32),
+            np.log(a.seconds / self._scale.seconds).astype(np.float32),
+        )
+
+    def _start(self) -> Singles:
+        """Weights that answer with the share correct and the typical time, whoever asks; (2, w)."""
+        models = [network(self._sizes, output, self._scale, self._seed + i) for i, output in enumerate(OUTPUTS)]
+        weights = [weights_of(model) for model in models]
+        right = self.attempts.correct[: self.rows]
+        weights[0][-1] = np.array([logit((right.sum() + 1) / (len(right) + 2))], np.float32)
+        return np.stack([_roomy(each, self._sizes) for each in weights])
+
+    def epochs(self) -> int:
+        """How many make enough steps."""
+        return int(np.clip(UPDATES * self._batch / self.rows, *EPOCHS))
+
+    def epoch(self, number: int, of: int) -> Floats:
+        """Learn from every stretch once; mean losses, (2,)."""
+        losses = []
+        batches = self._batches()
+        for place, batch in enumerate(batches):
+            done = (number + place / len(batches)) / of
+            warm = min(1.0, (number * len(batches) + place + 1) / WARM_UP)
+            pace = Pace(RATE * warm * (1 + np.cos(np.pi * done)) / 2, DECAY, HIDE)
+            self.state, loss = self.graph.step(self.state, self.material, self.windows.take(batch), pace, self._seed)
+            losses.append(loss.numpy())
+        return np.mean(losses, axis=0, dtype=np.float64)
+
+    def _batches(self) -> list[NDArray[np.intp]]:
+        """Stretches in random order, so many together that they ask for about a batch of rows."""
+        order = self._random.permutation(len(self.windows))
+        sizes = np.bincount(self.windows.window, minlength=len(self.windows))[order]
+        batch = (np.cumsum(sizes) - 1) // self._batch
+        return np.split(order, np.flatnonzero(np.diff(batch)) + 1)
+
+    def learn(self, epochs: list[int], of: int) -> list[Singles]:
+        """Each network's weights after so many epochs, the pace being that of a training of so many."""
+        kept = [self.state.weights.numpy()[which] for which in range(2)]
+        for number in range(max(epochs)):
+            self.epoch(number, of)
+            for which in range(2):
+                if epochs[which] == number + 1:
+                    kept[which] = self.state.weights.numpy()[which]
+        return kept
+
+    def scores(self, windows: Windows) -> Floats:
+        """What the present networks say of the rows of these stretches, (2, m)."""
+        parts = [windows.take(part) for part in np.split(np.arange(len(windows)), range(256, len(windows), 256))]
+        return np.concatenate([self.graph.scores(self.state, self.material, part) for part in parts], axis=1)
+
+    def losses(self, scores: Floats, rows: Rows) -> Floats:
+        """Cross-entropy and squared error of the log time of each row, (2, m)."""
+        sign = 2.0 * self.attempts.correct[rows] - 1
+        log_time = np.log(self.attempts.seconds[rows] / self._scale.seconds)
+        return np.stack([np.logaddexp(0, -sign * scores[0]), np.square(scores[1] - log_time)])
+
+    def raw(self, scores: Floats) -> tuple[Floats, Floats]:
+        """Probabilities and median seconds."""
+        return expit(scores[0]), np.exp(scores[1]) * self._scale.seconds
+
+    def fitted(self, weights: list[Singles]) -> FittedLstm:
+        """With these weights, (w,) of each network."""
+        both = tuple(_trimmed(each, self._sizes) for each in weights)
+        return FittedLstm(self._sizes, both, self._names, self._scale)  # type: ignore[arg-type]
+
+
+class Contest:
+    """Which epoch answers the newest rows best, for each network; the constant it starts from is the first entrant."""
+
+    def __init__(self, training: Training, progress: Progress | None) -> None:
+        self._training, self._progress = training, progress
+        self._newest = Windows.of(training.attempts, np.arange(training.rows, len(training.attempts)))
+        self.epochs = training.epochs()
+        self.best_scores = training.scores(self._newest)  # (2, m)
+        self.constant = training.losses(self.best_scores, self._newest.rows)  # (2, m)
+        self.best_losses = self.constant.mean(axis=1)  # (2,)
+        self.best_epochs = [0, 0]
+
+    def run(self) -> None:
+        """Epochs until neither network gets better any more."""
+        for number in range(self.epochs):
+            self._enter(number + 1, self._training.epoch(number, self.epochs))
+            if number + 1 - max(self.best_epochs) >= PATIENCE:
+                break
+
+    def _enter(self, epoch: int, learning: Floats) -> None:
+        scores = self._training.scores(self._newest)
+        losses = self._training.losses(scores, self._newest.rows)
+        now = losses.mean(axis=1)
+        if not (np.isfinite(learning).all() and np.isfinite(now).all()):
+            raise TrainingFailed("the loss became something that is no finite number")
+        for which in np.flatnonzero(self._convincing(losses) & (now < self.best_losses)):
+            self.best_losses[which], self.best_scores[which] = now[which], scores[which]
+            self.best_epochs[which] = epoch
+        if self._progress:
+            names = ("loss", "time_loss", "val_loss", "val_time_loss")
+            said = dict(zip(names, (*learning.tolist(), *now.tolist()), strict=True))
+            self._progress({"step": "fit", "epoch": epoch, "epochs": self.epochs} | said)
+
+    def _convincing(self, losses: Floats) -> NDArray[np.bool_]:
+        """Better than the constant by a standard error, by several with few rows: two lucky ones elect nobody."""
+        gain = self.constant - losses
+        n = gain.shape[1]
+        error = np.sqrt(np.square(gain).mean(axis=1) / n)
+        return np.asarray(gain.mean(axis=1) > error * (1 + FEW / n))
+
+    def calibration(self) -> Calibration:
+        """By the newest rows."""
+        newest = self._training.attempts.take(self._newest.rows)
+        p, seconds = self._training.raw(self.best_scores)
+        return Calibration.fitted(newest.correct, p, newest.seconds, seconds)
+
+    def report(self) -> dict[str, Any]:
+        """Scores of the kept epochs on the rows they were chosen by."""
+        newest = self._training.attempts.take(self._newest.rows)
+        p, seconds = self._training.raw(self.best_scores)
+        if not (np.isfinite(p).all() and np.isfinite(seconds).all() and (seconds > 0).all()):
+            raise TrainingFailed("the trained model gives predictions that are no finite numbers")
+        area = metrics.auc(newest.correct, p)
+        constant = self.constant.mean(axis=1)
+        return {
+            "held_out_rows": len(newest),
+            "auc": None if np.isnan(area) else area,
+            "log_loss": metrics.log_loss(newest.correct, p),
+            "brier": metrics.brier(newest.correct, p),
+            "rmse_log_time": metrics.rmse_log_time(newest.seconds, seconds),
+            "mae_seconds": metrics.mae_seconds(newest.seconds, seconds),
+            "constant_log_loss": float(constant[0]),
+            "constant_rmse_log_time": float(np.sqrt(constant[1])),
+        }
+
+
+def _roomy(weights: list[Singles], sizes: Sizes) -> Singles:
+    """All weights of a network as one vector, with room for more names; the room is filled with zeros.
+
+    Zeros stay zeros: where a column of an embedding and the row of the kernel behind it are 0, so are their gradients.
+    """
+    parts = []
+    for weight, big, places in zip(weights, shapes(sizes.room()).values(), _places(sizes), strict=True):
+        part = np.zeros(big, np.float32)
+        part[places] = weight
+        parts.append(part.ravel())
+    return np.concatenate(parts)
+
+
+def _trimmed(flat: Singles, sizes: Sizes) -> list[Singles]:
+    """The reverse of `_roomy`."""
+    big = list(shapes(sizes.room()).values())
+    parts = np.split(flat, np.cumsum([int(np.prod(shape)) for shape in big])[:-1])
+    return [part.reshape(shape)[p] for part, shape, p in zip(parts, big, _places(sizes), strict=True)]
+
+
+def _places(sizes: Sizes) -> list[Any]:
+    """Where the weights of networks of these sizes lie in those with room for more names."""
+    own, big = sizes.vectors(), sizes.room().vectors()
+    starts = np.cumsum([0, *big.values()])
+    names = np.concatenate([start + np.arange(own[name]) for start, name in zip(starts, IDS, strict=False)])
+    places: list[Any] = []
+    for name, shape in shapes(sizes).items():
+        rows = np.arange(shape[0])
+        if name in ("lstm_64_kernel", "dense_32_kernel"):  # the kernels that read the embeddings, and then the rest
+            rest = shape[0] - len(names)
+            rows = np.concatenate([names, starts[-1] + np.arange(rest)])
+        places.append(np.ix_(rows, *(np.arange(length) for length in shape[1:])))
+    return places
