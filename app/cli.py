@@ -15,6 +15,7 @@ from app.core.one_thread import use_one_thread
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+    from sqlalchemy.orm import Session
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,9 +29,16 @@ app = typer.Typer(
 )
 keys = typer.Typer(no_args_is_help=True, help="Service keys: how a school's own back end calls.")
 app.add_typer(keys, name="key")
+admins = typer.Typer(no_args_is_help=True, help="Admins: who may see and change which model serves.")
+app.add_typer(admins, name="admin")
 console = Console()
+COMMAND_LINE = "command line"  # who changed who serves
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, show_default=False)]
+KindName = Annotated[
+    str | None, typer.Option("--kind", help="embedding_v2, embedding_lstm or lnirt; all of them without it.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip rows that can't be used, and count them.")]
 
 
@@ -107,6 +115,25 @@ def create_key(name: Annotated[str, typer.Argument(help="Whose key it is, such a
     console.print("Keep it: it is not shown again. Send it as `Authorization: Bearer KEY`.", style="dim")
 
 
+@admins.command("create")
+def create_admin(
+    email: Annotated[str, typer.Argument(help="The address to sign in with; nothing is sent there.")],
+    name: Annotated[str | None, typer.Option(help="How to call the person, for a new account.")] = None,
+) -> None:
+    """Make somebody an admin.
+
+    Who has an account keeps its password. For a new account the password is asked for; where nobody can be asked (no
+    terminal) it is taken from ADMIN_PASSWORD, and without that one is made and printed, this once.
+    """
+    from app import admin_accounts
+    from app.core.database import new_session
+
+    _usable_engine()
+    with _explained(), new_session().begin() as db:
+        said = admin_accounts.create(db, email, name)
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
+
+
 @app.command("import")
 def import_file(file: File, skip_bad: SkipBad = False) -> None:
     """Import finished tasks from a CSV file, all or nothing.
@@ -142,32 +169,92 @@ def import_file(file: File, skip_bad: SkipBad = False) -> None:
 
 
 @app.command()
-def train() -> None:
+def train(kind: KindName = None) -> None:
     """Train now on all finished tasks, and wait for it (the service goes on answering meanwhile)."""
-    from app.core.database import new_session
-    from app.ml.embedding_service import EmbeddingModelService, describe
+    from app.ml.embedding_service import describe
     from app.ml.trainer import trainer
 
+    kinds = _kinds(kind)
     _usable_engine()
-    with _explained(), new_session()() as db, _progress() as progress:
+    with _explained(), _progress() as progress:
         shown = progress.add_task("Training", total=None, detail="")
 
         def say(step: Any) -> None:
             progress.update(shown, detail=describe(step), total=step.get("epochs"), completed=step.get("epoch", 0))
 
         try:
-            result = EmbeddingModelService(db).train(say)
+            result = trainer().train_now(say, kinds=kinds)
         finally:
             trainer().close()
     console.print(result["message"])
-    if result["outcome"] != "published":
+    if result["outcome"] not in ("published", "rejected"):  # rejected: models came out, but better ones serve
         raise typer.Exit(1)
+
+
+@app.command()
+def versions(
+    kind: KindName = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """The trained models, newest first: which answers, how good each is on tasks it was not fitted on, and why."""
+    from app import versions_view
+    from app.core.database import new_session
+    from app.crud import model_versions
+
+    _kinds(kind)
+    _usable_engine()
+    with _explained(), new_session().begin() as db:
+        found = model_versions.latest(db, limit, kind)
+    if as_json:
+        print(versions_view.as_json(found))
+    elif found:
+        console.print(versions_view.table(found))
+    else:
+        console.print(f"No {kind} has been trained yet." if kind else versions_view.NOTHING)
+
+
+@app.command()
+def promote(version: Annotated[int, typer.Argument(min=1, max=2**31 - 1, help="See `smartstudy versions`.")]) -> None:
+    """Let this version answer; a later training replaces it only by one that is clearly better."""
+    from app.crud import model_versions
+
+    _change_who_serves(lambda db: model_versions.promote(db, version, COMMAND_LINE))
+
+
+@app.command()
+def rollback() -> None:
+    """Go back to the version that answered before; called again, it goes back one more."""
+    from app.crud import model_versions
+
+    _change_who_serves(lambda db: model_versions.roll_back(db, COMMAND_LINE))
+
+
+@app.command()
+def comparison(
+    days: Annotated[int, typer.Option(min=1, max=366, help="Whole days, UTC; today is the last.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """How good the predictions of each kind and version were, on tasks that have been completed since."""
+    from app import versions_view
+    from app.core.database import new_session
+    from app.ml.comparison import comparison as compare
+
+    _usable_engine()
+    with _explained(), new_session().begin() as db:
+        found = compare(db, days)
+    if as_json:
+        print(found.model_dump_json(indent=2))
+        return
+    if found.kinds:
+        console.print(versions_view.compared(found))
+    console.print(found.text)
 
 
 @app.command()
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="Keep looking, until Ctrl-C.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Who serves, the counter to the next training, the run at work with its epochs, versions, errors."""
     from app import status_view
@@ -296,6 +383,33 @@ def _usable_engine() -> "Engine":
         return made
 
 
+def _kinds(name: str | None) -> list[str] | None:
+    """The kinds to train; a name that is none is refused with those that are."""
+    from app.ml.kinds import BY_NAME
+
+    if name is None:
+        return None
+    if name not in BY_NAME:
+        raise typer.BadParameter(f"there is no kind {name!r}; there are {', '.join(BY_NAME)}", param_hint="--kind")
+    return [name]
+
+
+def _change_who_serves(change: "Callable[[Session], str]") -> None:
+    """Make the change, and say who answers now."""
+    from app.core.database import new_session
+    from app.crud import model_versions
+    from app.ml.serving import serving_models
+    from app.ml.told import outcome
+
+    _usable_engine()
+    with _explained():
+        with new_session().begin() as db:
+            message = change(db)
+            first = next(iter(model_versions.serving(db).values()))
+        serving_models().refresh()
+    console.print(outcome(message, first, serving_models()), soft_wrap=True)
+
+
 @contextmanager
 def _explained() -> Iterator[None]:
     """What a person can mend is one line, not a traceback."""
@@ -305,12 +419,13 @@ def _explained() -> Iterator[None]:
 
     from app.core.embedded_postgres import EmbeddedPostgresError
     from app.core.schema import SchemaMismatch
+    from app.domain.errors import AppError
 
     try:
         yield
     except OperationalError as error:
         raise SystemExit(f"The database does not answer: {str(error.orig).strip()}") from None
-    except (SchemaMismatch, EmbeddedPostgresError, ValueError, OSError, EOFError, csv.Error) as error:
+    except (AppError, SchemaMismatch, EmbeddedPostgresError, ValueError, OSError, EOFError, csv.Error) as error:
         raise SystemExit(str(error)) from None
 
 

@@ -72,7 +72,7 @@ def _runs(db: Session) -> Table:
 def _versions(db: Session) -> Table:
     shown = Table("version", "kind", "state", "tasks", "log-loss", "made", title="Last versions", title_justify="left")
     for version in model_versions.latest(db, 5):
-        loss = version.report.get("log_loss")
+        loss = (version.scores or {}).get("log_loss")
         shown.add_row(
             str(version.id),
             version.kind,

@@ -136,6 +136,7 @@ def versions() -> None:
         sa.Column("at", MOMENT, nullable=False, server_default=NOW),
         sa.Column("what", sa.Text, nullable=False),
         sa.Column("lineup", ARRAY(sa.Integer), nullable=False),
+        sa.Column("back_to", sa.Integer),
         sa.Column("made_by", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_serving_changes"),

@@ -47,6 +47,7 @@ class Change:
     lineup: Sequence[int]  # versions, best first
     made_by: str
     reason: str
+    back_to: int | None  # of a roll-back: the change it restored
 
 
 COLUMNS = ", ".join(Version.__slots__)
@@ -107,7 +108,14 @@ def take_turn(db: Session) -> None:
 
 
 def serve(
-    db: Session, lineup: Sequence[int], *, what: str, made_by: str, reason: str, by_hand: int | None = None
+    db: Session,
+    lineup: Sequence[int],
+    *,
+    what: str,
+    made_by: str,
+    reason: str,
+    by_hand: int | None = None,
+    back_to: int | None = None,
 ) -> None:
     """These versions serve, the first of them answers; whoever else did retires. Call `take_turn` before."""
     db.execute(
@@ -123,9 +131,9 @@ def serve(
         {"ids": list(lineup), "by_hand": by_hand},
     )
     db.execute(
-        text("""INSERT INTO serving_changes (what, lineup, made_by, reason)
-                VALUES (:what, CAST(:ids AS int[]), :made_by, :reason)"""),
-        {"what": what, "ids": list(lineup), "made_by": made_by, "reason": reason},
+        text("""INSERT INTO serving_changes (what, lineup, made_by, reason, back_to)
+                VALUES (:what, CAST(:ids AS int[]), :made_by, :reason, :back_to)"""),
+        {"what": what, "ids": list(lineup), "made_by": made_by, "reason": reason, "back_to": back_to},
     )
 
 
@@ -161,30 +169,30 @@ def roll_back(db: Session, made_by: str) -> str:
     kinds = {version.kind for version in wanted}
     lineup = [version.id for version in (*wanted, *(v for v in now.values() if v.kind not in kinds))]
     reason = f"Rolled back to version {lineup[0]} of {wanted[0].kind} by {made_by}."
-    serve(db, lineup, what="rolled back", made_by=made_by, reason=reason, by_hand=lineup[0])
+    restored = back_to.back_to or back_to.id
+    serve(db, lineup, what="rolled back", made_by=made_by, reason=reason, by_hand=lineup[0], back_to=restored)
     explain(db, lineup[0], reason)
     return reason
 
 
 def _before(db: Session, answering: Version | None) -> Change | None:
-    """The last change before the answering version was put there in which another one answered, and is kept."""
+    """The change to go back to: the last one in which another version answered that is kept.
+
+    After a roll-back that is counted from the change it went back to, so that the next one goes further.
+    """
     if answering is None:
         return None
-    row = (
-        db.execute(
-            text(f"""SELECT {CHANGE} FROM serving_changes AS earlier
+    row = db.execute(
+        text(f"""SELECT {CHANGE} FROM serving_changes AS earlier
                  WHERE lineup[1] <> :id
-                   AND id < coalesce((SELECT max(id) FROM serving_changes
-                                      WHERE lineup[1] = :id AND what <> 'rolled back'), 2147483647)
+                   AND id < (SELECT coalesce(back_to, id) FROM serving_changes ORDER BY id DESC LIMIT 1)
                    AND EXISTS (SELECT 1 FROM model_versions
                                WHERE model_versions.id = earlier.lineup[1] AND pruned_at IS NULL)
                  ORDER BY id DESC LIMIT 1"""),
-            {"id": answering.id},
-        )
-        .mappings()
-        .first()
-    )
-    return Change(**row) if row else None
+        {"id": answering.id},
+    ).mappings()
+    found = row.first()
+    return Change(**found) if found else None
 
 
 def _must_be_kept(version: Version) -> None:

@@ -96,12 +96,12 @@ class Scale:
     def of_inputs(self, inputs: Floats) -> Singles:
         """As the networks see them, (n, 28)."""
         x = (transformed(inputs) - self.inputs_mean) / np.array(self.inputs_sd)
-        return (np.clip(x, -MOST_SD, MOST_SD) * np.array(self.used)).astype(np.float32)
+        return np.asarray(np.clip(x, -MOST_SD, MOST_SD) * np.array(self.used), np.float32)
 
     def of_results(self, results: Floats) -> Singles:
         """As the networks see them, (n, 3)."""
         x = (results - self.results_mean) / np.array(self.results_sd)
-        return np.clip(x, -MOST_SD, MOST_SD).astype(np.float32)
+        return np.asarray(np.clip(x, -MOST_SD, MOST_SD), np.float32)
 
 
 def transformed(inputs: Floats) -> Floats:
@@ -205,7 +205,7 @@ def _score(known: list["keras.KerasTensor"], seed: int) -> "keras.KerasTensor":
     for units, name in ((THIRD, "dense_32"), (FOURTH, "dense_16")):
         start = initializers.GlorotUniform(seed=seed + units)
         x = layers.Dense(units, activation="relu", kernel_initializer=start, name=name)(x)
-        if units == THIRD and name == "dense_32":
+        if name == "dense_32":
             x = layers.Dropout(HEAD_DROPOUT, seed=seed)(x)
     return layers.Dense(1, kernel_initializer="zeros", name="score")(x)
 

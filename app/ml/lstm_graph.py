@@ -16,7 +16,6 @@ from app.ml.embedding_model import (
     FIRST,
     HEAD_DROPOUT,
     IDS,
-    OUTPUTS,
     RESULTS,
     SECOND,
     STATE_DROPOUT,
@@ -252,6 +251,3 @@ def _losses(scores: list[Any], rows: Any, asked: Any) -> list[Any]:
     correct, log_time = (tf.gather(column, asked) for column in rows[6:])
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(correct, scores[0])
     return [tf.reduce_mean(entropy), tf.reduce_mean(tf.square(scores[1] - log_time))]
-
-
-assert len(OUTPUTS) == 2

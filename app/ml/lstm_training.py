@@ -21,11 +21,10 @@ from app.ml.fitting import Names, Progress, TrainingFailed
 from app.ml.inputs import GROUPS, INPUTS, inputs_of, known_before
 from app.ml.lstm_graph import Graph, Material, Pace, State, graph
 from app.ml.numpy_lstm import KIND, METADATA_FILE, WEIGHTS_FILE, NumpyLstm, Weights
-from app.ml.sequences import WINDOW, Windows, results
+from app.ml.sequences import Windows, results
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -45,6 +44,7 @@ FEW = 10  # newest rows: with these, an epoch must be two standard errors better
 FILES = ("correctness_model.keras", "time_model.keras")
 SAME_PROBABILITY = 1e-5
 SAME_SECONDS = 1e-4  # relative
+GOLDEN_START = 1_757_000_000_000_000  # microseconds UTC, a school morning in September 2025
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ class FittedLstm:
 
     def models(self) -> tuple["keras.Model", "keras.Model"]:
         """The Keras networks."""
-        models = tuple(network(self.sizes, output, self.scale) for output in OUTPUTS)
+        models = [network(self.sizes, output, self.scale) for output in OUTPUTS]
         for model, weights in zip(models, self.weights, strict=True):
             set_weights(model, weights)
-        return models  # type: ignore[return-value]
+        return models[0], models[1]
 
     def save(self, folder: Path) -> None:
         """Write both Keras models, the served arrays and metadata.json, and check that they say the same.
@@ -96,30 +96,33 @@ class FittedLstm:
 
 
 def golden(fitted: FittedLstm) -> Attempts:
-    """Tasks of eight strangers and acquaintances, up to 150 each; a quarter of the names unknown, times up to 5,000 s."""
+    """Tasks of eight students, 1 to 150 each; a quarter of the names unknown, times up to 5,000 s."""
     random = np.random.default_rng(0)
     lengths = (1, 2, 5, 20, 40, 60, 100, 150)
     n = sum(lengths)
-
-    def some(place: int, count: int) -> tuple[str, ...]:
-        known = fitted.names[place].known
-        names = [
-            known[i] if known and random.random() < 0.75 else "\0"
-            for i in random.integers(0, max(1, len(known)), count)
-        ]
-        return tuple(name if name != "\0" else f"\0 nobody {i}" for i, name in enumerate(names))
-
+    students, topics, items = (_some(fitted.names[place].known, 20, random) for place in (0, 1, 3))
     seconds = random.lognormal(3, 1.5, n).clip(0.1, 5000)
-    student = random.permutation(np.repeat(np.arange(len(lengths)), lengths))
-    started = 1_757_000_000_000_000 + np.cumsum(random.lognormal(4, 2, n) * 1e6).astype(np.int64)
-    finished = started + np.rint(seconds * 1e6).astype(np.int64) + 1
+    started = GOLDEN_START + np.cumsum(random.lognormal(4, 2, n) * 1e6).astype(np.int64)
     rows = Attempts(
-        *(some(0, len(lengths)), some(1, 20), some(3, 20)),
-        *(student.astype(np.int32), random.integers(0, 20, n).astype(np.int32)),
-        *(random.integers(0, 3, n).astype(np.int32), random.integers(-1, 20, n).astype(np.int32)),
-        *(started, finished, random.random(n) < 0.6, seconds),
+        students,
+        topics,
+        items,
+        student=random.permutation(np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)),
+        topic=random.integers(0, 20, n, dtype=np.int32),
+        difficulty=random.integers(0, len(DIFFICULTIES), n, dtype=np.int32),
+        item=random.integers(-1, 20, n, dtype=np.int32),
+        started=started,
+        finished=started + np.rint(seconds * 1e6).astype(np.int64) + 1,
+        correct=random.random(n) < 0.6,
+        seconds=seconds,
     )
-    return rows.take(np.argsort(finished, kind="stable"))
+    return rows.take(np.argsort(rows.finished, kind="stable"))
+
+
+def _some(known: tuple[str, ...], count: int, random: np.random.Generator) -> tuple[str, ...]:
+    """Names, most of them known if there are enough."""
+    chosen = random.permutation(len(known))[: count * 3 // 4]
+    return (*(known[place] for place in chosen), *(f"\0 nobody {place}" for place in range(count - len(chosen))))
 
 
 def compare(models: tuple["keras.Model", "keras.Model"], served: NumpyLstm, attempts: Attempts) -> None:
@@ -219,8 +222,9 @@ class Training:
     def _material(self, inputs: Floats, told: Floats) -> Material:
         a = self.attempts
         columns = (a.student, a.topic, a.difficulty, a.item)
+        student, topic, difficulty, item = (n.of(column) for n, column in zip(self._names, columns, strict=True))
         return Material(
-            *(names.of(column) for names, column in zip(self._names, columns, strict=True)),
+            *(student, topic, difficulty, item),
             self._scale.of_inputs(inputs),
             self._scale.of_results(told),
             a.correct.astype(np.float32),
@@ -249,7 +253,7 @@ class Training:
             pace = Pace(RATE * warm * (1 + np.cos(np.pi * done)) / 2, DECAY, HIDE)
             self.state, loss = self.graph.step(self.state, self.material, self.windows.take(batch), pace, self._seed)
             losses.append(loss.numpy())
-        return np.mean(losses, axis=0, dtype=np.float64)
+        return np.asarray(np.mean(losses, axis=0), np.float64)
 
     def _batches(self) -> list[NDArray[np.intp]]:
         """Stretches in random order, so many together that they ask for about a batch of rows."""

@@ -9,8 +9,6 @@ from app.crud.training_runs import Run
 from app.ml.serving import Loaded, ServingModels
 from app.schemas.model_status import CounterOut, ModelStatus, RunOut, ServingOut
 
-HELD_OUT = ("rows", "held_out_rows", "log_loss", "auc", "brier", "calibration_error", "rmse_log_time", "mae_seconds")
-
 
 def model_status(db: Session, serving: ServingModels) -> ModelStatus:
     """All of it; `serving` is what answers in this process."""
@@ -43,7 +41,7 @@ def _serving(loaded: Loaded | None) -> ServingOut:
         model_version_id=version.id,
         since=version.created_at,
         trained_on_tasks=version.n_tasks,
-        held_out={name: version.report[name] for name in HELD_OUT if name in version.report},
+        held_out=dict(version.scores or {}),
     )
 
 

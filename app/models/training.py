@@ -89,6 +89,7 @@ class ServingChange(Base):
     at: Mapped[datetime] = mapped_column(server_default=func.now())
     what: Mapped[str]  # published, promoted, rolled back
     lineup: Mapped[list[int]]  # versions, best first
+    back_to: Mapped[int | None]  # of a roll-back: the change whose state this restored
     made_by: Mapped[str]  # "run 12", an admin's address, "command line"
     reason: Mapped[str]
 

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Path, Query
 from sqlalchemy.orm import Session
 
 from app.crud import model_versions, training_runs
-from app.crud.model_versions import Version
 from app.ml.comparison import comparison
 from app.ml.serving import ServingModels
 from app.ml.status import model_status
+from app.ml.told import outcome, told
 from app.routers.callers import Admin, Db
 from app.routers.practice_tasks import Serving, TheTrainer
 from app.schemas.comparison import Comparison
@@ -124,22 +124,9 @@ def train(_admin: Admin, trainer: TheTrainer, wish: TrainingWish | None = None) 
     return TrainingAsked(run_id=run_id, message=f"Training run {run_id} begins as soon as no other is at work.")
 
 
-def told(version: Version) -> dict[str, object]:
-    """A version as the schemas have it."""
-    kept: dict[str, object] = {name: getattr(version, name) for name in Version.__slots__}
-    return kept | {"scores": version.scores or {}, "answers_first": answers_first(version)}
-
-
-def answers_first(version: Version) -> bool:
-    return version.state == "serving" and version.place == 0
-
-
 def _changed(db: Session, serving: ServingModels, message: str) -> Promoted:
     """Commit, have this process answer with it at once, and say who answers now."""
     first = next(iter(model_versions.serving(db).values()))
     db.commit()
     serving.refresh()
-    now = serving.lineup.first
-    if now is None or now.version.id != first.id:
-        message += f" Yet {now or 'the prior'} answers: {' '.join(serving.problems) or 'MODEL asks for that kind.'}"
-    return Promoted.model_validate({**told(first), "message": message})
+    return Promoted.model_validate({**told(first), "message": outcome(message, first, serving)})

@@ -1,13 +1,16 @@
 """Nobody is served by a model that got worse."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from app.crud.student_totals import Past
 from app.domain.attempts import Attempts
+from app.domain.tasks import Asked
 from app.ml.answers import Answers
 from app.ml.directions import reversal
 from app.ml.gate import Court, Judged, Rival, best_first, cut, objection, weights
@@ -29,7 +32,7 @@ class Says:
     pace: float = 1.0
     backwards: bool = False
 
-    def answer(self, *_: object) -> object:
+    def answer(self, version_id: int, asked: Asked, past: Past) -> Any:
         raise NotImplementedError
 
     def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
