@@ -399,7 +399,7 @@ def _change_who_serves(change: "Callable[[Session], str]") -> None:
     from app.core.database import new_session
     from app.crud import model_versions
     from app.ml.serving import serving_models
-    from app.ml.told import outcome
+    from app.ml.version_words import outcome
 
     _usable_engine()
     with _explained():

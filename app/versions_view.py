@@ -6,7 +6,7 @@ from datetime import datetime
 from rich.table import Table
 
 from app.crud.model_versions import Version
-from app.ml.told import told
+from app.ml.version_words import told
 from app.schemas.comparison import Comparison, VersionQuality
 from app.schemas.model_versions import VersionOut
 

@@ -77,7 +77,8 @@ class Calibration:
     @classmethod
     def from_dict(cls, kept: dict[str, Any]) -> "Calibration":
         """Back from `to_dict`, through JSON or not."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()}
+        return cls(**values)
 
 
 def _logit(p: Floats) -> Floats:

@@ -27,7 +27,7 @@ RESULTS = 3  # numbers told of a finished task: right or wrong, log seconds, log
 FIRST, SECOND, THIRD, FOURTH = 64, 32, 32, 16  # LSTM, LSTM, dense, dense
 STATE_DROPOUT = 0.2  # after each LSTM
 HEAD_DROPOUT = 0.1  # after the first dense layer
-MOST_SD = 5.0  # standard deviations: a number further off is taken for this
+MOST_SD = 3.0  # standard deviations: a number further off is taken for this
 LEAST_VARIANCE = 0.01
 DIFFICULTY_VECTOR = 4
 EMBEDDING_START = 0.02  # so that an id seen twice hardly differs from one never seen
@@ -41,6 +41,10 @@ UNITS = np.array(
         for name in INPUTS
     ]
 )  # an input x that is a count or a time becomes log(1 + unit * x); 0: it stays
+
+
+# Hours and weekdays stay as they are: normalised by the few days of a small school, the next day would be far off.
+WAVES = np.array([name.endswith(("_sin", "_cos")) for name in INPUTS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +89,11 @@ class Scale:
     def seen(cls, inputs: Floats, results: Floats, seconds: Floats, groups: tuple[str, ...]) -> "Scale":
         """From n raw inputs (n, 28), results (n, 3) and times."""
         x = transformed(inputs)
+        mean, sd = (np.where(WAVES, usual, seen) for usual, seen in ((0, x.mean(axis=0)), (1, _sd(x))))
         used = [float(any(name in GROUPS[group] for group in groups)) for name in INPUTS]
         return cls(
-            *(tuple(x.mean(axis=0).tolist()), tuple(np.sqrt(x.var(axis=0) + LEAST_VARIANCE).tolist())),
-            (0.0, *results[:, 1:].mean(axis=0).tolist()),
-            (1.0, *np.sqrt(results[:, 1:].var(axis=0) + LEAST_VARIANCE).tolist()),
+            *(tuple(mean.tolist()), tuple(sd.tolist())),
+            *((0.0, *results[:, 1:].mean(axis=0).tolist()), (1.0, *_sd(results[:, 1:]).tolist())),
             *(tuple(used), float(np.exp(np.log(seconds).mean()))),
         )
 
@@ -102,6 +106,10 @@ class Scale:
         """As the networks see them, (n, 3)."""
         x = (results - self.results_mean) / np.array(self.results_sd)
         return np.asarray(np.clip(x, -MOST_SD, MOST_SD), np.float32)
+
+
+def _sd(x: Floats) -> Floats:
+    return np.asarray(np.sqrt(x.var(axis=0) + LEAST_VARIANCE))
 
 
 def transformed(inputs: Floats) -> Floats:
@@ -153,9 +161,9 @@ def network(sizes: Sizes, output: Output, scale: Scale, seed: int = 0) -> "keras
     whose = ops.expand_dims(vectors[0], 1) * ops.expand_dims(there, -1)  # (n, s, length): the student at every step
     each = [whose, *(tables[name](past[name]) for name in IDS[1:]), _normal(told, scale.results_mean, scale.results_sd)]
     mask = ops.greater(there, 0)  # by hand: Concatenate would drop it silently
-    x = layers.LSTM(FIRST, return_sequences=True, seed=seed, name="lstm_64")(layers.Concatenate()(each), mask=mask)
+    x = _lstm(FIRST, seed, return_sequences=True)(layers.Concatenate()(each), mask=mask)
     x = layers.Dropout(STATE_DROPOUT, seed=seed)(x)
-    x = layers.LSTM(SECOND, seed=seed, name="lstm_32")(x, mask=mask)
+    x = _lstm(SECOND, seed)(x, mask=mask)
     state = layers.Dropout(STATE_DROPOUT, seed=seed)(x)
     score = _score([*vectors, _inputs(inputs, scale), state], seed)
     if output == "correctness":
@@ -163,6 +171,14 @@ def network(sizes: Sizes, output: Output, scale: Scale, seed: int = 0) -> "keras
     else:
         answer = layers.Rescaling(scale.seconds, name="seconds")(layers.Activation("exponential")(score))
     return keras.Model([*asked.values(), inputs, *past.values(), told, there], answer, name=output)
+
+
+def _lstm(units: int, seed: int, **options: bool) -> "keras.Layer":
+    from keras import initializers, layers
+
+    start = initializers.GlorotUniform(seed=seed + units)
+    again = initializers.Orthogonal(seed=seed + units + 1)
+    return layers.LSTM(units, kernel_initializer=start, recurrent_initializer=again, name=f"lstm_{units}", **options)
 
 
 def _tables(sizes: Sizes, seed: int) -> dict[str, "keras.Layer"]:

@@ -5,7 +5,7 @@ TensorFlow is imported when a network is built, not when this file is.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ OUTPUTS: tuple[Output, Output] = ("correctness", "time")
 
 # Inside the network an input x becomes log(1 + unit * x) + factor * x, one of the two being 0: the log of a count, the
 # log of seconds; shares stay shares, and what is a logarithm or a sine already stays as it is.
-COUNTS = dict(zip((name for name in FEATURES if name.endswith("_count")), COUNT_UNITS.tolist(), strict=True))
+COUNTS: dict[str, float] = {name: unit for name, unit in zip(FEATURES[2::3], COUNT_UNITS.tolist(), strict=True)}
 COUNTS |= {"session_tasks": SESSION_UNIT, "item_task_count": ITEM_UNIT}
 
 
@@ -97,8 +97,9 @@ class Scale:
         factors = [float(name in names and unit_of(name) == 0) for name in INPUTS]
         low, high = inputs.min(axis=0), inputs.max(axis=0)
         past = transformed(inputs, low, high, np.array(units), np.array(factors))
-        columns = (low, high, units, factors, past.mean(axis=0), past.var(axis=0) + LEAST_VARIANCE)
-        return cls(*(tuple(map(float, column)) for column in columns), seconds=float(np.exp(np.log(seconds).mean())))
+        columns = (low, high, np.array(units), np.array(factors), past.mean(axis=0), past.var(axis=0) + LEAST_VARIANCE)
+        kept: list[tuple[float, ...]] = [tuple(column.tolist()) for column in columns]
+        return cls(kept[0], kept[1], kept[2], kept[3], kept[4], kept[5], float(np.exp(np.log(seconds).mean())))
 
     def normalised(self, inputs: Floats) -> Floats:
         """As the first dense layer sees them, (n, 28)."""

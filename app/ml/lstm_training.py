@@ -33,6 +33,7 @@ LEAST = 8  # attempts
 HELD_OUT = 0.15  # share, the newest
 PATIENCE = 5  # epochs without a better one
 RATE = 5e-3  # learning rate at its highest, falling to 0 along half a cosine
+RATE_ROWS = 500  # a batch this large; with smaller ones the rate is lower by the root of their share
 WARM_UP = 30  # steps
 DECAY = 0.02
 UPDATES = 1100  # steps that a training should have at the least, had it all its epochs
@@ -217,6 +218,7 @@ class Training:
         self.windows = Windows.of(attempts, np.arange(rows))
         self._random = np.random.default_rng(seed)
         self._batch = max(LEAST_BATCH, rows // BATCHES)  # rows
+        self._rate = RATE * min(1.0, self._batch / RATE_ROWS) ** 0.5
         self.state = State.start(self._start())
 
     def _material(self, inputs: Floats, told: Floats) -> Material:
@@ -250,7 +252,7 @@ class Training:
         for place, batch in enumerate(batches):
             done = (number + place / len(batches)) / of
             warm = min(1.0, (number * len(batches) + place + 1) / WARM_UP)
-            pace = Pace(RATE * warm * (1 + np.cos(np.pi * done)) / 2, DECAY, HIDE)
+            pace = Pace(self._rate * warm * (1 + np.cos(np.pi * done)) / 2, DECAY, HIDE)
             self.state, loss = self.graph.step(self.state, self.material, self.windows.take(batch), pace, self._seed)
             losses.append(loss.numpy())
         return np.asarray(np.mean(losses, axis=0), np.float64)

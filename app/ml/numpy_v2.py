@@ -146,7 +146,8 @@ class NumpyV2:
         x = np.maximum(x, 0) @ w.kernel_2 + w.bias_2  # (2, n, 64)
         x = np.maximum(x, 0) @ w.kernel_3 + w.bias_3  # (2, n, 32)
         x = np.maximum(x, 0) @ w.kernel_4 + w.bias_4  # (2, n, 16)
-        return (np.maximum(x, 0) @ w.kernel_5 + w.bias_5)[..., 0].astype(np.float64)  # (2, n)
+        score: Floats = (np.maximum(x, 0) @ w.kernel_5 + w.bias_5)[..., 0].astype(np.float64)  # (2, n)
+        return score
 
     def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
         """The prediction for one task; nothing has to be looked up for it."""

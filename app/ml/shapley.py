@@ -18,7 +18,8 @@ Floats = NDArray[np.float64]
 
 def coalitions(n: int) -> NDArray[np.bool_]:
     """All of n players, (2^n, n): row k holds player i where bit i of k is set."""
-    return (np.arange(2**n)[:, None] >> np.arange(n)) & 1 == 1
+    rows: NDArray[np.bool_] = (np.arange(2**n)[:, None] >> np.arange(n)) & 1 == 1
+    return rows
 
 
 def mixed(own: Floats, others: Floats, n: int) -> Floats:

@@ -133,7 +133,7 @@ def golden_rows(fitted: FittedV2) -> Asked:
             inputs[:, column] *= 14
         elif name.endswith(("_count", "_tasks")):
             inputs[:, column] *= random.choice([0, 1, 50], 64)
-    return (*(some(names) for names in fitted.names()[:3]), some(fitted.items, None), inputs)
+    return some(fitted.students), some(fitted.topics), some(fitted.difficulties), some(fitted.items, None), inputs
 
 
 def fit_v2(
@@ -195,13 +195,19 @@ def _untrained(attempts: Attempts, inputs: Floats, groups: tuple[str, ...], olde
 
 def _rows(fitted: FittedV2, attempts: Attempts, inputs: Floats, older: slice) -> Rows:
     """All rows; a name that the older ones do not show is unknown."""
-    columns = (attempts.student, attempts.topic, attempts.difficulty, attempts.item)
-    ids = [names.of(column) for names, column in zip(fitted.names(), columns, strict=True)]
+
+    def shown(names: Names, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        places = names.of(rows)
+        return np.where(np.isin(places, places[older]), places, 0).astype(np.int32)
+
     return Rows(
-        *(np.where(np.isin(column, column[older]), column, 0).astype(np.int32) for column in ids),
-        past=fitted.scale.normalised(inputs).astype(np.float32),
-        correct=attempts.correct.astype(np.float32),
-        log_time=np.log(attempts.seconds / fitted.scale.seconds).astype(np.float32),
+        shown(fitted.students, attempts.student),
+        shown(fitted.topics, attempts.topic),
+        shown(fitted.difficulties, attempts.difficulty),
+        shown(fitted.items, attempts.item),
+        fitted.scale.normalised(inputs).astype(np.float32),
+        attempts.correct.astype(np.float32),
+        np.log(attempts.seconds / fitted.scale.seconds).astype(np.float32),
     )
 
 

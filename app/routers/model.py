@@ -9,7 +9,7 @@ from app.crud import model_versions, training_runs
 from app.ml.comparison import comparison
 from app.ml.serving import ServingModels
 from app.ml.status import model_status
-from app.ml.told import outcome, told
+from app.ml.version_words import outcome, told
 from app.routers.callers import Admin, Db
 from app.routers.practice_tasks import Serving, TheTrainer
 from app.schemas.comparison import Comparison

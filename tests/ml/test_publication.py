@@ -178,7 +178,7 @@ def test_promote_promote_roll_back_promote(train: Train, db: Session) -> None:
     assert then(lambda: model_versions.roll_back(db, "ada@example.com")) == [1]
     with pytest.raises(NotKept, match="no earlier version"):
         model_versions.roll_back(db, "ada@example.com")
-    changes = model_versions.changes(db)
+    changes = model_versions.changes(db, 50)
     assert changes[0].reason == "Rolled back to version 1 of embedding_v2 by ada@example.com."
     assert [change.what for change in changes[-3:]] == ["published"] * 3
 

@@ -1,18 +1,21 @@
 """The shares add up, the idle get nothing, equals get the same."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from app.ml import shapley
 
 
-def worth_of(n: int, game) -> np.ndarray:  # type: ignore[no-untyped-def, type-arg]
+def worth_of(n: int, game: Callable[[NDArray[np.bool_]], float]) -> NDArray[np.float64]:
     return np.array([game(inside) for inside in shapley.coalitions(n)])
 
 
 def test_of_independent_parts_each_gets_its_own() -> None:
     parts = np.array([3.0, -1.0, 0.0, 0.5])
-    assert shapley.shares(worth_of(4, lambda inside: parts[inside].sum())) == pytest.approx(parts)
+    assert shapley.shares(worth_of(4, lambda inside: float(parts[inside].sum()))) == pytest.approx(parts)
 
 
 def test_what_only_a_pair_brings_is_shared_evenly() -> None:
