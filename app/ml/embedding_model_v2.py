@@ -24,7 +24,7 @@ OUTPUTS: tuple[Output, Output] = ("correctness", "time")
 
 # Inside the network an input x becomes log(1 + unit * x) + factor * x, one of the two being 0: the log of a count, the
 # log of seconds; shares stay shares, and what is a logarithm or a sine already stays as it is.
-COUNTS: dict[str, float] = {name: unit for name, unit in zip(FEATURES[2::3], COUNT_UNITS.tolist(), strict=True)}
+COUNTS: dict[str, float] = dict(zip(FEATURES[2::3], COUNT_UNITS.tolist(), strict=True))
 COUNTS |= {"session_tasks": SESSION_UNIT, "item_task_count": ITEM_UNIT}
 
 
@@ -181,10 +181,8 @@ def folded(models: tuple["keras.Model", "keras.Model"], scale: Scale) -> Weights
     """The trained networks as the arrays that are served."""
     pairs = [_folded(model, scale) for model in models]
     both = {name: np.stack([pair[name] for pair in pairs]).astype(np.float32) for name in pairs[0]}
-    own = {
-        field.name: np.array(getattr(scale, field.name)) for field in fields(Scale) if field.name in Weights.__slots__
-    }
-    return Weights(**own, **both)
+    low, high, units, factors = map(np.array, (scale.low, scale.high, scale.units, scale.factors))
+    return Weights(low, high, units, factors, seconds=np.array(scale.seconds), **both)
 
 
 def _folded(model: "keras.Model", scale: Scale) -> dict[str, Floats]:

@@ -147,9 +147,9 @@ def past_of(a: Attempts, row: int) -> Past:
         )
 
     half_an_hour = sum(a.finished[k] > at - 30 * MINUTE for k in past)
-    totals = sums(past, topic, difficulty, past[-5:])
+    counts, correct, seconds = sums(past, topic, difficulty, past[-5:])
     one = sums(item)[:, 0, 0]
-    return Past(moment(at), (), *totals, one, half_an_hour, last(past), last(topic), last(item))
+    return Past(moment(at), (), counts, correct, seconds, one, half_an_hour, last(past), last(topic), last(item))
 
 
 def test_without_a_past() -> None:
