@@ -36,12 +36,16 @@ def create(db: Session, email: str, name: str | None) -> str:
 
 def _password() -> tuple[str, str]:
     """From whoever sits there, else from the environment, else made; and what is to be said of it."""
-    if sys.stdin.isatty():
+    if _somebody_is_there():
         return typer.prompt("Password (8 characters or more)", hide_input=True, confirmation_prompt=True), ""
     if given := os.environ.get(PASSWORD):
         return given, f" The password is that of {PASSWORD}."
     made = secrets.token_urlsafe(16)
     return made, f" The password, shown this once: {made}"
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
 
 
 def _checked_address(email: str) -> str:

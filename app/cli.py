@@ -248,7 +248,7 @@ def comparison(
         return
     if found.kinds:
         console.print(versions_view.compared(found))
-    console.print(found.text)
+    console.print(found.text, soft_wrap=True)
 
 
 @app.command()
@@ -407,7 +407,7 @@ def _change_who_serves(change: "Callable[[Session], str]") -> None:
             message = change(db)
             first = next(iter(model_versions.serving(db).values()))
         serving_models().refresh()
-    console.print(outcome(message, first, serving_models()), soft_wrap=True)
+    console.print(outcome(message, first, serving_models()), soft_wrap=True, markup=False)
 
 
 @contextmanager

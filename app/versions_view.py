@@ -3,6 +3,7 @@
 import json
 from datetime import datetime
 
+from rich.markup import escape
 from rich.table import Table
 
 from app.crud.model_versions import Version
@@ -27,7 +28,7 @@ def table(found: list[Version]) -> Table:
             number(_scores(version).get("auc")),
             number(_scores(version).get("rmse_log_time")),
             moment(version.created_at),
-            version.reason or "-",
+            escape(version.reason or "-"),
         )
     return shown
 

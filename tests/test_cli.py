@@ -18,10 +18,14 @@ from typer.testing import CliRunner
 
 from app import cli
 from app.ml.simulated import school, simulate
-from tests.school import imported, interactions, until
+from tests.school import PASSWORD, imported, interactions, until
+from tests.versions import pruned, serving, version
 
 runner = CliRunner()
-COMMANDS = ("serve", "migrate", "import", "train", "status", "replay", "stop", "url", "key", "key create", "fit-lnirt")
+COMMANDS = (
+    *("serve", "migrate", "import", "train", "status", "replay", "stop", "url", "key", "key create", "fit-lnirt"),
+    *("versions", "promote", "rollback", "comparison", "admin", "admin create"),
+)
 
 
 def run(*arguments: str, ok: bool = True) -> str:
@@ -148,3 +152,93 @@ def test_the_command_line_can_still_limit_threads_when_a_command_begins() -> Non
 def test_train_tells_how_it_ended(db: Session) -> None:
     imported(db, simulate(school(1, seed=1), 3, seed=1).attempts)
     assert "3 finished tasks are too few" in run("train", ok=False)
+
+
+def test_train_takes_one_kind_and_names_them_all(db: Session) -> None:
+    assert "embedding_v2, embedding_lstm, lnirt" in " ".join(run("train", "--kind", "oracle", ok=False).split())
+    imported(db, simulate(school(1, seed=1), 3, seed=1).attempts)
+    run("train", "--kind", "lnirt", ok=False)
+    assert db.scalar(text("SELECT kinds FROM training_runs")) == ["lnirt"]
+
+
+def test_versions_are_listed_with_what_they_are_worth(db: Session) -> None:
+    assert "No model has been trained yet; the prior answers." in run("versions")
+    lnirt, v2, gone = version(db, "lnirt"), version(db), version(db, auc=None)
+    serving(db, v2, lnirt)
+    pruned(db, gone)
+    shown = run("versions")
+    assert "0.600 +- 0.020" in shown
+    for word in ("answers", "stands in", "files gone"):
+        assert word in shown
+    assert "No embedding_lstm has been trained yet." in run("versions", "--kind", "embedding_lstm")
+    listed = json.loads(run("versions", "--kind", "lnirt", "--json"))["items"]
+    assert [(each["id"], each["answers_first"]) for each in listed] == [(lnirt, False)]
+
+
+def test_promote_and_rollback_say_what_they_did(db: Session) -> None:
+    old, new = version(db), version(db)
+    serving(db, new)
+    assert f"Version {old} of embedding_v2 was promoted by command line." in run("promote", str(old))
+    said = run("rollback")
+    assert f"Rolled back to version {new} of embedding_v2 by command line. Yet the prior answers:" in said
+    assert "can't be loaded" in said  # for its files were never there
+    pruned(db, old)
+    for arguments in (("promote", str(old)), ("promote", "99"), ("rollback",)):
+        assert "Traceback" not in run(*arguments, ok=False)
+    db.rollback()
+    assert db.scalar(text("SELECT id FROM model_versions WHERE state = 'serving'")) == new
+
+
+def test_comparison_is_worth_reading_before_anything_happened(db: Session) -> None:
+    assert "Nothing to compare yet" in run("comparison")
+    found = json.loads(run("comparison", "--days", "7", "--json"))
+    assert (found["days"], found["versions"]) == (7, [])
+
+
+def test_an_admin_is_made_once_with_a_password_that_works(db: Session) -> None:
+    from app.core.security import password_fits
+
+    def stored() -> tuple[str, bool]:
+        db.rollback()
+        row = db.execute(text("SELECT password_hash, is_admin FROM users WHERE email = 'grace@example.com'")).one()
+        return row.password_hash, row.is_admin
+
+    said = run("admin", "create", " Grace@Example.com ", "--name", "Grace")
+    assert "grace@example.com has an account now and is an admin." in said
+    before = stored()
+    assert password_fits(said.split("shown this once: ")[1].strip(), before[0])
+    assert before[1] is True
+    assert "is an admin already" in run("admin", "create", "grace@example.com")
+    db.execute(text("UPDATE users SET is_admin = false"))
+    db.commit()
+    assert "its password stays as it was" in run("admin", "create", "grace@example.com")
+    assert stored() == before
+
+
+def test_an_admins_password_may_come_from_the_environment_or_the_keyboard(
+    db: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.core.security import password_fits
+
+    monkeypatch.setenv("ADMIN_PASSWORD", PASSWORD)
+    assert PASSWORD not in run("admin", "create", "a@example.com")
+    monkeypatch.setattr("app.admin_accounts._somebody_is_there", lambda: True)
+    typed = runner.invoke(cli.app, ["admin", "create", "b@example.com"], input="typed it twice\ntyped it twice\n")
+    assert typed.exit_code == 0, typed.output
+    a, b = db.scalars(text("SELECT password_hash FROM users ORDER BY email"))
+    assert password_fits(PASSWORD, a)
+    assert password_fits("typed it twice", b)
+
+
+@pytest.mark.parametrize(
+    ("email", "password", "complaint"),
+    [("grace", PASSWORD, "such as ada@example.com"), ("g@h", "short", "8 characters")],
+)
+def test_an_admin_needs_what_registration_asks_for(
+    db: Session, monkeypatch: pytest.MonkeyPatch, email: str, password: str, complaint: str
+) -> None:
+    monkeypatch.setenv("ADMIN_PASSWORD", password)
+    result = runner.invoke(cli.app, ["admin", "create", email])
+    assert result.exit_code == 1
+    assert complaint in result.output
+    assert db.scalar(text("SELECT count(*) FROM users")) == 0

@@ -18,6 +18,7 @@ def sentence(data: Predicted, kinds: Mapping[int, str], of_kind: Ints, names: Se
         span = "today" if days == 1 else f"in the last {days} days"
         return f"Nothing to compare yet: no predicted task has been completed {span}."
     by_version = _about(data, data.version, lambda id_: version_name(id_, kinds))
+    by_version = by_version[0].upper() + by_version[1:]
     if len(names) < 2 or len(set(data.version.tolist())) == len(names):
         return by_version
     by_kind = _about(data, of_kind, lambda place: _kind_name(names[place]))
@@ -35,8 +36,7 @@ def _kind_name(kind: str) -> str:
 def _about(data: Predicted, labels: Ints, name: Name) -> str:
     losses = -np.log(np.clip(np.where(data.correct, data.probability, 1 - data.probability), TINY, 1))
     pair = both_predicted(data, labels)
-    text = _on_the_same(pair, losses, name) if pair else _apart(data, labels, losses, name)
-    return text[0].upper() + text[1:]
+    return _on_the_same(pair, losses, name) if pair else _apart(data, labels, losses, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ def _on_the_same(pair: Pair, losses: Floats, name: Name) -> str:
     one = (name(pair.one), float(losses[pair.ones].mean()))
     other = (name(pair.other), float(losses[pair.others].mean()))
     first, second = (one, other) if mean <= 0 else (other, one)
-    numbers = f"log-loss {first[1]:.2f} against {second[1]:.2f}"
+    digits = next((d for d in range(2, 6) if round(first[1], d) != round(second[1], d)), 2)
+    numbers = f"log-loss {first[1]:.{digits}f} against {second[1]:.{digits}f}"
     if mean == 0:
         return f"{first[0]} and {second[0]} are level on {_tasks(n)}: {numbers}."
     chance = n < 2 or abs(mean) < 2 * float(differences.std(ddof=1)) / np.sqrt(n)
@@ -91,8 +92,12 @@ def _apart(data: Predicted, labels: Ints, losses: Floats, name: Name) -> str:
     first = f"{said[0][0]} has a log-loss of {said[0][1]} on {_tasks(said[0][2])}"
     if len(said) == 1:
         return f"{first}; there is no other to compare it with."
-    return f"{first}, {said[1][0]} {said[1][1]} on {said[1][2]:,} different ones."
+    return f"{first}, {said[1][0]} {said[1][1]} on {_other(said[1][2])}."
 
 
 def _tasks(n: int) -> str:
     return "1 task" if n == 1 else f"{n:,} tasks"
+
+
+def _other(n: int) -> str:
+    return "1 other task" if n == 1 else f"{n:,} other tasks"

@@ -91,8 +91,8 @@ class Scale:
 
     @classmethod
     def of(cls, inputs: Floats, seconds: Floats, groups: Sequence[str]) -> "Scale":
-        """From the rows to learn from, (n, 28) and (n,); an input of no group in `groups` is 0 for all."""
-        names = {name for group in groups for name in GROUPS[group]}
+        """From the rows to learn from, (n, 28) and (n,); an input that `groups` (or inputs) do not name is 0 for all."""
+        names = {name for group in groups for name in GROUPS.get(group, (group,))}
         units = [unit_of(name) if name in names else 0.0 for name in INPUTS]
         factors = [float(name in names and unit_of(name) == 0) for name in INPUTS]
         low, high = inputs.min(axis=0), inputs.max(axis=0)

@@ -53,7 +53,7 @@ class Explainable(Protocol):
     def varied(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answers]:
         """Answers for m variations of one task, not clipped: `inputs` (m, 28) as in INPUTS, all else held.
 
-        The task was created `at` that moment; what a model knows beyond the inputs (the state of a sequence) is to be
+        The last row is the task as it was. It was created `at` that moment; what a model knows beyond the inputs (the state of a sequence) is to be
         that of then, looked up once and the same for all m.
         """
         ...
@@ -89,9 +89,9 @@ def explanation(db: Session, serving: ServingModels, task: Task, *, to_student: 
     if features is None or len(features) != len(INPUTS):
         raise NotKept("What this prediction was made from was not kept at the time, so it can't be explained.")
     asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
-    own, average = np.asarray(features), average_inputs(loaded)
+    own, (average, remark) = np.asarray(features), average_inputs(loaded)
     answers = hold_now(_varied(loaded, asked, shapley.mixed(own, average, N), task.created_at), db)
-    return _told(task, loaded.version.id, Mixtures(own, average, _clipped(answers)), Reader(to_student))
+    return _told(task, loaded.version.id, Mixtures(own, average, _clipped(answers), remark), Reader(to_student))
 
 
 def _foreseen_at_first(task: Task) -> Foreseen:
@@ -117,12 +117,13 @@ def _who_explains(db: Session, serving: ServingModels, task: Task) -> Loaded:
         return now
 
 
-def average_inputs(loaded: Loaded) -> Floats:
-    """Of the tasks it was fitted on, (28,); a newcomer's, where the version doesn't say."""
+def average_inputs(loaded: Loaded) -> tuple[Floats, str]:
+    """Of the tasks it was fitted on, (28,); a newcomer's, where the version doesn't say, and a remark about it."""
     kept = getattr(loaded.model, "metadata", {}).get("average")
     if kept is not None and len(kept) == len(INPUTS):
-        return np.asarray(kept, np.float64)
-    return np.concatenate([NEWCOMER, np.zeros(len(INPUTS) - N)])
+        return np.asarray(kept, np.float64), ""
+    remark = " (This version keeps no average student; a newcomer without a past stands in.)"
+    return np.concatenate([NEWCOMER, np.zeros(len(INPUTS) - N)]), remark
 
 
 def _varied(loaded: Loaded, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answers]:
@@ -167,12 +168,13 @@ class Mixtures:
     own: Floats
     average: Floats
     worth: Worth
+    remark: str = ""
 
 
 def _told(task: Task, version_id: int, found: Mixtures, reader: Reader) -> Explanation:
     effects = sorted(_effects(task, found, reader), key=lambda each: abs(each.correctness_effect), reverse=True)
     average, own = found.worth.at(0), found.worth.at(-1)
-    text = summary(own, average, effects, reader)
+    text = f"{summary(own, average, effects, reader)}{found.remark}"
     if version_id != task.model_version_id:
         text = (
             f"Version {task.model_version_id}, which made this prediction, is no longer kept; version {version_id} "

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -147,19 +147,12 @@ class ServingModels:
         }
         lineup = Lineup(tuple(models), missing, broken, order, tuple(version.id for version in wanted.values()))
         self._tell(lineup)
-        self._show(wanted)
+        show_files(self._model_dir, wanted.values())
         self._again_at = time.monotonic() + RETRY_SECONDS if broken else float("inf")
         self.lineup = lineup
 
     def _load(self, version: Version) -> Loaded:
         return load(self._model_dir, BY_NAME[version.kind], version)
-
-    def _show(self, wanted: dict[str, Version]) -> None:
-        """The well-known names in MODEL_DIR lead to the network that comes first in the database's order."""
-        for version in wanted.values():
-            if set(artifacts.SHOWN) <= set(version.files) and (self._model_dir / version.folder).is_dir():
-                artifacts.show(self._model_dir, version.folder)
-                return
 
     def _tell(self, lineup: Lineup) -> None:
         for kind, problem in lineup.broken.items():
@@ -174,6 +167,14 @@ class ServingModels:
             self.refresh()
         except Exception:
             log.exception("the serving versions could not be looked up")
+
+
+def show_files(model_dir: Path, best_first: Iterable[Version]) -> None:
+    """The well-known names in MODEL_DIR lead to the first network in the database's order."""
+    for version in best_first:
+        if set(artifacts.SHOWN) <= set(version.files) and (model_dir / version.folder).is_dir():
+            artifacts.show(model_dir, version.folder)
+            return
 
 
 def load(model_dir: Path, kind: Kind, version: Version) -> Loaded:

@@ -87,6 +87,8 @@ class Trainer:
         self._give_up_what_waits()
 
     def _in_turn(self, work: Callable[[], None]) -> None:
+        if self._closing:
+            return
         self._asked = None
         self._waiting.release()
         self._stop_idling()

@@ -19,7 +19,7 @@ from app.ml import artifacts
 from app.ml.gate import Court, cut
 from app.ml.kinds import BY_NAME, KINDS, Kind
 from app.ml.publication import Candidate, Findings, Incumbent, Made, Publication
-from app.ml.serving import load
+from app.ml.serving import load, show_files
 
 Say = Callable[[Mapping[str, Any]], None]
 
@@ -85,6 +85,8 @@ def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
         publication = Publication(db, findings, incumbents)
         result = publication.decide(candidates, failures)
         gone = publication.record(result, candidates)
+        serving = model_versions.serving(db)
+    show_files(model_dir, serving.values())
     for folder in gone:
         artifacts.remove(model_dir, folder)
     return result

@@ -1,0 +1,1 @@
+"""Other ways of doing the same, written down small, to measure against."""

@@ -1,0 +1,213 @@
+"""A prediction explained: to its student, to the school, and to nobody else."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.core.statements import Conversation
+from app.crud import model_versions
+from app.crud.student_totals import Past
+from app.domain.tasks import Asked
+from app.ml.answers import Answer, Answers, Floats
+from app.ml.features import FEATURES
+from app.ml.inputs import INPUTS, inputs_of, known_of
+from app.ml.kinds import BY_NAME
+from app.ml.serving import Lineup, Loaded, serving_models
+from app.ml.simulated import school as simulated_school
+from app.ml.simulated import simulate
+from tests.school import SOMEBODY, Student, imported
+from tests.versions import pruned, serving, version
+
+Students = Callable[..., Student]
+TOPIC_RATE, RECENT_TIME = FEATURES.index("topic_success_rate"), FEATURES.index("recent_avg_time")
+USUAL = np.linspace(0.3, 0.8, len(INPUTS))
+
+
+class Plain:
+    """Answers from two features and the student's own name, and from how the two go together."""
+
+    def __init__(self) -> None:
+        self.metadata: dict[str, Any] = {"average": USUAL.tolist()}
+
+    def predict(
+        self, students: list[str], topics: list[str], difficulties: list[str], items: list[str | None], inputs: Floats
+    ) -> Answers:
+        assert len(students) == len(topics) == len(difficulties) == len(items) == len(inputs)
+        rate, time = inputs[:, TOPIC_RATE], inputs[:, RECENT_TIME]
+        p, seconds = 0.2 + 0.5 * rate + 0.1 * rate * time, 20 + 50 * time
+        return Answers(p, seconds, p, p, seconds, seconds)
+
+    def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
+        names = ([str(asked.user_id)], [asked.topic], [asked.difficulty], [asked.item_id])
+        return self.predict(*names, inputs_of(known_of(past)))[0]
+        yield
+
+    def answers(self, *_: Any) -> Answers:
+        raise NotImplementedError
+
+
+class WithState(Plain):
+    """As a model of sequences: it looks something up, once, whatever the number of variations."""
+
+    def varied(self, version_id: int, asked: Asked, inputs: Floats, at: Any) -> Conversation[Answers]:
+        from app.crud.accounts import STUDENT
+
+        rows = yield STUDENT, {"id": asked.user_id}
+        assert rows[0]["id"] == asked.user_id
+        nobody = [""] * len(inputs)
+        return self.predict(nobody, nobody, nobody, [None] * len(inputs), inputs)
+
+
+def answered_by(db: Session, model: Any, kind: str = "embedding_v2") -> int:
+    """A version of this kind serves; the model is in memory, its files are not there."""
+    made = version(db, kind)
+    serving(db, made)
+    loaded = Loaded(BY_NAME[kind], model_versions.get(db, made), model)
+    db.commit()
+    serving_models().lineup = Lineup((loaded,), order=(kind,), wanted=(made,))
+    return made
+
+
+def explained(caller: Student, task: dict[str, Any]) -> Any:
+    answer = caller.get(f"/practice-tasks/{task['id']}/explanation")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.fixture
+def ada(student: Students) -> Student:
+    return student("ada")
+
+
+@pytest.mark.parametrize("model", [Plain(), WithState()], ids=["inputs", "state"])
+def test_the_effects_add_up_to_the_difference(ada: Student, db: Session, model: Plain) -> None:
+    made = answered_by(db, model)
+    for correct in (True, True, True, False):
+        ada.do(is_correct=correct, seconds=40)
+    task = ada.ask().json()
+    found = explained(ada, task)
+    assert (found["model_version_id"], found["explained_by_version_id"]) == (made, made)
+    own, average = found["prediction"], found["average_student"]
+    for name, effect in (("correctness_prob", "correctness_effect"), ("estimated_time_seconds", "time_effect_seconds")):
+        assert own[name] == pytest.approx(task[name], abs=1e-12)
+        assert sum(each[effect] for each in found["features"]) == pytest.approx(own[name] - average[name], abs=1e-12)
+    assert {each["feature"] for each in found["features"]} == set(FEATURES)
+
+
+def test_features_that_are_not_used_have_no_effect_and_come_last(ada: Student, db: Session) -> None:
+    answered_by(db, Plain())
+    ada.do(is_correct=True, seconds=200)
+    features = explained(ada, ada.ask().json())["features"]
+    assert [each["feature"] for each in features[:2]] == ["topic_success_rate", "recent_avg_time"]
+    for each in features[2:]:
+        assert (each["correctness_effect"], each["time_effect_seconds"]) == (0, 0)
+        assert each["text"].endswith(": hardly any difference.")
+
+
+def test_values_are_in_plain_units_and_words(ada: Student, db: Session) -> None:
+    answered_by(db, Plain())
+    for correct in (True, False, False):
+        ada.do(is_correct=correct, seconds=42)
+    found = explained(ada, ada.ask(difficulty="hard").json())
+    by_name = {each["feature"]: each for each in found["features"]}
+    assert by_name["topic_success_rate"]["value"] == pytest.approx(1 / 3)
+    assert by_name["overall_avg_time"]["value"] == pytest.approx(42)
+    assert by_name["topic_task_count"]["value"] == pytest.approx(3)
+    assert by_name["topic_task_count"]["average"] == pytest.approx(20 * USUAL[FEATURES.index("topic_task_count")])
+    usual = round(100 * USUAL[TOPIC_RATE])
+    rate = by_name["topic_success_rate"]["text"]
+    assert rate.startswith(f"You got 33 % of your tasks on Calculus right, the average student {usual} %: ")
+    assert by_name["recent_avg_time"]["text"].startswith(
+        "Your last 3 tasks took 42 s on average, the average student's "
+    )
+    assert by_name["difficulty_success_rate"]["text"].startswith(
+        "You had finished no hard tasks yet, which counts as 50 % right, the average student "
+    )
+    assert by_name["difficulty_task_count"]["text"].startswith("You had finished 0 hard tasks, the average student ")
+    assert found["text"].startswith("You are ")
+    assert "with the past of an average student it would be" in found["text"]
+    assert "What moves it most: the share right on this topic (" in found["text"]
+
+
+def test_the_school_is_told_of_the_student(school: Student, db: Session) -> None:
+    answered_by(db, Plain())
+    school.do(user_id=SOMEBODY, is_correct=True)
+    found = explained(school, school.ask(user_id=SOMEBODY).json())
+    assert found["text"].startswith("The student is ")
+    by_name = {each["feature"]: each["text"] for each in found["features"]}
+    assert by_name["overall_success_rate"].startswith("The student got 100 % of their tasks right, the average")
+    assert by_name["overall_task_count"].startswith("The student had finished 1 task, the average student ")
+
+
+def test_only_the_student_and_the_school_see_it(ada: Student, student: Students, school: Student, db: Session) -> None:
+    task = ada.ask().json()
+    path = f"/practice-tasks/{task['id']}/explanation"
+    assert ada.client.get(path).status_code == 401
+    refused = student("ben").get(path)
+    assert (refused.status_code, refused.json()["detail"]) == (404, "There is no such task among yours.")
+    assert school.get(path).status_code == 200
+
+
+def test_the_prior_says_that_it_looks_at_nothing(ada: Student) -> None:
+    found = explained(ada, ada.ask().json())
+    assert (found["model_version"], found["features"], found["average_student"]) == ("prior", [], None)
+    assert found["text"] == (
+        "No model could be asked, so this is what everybody is told: 50 % and 60 s. Your past had no part in it."
+    )
+
+
+def test_lnirt_says_what_it_goes_by_even_when_its_files_are_gone(ada: Student, db: Session) -> None:
+    made = answered_by(db, Plain(), "lnirt")
+    task = ada.ask().json()
+    serving(db)
+    pruned(db, made)
+    found = explained(ada, task)
+    assert (found["model_version"], found["features"]) == ("v1.0", [])
+    assert found["text"].startswith(
+        "LNIRT made this prediction. It doesn't use the eleven features: it sets your ability"
+    )
+
+
+def test_another_version_explains_what_it_would_have_said(ada: Student, db: Session) -> None:
+    old = answered_by(db, Plain())
+    task = ada.ask().json()
+    new = answered_by(db, Plain())
+    found = explained(ada, task)
+    assert (found["model_version_id"], found["explained_by_version_id"]) == (old, new)
+    assert found["text"].startswith(f"Version {old}, which made this prediction, is no longer kept; version {new} ")
+
+
+def refused(caller: Student, task_id: object) -> str:
+    answer = caller.get(f"/practice-tasks/{task_id}/explanation")
+    assert answer.status_code == 409, answer.text
+    return str(answer.json()["detail"])
+
+
+def test_what_cannot_be_explained_is_said_in_a_sentence(ada: Student, school: Student, db: Session) -> None:
+    made = answered_by(db, Plain())
+    task = ada.ask().json()
+    db.execute(text("UPDATE practice_tasks SET features = NULL"))
+    db.commit()
+    assert "was not kept at the time" in refused(ada, task["id"])
+    task = ada.ask().json()
+    serving(db)
+    serving_models().refresh()
+    assert f"Version {made} of embedding_v2, which predicted this, is no longer kept." == refused(ada, task["id"])
+    imported(db, simulate(simulated_school(1, seed=1), 1, seed=1).attempts)
+    task_id: UUID | None = db.scalar(text("SELECT id FROM practice_tasks WHERE correctness_prob IS NULL"))
+    assert refused(school, task_id) == "This task was imported; nothing was predicted for it."
+
+
+def test_a_version_without_an_average_student_takes_a_newcomer(ada: Student, db: Session) -> None:
+    model = Plain()
+    model.metadata = {}
+    answered_by(db, model)
+    found = explained(ada, ada.ask().json())  # a newcomer
+    assert found["prediction"] == found["average_student"]
+    assert "No single thing in the past moves it" in found["text"]
+    assert found["text"].endswith("a newcomer without a past stands in.)")
