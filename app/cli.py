@@ -15,6 +15,8 @@ from app.core.one_thread import use_one_thread
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+
+    from app.domain.attempts import Attempts
     from sqlalchemy.orm import Session
 
 app = typer.Typer(
@@ -278,6 +280,7 @@ def replay(
     retrain_every: Annotated[int | None, typer.Option(min=1, help="Train after so many tasks [RETRAIN_EVERY].")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
     early: Annotated[bool, typer.Option(help="While there are few tasks, train whenever they have doubled.")] = True,
+    lstm: Annotated[bool, typer.Option("--lstm", help="The LSTM too; its trainings take far longer.")] = False,
     skip_bad: SkipBad = False,
 ) -> None:
     """Replay a CSV file as the service would have lived through it, and compare the models with simple baselines.
@@ -291,21 +294,60 @@ def replay(
     """
     use_one_thread()
     from app import replay_view
-    from app.domain.interactions import Interactions, attempts_of, opened
+    from app.ml.replay import CONTESTANTS, USUAL
     from app.ml.replay import replay as run
 
     with _explained():
-        with opened(file) as (text, _):
-            interactions = Interactions(text, skip_bad)
-            data = attempts_of(interactions)
-        if interactions.bad:
-            console.print(f"Skipped {interactions.bad:,} rows that can't be used, the first: {interactions.first_bad}")
+        data = _attempts(file, skip_bad)
+        contestants = CONTESTANTS if lstm else USUAL
         with _progress() as progress:
             shown = progress.add_task(f"Replaying {len(data):,} tasks", total=len(data), detail="")
-            report = run(data, **replay_view.arguments(retrain_every, early), progress=_follow(progress, shown))
+            given = replay_view.arguments(retrain_every, early)
+            report = run(data, **given, contestants=contestants, progress=_follow(progress, shown))
     replay_view.show(report, console)
     if json_file:
         json_file.write_text(json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n")
+
+
+@app.command()
+def evaluate(
+    file: File,
+    test: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Judge on this file's students.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+    ablation: Annotated[bool, typer.Option("--ablation", help="V2 and boosting with fewer inputs too.")] = False,
+    only: Annotated[list[str] | None, typer.Option("--model", help="Only this model; may be repeated.")] = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Train every model on some students of a CSV file and judge it on others whom it never saw.
+
+    Without `--test` a fifth of the students judges, always the same ones; with it, all of FILE trains and the students
+    of the other file judge, each task answered from what its student had finished before. Columns as for `import`.
+    Beside the service's own models stand the prior, simple baselines and, where scikit-learn is installed, gradient
+    boosting and logistic regression on the same inputs. Nothing is stored; no database is needed.
+    """
+    use_one_thread()
+    from app import evaluation_view
+    from app.ml import evaluation
+
+    with _explained():
+        train = _attempts(file, skip_bad)
+        train, judges = (train, _attempts(test, skip_bad)) if test else evaluation.split_by_student(train)
+        contestants = evaluation_view.chosen(evaluation.contestants(ablation), only)
+        with _progress() as progress:
+            shown = progress.add_task("Training", total=len(contestants), detail="")
+
+            def say(name: str, done: int) -> None:
+                progress.update(shown, completed=done, detail=name)
+
+            scores, failures = evaluation.evaluate(train, judges, contestants, say)
+    facts = evaluation.as_dict(scores, failures, train, judges)
+    evaluation_view.show(scores, failures, facts, console)
+    if json_file:
+        json_file.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")
+    if not scores:
+        raise typer.Exit(1)
 
 
 @app.command("fit-lnirt")
@@ -427,6 +469,18 @@ def _explained() -> Iterator[None]:
         raise SystemExit(f"The database does not answer: {str(error.orig).strip()}") from None
     except (AppError, SchemaMismatch, EmbeddedPostgresError, ValueError, OSError, EOFError, csv.Error) as error:
         raise SystemExit(str(error)) from None
+
+
+def _attempts(file: Path, skip_bad: bool) -> "Attempts":
+    """The tasks of a CSV file in the common form."""
+    from app.domain.interactions import Interactions, attempts_of, opened
+
+    with opened(file) as (text, _):
+        interactions = Interactions(text, skip_bad)
+        data = attempts_of(interactions)
+    if interactions.bad:
+        console.print(f"Skipped {interactions.bad:,} rows that can't be used, the first: {interactions.first_bad}")
+    return data
 
 
 def _progress() -> Progress:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from app.ml.evaluation import Score
+from app.ml.evaluation import Contestant, Score
 
 COLUMNS = {
     "auc": ("AUC", ".4f", max),
@@ -17,6 +17,15 @@ COLUMNS = {
     "time_interval_coverage": ("80 % interval\nholds", ".1%", None),
     "train_seconds": ("training\ns", ".1f", None),
 }
+
+
+def chosen(contestants: Sequence[Contestant], only: Sequence[str] | None) -> list[Contestant]:
+    """Those that were asked for by name, or all. Raises ValueError with the names there are."""
+    names = [each.name for each in contestants]
+    for name in only or ():
+        if name not in names:
+            raise ValueError(f"There is no model {name!r}; there are {', '.join(names)}.")
+    return [each for each in contestants if not only or each.name in only]
 
 
 def show(scores: Sequence[Score], failures: Mapping[str, str], facts: Mapping[str, object], console: Console) -> None:

@@ -41,9 +41,11 @@ class Calibration:
     p_high: tuple[float, ...] = ()
 
     @classmethod
-    def fitted(cls, correct: Bools, p: Floats, seconds: Floats, predicted: Floats) -> "Calibration":
+    def fitted(
+        cls, correct: Bools, p: Floats, seconds: Floats, predicted: Floats, *, intercept_sd: float = INTERCEPT_SD
+    ) -> "Calibration":
         """From n held-out tasks: what happened, and what the model had said."""
-        slope, intercept = _platt(correct, _logit(p))
+        slope, intercept = _platt(correct, _logit(p), intercept_sd)
         residuals = np.log(seconds) - np.log(predicted)
         low, middle, high = _quantiles(residuals)
         bounds = _reliability(correct, slope * _logit(p) + intercept)
@@ -85,7 +87,7 @@ def _logit(p: Floats) -> Floats:
     return np.asarray(logit(np.clip(p, TINY, 1 - TINY)), np.float64)
 
 
-def _platt(correct: Bools, scores: Floats) -> tuple[float, float]:
+def _platt(correct: Bools, scores: Floats, intercept_sd: float) -> tuple[float, float]:
     """Slope and intercept with the greatest posterior; 1 and 0 without rows."""
     from scipy.optimize import minimize  # a slow import: nobody who only answers needs it
 
@@ -93,7 +95,7 @@ def _platt(correct: Bools, scores: Floats) -> tuple[float, float]:
 
     def cost(x: Floats) -> float:
         said = sign * (np.exp(x[0]) * scores + x[1])
-        prior = (x[0] / SLOPE_SD) ** 2 / 2 + (x[1] / INTERCEPT_SD) ** 2 / 2
+        prior = (x[0] / SLOPE_SD) ** 2 / 2 + (x[1] / intercept_sd) ** 2 / 2
         return float(np.logaddexp(0, -said).sum() + prior)
 
     found = minimize(cost, np.zeros(2), method="L-BFGS-B", bounds=[(-1.5, 1.5), (-3, 3)])

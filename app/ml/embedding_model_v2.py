@@ -122,7 +122,7 @@ def network(sizes: Sizes, output: Output, scale: Scale, seed: int = 0) -> "keras
     logs = keras.ops.log1p(layers.Rescaling(list(scale.units), name="units")(within))
     past = layers.Add()([logs, layers.Rescaling(list(scale.factors), name="factors")(within)])
     past = layers.Normalization(mean=list(scale.mean), variance=list(scale.variance), name="past")(past)
-    score = _score([*vectors, past], seed)
+    score = _score(_last([*vectors, past], seed), "score")
     if output == "correctness":
         answer = layers.Activation("sigmoid")(score)
     else:
@@ -131,16 +131,26 @@ def network(sizes: Sizes, output: Output, scale: Scale, seed: int = 0) -> "keras
 
 
 def trunk(tables: Tables) -> "keras.Model":
-    """The same network between normalised inputs and the score before sigmoid or softplus; it has all the weights."""
+    """The same network between normalised inputs and the score before sigmoid or softplus; it has all the weights.
+
+    Beside the score it gives a guess at what the other network is asked, from the same 16 numbers: (n, 1) each.
+    """
     import keras
 
     ids, vectors = _embeddings(tables, seed=0)
     past = keras.Input((len(INPUTS),), name="past")
-    return keras.Model([*ids, past], _score([*vectors, past], seed=0))
+    last = _last([*vectors, past], seed=0)
+    return keras.Model([*ids, past], [_score(last, "score"), _score(last, "other")])
 
 
-def _score(known: list["keras.KerasTensor"], seed: int) -> "keras.KerasTensor":
-    """What is learnt from the vectors and the past, (n, 1)."""
+def _score(last: "keras.KerasTensor", name: str) -> "keras.KerasTensor":
+    from keras import layers
+
+    return layers.Dense(1, kernel_initializer="zeros", name=name)(last)
+
+
+def _last(known: list["keras.KerasTensor"], seed: int) -> "keras.KerasTensor":
+    """What is made of the vectors and the past, (n, 16)."""
     from keras import layers
 
     x = layers.Concatenate()(known)
@@ -152,8 +162,7 @@ def _score(known: list["keras.KerasTensor"], seed: int) -> "keras.KerasTensor":
     x = layers.Dropout(DROPOUTS[1], seed=seed + 1)(x)
     x = _dense(32, seed)(x)
     x = layers.Dropout(DROPOUTS[2], seed=seed + 2)(x)
-    x = _dense(16, seed)(x)
-    return layers.Dense(1, kernel_initializer="zeros", name="score")(x)
+    return _dense(16, seed)(x)
 
 
 def _embeddings(tables: Tables, seed: int) -> tuple[list["keras.KerasTensor"], list["keras.KerasTensor"]]:

@@ -53,8 +53,8 @@ class Explainable(Protocol):
     def varied(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answers]:
         """Answers for m variations of one task, not clipped: `inputs` (m, 28) as in INPUTS, all else held.
 
-        The last row is the task as it was. It was created `at` that moment; what a model knows beyond the inputs (the state of a sequence) is to be
-        that of then, looked up once and the same for all m.
+        The last row is the task as it was. It was created `at` that moment: what the model knows beyond the inputs
+        (the state of a sequence) is to be that of then, looked up once and the same for all m.
         """
         ...
 

@@ -2,8 +2,12 @@
 
 All weights of both networks are one vector, so a step of Adam is a handful of operations; the losses are added, and as
 no weight is shared each network learns as it would alone. `keras.fit` spends ten times longer on our small data.
+
+While it learns, each network also guesses what the other is asked, which makes better use of the same rows (Caruana
+1997); the guesses are dropped. What is judged and kept are running means of the weights, calmer than the last step's.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -25,7 +29,9 @@ Singles = NDArray[np.float32]
 MEAN_MEMORY = 0.9  # Adam, as Keras has it
 SQUARE_MEMORY = 0.999
 TINY = 1e-7
-YOUNG = 9.0  # steps: while there are no more, the running means forget faster
+YOUNG = 2.0  # steps: while there are no more, the running means forget faster
+GUESS = 17  # weights of a guess at the other network's answer
+GUESS_COSTS = (1.0, 0.25)  # of the time by the correctness network, and the other way; its loss is three times larger
 LEAST_ROOM = 16  # rows of a table in the graph
 WRONG_WAY = 5.0  # what a score's fall in the wrong direction costs, in losses
 MOST_RISE = 2.0  # standard deviations
@@ -86,14 +92,18 @@ class Pair:
     def __init__(self, models: tuple["keras.Model", "keras.Model"], sizes: Sizes) -> None:
         self._models = models
         self._graph = _graph(Tables(tuple(_roomy(rows) for rows in sizes.rows()), sizes.lengths()))  # type: ignore[arg-type]
-        variables = [variable for model in models for variable in model.trainable_variables]
-        self._decays = _flat([np.full(_shape(v), v.path.endswith(("kernel", "embeddings"))) for v in variables])
+        self._decays = self._of_both(lambda v: np.full(_shape(v), v.path.endswith(("kernel", "embeddings"))))
+
+    def _of_both(self, array_of: Callable[[Any], Any]) -> Singles:
+        """One number per weight in the graph, (w,): each network's, then its guess at the other's answer from 0."""
+        arrays = [[*map(array_of, model.trainable_variables), np.zeros(GUESS)] for model in self._models]
+        return np.concatenate([np.asarray(array, np.float32).ravel() for each in arrays for array in each])
 
     def start(self) -> State:
         """The models' present weights, nothing learnt yet."""
         import tensorflow as tf
 
-        weights = tf.constant(_flat([_roomier(v) for model in self._models for v in model.trainable_variables]))
+        weights = tf.constant(self._of_both(_roomier))
         rest = [tf.identity(v.value) for model in self._models for v in model.non_trainable_variables]
         return State(weights, tf.zeros_like(weights), tf.zeros_like(weights), tf.constant(0.0), rest, weights, rest)
 
@@ -121,7 +131,7 @@ class Pair:
         model = self._models[which]
         mine = np.array_split(state.calm.numpy(), 2)[which]  # the two networks are alike
         ends = np.cumsum([int(np.prod(_shape(v))) for v in model.trainable_variables])
-        for variable, part in zip(model.trainable_variables, np.split(mine, ends[:-1]), strict=True):
+        for variable, part in zip(model.trainable_variables, np.split(mine, ends)[:-1], strict=True):
             variable.assign(part.reshape(_shape(variable))[: variable.shape[0]])
         half = len(state.rest) // 2
         rest = state.calm_rest[half * which : half * (which + 1)]
@@ -145,10 +155,6 @@ def _roomier(variable: Any) -> Singles:
     array = np.zeros(_shape(variable), np.float32)
     array[: variable.shape[0]] = variable.numpy()
     return array
-
-
-def _flat(arrays: list[Any]) -> Singles:
-    return np.concatenate([np.asarray(array, np.float32).ravel() for array in arrays])
 
 
 @lru_cache(maxsize=2)  # a process that trains again and again traces only when the tables outgrow their room
@@ -175,31 +181,36 @@ class Graph:
         self.epoch = tf.function(self._epoch, input_signature=[*state, rows, ids, number, *pace])
         self.scores = tf.function(self._scores, input_signature=[weights, self._rest, rows[:5]])
 
-    def _forward(self, weights: Any, rest: Any, inputs: Any, training: bool) -> tuple[Any, Any]:
-        """Scores (2, n) and the new `rest`."""
+    def _forward(self, weights: Any, rest: Any, inputs: Any, training: bool) -> tuple[Any, Any, Any]:
+        """Scores (2, n), guesses at the other network's scores (2, n) and the new `rest`."""
         import tensorflow as tf
 
         parts = [tf.reshape(w, s) for w, s in zip(tf.split(weights, self._lengths), self._shapes, strict=True)]
-        scores, after = [], []
+        scores, guesses, after = [], [], []
         for each in self._trunks:
             own, parts = parts[: len(each.trainable_variables)], parts[len(each.trainable_variables) :]
             kept, rest = rest[: len(each.non_trainable_variables)], rest[len(each.non_trainable_variables) :]
-            score, kept = each.stateless_call(own, kept, inputs, training=training)
+            (score, guess), kept = each.stateless_call(own, kept, inputs, training=training)
             scores.append(score[:, 0])
+            guesses.append(guess[:, 0])
             after += kept
-        return tf.stack(scores), after
+        return tf.stack(scores), tf.stack(guesses), after
 
     def _scores(self, weights: Any, rest: Any, inputs: Any) -> Any:
         return self._forward(weights, rest, inputs, training=False)[0]
 
-    def _losses(self, weights: Any, rest: Any, inputs: Any, correct: Any, log_time: Any) -> tuple[Any, Any]:
-        """Cross-entropy and squared error of the log time, (2,)."""
+    def _losses(self, weights: Any, rest: Any, inputs: Any, correct: Any, log_time: Any) -> tuple[Any, Any, Any]:
+        """Cross-entropy and squared error of the log time, (2,), and of the guesses, the other way round, (2,)."""
         import tensorflow as tf
 
-        scores, after = self._forward(weights, rest, inputs, training=True)
-        entropy = tf.nn.sigmoid_cross_entropy_with_logits(correct, scores[0])
-        distance = tf.math.log(tf.nn.softplus(scores[1]) + TINY) - log_time
-        return tf.stack([tf.reduce_mean(entropy), tf.reduce_mean(tf.square(distance))]), after
+        def losses(correctness: Any, time: Any) -> tuple[Any, Any]:
+            entropy = tf.nn.sigmoid_cross_entropy_with_logits(correct, correctness)
+            distance = tf.math.log(tf.nn.softplus(time) + TINY) - log_time
+            return tf.reduce_mean(entropy), tf.reduce_mean(tf.square(distance))
+
+        scores, guesses, after = self._forward(weights, rest, inputs, training=True)
+        entropy, distance = losses(guesses[1], guesses[0])
+        return tf.stack(losses(scores[0], scores[1])), tf.stack([distance, entropy]), after
 
     def _wrong_way(self, weights: Any, rest: Any, inputs: Any, chance: Any) -> Any:
         """How far the scores fall where, all else equal, a success rate (an average time) rises; mean of each, (2,).
@@ -213,7 +224,9 @@ class Graph:
         rise = MOST_RISE * chance[1, :some, None]  # of a normalised feature
         which = tf.cast(chance[0, :some] * len(RATES), tf.int32)
         moved = [past, *(past + rise * tf.one_hot(tf.gather(columns, which), past.shape[1]) for columns in DIRECTED)]
-        scores, _ = self._forward(weights, rest, [*(tf.tile(i, [3]) for i in ids), tf.concat(moved, 0)], training=False)
+        scores, *_ = self._forward(
+            weights, rest, [*(tf.tile(i, [3]) for i in ids), tf.concat(moved, 0)], training=False
+        )
         still, better, slower = tf.unstack(tf.reshape(scores, [2, 3, -1]), axis=1)
         falls = tf.stack([still[0] - better[0], still[1] - slower[1]])
         return tf.reduce_mean(tf.nn.relu(falls), axis=1)
@@ -249,8 +262,8 @@ class Graph:
             inputs = [*(ids[k] * shown[k] for k in range(4)), past]
             with tf.GradientTape() as tape:
                 tape.watch(weights)
-                losses, after = self._losses(weights, rest, inputs, correct, log_time)
-                cost = losses + WRONG_WAY * self._wrong_way(weights, rest, inputs, chance)
+                losses, others, after = self._losses(weights, rest, inputs, correct, log_time)
+                cost = losses + others * GUESS_COSTS + WRONG_WAY * self._wrong_way(weights, rest, inputs, chance)
             slope = tape.gradient(cost, weights)
             rest = after
             step += 1.0

@@ -33,7 +33,8 @@ LEAST = 8  # attempts
 HELD_OUT = 0.15  # share, the newest
 PATIENCE = 5  # epochs without a better one
 RATE = 5e-3  # learning rate at its highest, falling to 0 along half a cosine
-RATE_ROWS = 500  # a batch this large; with smaller ones the rate is lower by the root of their share
+RATE_ROWS = 500  # a batch this large; with smaller ones the rate is lower by this power of their share
+RATE_POWER = 0.5
 WARM_UP = 30  # steps
 DECAY = 0.02
 UPDATES = 1100  # steps that a training should have at the least, had it all its epochs
@@ -218,7 +219,7 @@ class Training:
         self.windows = Windows.of(attempts, np.arange(rows))
         self._random = np.random.default_rng(seed)
         self._batch = max(LEAST_BATCH, rows // BATCHES)  # rows
-        self._rate = RATE * min(1.0, self._batch / RATE_ROWS) ** 0.5
+        self._rate = RATE * min(1.0, self._batch / RATE_ROWS) ** RATE_POWER
         self.state = State.start(self._start())
 
     def _material(self, inputs: Floats, told: Floats) -> Material:

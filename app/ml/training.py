@@ -31,13 +31,14 @@ Asked = tuple[list[str], list[str], list[str], list[str | None], Floats]  # what
 LEAST = 8  # attempts
 HELD_OUT = 0.15  # share, the newest
 LEAST_HELD_OUT = 2  # rows
-EPOCHS = 15
+EPOCHS = 10
 MEMORY = 100.0  # steps, an epoch at the least: what is judged and kept are the mean weights of about the last ones
 FEW = 10  # newest rows: with these, an epoch must be two standard errors better than the constant
 PATIENCE = 6  # epochs without a better one
 RATE = 3e-3  # learning rate at the start, falling to 0 along half a cosine
 DECAY = 0.3
 HIDE = (0.9, 0.02, 0.02, 0.02)  # chance to be shown as unknown: a student's name must not stand in for their past
+INTERCEPT_SD = 0.03  # of the calibration, logits: training on all rows brings the newest ones' level itself
 TYPICAL_TIME = float(np.log(np.e - 1))  # softplus of it is 1: the time network's start
 FILES = ("correctness_model.keras", "time_model.keras")
 SAME_PROBABILITY = 1e-5
@@ -156,7 +157,7 @@ def fit_v2(
     epochs = _train(contest, cut, seed, progress)
     newest = attempts.take(slice(cut, None))
     p, seconds = _answers(judged, contest)
-    calibration = Calibration.fitted(newest.correct, p, newest.seconds, seconds)
+    calibration = Calibration.fitted(newest.correct, p, newest.seconds, seconds, intercept_sd=INTERCEPT_SD)
     fitted = _untrained(attempts, inputs, used, slice(None), seed)
     _learn(fitted, _rows(fitted, attempts, inputs, slice(None)), contest.best_epochs, seed)
     report = {"rows": len(attempts), "epochs": epochs, "best_epochs": contest.best_epochs}

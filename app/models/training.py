@@ -68,7 +68,9 @@ class ModelVersion(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     pruned_at: Mapped[datetime | None]
     place: Mapped[int] = mapped_column(server_default=text("0"))  # among the serving: the lowest answers
-    by_hand: Mapped[bool] = mapped_column(server_default=text("false"))  # chosen by a person, who must be outdone clearly
+    by_hand: Mapped[bool] = mapped_column(
+        server_default=text("false")
+    )  # chosen by a person, who must be outdone clearly
     scores: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # on rows that it was not fitted on
     train_seconds: Mapped[float | None]
     data_from: Mapped[datetime | None]  # first and last completion that it was fitted on
