@@ -15,9 +15,9 @@ from app.core.one_thread import use_one_thread
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+    from sqlalchemy.orm import Session
 
     from app.domain.attempts import Attempts
-    from sqlalchemy.orm import Session
 
 app = typer.Typer(
     no_args_is_help=True,

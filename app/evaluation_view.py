@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -9,13 +10,13 @@ from app.ml.evaluation import Contestant, Score
 
 COLUMNS = {
     "auc": ("AUC", ".4f", max),
-    "log_loss": ("log-loss", ".4f", min),
-    "brier": ("Brier", ".4f", min),
-    "calibration_error": ("calibration\nerror", ".4f", min),
-    "rmse_log_time": ("RMSE\nlog time", ".4f", min),
-    "mae_seconds": ("MAE\ns", ".3f", min),
-    "time_interval_coverage": ("80 % interval\nholds", ".1%", None),
-    "train_seconds": ("training\ns", ".1f", None),
+    "log_loss": ("log-\nloss", ".4f", min),
+    "brier": ("Brier", ".3f", min),
+    "calibration_error": ("ECE", ".3f", min),
+    "rmse_log_time": ("RMSE\nlog t", ".4f", min),
+    "mae_seconds": ("MAE\ns", ".3g", min),
+    "time_interval_coverage": ("80 %\nholds", ".1%", None),
+    "train_seconds": ("train\ns", ".1f", None),
 }
 
 
@@ -30,13 +31,23 @@ def chosen(contestants: Sequence[Contestant], only: Sequence[str] | None) -> lis
 
 def show(scores: Sequence[Score], failures: Mapping[str, str], facts: Mapping[str, object], console: Console) -> None:
     """Scores by model, the best of each column in bold; then who could not take part, and why."""
-    title = "Trained on {train_tasks:,} tasks of {train_students:,} students, judged on {test_tasks:,} of {test_students:,} others"  # noqa: E501
-    shown = Table("model", title=title.format(**facts), title_justify="left")
+    title = (
+        "Trained on {train_tasks:,} tasks of {train_students:,} students, "
+        "judged on {test_tasks:,} of {test_students:,} others."
+    )
+    console.print(title.format(**facts))
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1), collapse_padding=True)
+    shown.add_column("model", no_wrap=True)
     for heading, _, _ in COLUMNS.values():
-        shown.add_column(heading, justify="right")
+        shown.add_column(heading, justify="right", no_wrap=True, min_width=4)
     for each in scores:
         shown.add_row(each.model, *(_cell(each, column, scores) for column in COLUMNS))
     console.print(shown)
+    console.print(
+        "ECE: expected calibration error of the probabilities, ten bins. RMSE log t: of the natural logarithm of the "
+        "time; MAE: of the time. 80 % holds: times within their 10-90 % interval. The best of each column is bold.",
+        style="dim",
+    )
     for model, why in failures.items():
         console.print(f"{model} could not be trained: {why}")
 

@@ -47,6 +47,10 @@ class Answers:
     def __getitem__(self, place: int) -> Answer:
         return Answer(*(float(getattr(self, name)[place]) for name in self.__slots__))
 
+    def take(self, places: slice) -> "Answers":
+        """Only these."""
+        return Answers(*(getattr(self, name)[places] for name in self.__slots__))
+
     def are_finite(self) -> bool:
         return all(np.isfinite(getattr(self, name)).all() for name in self.__slots__)
 

@@ -6,6 +6,8 @@ median, and their interval spans the 10 and 90 % quantiles, of the held-out resi
 """
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from math import exp
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ Bools = NDArray[np.bool_]
 TINY = 1e-6
 SLOPE_SD = 0.3  # prior standard deviation of log slope
 INTERCEPT_SD = 0.1  # of the intercept, logits
+UNSURE = 1.0  # logits: how far the bounds are while there are too few held-out rows to tell
 BINS = 10
 BIN_ROWS = 30  # held-out rows in a bin of the reliability, at the least
 LOW, HIGH = 0.1, 0.9
@@ -27,7 +30,7 @@ USUAL_SPREAD = 0.6  # log seconds: standard deviation assumed beside few residua
 USUAL_ROWS = 50  # what that counts for
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Calibration:
     """How raw answers become calibrated ones."""
 
@@ -57,21 +60,22 @@ class Calibration:
 
     def answers_of_scores(self, scores: Floats, seconds: Floats) -> Answers:
         """The same from logits instead of probabilities."""
-        scores = self.slope * scores + self.intercept
-        typical = seconds * np.exp(self.shift)
-        low, high = (
-            (np.interp(scores, self.at, self.p_low), np.interp(scores, self.at, self.p_high))
-            if self.at
-            else (-1.0, 1.0)
-        )
-        return Answers(
-            expit(scores),
-            typical,
-            expit(scores + low),
-            expit(scores + high),
-            typical * np.exp(self.time_low),
-            typical * np.exp(self.time_high),
-        )
+        scores, typical = self.slope * scores + self.intercept, seconds * self._factors[0]
+        at, low, high = self._bounds
+        p = expit(np.stack([scores, scores + np.interp(scores, at, low), scores + np.interp(scores, at, high)]))
+        return Answers(p[0], typical, p[1], p[2], typical * self._factors[1], typical * self._factors[2])
+
+    @cached_property
+    def _factors(self) -> tuple[float, float, float]:
+        """What a time is multiplied by, and then for its bounds."""
+        return exp(self.shift), exp(self.time_low), exp(self.time_high)
+
+    @cached_property
+    def _bounds(self) -> tuple[Floats, Floats, Floats]:
+        """Where the bounds of the logits are known, and what is added there."""
+        if not self.at:
+            return np.zeros(1), np.full(1, -UNSURE), np.full(1, UNSURE)
+        return np.array(self.at), np.array(self.p_low), np.array(self.p_high)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

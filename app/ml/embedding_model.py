@@ -141,16 +141,20 @@ def shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
 LAYERS = (*(f"{name}_vector" for name in IDS), "lstm_64", "lstm_32", "dense_32", "dense_16", "score")
 
 
-def network(sizes: Sizes, output: Output, scale: Scale, seed: int = 0) -> "keras.Model":
-    """An untrained network: answers (n, 1) from n tasks and, of each, the s steps of its past (0 and more of them).
+def network(sizes: Sizes, output: Output, scale: Scale) -> "keras.Model":
+    """A network without its weights (see `start_weights`, `set_weights`).
 
+    It answers (n, 1) from n tasks and, of each, the s steps of its past: none, or more.
     Inputs by name: student, topic, difficulty, item (n,); inputs (n, 28); past_topic, past_difficulty, past_item
     (n, s); past_results (n, s, 3); past_there (n, s), 1 for a step and 0 for padding behind the last.
     """
     import keras
     from keras import layers, ops
 
-    tables = _tables(sizes, seed)
+    tables = {
+        name: layers.Embedding(getattr(sizes, name) + 1, length, name=f"{name}_vector")
+        for name, length in sizes.vectors().items()
+    }
     asked = {name: keras.Input((), dtype="int32", name=name) for name in IDS}
     past = {name: keras.Input((None,), dtype="int32", name=f"past_{name}") for name in IDS[1:]}
     told = keras.Input((None, RESULTS), name="past_results")
@@ -161,39 +165,16 @@ def network(sizes: Sizes, output: Output, scale: Scale, seed: int = 0) -> "keras
     whose = ops.expand_dims(vectors[0], 1) * ops.expand_dims(there, -1)  # (n, s, length): the student at every step
     each = [whose, *(tables[name](past[name]) for name in IDS[1:]), _normal(told, scale.results_mean, scale.results_sd)]
     mask = ops.greater(there, 0)  # by hand: Concatenate would drop it silently
-    x = _lstm(FIRST, seed, return_sequences=True)(layers.Concatenate()(each), mask=mask)
-    x = layers.Dropout(STATE_DROPOUT, seed=seed)(x)
-    x = _lstm(SECOND, seed)(x, mask=mask)
-    state = layers.Dropout(STATE_DROPOUT, seed=seed)(x)
-    score = _score([*vectors, _inputs(inputs, scale), state], seed)
+    x = layers.LSTM(FIRST, return_sequences=True, name="lstm_64")(layers.Concatenate()(each), mask=mask)
+    x = layers.Dropout(STATE_DROPOUT)(x)
+    x = layers.LSTM(SECOND, name="lstm_32")(x, mask=mask)
+    state = layers.Dropout(STATE_DROPOUT)(x)
+    score = _score([*vectors, _inputs(inputs, scale), state])
     if output == "correctness":
         answer = layers.Activation("sigmoid")(score)
     else:
         answer = layers.Rescaling(scale.seconds, name="seconds")(layers.Activation("exponential")(score))
     return keras.Model([*asked.values(), inputs, *past.values(), told, there], answer, name=output)
-
-
-def _lstm(units: int, seed: int, **options: bool) -> "keras.Layer":
-    from keras import initializers, layers
-
-    start = initializers.GlorotUniform(seed=seed + units)
-    again = initializers.Orthogonal(seed=seed + units + 1)
-    return layers.LSTM(units, kernel_initializer=start, recurrent_initializer=again, name=f"lstm_{units}", **options)
-
-
-def _tables(sizes: Sizes, seed: int) -> dict[str, "keras.Layer"]:
-    """The vectors of known ids, which start close to nothing."""
-    from keras import initializers, layers
-
-    return {
-        name: layers.Embedding(
-            getattr(sizes, name) + 1,
-            length,
-            embeddings_initializer=initializers.RandomUniform(-EMBEDDING_START, EMBEDDING_START, seed=seed + place),
-            name=f"{name}_vector",
-        )
-        for place, (name, length) in enumerate(sizes.vectors().items())
-    }
 
 
 def _inputs(raw: "keras.KerasTensor", scale: Scale) -> "keras.KerasTensor":
@@ -213,26 +194,37 @@ def _normal(x: "keras.KerasTensor", mean: tuple[float, ...], sd: tuple[float, ..
     return ops.clip(x, -MOST_SD, MOST_SD)
 
 
-def _score(known: list["keras.KerasTensor"], seed: int) -> "keras.KerasTensor":
-    """What is learnt from the state, the vectors and the inputs, (n, 1); no answer yet: it starts at 0."""
-    from keras import initializers, layers
+def _score(known: list["keras.KerasTensor"]) -> "keras.KerasTensor":
+    """What is learnt from the state, the vectors and the inputs, (n, 1)."""
+    from keras import layers
 
     x = layers.Concatenate()(known)
-    for units, name in ((THIRD, "dense_32"), (FOURTH, "dense_16")):
-        start = initializers.GlorotUniform(seed=seed + units)
-        x = layers.Dense(units, activation="relu", kernel_initializer=start, name=name)(x)
-        if name == "dense_32":
-            x = layers.Dropout(HEAD_DROPOUT, seed=seed)(x)
-    return layers.Dense(1, kernel_initializer="zeros", name="score")(x)
+    x = layers.Dropout(HEAD_DROPOUT)(layers.Dense(THIRD, activation="relu", name="dense_32")(x))
+    x = layers.Dense(FOURTH, activation="relu", name="dense_16")(x)
+    return layers.Dense(1, name="score")(x)
 
 
-def weights_of(model: "keras.Model") -> list[Singles]:
-    """In the order of `shapes`."""
-    return [np.asarray(array, np.float32) for layer in LAYERS for array in model.get_layer(layer).get_weights()]
+def start_weights(sizes: Sizes, seed: int) -> list[Singles]:
+    """Drawn as Keras would, in the order of `shapes`; without building a network, which takes longer than an epoch."""
+    random = np.random.default_rng(seed)
+    return [_start(name, shape, random).astype(np.float32) for name, shape in shapes(sizes).items()]
+
+
+def _start(name: str, shape: tuple[int, ...], random: np.random.Generator) -> Floats:
+    if name.endswith("_vector"):  # close to nothing
+        return random.uniform(-EMBEDDING_START, EMBEDDING_START, shape)
+    if name.endswith("_recurrent"):  # orthogonal (Saxe and others 2013)
+        return np.asarray(np.linalg.qr(random.normal(size=shape[::-1]))[0].T)
+    if name.endswith("_bias"):
+        return np.repeat([0.0, 1.0, 0.0, 0.0], shape[0] // 4) if name.startswith("lstm") else np.zeros(shape)
+    if name == "score_kernel":  # no answer yet but the constant
+        return np.zeros(shape)
+    most = np.sqrt(6 / sum(shape))  # Glorot and Bengio 2010
+    return random.uniform(-most, most, shape)
 
 
 def set_weights(model: "keras.Model", weights: list[Singles]) -> None:
-    """The reverse of `weights_of`."""
+    """Put weights into a network, in the order of `shapes`."""
     left = list(weights)
     for layer in (model.get_layer(name) for name in LAYERS):
         count = len(layer.get_weights())

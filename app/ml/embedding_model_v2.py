@@ -91,7 +91,7 @@ class Scale:
 
     @classmethod
     def of(cls, inputs: Floats, seconds: Floats, groups: Sequence[str]) -> "Scale":
-        """From the rows to learn from, (n, 28) and (n,); an input that `groups` (or inputs) do not name is 0 for all."""
+        """From the rows to learn from, (n, 28) and (n,); one that `groups` do not name is 0 for all."""
         names = {name for group in groups for name in GROUPS.get(group, (group,))}
         units = [unit_of(name) if name in names else 0.0 for name in INPUTS]
         factors = [float(name in names and unit_of(name) == 0) for name in INPUTS]

@@ -5,7 +5,7 @@ student counts for more than a few ordinary ones: a day of nonsense from one of 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,8 +25,11 @@ MOST_ROWS = 5_000  # that judge
 FEW = 10  # rows: with these, a difference must be two standard errors
 ORDINARY = 3.0  # students in the middle, that one student counts for at most
 LEAST_CAP = 5.0  # rows
+LEAST_PANEL = 80  # with fewer tasks everything still moves
 NOT_LUCK = 2.0  # standard errors
-WORTH_SAYING = 0.05  # mean change of the probability that only a clearly better model may bring
+WORTH_SAYING = 0.04  # mean change of the probability that only a model better by this many standard errors may bring:
+VERY_CLEAR = 2.0
+PANEL = 300  # older tasks that are asked too, to see how far the answers move
 FAVOURITE = "embedding_v2"  # on a tie
 
 
@@ -44,6 +47,7 @@ class Judged:
     time_errors: Floats  # (n,) squared, of log seconds
     scores: Mapping[str, Any]
     skilled: bool  # tells right answers from wrong ones
+    panel: Floats  # (m,) probabilities of older tasks and of these
     wrong_way: str | None = None  # in words
 
     @property
@@ -67,8 +71,10 @@ class Court:
 
     def judge(self, model: TaskModel) -> Judged:
         """Its answers to these rows, and whether they go the right way on made-up students."""
-        judged = self._judged(model.answers(self._attempts, self.rows))
-        return Judged(**{**vars(judged), "wrong_way": reversal(model, self._attempts)})
+        older = np.unique(np.linspace(0, self.rows[0] - 1, PANEL).astype(np.intp))
+        said = model.answers(self._attempts, np.concatenate([older, self.rows]))
+        judged = self._judged(said.take(slice(len(older), None)))
+        return replace(judged, panel=said.probability, wrong_way=reversal(model, self._attempts))
 
     @cached_property
     def prior(self) -> Judged:
@@ -81,7 +87,7 @@ class Court:
         with np.errstate(divide="ignore", invalid="ignore"):
             errors = np.square(np.log(answers.seconds) - np.log(self._seconds))
         scores = self._scores(answers, losses)
-        return Judged(answers, losses, errors, scores, self._is_skilled(scores.get("auc")))
+        return Judged(answers, losses, errors, scores, self._is_skilled(scores.get("auc")), answers.probability)
 
     def _is_skilled(self, area: float | None) -> bool:
         """Whether right answers were given better chances than wrong ones, beyond luck (Mann and Whitney 1947)."""
@@ -89,10 +95,10 @@ class Court:
         pairs = right * (len(self) - right)
         return area is not None and area - 0.5 > NOT_LUCK * np.sqrt((len(self) + 1) / (12 * pairs))
 
-    def clearly_greater(self, one: Floats, other: Floats) -> bool:
+    def clearly_greater(self, one: Floats, other: Floats, errors: float = 1.0) -> bool:
         """Whether the mean of `one` is above that of `other` by more than the standard error of the difference."""
         mean, error = self._difference(one - other)
-        return mean > error * (1 + FEW / len(self))
+        return mean > errors * error * (1 + FEW / len(self))
 
     def _difference(self, difference: Floats) -> tuple[float, float]:
         """Weighted mean of n differences, and its standard error by rows or by students, the greater.
@@ -104,9 +110,13 @@ class Court:
         by_student = np.bincount(self._student, w * (difference - mean))
         return mean, float(np.sqrt(max(np.square(w * difference).sum(), np.square(by_student).sum())))
 
-    def moved(self, new: Judged, old: Judged) -> float:
-        """Mean change of the probability."""
-        return float(self._weights @ (new.answers.probability - old.answers.probability))
+    def jump(self, new: Judged, old: Judged) -> float:
+        """Mean change of the probability, where it is large and the new model not far better; else 0."""
+        if len(new.panel) != len(old.panel) or len(new.panel) < LEAST_PANEL:
+            return 0.0
+        moved = float(new.panel.mean() - old.panel.mean())
+        far_better = self.clearly_greater(old.losses, new.losses, VERY_CLEAR)
+        return moved if abs(moved) > WORTH_SAYING and not far_better else 0.0
 
     def _scores(self, said: Answers, losses: Floats) -> dict[str, Any]:
         if not said.are_finite():
@@ -171,17 +181,18 @@ def _worse(court: Court, name: str, new: Judged, rival: Rival) -> str | None:
 
 
 def _not_better_enough(court: Court, name: str, new: Judged, old: Rival) -> str | None:
-    if not old.judged.answers.are_finite() or court.clearly_greater(old.judged.losses, new.losses):
+    if not old.judged.answers.are_finite():
         return None
     numbers = f"log-loss {_two(new.log_loss, old.judged.log_loss, ' against ')} on {len(court)} tasks"
+    if moved := court.jump(new, old.judged):
+        return f"{name} moves the probabilities by {moved:+.2f} on average without being far better ({numbers})"
+    if court.clearly_greater(old.judged.losses, new.losses):
+        return None
     if court.clearly_greater(new.time_errors, old.judged.time_errors):
         ours, theirs = (float(each.scores["rmse_log_time"]) for each in (new, old.judged))
         return f"{name}'s error of the log time {_two(ours, theirs, ' is worse than ')} on {len(court)} tasks"
     if old.judged.skilled and not new.skilled:
         return f"{name} can't tell right answers from wrong ones, which {old.name} can ({numbers})"
-    moved = court.moved(new, old.judged)
-    if old.judged.skilled and abs(moved) > WORTH_SAYING:
-        return f"{name} moves the probabilities by {moved:+.2f} on average without being clearly better ({numbers})"
     if old.by_hand:
         return f"{old.name} was chosen by hand and {name} is not clearly better ({numbers})"
     return None

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.crud.student_totals import Finished, Past
 from app.domain.attempts import Attempts

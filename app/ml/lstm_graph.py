@@ -77,7 +77,7 @@ class State:
 class Pace:
     """How a step learns."""
 
-    rate: float
+    rate: Floats  # (2,) of each network; one with 0 stays as it is
     decay: float  # share of a kernel or embedding given back, times rate
     hide: tuple[float, float, float, float]  # chance that a student, topic, difficulty, item is shown as unknown
 
@@ -102,7 +102,7 @@ class Graph:
         tables = [tf.TensorSpec([None, width], tf.float32) for width in (len(INPUTS), RESULTS)]
         windows = [tf.TensorSpec([None, None], tf.int32), ids, ids, ids]
         rows = [ids, ids, ids, ids, *tables, column, column]
-        pace = [number, number, tf.TensorSpec([4], tf.float32), tf.TensorSpec([2], tf.int32)]
+        pace = [column, number, tf.TensorSpec([4], tf.float32), tf.TensorSpec([2], tf.int32)]
         self._step = tf.function(self._learn, input_signature=[weights, weights, weights, number, rows, windows, *pace])
         self._ask = tf.function(self._answer, input_signature=[weights, rows, windows])
 
@@ -163,7 +163,7 @@ class Graph:
         mean = MEAN_MEMORY * mean + (1 - MEAN_MEMORY) * slope
         square = SQUARE_MEMORY * square + (1 - SQUARE_MEMORY) * slope**2
         size = tf.sqrt(square / (1 - SQUARE_MEMORY**step)) + TINY
-        weights -= rate * (mean / (1 - MEAN_MEMORY**step) / size + decay * self._decays * weights)
+        weights -= rate[:, None] * (mean / (1 - MEAN_MEMORY**step) / size + decay * self._decays * weights)
         return weights, mean, square, step, losses
 
 

@@ -16,7 +16,7 @@ from scipy.special import expit, logit
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml import metrics
 from app.ml.calibration import Calibration
-from app.ml.embedding_model import IDS, OUTPUTS, Scale, Singles, Sizes, network, set_weights, shapes, weights_of
+from app.ml.embedding_model import IDS, OUTPUTS, Scale, Singles, Sizes, network, set_weights, shapes, start_weights
 from app.ml.fitting import Names, Progress, TrainingFailed
 from app.ml.inputs import GROUPS, INPUTS, inputs_of, known_before
 from app.ml.lstm_graph import Graph, Material, Pace, State, graph
@@ -32,15 +32,17 @@ Rows = NDArray[np.intp]
 LEAST = 8  # attempts
 HELD_OUT = 0.15  # share, the newest
 PATIENCE = 5  # epochs without a better one
+LEAST_GAIN = 1e-3  # share of the loss that an epoch has to be better by
 RATE = 5e-3  # learning rate at its highest, falling to 0 along half a cosine
 RATE_ROWS = 500  # a batch this large; with smaller ones the rate is lower by this power of their share
-RATE_POWER = 0.5
-WARM_UP = 30  # steps
+RATE_POWER = 0.25
+WARM_UP = 20  # steps
 DECAY = 0.02
+SETTLING = 1.3  # epochs with the rate falling to 0, for one at the rate that found the best
 UPDATES = 1100  # steps that a training should have at the least, had it all its epochs
 EPOCHS = (5, 60)  # the fewest and the most
 BATCHES = 80  # steps in an epoch, if there are rows enough
-LEAST_BATCH = 32  # rows
+LEAST_BATCH = 96  # rows
 HIDE = (0.9, 0.02, 0.02, 0.02)  # chance to be shown as unknown: a student's name must not stand in for their past
 FEW = 10  # newest rows: with these, an epoch must be two standard errors better than the constant
 FILES = ("correctness_model.keras", "time_model.keras")
@@ -179,8 +181,8 @@ def fit_lstm(
     contest = Contest(trial, progress)
     contest.run()
     whole = Training(attempts, inputs, len(attempts), groups, seed)
-    states = whole.learn(contest.best_epochs, contest.epochs)
-    fitted = replace(whole.fitted(states), calibration=contest.calibration())
+    whole.learn(contest.settled())
+    fitted = replace(whole.fitted(), calibration=contest.calibration())
     if not all(np.isfinite(array).all() for pair in fitted.weights for array in pair):
         raise TrainingFailed("the trained model has weights that are no finite numbers")
     return replace(fitted, report={"rows": len(attempts), "epochs": contest.best_epochs} | contest.report())
@@ -236,8 +238,7 @@ class Training:
 
     def _start(self) -> Singles:
         """Weights that answer with the share correct and the typical time, whoever asks; (2, w)."""
-        models = [network(self._sizes, output, self._scale, self._seed + i) for i, output in enumerate(OUTPUTS)]
-        weights = [weights_of(model) for model in models]
+        weights = [start_weights(self._sizes, self._seed + place) for place in range(len(OUTPUTS))]
         right = self.attempts.correct[: self.rows]
         weights[0][-1] = np.array([logit((right.sum() + 1) / (len(right) + 2))], np.float32)
         return np.stack([_roomy(each, self._sizes) for each in weights])
@@ -246,12 +247,13 @@ class Training:
         """How many make enough steps."""
         return int(np.clip(UPDATES * self._batch / self.rows, *EPOCHS))
 
-    def epoch(self, number: int, of: int) -> Floats:
-        """Learn from every stretch once; mean losses, (2,)."""
+    def epoch(self, number: int, of: tuple[int, int]) -> Floats:
+        """Learn from every stretch once; mean losses, (2,). Each network is on its own way to so many epochs."""
         losses = []
         batches = self._batches()
         for place, batch in enumerate(batches):
-            done = (number + place / len(batches)) / of
+            passed = number + place / len(batches)
+            done = np.array([min(1.0, passed / epochs) if epochs else 1.0 for epochs in of])
             warm = min(1.0, (number * len(batches) + place + 1) / WARM_UP)
             pace = Pace(self._rate * warm * (1 + np.cos(np.pi * done)) / 2, DECAY, HIDE)
             self.state, loss = self.graph.step(self.state, self.material, self.windows.take(batch), pace, self._seed)
@@ -265,15 +267,10 @@ class Training:
         batch = (np.cumsum(sizes) - 1) // self._batch
         return np.split(order, np.flatnonzero(np.diff(batch)) + 1)
 
-    def learn(self, epochs: list[int], of: int) -> list[Singles]:
-        """Each network's weights after so many epochs, the pace being that of a training of so many."""
-        kept = [self.state.weights.numpy()[which] for which in range(2)]
+    def learn(self, epochs: tuple[int, int]) -> None:
+        """So many epochs of each network, its rate falling to 0 on the way: without any it stays the constant."""
         for number in range(max(epochs)):
-            self.epoch(number, of)
-            for which in range(2):
-                if epochs[which] == number + 1:
-                    kept[which] = self.state.weights.numpy()[which]
-        return kept
+            self.epoch(number, epochs)
 
     def scores(self, windows: Windows) -> Floats:
         """What the present networks say of the rows of these stretches, (2, m)."""
@@ -290,10 +287,10 @@ class Training:
         """Probabilities and median seconds."""
         return expit(scores[0]), np.exp(scores[1]) * self._scale.seconds
 
-    def fitted(self, weights: list[Singles]) -> FittedLstm:
-        """With these weights, (w,) of each network."""
-        both = tuple(_trimmed(each, self._sizes) for each in weights)
-        return FittedLstm(self._sizes, both, self._names, self._scale)  # type: ignore[arg-type]
+    def fitted(self) -> FittedLstm:
+        """As they stand now."""
+        correctness, time = (_trimmed(each, self._sizes) for each in self.state.weights.numpy())
+        return FittedLstm(self._sizes, (correctness, time), self._names, self._scale)
 
 
 class Contest:
@@ -311,7 +308,7 @@ class Contest:
     def run(self) -> None:
         """Epochs until neither network gets better any more."""
         for number in range(self.epochs):
-            self._enter(number + 1, self._training.epoch(number, self.epochs))
+            self._enter(number + 1, self._training.epoch(number, (self.epochs, self.epochs)))
             if number + 1 - max(self.best_epochs) >= PATIENCE:
                 break
 
@@ -321,7 +318,7 @@ class Contest:
         now = losses.mean(axis=1)
         if not (np.isfinite(learning).all() and np.isfinite(now).all()):
             raise TrainingFailed("the loss became something that is no finite number")
-        for which in np.flatnonzero(self._convincing(losses) & (now < self.best_losses)):
+        for which in np.flatnonzero(self._convincing(losses) & (now < self.best_losses * (1 - LEAST_GAIN))):
             self.best_losses[which], self.best_scores[which] = now[which], scores[which]
             self.best_epochs[which] = epoch
         if self._progress:
@@ -335,6 +332,11 @@ class Contest:
         n = gain.shape[1]
         error = np.sqrt(np.square(gain).mean(axis=1) / n)
         return np.asarray(gain.mean(axis=1) > error * (1 + FEW / n))
+
+    def settled(self) -> tuple[int, int]:
+        """Epochs of each network that come to rest about as far on: the best one was still at a high rate."""
+        correctness, time = (round(SETTLING * best) for best in self.best_epochs)
+        return correctness, time
 
     def calibration(self) -> Calibration:
         """By the newest rows."""

@@ -81,6 +81,7 @@ class Publication:
         now = model_versions.serving(db)
         judged = {each.version.id: each.judged for each in incumbents.values()}
         self._now = [version.id for version in now.values()]
+        self._answering = incumbents.get(next(iter(now), ""))
         self._changed = set(self._now) != set(judged)
         self._standing = {k: Standing(v.id, judged.get(v.id), v.by_hand) for k, v in now.items()}
         self._said: list[str] = []
@@ -159,9 +160,18 @@ class Publication:
         """The kinds that serve, best first; what a person chose stays first until it is clearly outdone."""
         judged = {kind: each.judged for kind, each in self._standing.items() if each.judged}
         chosen = next((kind for kind, each in self._standing.items() if each.by_hand), FAVOURITE)
-        ranked = best_first(self._run.court, judged, chosen)
+        ranked = self._steadily(best_first(self._run.court, judged, chosen), judged)
         unknown = [kind for kind in self._standing if kind not in judged]
         return [(kind, self._standing[kind]) for kind in (*ranked, *unknown)]
+
+    def _steadily(self, ranked: list[str], judged: Mapping[str, Judged]) -> list[str]:
+        """The kind that answers now stays first where the next one would make all answers jump for little."""
+        now = self._answering
+        if not (ranked and now and now.judged) or ranked[0] == now.version.kind or now.version.kind not in judged:
+            return ranked
+        if not self._run.court.jump(judged[ranked[0]], now.judged):
+            return ranked
+        return [now.version.kind, *(kind for kind in ranked if kind != now.version.kind)]
 
     def _serve(self, lineup: Sequence[tuple[str, Standing]]) -> None:
         kind, first = lineup[0]

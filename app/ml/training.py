@@ -29,14 +29,16 @@ Floats = NDArray[np.float64]
 Asked = tuple[list[str], list[str], list[str], list[str | None], Floats]  # what a version is asked, as columns of n
 
 LEAST = 8  # attempts
+PRIOR_TASKS = 10  # half of them right: what the share correct counts beside the real ones
 HELD_OUT = 0.15  # share, the newest
 LEAST_HELD_OUT = 2  # rows
-EPOCHS = 10
+EPOCHS = 15
 MEMORY = 100.0  # steps, an epoch at the least: what is judged and kept are the mean weights of about the last ones
 FEW = 10  # newest rows: with these, an epoch must be two standard errors better than the constant
 PATIENCE = 6  # epochs without a better one
 RATE = 3e-3  # learning rate at the start, falling to 0 along half a cosine
 DECAY = 0.3
+USUAL_BATCH = 128  # rows; smaller ones say less: they move the weights more slowly, and decay holds against them
 HIDE = (0.9, 0.02, 0.02, 0.02)  # chance to be shown as unknown: a student's name must not stand in for their past
 INTERCEPT_SD = 0.03  # of the calibration, logits: training on all rows brings the newest ones' level itself
 TYPICAL_TIME = float(np.log(np.e - 1))  # softplus of it is 1: the time network's start
@@ -189,7 +191,8 @@ def _untrained(attempts: Attempts, inputs: Floats, groups: tuple[str, ...], olde
     scale = Scale.of(inputs[older], seconds, groups)
     sizes = Sizes(*(len(names.known) for names in (students, topics, difficulties, items)))
     correctness, time = (network(sizes, output, scale, seed + place) for place, output in enumerate(OUTPUTS))
-    correctness.get_layer("score").bias.assign([logit((correct.sum() + 1) / (len(correct) + 2))])
+    share = (correct.sum() + PRIOR_TASKS / 2) / (len(correct) + PRIOR_TASKS)
+    correctness.get_layer("score").bias.assign([logit(share)])
     time.get_layer("score").bias.assign([TYPICAL_TIME])
     return FittedV2((correctness, time), students, topics, difficulties, items, groups, scale)
 
@@ -292,8 +295,9 @@ def _order(rows: int, seed: int, epoch: int) -> NDArray[np.int32]:
 
 def _pace(rows: int, epoch: int) -> Pace:
     batch = _batch(rows)
-    rate = RATE * (1 + np.cos(np.pi * epoch / EPOCHS)) / 2
-    return Pace(batch, rate, DECAY, HIDE, max(MEMORY, rows / batch))
+    noise = max(1.0, USUAL_BATCH / batch)
+    rate = RATE / np.sqrt(noise) * (1 + np.cos(np.pi * epoch / EPOCHS)) / 2
+    return Pace(batch, rate, DECAY * noise, HIDE, max(MEMORY, rows / batch))
 
 
 def _batch(rows: int) -> int:

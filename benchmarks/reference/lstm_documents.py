@@ -42,7 +42,7 @@ def fit(attempts: Attempts, epochs: int = EPOCHS, seed: int = 0) -> Documents:
     import keras
 
     keras.utils.set_random_seed(seed)
-    start, span = float(attempts.started.min()), float(max(1, np.ptp(attempts.started)))
+    start, span = float(attempts.started.min()), float(np.ptp(attempts.started)) + 1.0
     longest = int(np.bincount(attempts.student).max())
     inputs = _prefixes(attempts, np.arange(len(attempts)), longest, start, span)
     cut = round(len(attempts) * (1 - VALIDATION))

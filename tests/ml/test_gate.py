@@ -125,10 +125,12 @@ def test_times_that_got_worse_are_refused() -> None:
 
 def test_answers_do_not_jump_without_a_reason() -> None:
     before = COURT.judge(Says(noise=0.5))
-    higher = replace(before.answers, probability=before.answers.probability + 0.06)
-    said = objection(COURT, "version 13", replace(before, answers=higher), Rival("version 12", before), None)
+    higher = replace(before, panel=before.panel + 0.06)
+    said = objection(COURT, "version 13", higher, Rival("version 12", before), None)
     assert said is not None
-    assert "moves the probabilities by +0.06 on average without being clearly better" in said
+    assert "moves the probabilities by +0.06 on average without being far better" in said
+    poor = COURT.judge(Says(noise=2))
+    assert objection(COURT, "version 13", higher, Rival("version 12", poor), None) is None
 
 
 def test_what_a_person_chose_must_be_outdone_clearly() -> None:

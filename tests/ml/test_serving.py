@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.core import settings
 from app.crud import model_versions
 from app.domain.tasks import Asked
 from app.ml import serving, trainer
@@ -132,6 +133,62 @@ def test_the_network_answers_without_a_reason_when_all_is_well(db: Session) -> N
         task = Student(client, secret).ask(user_id=SOMEBODY).json()
         assert (task["model_version"], task["fallback_reason"]) == ("embedding_v2", None)
         assert not client.get("/model/status").json()["degraded"]
+
+
+@pytest.mark.usefixtures("trained")
+def test_some_students_get_the_kind_that_is_rolled_out(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLOUT", "lnirt:30")
+    settings.settings.cache_clear()
+    secret = key(db)
+    with restarted() as client:
+        caller = Student(client, secret)
+        who = [caller.ask(user_id=str(UUID(int=number))).json() for number in range(40)]
+        again = [caller.ask(user_id=str(UUID(int=number))).json()["model_version"] for number in range(40)]
+    given = [task["model_version"] for task in who]
+    assert set(given) == {"embedding_v2", "v1.0"}
+    assert 4 <= given.count("v1.0") <= 20
+    assert given == again
+    assert {task["fallback_reason"] for task in who} == {None}
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_shadow_is_only_recorded(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLOUT", "embedding_lstm:shadow, lnirt:shadow")
+    settings.settings.cache_clear()
+    secret = key(db)
+    with restarted() as client:
+        caller = Student(client, secret)
+        tasks = [caller.ask(user_id=SOMEBODY).json() for _ in range(3)]
+    assert {task["model_version"] for task in tasks} == {"embedding_v2"}
+    rows = db.execute(
+        text("""SELECT kind, task_id, correctness_prob, estimated_time_seconds FROM shadow_predictions
+                JOIN model_versions ON model_versions.id = model_version_id""")
+    ).all()
+    assert sorted(row.kind for row in rows) == ["embedding_lstm"] * 3 + ["lnirt"] * 3
+    assert {str(row.task_id) for row in rows} == {task["id"] for task in tasks}
+    db.execute(text("DELETE FROM practice_tasks WHERE user_id = :id"), {"id": SOMEBODY})
+    assert db.scalar(text("SELECT count(*) FROM shadow_predictions")) == 0
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize(("kind", "on_tasks"), [("lnirt", "v1.0"), ("embedding_lstm", "embedding_lstm")])
+def test_a_pinned_kind_answers(db: Session, monkeypatch: pytest.MonkeyPatch, kind: str, on_tasks: str) -> None:
+    monkeypatch.setenv("MODEL", kind)
+    settings.settings.cache_clear()
+    secret = key(db)
+    with restarted() as client:
+        task = Student(client, secret).ask(user_id=SOMEBODY).json()
+        assert (task["model_version"], task["fallback_reason"]) == (on_tasks, None)
+        assert client.get("/model/status").json()["serving"]["model_version"] == on_tasks
+
+
+def test_a_pinned_kind_that_was_never_trained_is_missed_aloud(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL", "embedding_lstm")
+    settings.settings.cache_clear()
+    with restarted() as client:
+        status = client.get("/model/status").json()
+    assert status["degraded"]
+    assert status["reason"] == "MODEL asks for embedding_lstm, but none has been trained yet."
 
 
 @pytest.mark.usefixtures("trained")
