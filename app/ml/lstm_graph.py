@@ -64,21 +64,23 @@ class State:
     mean: "tf.Tensor"  # (2, w) Adam's
     square: "tf.Tensor"  # (2, w) Adam's
     step: "tf.Tensor"
+    average: "tf.Tensor"  # (2, w) of the weights of about the last epoch: what is scored and kept (Polyak 1990)
 
     @classmethod
     def start(cls, weights: Singles) -> "State":
         import tensorflow as tf
 
         flat = tf.constant(weights)
-        return cls(flat, tf.zeros_like(flat), tf.zeros_like(flat), tf.constant(0.0))
+        return cls(flat, tf.zeros_like(flat), tf.zeros_like(flat), tf.constant(0.0), flat)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How a step learns."""
 
-    rate: Floats  # (2,) of each network; one with 0 stays as it is
+    rate: float
     decay: float  # share of a kernel or embedding given back, times rate
+    memory: float  # steps that the average reaches back
     hide: tuple[float, float, float, float]  # chance that a student, topic, difficulty, item is shown as unknown
 
 
@@ -102,8 +104,9 @@ class Graph:
         tables = [tf.TensorSpec([None, width], tf.float32) for width in (len(INPUTS), RESULTS)]
         windows = [tf.TensorSpec([None, None], tf.int32), ids, ids, ids]
         rows = [ids, ids, ids, ids, *tables, column, column]
-        pace = [column, number, tf.TensorSpec([4], tf.float32), tf.TensorSpec([2], tf.int32)]
-        self._step = tf.function(self._learn, input_signature=[weights, weights, weights, number, rows, windows, *pace])
+        pace = [number, number, number, tf.TensorSpec([4], tf.float32), tf.TensorSpec([2], tf.int32)]
+        state = [weights, weights, weights, number, weights]
+        self._step = tf.function(self._learn, input_signature=[*state, rows, windows, *pace])
         self._ask = tf.function(self._answer, input_signature=[weights, rows, windows])
 
     def step(
@@ -112,14 +115,15 @@ class Graph:
         """Learn once from these stretches; also the mean loss of each network, (2,)."""
         import tensorflow as tf
 
-        step = (state.weights, state.mean, state.square, state.step)
-        how = (tf.constant(pace.rate, tf.float32), tf.constant(pace.decay, tf.float32), tf.constant(pace.hide))
+        step = (state.weights, state.mean, state.square, state.step, state.average)
+        numbers = (tf.constant(number, tf.float32) for number in (pace.rate, pace.decay, pace.memory))
+        how = (*numbers, tf.constant(pace.hide))
         *new, losses = self._step(*step, rows, _tensors(windows), *how, tf.constant([seed, 0], tf.int32))
         return State(*new), losses
 
     def scores(self, state: State, rows: list["tf.Tensor"], windows: Windows) -> Floats:
         """What the networks say before sigmoid and exponential, (2, m)."""
-        scores: Singles = self._ask(state.weights, rows, _tensors(windows)).numpy()
+        scores: Singles = self._ask(state.average, rows, _tensors(windows)).numpy()
         return scores.astype(np.float64)
 
     def _named(self, flat: Any) -> dict[str, Any]:
@@ -141,10 +145,12 @@ class Graph:
         mean: Any,
         square: Any,
         step: Any,
+        average: Any,
         rows: Any,
         windows: Any,
         rate: Any,
         decay: Any,
+        memory: Any,
         hide: Any,
         seed: Any,
     ) -> Any:
@@ -163,8 +169,9 @@ class Graph:
         mean = MEAN_MEMORY * mean + (1 - MEAN_MEMORY) * slope
         square = SQUARE_MEMORY * square + (1 - SQUARE_MEMORY) * slope**2
         size = tf.sqrt(square / (1 - SQUARE_MEMORY**step)) + TINY
-        weights -= rate[:, None] * (mean / (1 - MEAN_MEMORY**step) / size + decay * self._decays * weights)
-        return weights, mean, square, step, losses
+        weights -= rate * (mean / (1 - MEAN_MEMORY**step) / size + decay * self._decays * weights)
+        average += (weights - average) / tf.minimum(step, memory)
+        return weights, mean, square, step, average, losses
 
 
 def _tensors(windows: Windows) -> list["tf.Tensor"]:

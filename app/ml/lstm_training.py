@@ -38,7 +38,7 @@ RATE_ROWS = 500  # a batch this large; with smaller ones the rate is lower by th
 RATE_POWER = 0.25
 WARM_UP = 20  # steps
 DECAY = 0.02
-SETTLING = 1.3  # epochs with the rate falling to 0, for one at the rate that found the best
+LEAST_MEMORY = 20  # steps that the average of the weights reaches back, or an epoch if that is longer
 UPDATES = 1100  # steps that a training should have at the least, had it all its epochs
 EPOCHS = (5, 60)  # the fewest and the most
 BATCHES = 80  # steps in an epoch, if there are rows enough
@@ -181,8 +181,7 @@ def fit_lstm(
     contest = Contest(trial, progress)
     contest.run()
     whole = Training(attempts, inputs, len(attempts), groups, seed)
-    whole.learn(contest.settled())
-    fitted = replace(whole.fitted(), calibration=contest.calibration())
+    fitted = replace(whole.learn(contest.best_epochs), calibration=contest.calibration())
     if not all(np.isfinite(array).all() for pair in fitted.weights for array in pair):
         raise TrainingFailed("the trained model has weights that are no finite numbers")
     return replace(fitted, report={"rows": len(attempts), "epochs": contest.best_epochs} | contest.report())
@@ -222,6 +221,7 @@ class Training:
         self._random = np.random.default_rng(seed)
         self._batch = max(LEAST_BATCH, rows // BATCHES)  # rows
         self._rate = RATE * min(1.0, self._batch / RATE_ROWS) ** RATE_POWER
+        self.epochs = int(np.clip(UPDATES * self._batch / rows, *EPOCHS))  # that make enough steps
         self.state = State.start(self._start())
 
     def _material(self, inputs: Floats, told: Floats) -> Material:
@@ -243,19 +243,15 @@ class Training:
         weights[0][-1] = np.array([logit((right.sum() + 1) / (len(right) + 2))], np.float32)
         return np.stack([_roomy(each, self._sizes) for each in weights])
 
-    def epochs(self) -> int:
-        """How many make enough steps."""
-        return int(np.clip(UPDATES * self._batch / self.rows, *EPOCHS))
-
-    def epoch(self, number: int, of: tuple[int, int]) -> Floats:
-        """Learn from every stretch once; mean losses, (2,). Each network is on its own way to so many epochs."""
+    def epoch(self, number: int) -> Floats:
+        """Learn from every stretch once; mean losses, (2,)."""
         losses = []
         batches = self._batches()
         for place, batch in enumerate(batches):
-            passed = number + place / len(batches)
-            done = np.array([min(1.0, passed / epochs) if epochs else 1.0 for epochs in of])
+            done = (number + place / len(batches)) / self.epochs
             warm = min(1.0, (number * len(batches) + place + 1) / WARM_UP)
-            pace = Pace(self._rate * warm * (1 + np.cos(np.pi * done)) / 2, DECAY, HIDE)
+            rate = self._rate * warm * (1 + np.cos(np.pi * done)) / 2
+            pace = Pace(rate, DECAY, max(len(batches), LEAST_MEMORY), HIDE)
             self.state, loss = self.graph.step(self.state, self.material, self.windows.take(batch), pace, self._seed)
             losses.append(loss.numpy())
         return np.asarray(np.mean(losses, axis=0), np.float64)
@@ -267,10 +263,15 @@ class Training:
         batch = (np.cumsum(sizes) - 1) // self._batch
         return np.split(order, np.flatnonzero(np.diff(batch)) + 1)
 
-    def learn(self, epochs: tuple[int, int]) -> None:
-        """So many epochs of each network, its rate falling to 0 on the way: without any it stays the constant."""
+    def learn(self, epochs: list[int]) -> FittedLstm:
+        """So many epochs of each network; without any it stays the constant."""
+        kept = list(self.state.average.numpy())
         for number in range(max(epochs)):
-            self.epoch(number, epochs)
+            self.epoch(number)
+            for which in np.flatnonzero(np.array(epochs) == number + 1):
+                kept[which] = self.state.average.numpy()[which]
+        correctness, time = (_trimmed(each, self._sizes) for each in kept)
+        return FittedLstm(self._sizes, (correctness, time), self._names, self._scale)
 
     def scores(self, windows: Windows) -> Floats:
         """What the present networks say of the rows of these stretches, (2, m)."""
@@ -287,11 +288,6 @@ class Training:
         """Probabilities and median seconds."""
         return expit(scores[0]), np.exp(scores[1]) * self._scale.seconds
 
-    def fitted(self) -> FittedLstm:
-        """As they stand now."""
-        correctness, time = (_trimmed(each, self._sizes) for each in self.state.weights.numpy())
-        return FittedLstm(self._sizes, (correctness, time), self._names, self._scale)
-
 
 class Contest:
     """Which epoch answers the newest rows best, for each network; the constant it starts from is the first entrant."""
@@ -299,7 +295,6 @@ class Contest:
     def __init__(self, training: Training, progress: Progress | None) -> None:
         self._training, self._progress = training, progress
         self._newest = Windows.of(training.attempts, np.arange(training.rows, len(training.attempts)))
-        self.epochs = training.epochs()
         self.best_scores = training.scores(self._newest)  # (2, m)
         self.constant = training.losses(self.best_scores, self._newest.rows)  # (2, m)
         self.best_losses = self.constant.mean(axis=1)  # (2,)
@@ -307,8 +302,8 @@ class Contest:
 
     def run(self) -> None:
         """Epochs until neither network gets better any more."""
-        for number in range(self.epochs):
-            self._enter(number + 1, self._training.epoch(number, (self.epochs, self.epochs)))
+        for number in range(self._training.epochs):
+            self._enter(number + 1, self._training.epoch(number))
             if number + 1 - max(self.best_epochs) >= PATIENCE:
                 break
 
@@ -324,7 +319,7 @@ class Contest:
         if self._progress:
             names = ("loss", "time_loss", "val_loss", "val_time_loss")
             said = dict(zip(names, (*learning.tolist(), *now.tolist()), strict=True))
-            self._progress({"step": "fit", "epoch": epoch, "epochs": self.epochs} | said)
+            self._progress({"step": "fit", "epoch": epoch, "epochs": self._training.epochs} | said)
 
     def _convincing(self, losses: Floats) -> NDArray[np.bool_]:
         """Better than the constant by a standard error, by several with few rows: two lucky ones elect nobody."""
@@ -332,11 +327,6 @@ class Contest:
         n = gain.shape[1]
         error = np.sqrt(np.square(gain).mean(axis=1) / n)
         return np.asarray(gain.mean(axis=1) > error * (1 + FEW / n))
-
-    def settled(self) -> tuple[int, int]:
-        """Epochs of each network that come to rest about as far on: the best one was still at a high rate."""
-        correctness, time = (round(SETTLING * best) for best in self.best_epochs)
-        return correctness, time
 
     def calibration(self) -> Calibration:
         """By the newest rows."""
