@@ -32,7 +32,8 @@ Rows = NDArray[np.intp]
 LEAST = 8  # attempts
 HELD_OUT = 0.15  # share, the newest
 PATIENCE = 5  # epochs without a better one
-LEAST_GAIN = 1e-3  # share of the loss that an epoch has to be better by
+LEAST_GAIN = 1e-3  # share of the loss that an epoch has to be better by; with few newest rows more
+MANY = 5000  # newest rows
 RATE = 5e-3  # learning rate at its highest, falling to 0 along half a cosine
 RATE_ROWS = 500  # a batch this large; with smaller ones the rate is lower by this power of their share
 RATE_POWER = 0.25
@@ -313,7 +314,8 @@ class Contest:
         now = losses.mean(axis=1)
         if not (np.isfinite(learning).all() and np.isfinite(now).all()):
             raise TrainingFailed("the loss became something that is no finite number")
-        for which in np.flatnonzero(self._convincing(losses) & (now < self.best_losses * (1 - LEAST_GAIN))):
+        least = LEAST_GAIN * max(1.0, MANY / scores.shape[1]) ** 0.5
+        for which in np.flatnonzero(self._convincing(losses) & (now < self.best_losses * (1 - least))):
             self.best_losses[which], self.best_scores[which] = now[which], scores[which]
             self.best_epochs[which] = epoch
         if self._progress:
