@@ -28,20 +28,15 @@ from app.domain.attempts import Attempts
 from app.domain.interactions import Interactions, attempts_of, opened
 from app.ml import metrics
 from app.ml.answers import Answers
-from app.ml.inputs import CONTEXT
 from app.ml.training import fit_v2
 
 Floats = NDArray[np.float64]
 PARTS = 5
-CALENDAR = tuple(name for name in CONTEXT if name.startswith(("time_of_day", "day_of_week")))
-NO_CALENDAR = tuple(name for name in CONTEXT if name not in CALENDAR)
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "eleven": ("eleven",),
-    "eleven, context without calendar": ("eleven", *NO_CALENDAR),
     "eleven, context": ("eleven", "context"),
     "eleven, item": ("eleven", "item"),
-    "all without calendar": ("eleven", *NO_CALENDAR, "item"),
     "all": ("eleven", "context", "item"),
 }
 

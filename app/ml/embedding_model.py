@@ -43,10 +43,6 @@ UNITS = np.array(
 )  # an input x that is a count or a time becomes log(1 + unit * x); 0: it stays
 
 
-# Hours and weekdays stay as they are: normalised by the few days of a small school, the next day would be far off.
-WAVES = np.array([name.endswith(("_sin", "_cos")) for name in INPUTS])
-
-
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """How many students, topics, difficulties and items have a vector of their own; index 0 is for all others."""
@@ -78,18 +74,18 @@ def _vector(ids: int, least: int, most: int) -> int:
 class Scale:
     """What a network learns from its rows before the training begins."""
 
-    inputs_mean: tuple[float, ...]  # (28,) of the transformed inputs
+    inputs_mean: tuple[float, ...]  # (24,) of the transformed inputs
     inputs_sd: tuple[float, ...]
     results_mean: tuple[float, ...]  # (3,)
     results_sd: tuple[float, ...]
-    used: tuple[float, ...]  # (28,) 1, or 0 for an input that is left out
+    used: tuple[float, ...]  # (24,) 1, or 0 for an input that is left out
     seconds: float  # typical time: the time network answers in multiples of it
 
     @classmethod
     def seen(cls, inputs: Floats, results: Floats, seconds: Floats, groups: tuple[str, ...]) -> "Scale":
-        """From n raw inputs (n, 28), results (n, 3) and times."""
+        """From n raw inputs (n, 24), results (n, 3) and times."""
         x = transformed(inputs)
-        mean, sd = (np.where(WAVES, usual, seen) for usual, seen in ((0, x.mean(axis=0)), (1, _sd(x))))
+        mean, sd = x.mean(axis=0), _sd(x)
         used = [float(any(name in GROUPS[group] for group in groups)) for name in INPUTS]
         return cls(
             *(tuple(mean.tolist()), tuple(sd.tolist())),
@@ -98,7 +94,7 @@ class Scale:
         )
 
     def of_inputs(self, inputs: Floats) -> Singles:
-        """As the networks see them, (n, 28)."""
+        """As the networks see them, (n, 24)."""
         x = (transformed(inputs) - self.inputs_mean) / np.array(self.inputs_sd)
         return np.asarray(np.clip(x, -MOST_SD, MOST_SD) * np.array(self.used), np.float32)
 
@@ -113,7 +109,7 @@ def _sd(x: Floats) -> Floats:
 
 
 def transformed(inputs: Floats) -> Floats:
-    """Counts and times as logarithms, the rest as it is; (n, 28)."""
+    """Counts and times as logarithms, the rest as it is; (n, 24)."""
     return np.where(UNITS > 0, np.log1p(np.maximum(inputs, 0) * UNITS), inputs)
 
 
@@ -145,7 +141,7 @@ def network(sizes: Sizes, output: Output, scale: Scale) -> "keras.Model":
     """A network without its weights (see `start_weights`, `set_weights`).
 
     It answers (n, 1) from n tasks and, of each, the s steps of its past: none, or more.
-    Inputs by name: student, topic, difficulty, item (n,); inputs (n, 28); past_topic, past_difficulty, past_item
+    Inputs by name: student, topic, difficulty, item (n,); inputs (n, 24); past_topic, past_difficulty, past_item
     (n, s); past_results (n, s, 3); past_there (n, s), 1 for a step and 0 for padding behind the last.
     """
     import keras

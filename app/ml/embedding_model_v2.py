@@ -23,7 +23,7 @@ Output = Literal["correctness", "time"]
 OUTPUTS: tuple[Output, Output] = ("correctness", "time")
 
 # Inside the network an input x becomes log(1 + unit * x) + factor * x, one of the two being 0: the log of a count, the
-# log of seconds; shares stay shares, and what is a logarithm or a sine already stays as it is.
+# log of seconds; shares stay shares, and what is a logarithm already stays as it is.
 COUNTS: dict[str, float] = dict(zip(FEATURES[2::3], COUNT_UNITS.tolist(), strict=True))
 COUNTS |= {"session_tasks": SESSION_UNIT, "item_task_count": ITEM_UNIT}
 
@@ -81,17 +81,17 @@ def _vector(ids: int, least: int, most: int) -> int:
 class Scale:
     """What a network learns from its rows before the training begins."""
 
-    low: tuple[float, ...]  # (28,) the least of each input; what is beyond low and high counts as these
-    high: tuple[float, ...]  # (28,)
-    units: tuple[float, ...]  # (28,) of what enters as a logarithm, else 0
-    factors: tuple[float, ...]  # (28,) of what enters as it is, else 0
-    mean: tuple[float, ...]  # (28,) of the transformed inputs
-    variance: tuple[float, ...]  # (28,)
+    low: tuple[float, ...]  # (24,) the least of each input; what is beyond low and high counts as these
+    high: tuple[float, ...]  # (24,)
+    units: tuple[float, ...]  # (24,) of what enters as a logarithm, else 0
+    factors: tuple[float, ...]  # (24,) of what enters as it is, else 0
+    mean: tuple[float, ...]  # (24,) of the transformed inputs
+    variance: tuple[float, ...]  # (24,)
     seconds: float  # typical time: the time network answers in multiples of it
 
     @classmethod
     def of(cls, inputs: Floats, seconds: Floats, groups: Sequence[str]) -> "Scale":
-        """From the rows to learn from, (n, 28) and (n,); one that `groups` do not name is 0 for all."""
+        """From the rows to learn from, (n, 24) and (n,); one that `groups` do not name is 0 for all."""
         names = {name for group in groups for name in GROUPS.get(group, (group,))}
         units = [unit_of(name) if name in names else 0.0 for name in INPUTS]
         factors = [float(name in names and unit_of(name) == 0) for name in INPUTS]
@@ -102,7 +102,7 @@ class Scale:
         return cls(kept[0], kept[1], kept[2], kept[3], kept[4], kept[5], float(np.exp(np.log(seconds).mean())))
 
     def normalised(self, inputs: Floats) -> Floats:
-        """As the first dense layer sees them, (n, 28)."""
+        """As the first dense layer sees them, (n, 24)."""
         past = transformed(inputs, *map(np.array, (self.low, self.high, self.units, self.factors)))
         normal: Floats = (past - self.mean) / np.sqrt(self.variance)
         return normal
@@ -112,7 +112,7 @@ LEAST_VARIANCE = 0.01  # of a transformed input, where all rows have the same
 
 
 def network(sizes: Sizes, output: Output, scale: Scale, seed: int = 0) -> "keras.Model":
-    """An untrained network: ids of student, topic, difficulty, item (n,) each and inputs (n, 28) -> (n, 1)."""
+    """An untrained network: ids of student, topic, difficulty, item (n,) each and inputs (n, 24) -> (n, 1)."""
     import keras
     from keras import layers
 

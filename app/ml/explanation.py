@@ -47,11 +47,11 @@ class Explainable(Protocol):
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """Holds `average`: the mean inputs of the tasks it was fitted on, (28,) as in INPUTS."""
+        """Holds `average`: the mean inputs of the tasks it was fitted on, (24,) as in INPUTS."""
         ...
 
     def varied(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answers]:
-        """Answers for m variations of one task, not clipped: `inputs` (m, 28) as in INPUTS, all else held.
+        """Answers for m variations of one task, not clipped: `inputs` (m, 24) as in INPUTS, all else held.
 
         The last row is the task as it was. It was created `at` that moment: what the model knows beyond the inputs
         (the state of a sequence) is to be that of then, looked up once and the same for all m.
@@ -118,7 +118,7 @@ def _who_explains(db: Session, serving: ServingModels, task: Task) -> Loaded:
 
 
 def average_inputs(loaded: Loaded) -> tuple[Floats, str]:
-    """Of the tasks it was fitted on, (28,); a newcomer's, where the version doesn't say, and a remark about it."""
+    """Of the tasks it was fitted on, (24,); a newcomer's, where the version doesn't say, and a remark about it."""
     kept = getattr(loaded.model, "metadata", {}).get("average")
     if kept is not None and len(kept) == len(INPUTS):
         return np.asarray(kept, np.float64), ""
@@ -163,7 +163,7 @@ def _clipped(answers: Answers) -> Worth:
 
 @dataclass(frozen=True, slots=True)
 class Mixtures:
-    """The student's inputs, the average student's, (28,) each, and what all mixtures of them are worth."""
+    """The student's inputs, the average student's, (24,) each, and what all mixtures of them are worth."""
 
     own: Floats
     average: Floats

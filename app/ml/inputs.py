@@ -1,6 +1,7 @@
 """Everything that a network is told of a task to come: the eleven features, the context, the past on the very item.
 
-One definition for training (all rows at once) and serving (one row of `student_totals.PAST`).
+One definition for training (all rows at once) and serving (one row of `student_totals.PAST`). Time of day and day of
+week were tried and made answers worse: docs/models.md has the table.
 """
 
 from dataclasses import dataclass
@@ -26,10 +27,6 @@ from app.ml.features import (
 )
 
 CONTEXT: tuple[str, ...] = (
-    "time_of_day_sin",  # of the 24 hours, UTC
-    "time_of_day_cos",
-    "day_of_week_sin",  # of the 7 days, Monday 00:00 UTC being 0
-    "day_of_week_cos",
     "previous_result",  # of the task finished last: 1, 0; 0.5 without one
     "previous_time",  # its seconds / 100; 0.6 without one
     "session_tasks",  # finished in the half hour before, at most 50; / 20
@@ -54,7 +51,6 @@ DAY = 86_400 * SECOND
 SESSION = 30 * 60 * SECOND
 MOST_IN_SESSION = 50  # tasks
 LONG_AGO = 30 * DAY
-MONDAY = 4 * DAY  # 1970 began on a Thursday
 SESSION_UNIT = 20.0  # tasks
 ITEM_UNIT = 5.0  # tasks
 NEVER = np.iinfo(np.int64).min
@@ -84,7 +80,7 @@ class Known:
 
 
 def inputs_of(known: Known) -> Floats:
-    """One row per task, columns as in INPUTS: (n, 28), all finite."""
+    """One row per task, columns as in INPUTS: (n, 24), all finite."""
     return np.column_stack([history_features(known.totals), _context(known), _item(known)])
 
 
@@ -154,11 +150,8 @@ def _last(spans: Spans, attempts: Attempts) -> Last:
 
 
 def _context(known: Known) -> Floats:
-    hour = 2 * np.pi * (known.at % DAY) / DAY
-    day = 2 * np.pi * ((known.at - MONDAY) // DAY % 7) / 7
     return np.column_stack(
         [
-            *(np.sin(hour), np.cos(hour), np.sin(day), np.cos(day)),
             known.last.correct,
             known.last.seconds / SECONDS_UNIT,
             known.session_tasks / SESSION_UNIT,

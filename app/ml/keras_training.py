@@ -47,7 +47,7 @@ class Rows:
     topic: NDArray[np.int32]
     difficulty: NDArray[np.int32]
     item: NDArray[np.int32]
-    past: Singles  # (n, 28) transformed and normalised inputs
+    past: Singles  # (n, 24) transformed and normalised inputs
     correct: Singles  # 0 or 1
     log_time: Singles  # log(seconds / typical seconds)
 

@@ -44,7 +44,7 @@ class Material:
     topic: NDArray[np.int32]
     difficulty: NDArray[np.int32]
     item: NDArray[np.int32]
-    inputs: Singles  # (n, 28) normalised
+    inputs: Singles  # (n, 24) normalised
     results: Singles  # (n, 3) normalised
     correct: Singles  # 0 or 1
     log_time: Singles  # log(seconds / typical seconds)

@@ -60,6 +60,7 @@ class FittedLstm:
     weights: tuple[list[Singles], list[Singles]]  # of correctness and time, as in `shapes`
     names: tuple[Names, ...]  # students, topics, difficulties, items
     scale: Scale
+    average: tuple[float, ...] = ()  # (24,) inputs of the tasks it was fitted on
     calibration: Calibration = field(default_factory=Calibration)
     report: dict[str, Any] = field(default_factory=dict)  # held-out scores
 
@@ -71,6 +72,7 @@ class FittedLstm:
             "names": {name: list(each.known) for name, each in zip(IDS, self.names, strict=True)},
             "scale": asdict(self.scale),
             "calibration": self.calibration.to_dict(),
+            "average": list(self.average),
             "report": self.report,
         }
 
@@ -185,7 +187,10 @@ def fit_lstm(
     fitted = replace(whole.learn(contest.best_epochs), calibration=contest.calibration())
     if not all(np.isfinite(array).all() for pair in fitted.weights for array in pair):
         raise TrainingFailed("the trained model has weights that are no finite numbers")
-    return replace(fitted, report={"rows": len(attempts), "epochs": contest.best_epochs} | contest.report())
+    average = tuple(inputs.mean(axis=0).tolist())
+    return replace(
+        fitted, average=average, report={"rows": len(attempts), "epochs": contest.best_epochs} | contest.report()
+    )
 
 
 def _checked_inputs(attempts: Attempts) -> Floats:

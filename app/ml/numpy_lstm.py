@@ -18,6 +18,7 @@ from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers
 from app.ml.calibration import Calibration
 from app.ml.embedding_model import FIRST, IDS, SECOND, Scale
+from app.ml.features import COUNT_UNITS
 from app.ml.inputs import INPUTS, LONG_AGO, inputs_of, known_before, known_of
 from app.ml.sequences import Windows, results, told, window_start
 
@@ -46,7 +47,7 @@ class Weights:
     lstm_32_kernel: Singles  # (2, 64, 128)
     lstm_32_recurrent: Singles  # (2, 32, 128)
     lstm_32_bias: Singles  # (2, 128)
-    dense_32_kernel: Singles  # (2, lengths + 28 + 32, 32): student, topic, difficulty, item, inputs, state
+    dense_32_kernel: Singles  # (2, lengths + 24 + 32, 32): student, topic, difficulty, item, inputs, state
     dense_32_bias: Singles  # (2, 32)
     dense_16_kernel: Singles  # (2, 32, 16)
     dense_16_bias: Singles  # (2, 16)
@@ -137,10 +138,10 @@ class NumpyLstm:
         if kept and kept[1] == wanted:
             return kept[0]
         state, n = kept[:2] if kept else (State.nothing(), begin)
-        tasks, before = yield from _latest(asked, past, wanted - n)
+        tasks, before = yield from _latest(asked, past.at, wanted - n)
         if kept and not (before and before["completed_at"] <= kept[2] < tasks[0]["completed_at"]):
             state, n = State.nothing(), begin
-            tasks, before = yield from _latest(asked, past, wanted - n)
+            tasks, before = yield from _latest(asked, past.at, wanted - n)
         state, n = self._follow(state, asked, tasks, before), n + len(tasks)
         yield student_states.KEEP, {**whose, "n": n, "through": past.at, "state": state.to_bytes()}
         return state
@@ -155,6 +156,15 @@ class NumpyLstm:
         for place in range(len(tasks)):
             state = self._step(state, gates[:, place : place + 1])
         return state
+
+    def varied(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answers]:
+        """What it says of m variations of one task's inputs (m, 24), the last as they were; the state is the same."""
+        n = round(float(inputs[-1, INPUTS.index("overall_task_count")] * COUNT_UNITS[0]))
+        tasks, before = yield from _latest(asked, at, n - int(window_start(np.array(n))))
+        state = self._follow(State.nothing(), asked, tasks, before)
+        names, m = (str(asked.user_id), asked.topic, asked.difficulty, asked.item_id), len(inputs)
+        ids = [np.full(m, places.get(name, 0)) for places, name in zip(self._places, names, strict=True)]
+        return self._answers(self._scores(ids, inputs, np.repeat(state.second, m, axis=1)))
 
     def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
         """The same for rows of `attempts`, each from what its student had finished when it was created."""
@@ -248,11 +258,11 @@ def _read(rows: Rows, begin: int, wanted: int) -> tuple[State, int, datetime] | 
     return (state, n, rows[0]["through"]) if fits else None
 
 
-def _latest(asked: Asked, past: Past, most: int) -> Conversation[tuple[Rows, Row | None]]:
+def _latest(asked: Asked, at: datetime, most: int) -> Conversation[tuple[Rows, Row | None]]:
     """The student's last tasks, in order, and the one before them."""
     if most == 0:
         return [], None
-    span = {"user_id": asked.user_id, "through": past.at, "most": most + 1}
+    span = {"user_id": asked.user_id, "through": at, "most": most + 1}
     rows = yield student_sequences.LATEST, span
     return list(rows[:most])[::-1], rows[most] if len(rows) > most else None
 

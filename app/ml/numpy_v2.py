@@ -29,7 +29,7 @@ AT_ONCE = 8192  # rows of a pass: 8 MB in the widest layer
 
 
 def transformed(inputs: Floats, low: Floats, high: Floats, units: Floats, factors: Floats) -> Floats:
-    """The inputs (n, 28) as the networks see them before normalising; all else (28,), as in `Weights`.
+    """The inputs (n, 24) as the networks see them before normalising; all else (24,), as in `Weights`.
 
     Nothing is said of what was never seen: an input beyond what the training rows showed counts as the outermost.
     """
@@ -43,10 +43,10 @@ def transformed(inputs: Floats, low: Floats, high: Floats, units: Floats, factor
 class Weights:
     """Arrays of both networks (first axis: correctness, time); k ids plus the unknown one at index 0."""
 
-    low: Floats  # (28,) the least and the most of each input in training
-    high: Floats  # (28,)
-    units: Floats  # (28,) an input x enters as log(1 + units * x) + factors * x
-    factors: Floats  # (28,)
+    low: Floats  # (24,) the least and the most of each input in training
+    high: Floats  # (24,)
+    units: Floats  # (24,) an input x enters as log(1 + units * x) + factors * x
+    factors: Floats  # (24,)
     student: Singles  # (2, k, 128) the first dense layer's share of each id
     topic: Singles  # (2, k, 128)
     difficulty: Singles  # (2, k, 128)
@@ -105,7 +105,7 @@ class NumpyV2:
         items: Sequence[str | None],
         inputs: Floats,
     ) -> Answers:
-        """Calibrated answers for n tasks, not clipped; inputs (n, 28) as in INPUTS."""
+        """Calibrated answers for n tasks, not clipped; inputs (n, 24) as in INPUTS."""
         scores = self.scores(students, topics, difficulties, items, inputs)
         return self.calibration.answers_of_scores(scores[0], self._seconds(scores[1]))
 

@@ -58,6 +58,7 @@ class FittedV2:
     items: Names
     groups: tuple[str, ...]  # of the inputs
     scale: Scale
+    average: tuple[float, ...] = ()  # (24,) inputs of the tasks it was fitted on
     calibration: Calibration = field(default_factory=Calibration)
     report: dict[str, Any] = field(default_factory=dict)  # held-out scores
 
@@ -80,6 +81,7 @@ class FittedV2:
             "difficulties": list(self.difficulties.known),
             "items": list(self.items.known),
             "calibration": self.calibration.to_dict(),
+            "average": list(self.average),
             "report": self.report,
         }
 
@@ -163,7 +165,10 @@ def fit_v2(
     fitted = _untrained(attempts, inputs, used, slice(None), seed)
     _learn(fitted, _rows(fitted, attempts, inputs, slice(None)), contest.best_epochs, seed)
     report = {"rows": len(attempts), "epochs": epochs, "best_epochs": contest.best_epochs}
-    return replace(fitted, calibration=calibration, report=report | _report(newest, p, seconds, contest))
+    average = tuple(inputs.mean(axis=0).tolist())
+    return replace(
+        fitted, average=average, calibration=calibration, report=report | _report(newest, p, seconds, contest)
+    )
 
 
 def _checked_inputs(attempts: Attempts) -> Floats:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,12 +66,8 @@ def told_one_by_one(a: Attempts, row: int) -> list[float]:
     def since(rows: list[int]) -> float:
         return math.log(1 + min(at - int(a.finished[rows[-1]]), MONTH) / SECOND if rows else 1 + MONTH / SECOND)
 
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at)
-    of_day = 2 * math.pi * (moment.hour * 3600 + moment.minute * 60 + moment.second) / 86_400
-    of_week = 2 * math.pi * moment.weekday() / 7
     session = [k for k in past if at - a.finished[k] < 30 * MINUTE]
     return [
-        *(math.sin(of_day), math.cos(of_day), math.sin(of_week), math.cos(of_week)),
         *mean(past[-1:]),
         min(len(session), 50) / 20,
         *mean(topic[-1:]),
@@ -155,8 +150,6 @@ def past_of(a: Attempts, row: int) -> Past:
 def test_without_a_past() -> None:
     a = attempts([(0, 0, 0, -1, 0, 1, True, 5.0)])
     said = dict(zip(INPUTS, inputs_of(known_before(a))[0].tolist(), strict=True))
-    assert said["time_of_day_cos"] == 1
-    assert said["day_of_week_sin"] == pytest.approx(math.sin(2 * math.pi * 3 / 7))  # 1970 began on a Thursday
     assert (said["previous_result"], said["previous_time"], said["session_tasks"]) == (0.5, 0.6, 0)
     assert (said["item_success_rate"], said["item_avg_time"], said["item_task_count"]) == (0.5, 0.6, 0)
     assert {said[name] for name in INPUTS if name.startswith("log_since")} == {math.log(1 + 30 * 86_400)}

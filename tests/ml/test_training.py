@@ -20,7 +20,7 @@ from app.ml.training import FittedV2, TrainingFailed, fit_v2, golden_rows
 
 Floats = NDArray[np.float64]
 RATES, TIMES = slice(0, 11, 3), slice(1, 11, 3)  # columns of the eleven
-NEWCOMER = [*[0.0, 1.0, 0.0, 1.0, 0.5, 0.6, 0, 0.5, 0.6, 14.77, 14.77], *[0.5, 0.6, 0, 0.5, 0.6, 14.77]]
+NEWCOMER = [*[0.5, 0.6, 0, 0.5, 0.6, 14.77, 14.77], *[0.5, 0.6, 0, 0.5, 0.6, 14.77]]
 
 
 @pytest.fixture(scope="session")
