@@ -187,10 +187,8 @@ def fit_lstm(
     fitted = replace(whole.learn(contest.best_epochs), calibration=contest.calibration())
     if not all(np.isfinite(array).all() for pair in fitted.weights for array in pair):
         raise TrainingFailed("the trained model has weights that are no finite numbers")
-    average = tuple(inputs.mean(axis=0).tolist())
-    return replace(
-        fitted, average=average, report={"rows": len(attempts), "epochs": contest.best_epochs} | contest.report()
-    )
+    report = {"rows": len(attempts), "epochs": contest.best_epochs} | contest.report()
+    return replace(fitted, average=tuple(inputs.mean(axis=0).tolist()), report=report)
 
 
 def _checked_inputs(attempts: Attempts) -> Floats:

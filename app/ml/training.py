@@ -165,10 +165,8 @@ def fit_v2(
     fitted = _untrained(attempts, inputs, used, slice(None), seed)
     _learn(fitted, _rows(fitted, attempts, inputs, slice(None)), contest.best_epochs, seed)
     report = {"rows": len(attempts), "epochs": epochs, "best_epochs": contest.best_epochs}
-    average = tuple(inputs.mean(axis=0).tolist())
-    return replace(
-        fitted, average=average, calibration=calibration, report=report | _report(newest, p, seconds, contest)
-    )
+    report |= _report(newest, p, seconds, contest)
+    return replace(fitted, average=tuple(inputs.mean(axis=0).tolist()), calibration=calibration, report=report)
 
 
 def _checked_inputs(attempts: Attempts) -> Floats:
