@@ -265,4 +265,4 @@ def test_few_tasks_are_not_worse_than_a_constant(tasks: int) -> None:
 
 
 def test_the_columns_beside_the_eleven_are_those_of_the_documents() -> None:
-    assert (FEATURES + CONTEXT + ITEM, len(INPUTS)) == (INPUTS, 28)
+    assert (FEATURES + CONTEXT + ITEM, len(INPUTS)) == (INPUTS, 24)
