@@ -37,7 +37,7 @@ def show(scores: Sequence[Score], failures: Mapping[str, str], facts: Mapping[st
     )
     console.print(title.format(**facts))
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1), collapse_padding=True)
-    shown.add_column("model", no_wrap=True)
+    shown.add_column("model", overflow="fold", max_width=21)
     for heading, _, _ in COLUMNS.values():
         shown.add_column(heading, justify="right", no_wrap=True, min_width=4)
     for each in scores:
