@@ -92,7 +92,11 @@ class Publication:
             self._settle(candidate)
         self._said += [f"{kind} could not be trained: {why.rstrip('.')}." for kind, why in failures.items()]
         lineup = self._lineup()
-        published = any(each.new for each in self._standing.values())
+        published = [f"version {each.id} of {kind}" for kind, each in lineup if each.new]
+        if published:
+            self._said.insert(0, f"Trained on {len(self._run.data)} tasks and in service: {', '.join(published)}.")
+        if lineup:
+            self._said.append(f"Version {lineup[0][1].id} of {lineup[0][0]} answers.")
         if [each.id for _, each in lineup] != self._now:
             self._serve(lineup)
         return {
@@ -120,15 +124,12 @@ class Publication:
         kind, version_id = candidate.made.kind, self._add(candidate)
         old = self._standing.get(kind)
         why = CHANGED if self._changed else self._objection(candidate, version_id, old)
-        tasks = len(self._run.data)
         if why is None:
             self._standing[kind] = Standing(version_id, candidate.judged, new=True)
-            self._said.append(f"Version {version_id} of {kind} was trained on {tasks} tasks and serves.")
             return
-        kept = f"Kept version {old.id}" if old else f"No {kind} serves"
-        reason = f"{kept}: {why}."
-        model_versions.reject(self._db, version_id, reason)
-        self._said.append(reason)
+        reason = f"kept version {old.id}: {why}." if old else f"none serves: {why}."
+        model_versions.reject(self._db, version_id, reason[0].upper() + reason[1:])
+        self._said.append(f"{kind}: {reason}")
 
     def _objection(self, candidate: Candidate, version_id: int, old: Standing | None) -> str | None:
         court, kind = self._run.court, candidate.made.kind
@@ -174,9 +175,6 @@ class Publication:
         return [now.version.kind, *(kind for kind in ranked if kind != now.version.kind)]
 
     def _serve(self, lineup: Sequence[tuple[str, Standing]]) -> None:
-        kind, first = lineup[0]
-        if len(lineup) > 1:
-            self._said.append(f"Version {first.id} of {kind} answers.")
         reason = " ".join(self._said)
         by_hand = next((each.id for _, each in lineup if each.by_hand), None)
         who = f"run {self._run.run_id}"

@@ -98,8 +98,10 @@ def who_serves(db: Session) -> list[int]:
 def test_the_first_models_serve_with_their_scores(train: Train, db: Session) -> None:
     result = train(embedding_v2="good", lnirt="good")
     assert result["outcome"] == "published"
-    assert "Version 2 of embedding_v2 was trained on 1200 tasks and serves." in result["message"]
-    assert result["message"].endswith("Version 2 of embedding_v2 answers.")
+    assert result["message"] == (
+        "Trained on 1200 tasks and in service: version 2 of embedding_v2, version 1 of lnirt. "
+        "Version 2 of embedding_v2 answers."
+    )
     assert who_serves(db) == [2, 1]  # on a tie the network answers
     version = model_versions.get(db, 2)
     assert version.scores is not None
@@ -118,11 +120,13 @@ def test_a_worse_model_is_rejected_in_one_plain_sentence(train: Train, db: Sessi
     train(embedding_v2="good")
     result = train(embedding_v2="poor")
     assert result["outcome"] == "rejected"
-    assert result["message"].startswith("Kept version 1: version 2's log-loss ")
-    assert result["message"].endswith(" on 180 tasks.")
+    assert result["message"].startswith("embedding_v2: kept version 1: version 2's log-loss ")
+    assert result["message"].endswith(" on 180 tasks. Version 1 of embedding_v2 answers.")
     assert who_serves(db) == [1]
     rejected = model_versions.get(db, 2)
-    assert (rejected.state, rejected.reason) == ("rejected", result["message"])
+    assert rejected.state == "rejected"
+    assert rejected.reason is not None
+    assert rejected.reason.startswith("Kept version 1: version 2's log-loss ")
     row = db.execute(text("SELECT outcome, message FROM training_runs ORDER BY id DESC LIMIT 1")).one()
     assert tuple(row) == ("rejected", result["message"])
     tracker = db.execute(text("SELECT n_samples_since_training, metadata FROM embedding_model_tracker")).one()
@@ -145,7 +149,7 @@ def test_a_model_that_learnt_nothing_does_not_replace_one_that_did(train: Train,
 
 def test_a_network_that_is_worse_than_lnirt_does_not_serve(train: Train, db: Session) -> None:
     message = train(embedding_v2="nothing", lnirt="good")["message"]
-    assert "No embedding_v2 serves: version 2's log-loss" in message
+    assert "embedding_v2: none serves: version 2's log-loss" in message
     assert "of LNIRT on 180 tasks" in message
     assert who_serves(db) == [1]
 
@@ -189,7 +193,7 @@ def test_what_a_person_chose_stays_until_it_is_clearly_outdone(train: Train, db:
     model_versions.promote(db, 1, "ada@example.com")
     db.commit()
     message = train(embedding_v2="good")["message"]
-    assert message.startswith("Kept version 1: version 1 was chosen by hand and version 3 is not clearly better")
+    assert "kept version 1: version 1 was chosen by hand and version 3 is not clearly better" in message
     assert who_serves(db) == [1]
 
 
