@@ -3,6 +3,8 @@
 import json
 from datetime import datetime
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
@@ -14,10 +16,11 @@ from app.schemas.model_versions import VersionOut
 NOTHING = "No model has been trained yet; the prior answers."
 
 
-def table(found: list[Version]) -> Table:
-    """Newest first."""
-    columns = ("id", "kind", "state", "tasks", "log-loss", "AUC", "RMSE log time", "trained", "why")
-    shown = Table(*columns, title="Versions", title_justify="left")
+def table(found: list[Version]) -> Group:
+    """Newest first, and below it why each stands as it does."""
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("id", "kind", "state", "tasks", "log-loss", "AUC", "RMSE\nlog t", "trained"):
+        shown.add_column(column, no_wrap=column != "state")
     for version in found:
         shown.add_row(
             str(version.id),
@@ -28,9 +31,9 @@ def table(found: list[Version]) -> Table:
             number(_scores(version).get("auc")),
             number(_scores(version).get("rmse_log_time")),
             moment(version.created_at),
-            escape(version.reason or "-"),
         )
-    return shown
+    reasons = [f"[dim]{version.id}[/dim]  {escape(version.reason)}" for version in found if version.reason]
+    return Group(shown, *reasons)
 
 
 def as_json(found: list[Version]) -> str:
@@ -48,7 +51,7 @@ def log_loss(version: Version) -> str:
     """With its standard error."""
     scores = _scores(version)
     loss, error = scores.get("log_loss"), scores.get("log_loss_standard_error")
-    return number(loss) if error is None or loss is None else f"{loss:.3f} +- {error:.3f}"
+    return number(loss) if error is None or loss is None else f"{loss:.3f} ±{error:.3f}"
 
 
 def _scores(version: Version) -> dict[str, float | None]:
@@ -75,4 +78,4 @@ def number(value: float | None) -> str:
 
 
 def moment(at: datetime) -> str:
-    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return at.astimezone().strftime("%m-%d %H:%M")

@@ -26,6 +26,9 @@ FEW = 10  # rows: with these, a difference must be two standard errors
 ORDINARY = 3.0  # students in the middle, that one student counts for at most
 LEAST_CAP = 5.0  # rows
 LEAST_PANEL = 80  # with fewer tasks everything still moves
+SEVERAL = 3  # students, of whom one may be odd
+MANY_IN_A_ROW = 20  # tasks
+GOOD_PART = 0.2
 NOT_LUCK = 2.0  # standard errors
 WORTH_SAYING = 0.04  # mean change of the probability that only a model better by this many standard errors may bring:
 VERY_CLEAR = 2.0
@@ -68,6 +71,19 @@ class Court:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def one_sided(self) -> str | None:
+        """Why these rows can't judge: a good part of them is one student's, all right or all wrong, as in nonsense."""
+        if len(np.unique(self._attempts.student)) < SEVERAL:
+            return None
+        whose, rows = np.unique(self._student, return_counts=True)
+        student, n = whose[rows.argmax()], int(rows.max())
+        results = self._correct[self._student == student]
+        if n < MANY_IN_A_ROW or n < GOOD_PART * len(self) or 0 < results.sum() < n:
+            return None
+        way = "right" if results[0] else "wrong"
+        return f"{n} of the newest {len(self)} tasks are one student's and all {way}, too one-sided to judge by"
 
     def judge(self, model: TaskModel) -> Judged:
         """Its answers to these rows, and whether they go the right way on made-up students."""

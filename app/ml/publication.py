@@ -133,6 +133,8 @@ class Publication:
 
     def _objection(self, candidate: Candidate, version_id: int, old: Standing | None) -> str | None:
         court, kind = self._run.court, candidate.made.kind
+        if old and court.one_sided:
+            return court.one_sided
         lnirt = self._standing.get("lnirt") if kind != "lnirt" else None
         return objection(
             court,

@@ -159,6 +159,17 @@ def test_one_student_does_not_outvote_the_others() -> None:
     assert weights(np.zeros(5, np.int32)).tolist() == [0.2] * 5
 
 
+def test_one_students_day_of_nonsense_is_no_judge() -> None:
+    assert COURT.one_sided is None
+    correct, student = TASKS.correct.copy(), TASKS.student.copy()
+    student[-100:], correct[student == 0] = 0, False
+    said = Court(replace(TASKS, student=student, correct=correct)).one_sided
+    assert said is not None
+    assert said.endswith("of the newest 300 tasks are one student's and all wrong, too one-sided to judge by")
+    alone = replace(TASKS, student=np.zeros_like(student), correct=np.zeros_like(correct))
+    assert Court(alone).one_sided is None  # one student's service
+
+
 def test_two_lucky_tasks_decide_nothing() -> None:
     few = Court(TASKS.take(slice(12)))
     right = np.where(TASKS.correct[few.rows], 0.9, 0.1)
