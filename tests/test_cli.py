@@ -167,7 +167,7 @@ def test_versions_are_listed_with_what_they_are_worth(db: Session) -> None:
     serving(db, v2, lnirt)
     pruned(db, gone)
     shown = run("versions")
-    assert "0.600 +- 0.020" in shown
+    assert "0.600 ±0.020" in shown
     for word in ("answers", "stands in", "files gone"):
         assert word in shown
     assert "No embedding_lstm has been trained yet." in run("versions", "--kind", "embedding_lstm")

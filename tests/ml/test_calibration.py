@@ -27,13 +27,23 @@ def times(n: int, slower: float = 1.0) -> tuple[Floats, Floats]:
 
 
 def test_an_overconfident_model_is_made_honest() -> None:
-    correct, p = world(6000, slope=0.5, offset=0.4)
+    correct, p = world(6000, slope=0.5)
     found = Calibration.fitted(correct[:3000], p[:3000], *times(3000))
     said = found.answers(p[3000:], np.ones(3000))
     assert found.slope == pytest.approx(0.5, abs=0.06)
-    assert found.intercept == pytest.approx(0.4, abs=0.1)
     assert metrics.calibration_error(correct[3000:], said.probability) < 0.03
     assert metrics.log_loss(correct[3000:], said.probability) < metrics.log_loss(correct[3000:], p[3000:])
+
+
+def test_half_of_a_level_is_carried_on() -> None:
+    correct, p = world(6000, offset=0.4)
+    seconds, predicted = times(6000, slower=1.5)
+    found = Calibration.fitted(correct, p, seconds, predicted)
+    assert found.intercept == pytest.approx(0.2, abs=0.06)
+    assert found.shift == pytest.approx(np.log(1.5) / 2, abs=0.03)
+    said = found.answers(p, predicted)
+    within = (said.seconds_low <= seconds) & (seconds <= said.seconds_high)
+    assert within.mean() == pytest.approx(0.8, abs=0.03)  # of the held-out tasks themselves, whatever the level
 
 
 def test_what_is_right_already_stays() -> None:
@@ -52,7 +62,7 @@ def test_a_few_rows_hardly_change_anything(rows: int) -> None:
 
 
 def test_four_of_five_times_lie_within_the_bounds() -> None:
-    seconds, predicted = times(4000, slower=1.5)
+    seconds, predicted = times(4000)
     correct, p = world(4000)
     found = Calibration.fitted(correct[:2000], p[:2000], seconds[:2000], predicted[:2000])
     said = found.answers(p[2000:], predicted[2000:])
