@@ -242,3 +242,15 @@ def test_an_admin_needs_what_registration_asks_for(
     assert result.exit_code == 1
     assert complaint in result.output
     assert db.scalar(text("SELECT count(*) FROM users")) == 0
+
+
+def test_evaluate_compares_on_unseen_students(csv_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    shown = run("evaluate", str(csv_file), "--test", str(csv_file), "--model", "prior", "--model", "item mean",
+                "--json", str(out))  # fmt: skip
+    assert "judged on 240 of 12 others" in shown
+    figures = json.loads(out.read_text())
+    assert [each["model"] for each in figures["models"]] == ["prior", "item mean"]
+    assert figures["models"][0]["n"] == 240
+    refused = run("evaluate", str(csv_file), "--model", "oracle", ok=False)
+    assert "There is no model 'oracle'; there are prior, global mean" in refused
