@@ -5,6 +5,7 @@ all of them, for that many epochs.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ Rows = NDArray[np.intp]
 
 LEAST = 8  # attempts
 HELD_OUT = 0.15  # share, the newest
+AGAIN_FROM = 2_000  # rows; fewer are not learnt from twice
+PRIOR_TASKS = 10  # half of them right: what the share correct counts beside the real ones
 PATIENCE = 5  # epochs without a better one
 LEAST_GAIN = 1e-3  # share of the loss that an epoch has to be better by; with few newest rows more
 MANY = 5000  # newest rows
@@ -176,6 +179,7 @@ def fit_lstm(
 ) -> FittedLstm:
     """Fit both networks to n tasks; `groups` of inputs (app.ml.inputs.GROUPS) that are left out count as unknown.
 
+    The newest choose the number of epochs; from 2,000 tasks on all are then learnt from for so many.
     Raises TrainingFailed for fewer than 8 attempts and for anything that is no finite number.
     """
     inputs = _checked_inputs(attempts)
@@ -183,8 +187,11 @@ def fit_lstm(
     trial = Training(attempts, inputs, cut, groups, seed)
     contest = Contest(trial, progress)
     contest.run()
-    whole = Training(attempts, inputs, len(attempts), groups, seed)
-    fitted = replace(whole.learn(contest.best_epochs), calibration=contest.calibration())
+    if len(attempts) < AGAIN_FROM:
+        fitted = trial.fitted(contest.best_weights)
+    else:
+        fitted = Training(attempts, inputs, len(attempts), groups, seed).learn(contest.best_epochs)
+    fitted = replace(fitted, calibration=contest.calibration())
     if not all(np.isfinite(array).all() for pair in fitted.weights for array in pair):
         raise TrainingFailed("the trained model has weights that are no finite numbers")
     report = {"rows": len(attempts), "epochs": contest.best_epochs} | contest.report()
@@ -244,7 +251,7 @@ class Training:
         """Weights that answer with the share correct and the typical time, whoever asks; (2, w)."""
         weights = [start_weights(self._sizes, self._seed + place) for place in range(len(OUTPUTS))]
         right = self.attempts.correct[: self.rows]
-        weights[0][-1] = np.array([logit((right.sum() + 1) / (len(right) + 2))], np.float32)
+        weights[0][-1] = np.array([logit((right.sum() + PRIOR_TASKS / 2) / (len(right) + PRIOR_TASKS))], np.float32)
         return np.stack([_roomy(each, self._sizes) for each in weights])
 
     def epoch(self, number: int) -> Floats:
@@ -274,7 +281,11 @@ class Training:
             self.epoch(number)
             for which in np.flatnonzero(np.array(epochs) == number + 1):
                 kept[which] = self.state.average.numpy()[which]
-        correctness, time = (_trimmed(each, self._sizes) for each in kept)
+        return self.fitted(kept)
+
+    def fitted(self, weights: Sequence[Singles]) -> FittedLstm:
+        """The networks with these weights, as the graph has them."""
+        correctness, time = (_trimmed(each, self._sizes) for each in weights)
         return FittedLstm(self._sizes, (correctness, time), self._names, self._scale)
 
     def scores(self, windows: Windows) -> Floats:
@@ -303,6 +314,7 @@ class Contest:
         self.constant = training.losses(self.best_scores, self._newest.rows)  # (2, m)
         self.best_losses = self.constant.mean(axis=1)  # (2,)
         self.best_epochs = [0, 0]
+        self.best_weights = list(training.state.average.numpy())
 
     def run(self) -> None:
         """Epochs until neither network gets better any more."""
@@ -321,6 +333,7 @@ class Contest:
         for which in np.flatnonzero(self._convincing(losses) & (now < self.best_losses * (1 - least))):
             self.best_losses[which], self.best_scores[which] = now[which], scores[which]
             self.best_epochs[which] = epoch
+            self.best_weights[which] = self._training.state.average.numpy()[which]
         if self._progress:
             names = ("loss", "time_loss", "val_loss", "val_time_loss")
             said = dict(zip(names, (*learning.tolist(), *now.tolist()), strict=True))
