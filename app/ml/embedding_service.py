@@ -181,4 +181,4 @@ def describe(step: Mapping[str, Any]) -> str:
     numbers = "  ".join(
         f"{name.replace('_', ' ')} {value:.4f}" for name, value in step.items() if isinstance(value, float)
     )
-    return f"epoch {step['epoch']} of {step.get('epochs', '?')}  {numbers}"
+    return f"{step.get('step', 'fit')}: epoch {step['epoch']} of {step.get('epochs', '?')}  {numbers}"

@@ -10,7 +10,7 @@ class ServingOut(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     model_version: str = Field(
-        description="embedding_v2; v1.0 (LNIRT) where that can't; prior before there is a model."
+        description="embedding_v2, embedding_lstm or v1.0 (LNIRT), whichever is best; prior before there is one."
     )
     model_version_id: int | None
     since: datetime | None

@@ -2,7 +2,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from app.domain.attempts import Difficulty
 from app.domain.interactions import SECONDS_MAX
@@ -51,15 +51,23 @@ class TaskOut(Answer):
     correctness_prob: float | None = Field(description="Predicted probability of a right answer, 0.01-0.99.")
     estimated_time_seconds: float | None = Field(description="Predicted time in seconds, 5-600.")
     model_version: str | None = Field(
-        description="Who predicted: embedding_v2, v1.0 (LNIRT) where that can't, prior before there is any model; "
-        "null for imported tasks."
+        description="Who predicted: embedding_v2, embedding_lstm or v1.0 (LNIRT), whichever is best on unseen tasks; "
+        "prior before there is any model; null for imported tasks."
     )
     model_version_id: int | None = Field(description="Which version of it; null for the prior.")
-    correctness_prob_low: float | None = Field(description="10-90 % of the probability; null where not known.")
+    correctness_prob_low: float | None = Field(
+        description="10-90 % of the share that is right among tasks with about this prediction; null if imported."
+    )
     correctness_prob_high: float | None
-    time_low_seconds: float | None = Field(description="10-90 % of the time; null where not known.")
+    time_low_seconds: float | None = Field(
+        description="10-90 % of the time: four of five tasks take between these. Null if imported."
+    )
     time_high_seconds: float | None
     fallback_reason: str | None = Field(description="Why no better model answered; null if the best one did.")
+
+    @computed_field(description="How likely the likelier of right and wrong is, 0.5-0.99; null if imported.")
+    def correctness_confidence(self) -> float | None:
+        return None if self.correctness_prob is None else max(self.correctness_prob, 1 - self.correctness_prob)
 
 
 class TaskPage(BaseModel):
