@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from app.domain.attempts import DIFFICULTIES, Attempts
-from app.ml import metrics
+from app.ml import fitting
 from app.ml.calibration import Calibration
 from app.ml.embedding_model import IDS, OUTPUTS, Scale, Singles, Sizes, network, set_weights, shapes, start_weights
 from app.ml.fitting import Names, Progress, TrainingFailed
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
-LEAST = 8  # attempts
 HELD_OUT = 0.15  # share, the newest
 AGAIN_FROM = 2_000  # rows; fewer are not learnt from twice
 PRIOR_TASKS = 10  # half of them right: what the share correct counts beside the real ones
@@ -48,7 +47,6 @@ EPOCHS = (5, 60)  # the fewest and the most
 BATCHES = 80  # steps in an epoch, if there are rows enough
 LEAST_BATCH = 96  # rows
 HIDE = (0.9, 0.02, 0.02, 0.02)  # chance to be shown as unknown: a student's name must not stand in for their past
-FEW = 10  # newest rows: with these, an epoch must be two standard errors better than the constant
 FILES = ("correctness_model.keras", "time_model.keras")
 SAME_PROBABILITY = 1e-5
 SAME_SECONDS = 1e-4  # relative
@@ -182,7 +180,7 @@ def fit_lstm(
     The newest choose the number of epochs; from 2,000 tasks on all are then learnt from for so many.
     Raises TrainingFailed for fewer than 8 attempts and for anything that is no finite number.
     """
-    inputs = _checked_inputs(attempts)
+    inputs = fitting.checked_inputs(attempts)
     cut = len(attempts) - max(2, round(len(attempts) * HELD_OUT))
     trial = Training(attempts, inputs, cut, groups, seed)
     contest = Contest(trial, progress)
@@ -196,18 +194,6 @@ def fit_lstm(
         raise TrainingFailed("the trained model has weights that are no finite numbers")
     report = {"rows": len(attempts), "epochs": contest.best_epochs} | contest.report()
     return replace(fitted, average=tuple(inputs.mean(axis=0).tolist()), report=report)
-
-
-def _checked_inputs(attempts: Attempts) -> Floats:
-    if len(attempts) < LEAST:
-        raise TrainingFailed(f"expected at least {LEAST} attempts, got {len(attempts)}")
-    wrong = ~(np.isfinite(attempts.seconds) & (attempts.seconds > 0))
-    if wrong.any():
-        raise TrainingFailed(f"expected times above 0 seconds, got {attempts.seconds[wrong][0]}")
-    inputs = inputs_of(known_before(attempts))
-    if not np.isfinite(inputs).all():
-        raise TrainingFailed("expected finite inputs")
-    return inputs
 
 
 class Training:
@@ -330,7 +316,7 @@ class Contest:
         if not (np.isfinite(learning).all() and np.isfinite(now).all()):
             raise TrainingFailed("the loss became something that is no finite number")
         least = LEAST_GAIN * max(1.0, MANY / scores.shape[1]) ** 0.5
-        for which in np.flatnonzero(self._convincing(losses) & (now < self.best_losses * (1 - least))):
+        for which in np.flatnonzero(fitting.convincing(self.constant, losses) & (now < self.best_losses * (1 - least))):
             self.best_losses[which], self.best_scores[which] = now[which], scores[which]
             self.best_epochs[which] = epoch
             self.best_weights[which] = self._training.state.average.numpy()[which]
@@ -338,13 +324,6 @@ class Contest:
             names = ("loss", "time_loss", "val_loss", "val_time_loss")
             said = dict(zip(names, (*learning.tolist(), *now.tolist()), strict=True))
             self._progress({"step": "fit", "epoch": epoch, "epochs": self._training.epochs} | said)
-
-    def _convincing(self, losses: Floats) -> NDArray[np.bool_]:
-        """Better than the constant by a standard error, by several with few rows: two lucky ones elect nobody."""
-        gain = self.constant - losses
-        n = gain.shape[1]
-        error = np.sqrt(np.square(gain).mean(axis=1) / n)
-        return np.asarray(gain.mean(axis=1) > error * (1 + FEW / n))
 
     def calibration(self) -> Calibration:
         """By the newest rows."""
@@ -355,21 +334,7 @@ class Contest:
     def report(self) -> dict[str, Any]:
         """Scores of the kept epochs on the rows they were chosen by."""
         newest = self._training.attempts.take(self._newest.rows)
-        p, seconds = self._training.raw(self.best_scores)
-        if not (np.isfinite(p).all() and np.isfinite(seconds).all() and (seconds > 0).all()):
-            raise TrainingFailed("the trained model gives predictions that are no finite numbers")
-        area = metrics.auc(newest.correct, p)
-        constant = self.constant.mean(axis=1)
-        return {
-            "held_out_rows": len(newest),
-            "auc": None if np.isnan(area) else area,
-            "log_loss": metrics.log_loss(newest.correct, p),
-            "brier": metrics.brier(newest.correct, p),
-            "rmse_log_time": metrics.rmse_log_time(newest.seconds, seconds),
-            "mae_seconds": metrics.mae_seconds(newest.seconds, seconds),
-            "constant_log_loss": float(constant[0]),
-            "constant_rmse_log_time": float(np.sqrt(constant[1])),
-        }
+        return fitting.report(newest, *self._training.raw(self.best_scores), self.constant)
 
 
 def _roomy(weights: list[Singles], sizes: Sizes) -> Singles:

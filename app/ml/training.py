@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from app.domain.attempts import DIFFICULTIES, Attempts
-from app.ml import metrics
+from app.ml import fitting
 from app.ml.calibration import Calibration
 from app.ml.embedding_model_v2 import OUTPUTS, Scale, Sizes, folded, network
 from app.ml.fitting import Names, Progress, TrainingFailed
-from app.ml.inputs import GROUPS, INPUTS, inputs_of, known_before
+from app.ml.inputs import GROUPS, INPUTS
 from app.ml.keras_training import TINY, Pace, Pair, Rows
 from app.ml.numpy_v2 import KIND, METADATA_FILE, WEIGHTS_FILE, NumpyV2
 
@@ -28,13 +28,11 @@ __all__ = ["FittedV2", "Names", "Progress", "TrainingFailed", "fit_v2", "golden_
 Floats = NDArray[np.float64]
 Asked = tuple[list[str], list[str], list[str], list[str | None], Floats]  # what a version is asked, as columns of n
 
-LEAST = 8  # attempts
 PRIOR_TASKS = 10  # half of them right: what the share correct counts beside the real ones
 HELD_OUT = 0.15  # share, the newest
 LEAST_HELD_OUT = 2  # rows
 EPOCHS = 25
 MEMORY = 400.0  # steps, an epoch at the least: what is judged and kept are the mean weights of about the last ones
-FEW = 10  # newest rows: with these, an epoch must be two standard errors better than the constant
 PATIENCE = 6  # epochs without a better one
 RATE = 3e-3  # learning rate at the start, falling to 0 along half a cosine
 DECAY = 0.3
@@ -154,7 +152,7 @@ def fit_v2(
     Only inputs of these groups are used. Raises TrainingFailed for fewer than 8 attempts and for anything that is no
     finite number.
     """
-    inputs, used = _checked_inputs(attempts), tuple(groups)
+    inputs, used = fitting.checked_inputs(attempts), tuple(groups)
     cut = len(attempts) - max(LEAST_HELD_OUT, round(len(attempts) * HELD_OUT))
     judged = _untrained(attempts, inputs, used, slice(cut), seed)
     contest = Contest(Pair(judged.models, judged.sizes()), _rows(judged, attempts, inputs, slice(cut)), cut)
@@ -165,20 +163,8 @@ def fit_v2(
     fitted = _untrained(attempts, inputs, used, slice(None), seed)
     _learn(fitted, _rows(fitted, attempts, inputs, slice(None)), contest.best_epochs, seed)
     report = {"rows": len(attempts), "epochs": epochs, "best_epochs": contest.best_epochs}
-    report |= _report(newest, p, seconds, contest)
+    report |= fitting.report(newest, p, seconds, contest.constant)
     return replace(fitted, average=tuple(inputs.mean(axis=0).tolist()), calibration=calibration, report=report)
-
-
-def _checked_inputs(attempts: Attempts) -> Floats:
-    if len(attempts) < LEAST:
-        raise TrainingFailed(f"expected at least {LEAST} attempts, got {len(attempts)}")
-    wrong = ~(np.isfinite(attempts.seconds) & (attempts.seconds > 0))
-    if wrong.any():
-        raise TrainingFailed(f"expected times above 0 seconds, got {attempts.seconds[wrong][0]}")
-    inputs = inputs_of(known_before(attempts))
-    if not np.isfinite(inputs).all():
-        raise TrainingFailed("expected finite inputs")
-    return inputs
 
 
 def _untrained(attempts: Attempts, inputs: Floats, groups: tuple[str, ...], older: slice, seed: int) -> FittedV2:
@@ -242,7 +228,9 @@ class Contest:
             raise TrainingFailed("the loss became something that is no finite number")
         self.since += 1
         self.epochs += 1
-        for which in np.flatnonzero(self._convincing(losses) & (losses.mean(axis=1) < self.best_losses)):
+        for which in np.flatnonzero(
+            fitting.convincing(self.constant, losses) & (losses.mean(axis=1) < self.best_losses)
+        ):
             self.best_losses[which] = losses[which].mean()
             self.best_scores[which] = scores[which]
             self.best_epochs[which] = self.epochs
@@ -254,13 +242,6 @@ class Contest:
         sign = 2 * self._newest.correct - 1
         log_time = np.log(np.logaddexp(0, scores[1]) + TINY)
         return np.stack([np.logaddexp(0, -sign * scores[0]), np.square(log_time - self._newest.log_time)])
-
-    def _convincing(self, losses: Floats) -> NDArray[np.bool_]:
-        """Better than the constant by a standard error, by several with few rows: two lucky ones elect nobody."""
-        gain = self.constant - losses
-        n = gain.shape[1]
-        error = np.sqrt(np.square(gain).mean(axis=1) / n)
-        return np.asarray(gain.mean(axis=1) > error * (1 + FEW / n))
 
 
 def _train(contest: Contest, rows: int, seed: int, progress: Progress | None) -> int:
@@ -312,22 +293,4 @@ def _answers(fitted: FittedV2, contest: Contest) -> tuple[Floats, Floats]:
     """What the kept epochs say of the newest rows, probabilities and seconds."""
     p = np.asarray(expit(contest.best_scores[0]), np.float64)
     seconds = np.logaddexp(0, contest.best_scores[1]) * fitted.scale.seconds
-    if not (np.isfinite(p).all() and np.isfinite(seconds).all() and (seconds > 0).all()):
-        raise TrainingFailed("the trained model gives predictions that are no finite numbers")
     return p, seconds
-
-
-def _report(newest: Attempts, p: Floats, seconds: Floats, contest: Contest) -> dict[str, Any]:
-    """Scores of the kept epochs on the rows they were chosen by."""
-    area = metrics.auc(newest.correct, p)
-    constant = contest.constant.mean(axis=1)
-    return {
-        "held_out_rows": len(newest),
-        "auc": None if np.isnan(area) else area,
-        "log_loss": metrics.log_loss(newest.correct, p),
-        "brier": metrics.brier(newest.correct, p),
-        "rmse_log_time": metrics.rmse_log_time(newest.seconds, seconds),
-        "mae_seconds": metrics.mae_seconds(newest.seconds, seconds),
-        "constant_log_loss": float(constant[0]),
-        "constant_rmse_log_time": float(np.sqrt(constant[1])),
-    }
