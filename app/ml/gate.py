@@ -27,6 +27,7 @@ ORDINARY = 3.0  # students in the middle, that one student counts for at most
 LEAST_CAP = 5.0  # rows
 LEAST_PANEL = 80  # with fewer tasks everything still moves
 SEVERAL = 3  # students, of whom one may be odd
+ENOUGH = 100  # rows, to show skill
 MANY_IN_A_ROW = 20  # tasks
 GOOD_PART = 0.2
 NOT_LUCK = 2.0  # standard errors
@@ -103,13 +104,19 @@ class Court:
         with np.errstate(divide="ignore", invalid="ignore"):
             errors = np.square(np.log(answers.seconds) - np.log(self._seconds))
         scores = self._scores(answers, losses)
-        return Judged(answers, losses, errors, scores, self._is_skilled(scores.get("auc")), answers.probability)
+        skilled = self._beyond_luck(scores.get("auc")) > NOT_LUCK
+        return Judged(answers, losses, errors, {**scores, "skilled": skilled}, skilled, answers.probability)
 
-    def _is_skilled(self, area: float | None) -> bool:
-        """Whether right answers were given better chances than wrong ones, beyond luck (Mann and Whitney 1947)."""
+    def _beyond_luck(self, area: float | None) -> float:
+        """By how many standard errors right answers were given better chances than wrong ones (Mann, Whitney 1947)."""
         right = np.count_nonzero(self._correct)
         pairs = right * (len(self) - right)
-        return area is not None and area - 0.5 > NOT_LUCK * np.sqrt((len(self) + 1) / (12 * pairs))
+        return 0.0 if area is None else float((area - 0.5) / np.sqrt((len(self) + 1) / (12 * pairs)))
+
+    def learnt_nothing(self, judged: Judged) -> bool:
+        """Whether these rows, with both results among them, show no skill; a few rows have to show it less clearly."""
+        area = judged.scores.get("auc")
+        return area is not None and self._beyond_luck(area) < (NOT_LUCK if len(self) >= ENOUGH else NOT_LUCK / 2)
 
     def clearly_greater(self, one: Floats, other: Floats, errors: float = 1.0) -> bool:
         """Whether the mean of `one` is above that of `other` by more than the standard error of the difference."""

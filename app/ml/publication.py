@@ -136,13 +136,23 @@ class Publication:
         if old and court.one_sided:
             return court.one_sided
         lnirt = self._standing.get("lnirt") if kind != "lnirt" else None
-        return objection(
+        name = f"version {version_id}"
+        why = objection(
             court,
-            f"version {version_id}",
+            name,
             candidate.judged,
             old.rival(court) if old else Rival("the prior", court.prior),
             Rival("LNIRT", lnirt.judged) if lnirt and lnirt.judged else None,
         )
+        return why or self._nothing_learnt(name, candidate.judged)
+
+    def _nothing_learnt(self, name: str, judged: Judged) -> str | None:
+        """Nothing takes its place beside a version that once told right from wrong, and doesn't: the data are odd."""
+        answering = self._answering.version if self._answering else None
+        if not (answering and (answering.scores or {}).get("skilled") and self._run.court.learnt_nothing(judged)):
+            return None
+        area = f"AUC {judged.scores['auc']:.2f} on {len(self._run.court)} tasks"
+        return f"{name} can't tell right answers from wrong ones ({area}), as version {answering.id} could"
 
     def _add(self, candidate: Candidate) -> int:
         run, made = self._run, candidate.made

@@ -147,6 +147,19 @@ def test_a_model_that_learnt_nothing_does_not_replace_one_that_did(train: Train,
     assert who_serves(db) == [1]
 
 
+def test_labels_shuffled_everywhere_leave_the_models_in_service(train: Train, db: Session) -> None:
+    train(embedding_v2="good", lnirt="good")
+    shuffled = """UPDATE practice_tasks SET is_correct = other.is_correct FROM (
+        SELECT id, lag(is_correct, 7, true) OVER (ORDER BY md5(CAST(id AS text))) AS is_correct FROM practice_tasks
+    ) AS other WHERE other.id = practice_tasks.id"""
+    db.execute(text(shuffled))
+    db.commit()
+    result = train(embedding_v2="nothing", lnirt="nothing", embedding_lstm="nothing")
+    assert result["outcome"] == "rejected"
+    assert "can't tell right answers from wrong ones (AUC 0.50 on 180 tasks), as version 2 could" in result["message"]
+    assert who_serves(db) == [2, 1]
+
+
 def test_a_network_that_is_worse_than_lnirt_does_not_serve(train: Train, db: Session) -> None:
     message = train(embedding_v2="nothing", lnirt="good")["message"]
     assert "embedding_v2: none serves: version 2's log-loss" in message
