@@ -218,8 +218,9 @@ def test_what_another_process_runs_and_has_waiting_counts_too(admin: Student, db
     db.execute(text("UPDATE training_runs SET asked_at = now() - make_interval(secs => :late)"), {"late": late})
     db.commit()
     assert post(admin, "/model/train").status_code == 202
-    ended = [(run["outcome"], run["message"]) for run in admin.get("/model/runs").json()["items"][1:]]
-    assert ended == [("interrupted", "The run never began; its process seems to have ended before.")] * 2
+    runs = admin.get("/model/runs").json()["items"]
+    ended = [run["message"] for run in runs if run["outcome"] == "interrupted"]
+    assert ended == ["The run never began; its process seems to have ended before."] * 2
 
 
 def test_a_run_given_up_too_early_lives_all_the_same(db: Session) -> None:
