@@ -85,6 +85,7 @@ class Publication:
         self._changed = set(self._now) != set(judged)
         self._standing = {k: Standing(v.id, judged.get(v.id), v.by_hand) for k, v in now.items()}
         self._said: list[str] = []
+        self._rejected: set[str] = set()  # kinds; one that can't be judged then leaves, if another serves
 
     def decide(self, candidates: Sequence[Candidate], failures: Mapping[str, str]) -> dict[str, Any]:
         """Who serves from now on; how the run ended, with the sentence that says so."""
@@ -128,6 +129,7 @@ class Publication:
             self._standing[kind] = Standing(version_id, candidate.judged, new=True)
             return
         reason = f"kept version {old.id}: {why}." if old else f"none serves: {why}."
+        self._rejected.add(kind)
         model_versions.reject(self._db, version_id, reason[0].upper() + reason[1:])
         self._said.append(f"{kind}: {reason}")
 
@@ -174,7 +176,7 @@ class Publication:
         judged = {kind: each.judged for kind, each in self._standing.items() if each.judged}
         chosen = next((kind for kind, each in self._standing.items() if each.by_hand), FAVOURITE)
         ranked = self._steadily(best_first(self._run.court, judged, chosen), judged)
-        unknown = [kind for kind in self._standing if kind not in judged]
+        unknown = [kind for kind in self._standing if kind not in judged and not (judged and kind in self._rejected)]
         return [(kind, self._standing[kind]) for kind in (*ranked, *unknown)]
 
     def _steadily(self, ranked: list[str], judged: Mapping[str, Judged]) -> list[str]:

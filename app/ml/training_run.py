@@ -118,11 +118,17 @@ def _fitted(kind: Kind, older: Attempts, staging: Path, tell: "_Teller") -> Made
 
 
 def _in_service(writer: Connection, court: Court, model_dir: Path) -> dict[str, Incumbent]:
-    """The versions in service, judged; what can't be loaded is no rival."""
+    """The versions in service, judged. What can't be loaded is no rival, nor is what knows the rows that judge:
+
+    versions from before there was a gate were fitted on everything.
+    """
     with _transaction(writer) as db:
         versions = model_versions.serving(db)
     found = {}
     for name, version in versions.items():
+        if version.data_to is None:
+            found[name] = Incumbent(version, None)
+            continue
         try:
             model = load(model_dir, BY_NAME[name], version).model
             found[name] = Incumbent(version, court.judge(model))

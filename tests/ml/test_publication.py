@@ -1,6 +1,7 @@
 """What comes of a run: who serves, who is rejected and why; and how a person changes it."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,6 +174,25 @@ def test_one_kind_may_fail(train: Train, db: Session) -> None:
     assert "lnirt could not be trained: the numbers are odd." in result["message"]
     assert train(embedding_v2=ValueError("no luck"))["outcome"] == "failed"
     assert who_serves(db) == [1]
+
+
+def test_a_version_whose_files_are_gone_leaves_when_its_successor_is_rejected(
+    train: Train, db: Session, environment: Path
+) -> None:
+    train(embedding_v2="good", lnirt="good")
+    shutil.rmtree(environment / "models" / model_versions.get(db, 2).folder)
+    train(embedding_v2="nothing", lnirt="good")
+    assert who_serves(db) == [3]
+    assert model_versions.get(db, 2).state == "retired"
+
+
+def test_a_version_from_before_the_gate_is_no_rival(train: Train, db: Session) -> None:
+    train(lnirt="good")
+    db.execute(text("UPDATE model_versions SET data_to = NULL, scores = '{}'"))
+    db.commit()
+    assert train(lnirt="poor")["outcome"] == "rejected"  # the prior is the rival then
+    assert train(lnirt="good")["outcome"] == "published"
+    assert who_serves(db) == [3]
 
 
 def test_promote_promote_roll_back_promote(train: Train, db: Session) -> None:
