@@ -33,17 +33,22 @@ def item_mean(attempts: Attempts) -> Answers:
 
 
 def item_and_student(attempts: Attempts) -> Answers:
-    """Item mean plus what the student's tasks so far were better (in logits) and slower (in log seconds) than theirs.
+    """Item mean plus what the student's tasks so far were better (logits) and slower (log seconds) than theirs."""
+    p, log_time = moved_by_student(attempts, *_item_means(attempts))
+    return p, np.exp(log_time)
+
+
+def moved_by_student(attempts: Attempts, p: Floats, log_time: Floats) -> Answers:
+    """Probabilities and log times, (n,) each, moved by how the students did on their tasks before.
 
     Ability is one Newton step from 0 with a normal prior: sum(correct - p) / (sum(p (1 - p)) + 1 / variance);
     slowness is sum(log time - predicted) / (n + steadiness).
     """
-    p, log_time = _item_means(attempts)
     before = _before(attempts, attempts.student)
     surprise, information = before.sums(attempts.correct - p), before.sums(p * (1 - p))
     slower = before.sums(np.log(attempts.seconds) - log_time)
     ability = surprise / (information + 1 / ABILITY_VARIANCE)
-    return expit(logit(p) + ability), np.exp(log_time + slower / (before.counts() + STEADINESS))
+    return expit(logit(p) + ability), log_time + slower / (before.counts() + STEADINESS)
 
 
 def _item_means(attempts: Attempts) -> Answers:

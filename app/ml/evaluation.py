@@ -14,16 +14,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml import metrics, peers
 from app.ml.answers import Answers
-from app.ml.baselines import ABILITY_VARIANCE, PRIOR_TASKS, STEADINESS
-from app.ml.features import History
+from app.ml.baselines import PRIOR_TASKS, moved_by_student
 from app.ml.kinds import KINDS, Kind, Progress
 from app.ml.peers import GradientBoosting, LogisticRegression, answers_with_interval
-from app.ml.prior import PRIOR
+from app.ml.prior import prior_answers
 
 Floats = NDArray[np.float64]
 
@@ -110,7 +108,7 @@ def score(name: str, test: Attempts, said: Answers, train_seconds: float) -> Sco
 
 def contestants(ablation: bool = False) -> list[Contestant]:
     """All there are; with `ablation` V2 and gradient boosting also with fewer groups of inputs."""
-    made = [Contestant("prior", _timed(_prior))]
+    made = [Contestant("prior", _timed(lambda _, test: prior_answers(len(test))))]
     for name, (items, students) in BASELINES.items():
         made.append(Contestant(name, _timed(partial(_items_and_students, items=items, students=students))))
     made += [Contestant(kind.name, partial(_kind, kind)) for kind in reversed(KINDS)]
@@ -168,12 +166,6 @@ def _boosting(train: Attempts, test: Attempts, groups: Sequence[str] = GROUPS_SO
     return GradientBoosting(train, groups).answers(test)
 
 
-def _prior(train: Attempts, test: Attempts) -> Answers:
-    same = partial(np.full, len(test))
-    low, high = np.log([0.1, 10.0])
-    return answers_with_interval(same(PRIOR.correctness_prob), same(PRIOR.estimated_time_seconds), low, high)
-
-
 BASELINES = {  # whether the item counts, and whether the student does
     "global mean": (False, False),
     "item mean": (True, False),
@@ -182,15 +174,12 @@ BASELINES = {  # whether the item counts, and whether the student does
 
 
 def _items_and_students(train: Attempts, test: Attempts, *, items: bool, students: bool) -> Answers:
-    """The training's share correct and typical time; of the item; moved by how the student did before.
-
-    The student's part is that of `baselines.item_and_student`.
-    """
+    """The training's share correct and typical time; of the item; moved by how the student did before."""
     p, log_time = _item_means(train, test, items)
     own_p, own_log_time = _item_means(train, train, items)
     if students:
-        p, log_time = _with_student(test, p, log_time)
-        own_p, own_log_time = _with_student(train, own_p, own_log_time)
+        p, log_time = moved_by_student(test, p, log_time)
+        own_p, own_log_time = moved_by_student(train, own_p, own_log_time)
     low, high = np.quantile(np.log(train.seconds) - own_log_time, [0.1, 0.9])
     return answers_with_interval(p, np.exp(log_time), float(low), float(high))
 
@@ -216,13 +205,3 @@ def _labels(attempts: Attempts) -> NDArray[np.str_]:
     names = np.array([*(f"i{name}" for name in attempts.items), *cells])
     cell = attempts.topic.astype(np.int64) * len(DIFFICULTIES) + attempts.difficulty
     return np.asarray(names[np.where(attempts.item >= 0, attempts.item, len(attempts.items) + cell)])
-
-
-def _with_student(attempts: Attempts, p: Floats, log_time: Floats) -> tuple[Floats, Floats]:
-    history = History(attempts.finished)
-    known = history.before(np.minimum(attempts.started, attempts.finished - 1))
-    before = history.groups(attempts.student, attempts.student, known)
-    surprise, information = before.sums(attempts.correct - p), before.sums(p * (1 - p))
-    slower = before.sums(np.log(attempts.seconds) - log_time)
-    ability = surprise / (information + 1 / ABILITY_VARIANCE)
-    return expit(logit(p) + ability), log_time + slower / (before.counts() + STEADINESS)

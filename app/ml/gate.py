@@ -16,7 +16,7 @@ from app.domain.attempts import Attempts
 from app.ml import metrics
 from app.ml.answers import Answers, TaskModel
 from app.ml.directions import reversal
-from app.ml.prior import PRIOR
+from app.ml.prior import prior_answers
 
 Floats = NDArray[np.float64]
 
@@ -96,8 +96,7 @@ class Court:
     @cached_property
     def prior(self) -> Judged:
         """What is said before there is a model."""
-        said = (PRIOR.correctness_prob, PRIOR.estimated_time_seconds, 0.1, 0.9, 6.0, 600.0)
-        return self._judged(Answers(*(np.full(len(self), each) for each in said)))
+        return self._judged(prior_answers(len(self)))
 
     def _judged(self, answers: Answers) -> Judged:
         losses = _losses(self._correct, answers.probability)

@@ -15,7 +15,7 @@ from app.core.settings import settings
 from app.crud import attempts, model_tracker, training_runs
 from app.domain.errors import NotAccepted, TrainingBusy
 from app.ml.training_process import TrainingDied, TrainingProcess
-from app.ml.training_run import Order, record_failure
+from app.ml.training_run import Order, record_failure, too_few
 
 log = logging.getLogger("smartstudy.training")
 LETTING_GO_SECONDS = 0.2  # a run that is just beginning lets go of the place where the next one waits
@@ -165,7 +165,7 @@ def enough_to_train(db: Session) -> None:
     """Raise NotAccepted, with the sentence that the run itself would end with, where there are too few tasks."""
     n, least = attempts.count(db), settings().min_training_tasks
     if n < least:
-        raise NotAccepted(f"{n} finished tasks are too few to train on; it starts at {least}.")
+        raise NotAccepted(too_few(n, least))
 
 
 def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:

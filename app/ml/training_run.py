@@ -42,6 +42,11 @@ class NothingToDo(Exception):
     """Another run took the tasks meanwhile."""
 
 
+def too_few(tasks: int, least: int) -> str:
+    """Why there is no training yet."""
+    return f"{tasks} finished tasks are too few to train on; it starts at {least}."
+
+
 class TooLittleData(ValueError):
     """There are not enough finished tasks to train on."""
 
@@ -149,7 +154,7 @@ def _snapshot(writer: Connection, order: Order) -> tuple[Attempts, int]:
             raise NothingToDo("Another run took these tasks.")
         n = attempts.count(db)
         if n < order.min_training_tasks:
-            raise TooLittleData(f"{n} finished tasks are too few to train on; it starts at {order.min_training_tasks}.")
+            raise TooLittleData(too_few(n, order.min_training_tasks))
         return attempts.read_all(db), taken
 
 
