@@ -5,9 +5,10 @@ faster on one thread than Keras' loop over steps. All weights of both are one ve
 operations. Before a version is published its answers are compared with those of the Keras networks.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +73,24 @@ class State:
 
         flat = tf.constant(weights)
         return cls(flat, tf.zeros_like(flat), tf.zeros_like(flat), tf.constant(0.0), flat)
+
+    KEPT: ClassVar = ("weights", "mean", "square", "step", "average")
+
+    @classmethod
+    def joined(cls, correctness: "State", time: "State") -> dict[str, Singles]:
+        """The one network of the first state and the other of the second, as arrays for `np.savez`."""
+        pairs = {name: (getattr(correctness, name).numpy(), getattr(time, name).numpy()) for name in cls.KEPT}
+        steps = pairs.pop("step")
+        return {name: np.stack([one[0], other[1]]) for name, (one, other) in pairs.items()} | {
+            "step": np.maximum(*steps)
+        }
+
+    @classmethod
+    def of_arrays(cls, kept: Mapping[str, Singles]) -> "State":
+        """Back from `joined`."""
+        import tensorflow as tf
+
+        return cls(*(tf.constant(kept[name]) for name in cls.KEPT))
 
 
 @dataclass(frozen=True, slots=True)

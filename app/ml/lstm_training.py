@@ -5,7 +5,7 @@ all of them, for that many epochs.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml import fitting
 from app.ml.calibration import Calibration
 from app.ml.embedding_model import IDS, OUTPUTS, Scale, Singles, Sizes, network, set_weights, shapes, start_weights
-from app.ml.fitting import Names, Progress, TrainingFailed
+from app.ml.fitting import HeldOut, Names, Progress, TrainingFailed
 from app.ml.inputs import GROUPS, INPUTS, inputs_of, known_before
 from app.ml.lstm_graph import Graph, Material, Pace, State, graph
 from app.ml.numpy_lstm import KIND, METADATA_FILE, WEIGHTS_FILE, NumpyLstm, Weights
@@ -32,6 +32,8 @@ Rows = NDArray[np.intp]
 
 HELD_OUT = 0.15  # share, the newest
 AGAIN_FROM = 2_000  # rows; fewer are not learnt from twice
+AGAIN = 0.05  # share held out, from which it is worth while to learn from these rows too
+MOST_STUDENTS, MOST_ITEMS = 2_000, 4_000  # that have a vector of their own, those with most tasks
 PRIOR_TASKS = 10  # half of them right: what the share correct counts beside the real ones
 PATIENCE = 5  # epochs without a better one
 LEAST_GAIN = 1e-3  # share of the loss that an epoch has to be better by; with few newest rows more
@@ -47,7 +49,11 @@ EPOCHS = (5, 60)  # the fewest and the most
 BATCHES = 80  # steps in an epoch, if there are rows enough
 LEAST_BATCH = 96  # rows
 HIDE = (0.9, 0.02, 0.02, 0.02)  # chance to be shown as unknown: a student's name must not stand in for their past
+MOST_ROWS = 100_000  # a full training learns from so many at most, whole students of them
+PASSES = 2  # over the rows of a training that goes on
+MOST_HELD_OUT = 5_000
 FILES = ("correctness_model.keras", "time_model.keras")
+TRAINING_FILE = "training.npz"  # where a later training goes on
 SAME_PROBABILITY = 1e-5
 SAME_SECONDS = 1e-4  # relative
 GOLDEN_START = 1_757_000_000_000_000  # microseconds UTC, a school morning in September 2025
@@ -61,6 +67,8 @@ class FittedLstm:
     weights: tuple[list[Singles], list[Singles]]  # of correctness and time, as in `shapes`
     names: tuple[Names, ...]  # students, topics, difficulties, items
     scale: Scale
+    state: Mapping[str, Singles] = field(default_factory=dict)  # where the training stands, as `State.arrays` has it
+    held_out: HeldOut = field(default_factory=HeldOut)
     average: tuple[float, ...] = ()  # (24,) inputs of the tasks it was fitted on
     calibration: Calibration = field(default_factory=Calibration)
     report: dict[str, Any] = field(default_factory=dict)  # held-out scores
@@ -99,8 +107,32 @@ class FittedLstm:
         for model, file in zip(models, FILES, strict=True):
             model.save(folder / file)
         self.serving().weights.save(folder / WEIGHTS_FILE)
+        np.savez(folder / TRAINING_FILE, allow_pickle=False, **{**self.state, **self.held_out.arrays()})
         (folder / METADATA_FILE).write_text(json.dumps(self.metadata(), indent=1, ensure_ascii=False), encoding="utf-8")
         compare(models, NumpyLstm.load(folder), golden(self))
+
+    @classmethod
+    def load(cls, folder: Path) -> "FittedLstm":
+        """What `save` wrote, to go on from; raises ValueError, KeyError or OSError where it can't be read."""
+        served = NumpyLstm.load(folder)
+        kept = served.metadata
+        names = tuple(Names.of_known(kept["names"][name]) for name in IDS)
+        with np.load(folder / TRAINING_FILE, allow_pickle=False) as arrays:
+            state = {name: arrays[name] for name in State.KEPT}
+            held_out = HeldOut.of_arrays(arrays)
+        sizes = Sizes(*(len(each.known) for each in names))
+        correctness, time = ([getattr(served.weights, name)[which] for name in shapes(sizes)] for which in (0, 1))
+        return cls(
+            sizes,
+            (correctness, time),
+            names,
+            served.scale,
+            state,
+            held_out,
+            tuple(kept["average"]),
+            served.calibration,
+            kept["report"],
+        )
 
 
 def golden(fitted: FittedLstm) -> Attempts:
@@ -180,65 +212,142 @@ def fit_lstm(
     The newest choose the number of epochs; from 2,000 tasks on all are then learnt from for so many.
     Raises TrainingFailed for fewer than 8 attempts and for anything that is no finite number.
     """
-    inputs = fitting.checked_inputs(attempts)
-    cut = len(attempts) - max(2, round(len(attempts) * HELD_OUT))
-    trial = Training(attempts, inputs, cut, groups, seed)
-    contest = Contest(trial, progress)
+    if len(attempts) > MOST_ROWS:
+        attempts = attempts.take(fitting.some_students(attempts, MOST_ROWS, seed))
+    inputs, n = fitting.checked_inputs(attempts), len(attempts)
+    held_out = min(max(2, round(n * HELD_OUT)), MOST_HELD_OUT)
+    start = Start.of(attempts, inputs, n - held_out, groups, seed)
+    trial = Training(start, attempts, inputs, Windows.of(attempts, np.arange(n - held_out)), seed)
+    contest = Contest(trial, n - held_out, progress)
     contest.run()
-    if len(attempts) < AGAIN_FROM:
-        fitted = trial.fitted(contest.best_weights)
+    if n < AGAIN_FROM or held_out < AGAIN * n:
+        fitted = trial.fitted(contest.best)
     else:
-        fitted = Training(attempts, inputs, len(attempts), groups, seed).learn(contest.best_epochs)
-    fitted = replace(fitted, calibration=contest.calibration())
+        start = Start.of(attempts, inputs, n, groups, seed)
+        fitted = Training(start, attempts, inputs, Windows.of(attempts, np.arange(n)), seed).learn(contest.best_epochs)
+    tried = contest.tried()
+    report = {"rows": n, "full_rows": n, "epochs": contest.best_epochs} | fitting.report(tried, contest.constant)
+    average = tuple(inputs.mean(axis=0).tolist())
+    fitted = replace(fitted, held_out=tried, calibration=tried.calibration(), average=average, report=report)
+    return _sound(fitted)
+
+
+def _sound(fitted: FittedLstm) -> FittedLstm:
     if not all(np.isfinite(array).all() for pair in fitted.weights for array in pair):
         raise TrainingFailed("the trained model has weights that are no finite numbers")
-    report = {"rows": len(attempts), "epochs": contest.best_epochs} | contest.report()
-    return replace(fitted, average=tuple(inputs.mean(axis=0).tolist()), report=report)
+    return fitted
 
 
-class Training:
-    """Both networks on their way from a constant through the epochs, learning from the first `rows` attempts."""
+def go_on_lstm(
+    before: FittedLstm,
+    attempts: Attempts,
+    fresh: NDArray[np.bool_],
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> FittedLstm:
+    """Go on from a model that was trained before, with bounded work: learn from the stretches that hold the `fresh`
+    ones of n attempts, (n,), and from a sample of the others, as `app.ml.training.go_on_v2` does.
 
-    def __init__(self, attempts: Attempts, inputs: Floats, rows: int, groups: tuple[str, ...], seed: int) -> None:
-        self.attempts, self.rows, self._seed = attempts, rows, seed
+    Names that are new are answered as strangers until the next full training. Raises TrainingFailed as `fit_lstm`.
+    """
+    inputs = fitting.checked_inputs(attempts)
+    everything = Windows.of(attempts, np.arange(len(attempts)))
+    learning = everything.take(_stretches(everything, fresh, seed + int(before.state["step"])))
+    start = Start.again(before, attempts)
+    training = Training(start, attempts, inputs, learning, seed + int(before.state["step"]))
+    training.memory = BATCHES
+    tried = before.held_out.and_then(training.tried(np.flatnonzero(fresh)), MOST_HELD_OUT)
+    for epoch in range(PASSES):
+        loss = training.epoch(0)
+        if not np.isfinite(loss).all():
+            raise TrainingFailed("the loss became something that is no finite number")
+        if progress:
+            now = {"loss": float(loss[0]), "time_loss": float(loss[1])}
+            progress({"step": "fit", "epoch": epoch + 1, "epochs": PASSES} | now)
+    fitted = training.fitted([training.state, training.state])
+    report = before.report | {"rows": before.report["rows"] + int(fresh.sum()), "learnt_rows": len(learning.rows)}
+    average, calibration = before.average, tried.calibration()
+    return _sound(replace(fitted, held_out=tried, calibration=calibration, average=average, report=report))
+
+
+def _stretches(everything: Windows, fresh: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
+    """Which stretches a training that goes on learns from."""
+    sizes = np.bincount(everything.window, minlength=len(everything))
+    new = np.bincount(everything.window, fresh[everything.rows], minlength=len(everything)) > 0
+    order = np.random.default_rng([seed, len(fresh)]).permutation(len(everything))
+    order = order[np.argsort(~new[order], kind="stable")]  # those with fresh ones first
+    wanted = max(sizes[new].sum() + fitting.REPLAY * fresh.sum(), fitting.LEAST_LEARNT)
+    enough = np.searchsorted(np.cumsum(sizes[order]), min(wanted, fitting.MOST_LEARNT))
+    return np.asarray(order[: enough + 1])
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins: names, scale, and the state of both networks."""
+
+    names: tuple[Names, ...]
+    sizes: Sizes
+    scale: Scale
+    state: State
+    rows: int  # that a full training learns from; they set the pace
+
+    @classmethod
+    def of(cls, attempts: Attempts, inputs: Floats, rows: int, groups: tuple[str, ...], seed: int) -> "Start":
+        """From nothing, to learn from the first `rows` attempts."""
         older, told = attempts.take(slice(rows)), results(attempts)
         items = older.item if "item" in groups else older.item[:0]
         ids = (
-            (attempts.students, older.student),
-            (attempts.topics, older.topic),
-            (DIFFICULTIES, older.difficulty),
-            (attempts.items, items),
+            (attempts.students, older.student, MOST_STUDENTS),
+            (attempts.topics, older.topic, None),
+            (DIFFICULTIES, older.difficulty, None),
+            (attempts.items, items, MOST_ITEMS),
         )
-        self._names = tuple(Names.seen(*each) for each in ids)
-        self._sizes = Sizes(*(len(each.known) for each in self._names))
-        self._scale = Scale.seen(inputs[:rows], told[:rows], older.seconds, groups)
-        self.graph: Graph = graph(self._sizes.room())
-        self.material = self._material(inputs, told).tensors()
-        self.windows = Windows.of(attempts, np.arange(rows))
+        names = tuple(Names.seen(*each) for each in ids)
+        sizes = Sizes(*(len(each.known) for each in names))
+        scale = Scale.seen(inputs[:rows], told[:rows], older.seconds, groups)
+        return cls(names, sizes, scale, State.start(_start(sizes, older.correct, seed)), rows)
+
+    @classmethod
+    def again(cls, before: FittedLstm, attempts: Attempts) -> "Start":
+        """From a model that was trained before."""
+        among = (attempts.students, attempts.topics, DIFFICULTIES, attempts.items)
+        names = tuple(each.among(known) for each, known in zip(before.names, among, strict=True))
+        return cls(names, before.sizes, before.scale, State.of_arrays(before.state), before.report["full_rows"])
+
+
+def _start(sizes: Sizes, right: NDArray[np.bool_], seed: int) -> Singles:
+    """Weights that answer with the share correct and the typical time, whoever asks; (2, w)."""
+    weights = [start_weights(sizes, seed + place) for place in range(len(OUTPUTS))]
+    weights[0][-1] = np.array([logit((right.sum() + PRIOR_TASKS / 2) / (len(right) + PRIOR_TASKS))], np.float32)
+    return np.stack([_roomy(each, sizes) for each in weights])
+
+
+class Training:
+    """Both networks on their way through the epochs, learning from the rows of some stretches."""
+
+    def __init__(self, start: Start, attempts: Attempts, inputs: Floats, windows: Windows, seed: int) -> None:
+        self.attempts, self.windows, self._start, self._seed = attempts, windows, start, seed
+        self.graph: Graph = graph(start.sizes.room())
+        self.material = self._material(inputs, results(attempts)).tensors()
         self._random = np.random.default_rng(seed)
-        self._batch = max(LEAST_BATCH, rows // BATCHES)  # rows
+        self._batch = max(LEAST_BATCH, start.rows // BATCHES)  # rows
         self._rate = RATE * min(1.0, self._batch / RATE_ROWS) ** RATE_POWER
-        self.epochs = int(np.clip(UPDATES * self._batch / rows, *EPOCHS))  # that make enough steps
-        self.state = State.start(self._start())
+        self.epochs = int(np.clip(UPDATES * self._batch / start.rows, *EPOCHS))  # that make enough steps
+        self.memory = LEAST_MEMORY
+        self.state = start.state
 
     def _material(self, inputs: Floats, told: Floats) -> Material:
         a = self.attempts
         columns = (a.student, a.topic, a.difficulty, a.item)
-        student, topic, difficulty, item = (n.of(column) for n, column in zip(self._names, columns, strict=True))
+        student, topic, difficulty, item = (n.of(column) for n, column in zip(self._start.names, columns, strict=True))
         return Material(
             *(student, topic, difficulty, item),
-            self._scale.of_inputs(inputs),
-            self._scale.of_results(told),
+            self._start.scale.of_inputs(inputs),
+            self._start.scale.of_results(told),
             a.correct.astype(np.float32),
-            np.log(a.seconds / self._scale.seconds).astype(np.float32),
+            np.log(a.seconds / self._start.scale.seconds).astype(np.float32),
         )
-
-    def _start(self) -> Singles:
-        """Weights that answer with the share correct and the typical time, whoever asks; (2, w)."""
-        weights = [start_weights(self._sizes, self._seed + place) for place in range(len(OUTPUTS))]
-        right = self.attempts.correct[: self.rows]
-        weights[0][-1] = np.array([logit((right.sum() + PRIOR_TASKS / 2) / (len(right) + PRIOR_TASKS))], np.float32)
-        return np.stack([_roomy(each, self._sizes) for each in weights])
 
     def epoch(self, number: int) -> Floats:
         """Learn from every stretch once; mean losses, (2,)."""
@@ -246,9 +355,9 @@ class Training:
         batches = self._batches()
         for place, batch in enumerate(batches):
             done = (number + place / len(batches)) / self.epochs
-            warm = min(1.0, (number * len(batches) + place + 1) / WARM_UP)
+            warm = min(1.0, (float(self.state.step) + 1) / WARM_UP)
             rate = self._rate * warm * (1 + np.cos(np.pi * done)) / 2
-            pace = Pace(rate, DECAY, max(len(batches), LEAST_MEMORY), HIDE)
+            pace = Pace(rate, DECAY, max(len(batches), self.memory), HIDE)
             self.state, loss = self.graph.step(self.state, self.material, self.windows.take(batch), pace, self._seed)
             losses.append(loss.numpy())
         return np.asarray(np.mean(losses, axis=0), np.float64)
@@ -262,17 +371,25 @@ class Training:
 
     def learn(self, epochs: list[int]) -> FittedLstm:
         """So many epochs of each network; without any it stays the constant."""
-        kept = list(self.state.average.numpy())
+        kept = [self.state, self.state]
         for number in range(max(epochs)):
             self.epoch(number)
             for which in np.flatnonzero(np.array(epochs) == number + 1):
-                kept[which] = self.state.average.numpy()[which]
+                kept[which] = self.state
         return self.fitted(kept)
 
-    def fitted(self, weights: Sequence[Singles]) -> FittedLstm:
-        """The networks with these weights, as the graph has them."""
-        correctness, time = (_trimmed(each, self._sizes) for each in weights)
-        return FittedLstm(self._sizes, (correctness, time), self._names, self._scale)
+    def fitted(self, best: Sequence[State]) -> FittedLstm:
+        """The networks as these states have them."""
+        state, start = State.joined(best[0], best[1]), self._start
+        correctness, time = (_trimmed(each, start.sizes) for each in state["average"])
+        return FittedLstm(start.sizes, (correctness, time), start.names, start.scale, state)
+
+    def tried(self, rows: Rows) -> HeldOut:
+        """What the present networks say of rows that they have not learnt from."""
+        windows = Windows.of(self.attempts, rows)
+        p, seconds = self.raw(self.scores(windows))
+        asked = self.attempts.take(windows.rows)
+        return HeldOut(p, seconds, asked.correct, asked.seconds)
 
     def scores(self, windows: Windows) -> Floats:
         """What the present networks say of the rows of these stretches, (2, m)."""
@@ -282,25 +399,25 @@ class Training:
     def losses(self, scores: Floats, rows: Rows) -> Floats:
         """Cross-entropy and squared error of the log time of each row, (2, m)."""
         sign = 2.0 * self.attempts.correct[rows] - 1
-        log_time = np.log(self.attempts.seconds[rows] / self._scale.seconds)
+        log_time = np.log(self.attempts.seconds[rows] / self._start.scale.seconds)
         return np.stack([np.logaddexp(0, -sign * scores[0]), np.square(scores[1] - log_time)])
 
     def raw(self, scores: Floats) -> tuple[Floats, Floats]:
         """Probabilities and median seconds."""
-        return expit(scores[0]), np.exp(scores[1]) * self._scale.seconds
+        return expit(scores[0]), np.exp(scores[1]) * self._start.scale.seconds
 
 
 class Contest:
     """Which epoch answers the newest rows best, for each network; the constant it starts from is the first entrant."""
 
-    def __init__(self, training: Training, progress: Progress | None) -> None:
+    def __init__(self, training: Training, cut: int, progress: Progress | None) -> None:
         self._training, self._progress = training, progress
-        self._newest = Windows.of(training.attempts, np.arange(training.rows, len(training.attempts)))
+        self._newest = Windows.of(training.attempts, np.arange(cut, len(training.attempts)))
         self.best_scores = training.scores(self._newest)  # (2, m)
         self.constant = training.losses(self.best_scores, self._newest.rows)  # (2, m)
         self.best_losses = self.constant.mean(axis=1)  # (2,)
         self.best_epochs = [0, 0]
-        self.best_weights = list(training.state.average.numpy())
+        self.best = [training.state, training.state]
 
     def run(self) -> None:
         """Epochs until neither network gets better any more."""
@@ -319,22 +436,16 @@ class Contest:
         for which in np.flatnonzero(fitting.convincing(self.constant, losses) & (now < self.best_losses * (1 - least))):
             self.best_losses[which], self.best_scores[which] = now[which], scores[which]
             self.best_epochs[which] = epoch
-            self.best_weights[which] = self._training.state.average.numpy()[which]
+            self.best[which] = self._training.state
         if self._progress:
             names = ("loss", "time_loss", "val_loss", "val_time_loss")
             said = dict(zip(names, (*learning.tolist(), *now.tolist()), strict=True))
             self._progress({"step": "fit", "epoch": epoch, "epochs": self._training.epochs} | said)
 
-    def calibration(self) -> Calibration:
-        """By the newest rows."""
+    def tried(self) -> HeldOut:
+        """What the kept epochs say of the newest rows."""
         newest = self._training.attempts.take(self._newest.rows)
-        p, seconds = self._training.raw(self.best_scores)
-        return Calibration.fitted(newest.correct, p, newest.seconds, seconds)
-
-    def report(self) -> dict[str, Any]:
-        """Scores of the kept epochs on the rows they were chosen by."""
-        newest = self._training.attempts.take(self._newest.rows)
-        return fitting.report(newest, *self._training.raw(self.best_scores), self.constant)
+        return HeldOut(*self._training.raw(self.best_scores), newest.correct, newest.seconds)
 
 
 def _roomy(weights: list[Singles], sizes: Sizes) -> Singles:
