@@ -25,8 +25,9 @@ INSERT = text(f"""
     ORDER BY user_id, created_at ON CONFLICT (id) DO NOTHING""")
 
 IMPORTING = "hashtext('smartstudy.importing')"  # they take turns: two with the same rows would wait for each other
-SORTED = 100_000  # rows at a time, by student and time: an index page is then touched once, not once a row
-AHEAD = 2  # such batches ready while the database is still at work
+SORTED = 160_000  # rows at most, by student and time: an index page is then touched once, not once a row
+FIRST = 10_000  # of them, each batch twice the one before, so that the database soon has something to do
+AHEAD = 1  # batch ready while the database is still at work
 
 # A row of PostgreSQL's binary COPY; before each cell its length in bytes.
 HEADER, TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
@@ -83,9 +84,10 @@ def count(db: Session, finished: int) -> int:
 def _batches(interactions: Iterable[Interaction]) -> Iterator[bytes]:
     """The whole of a binary COPY, in large pieces."""
     yield HEADER
-    rows = map(_row, interactions)
-    while batch := sorted(islice(rows, SORTED)):  # as bytes: by student, then time
+    rows, size = map(_row, interactions), FIRST
+    while batch := sorted(islice(rows, size)):  # as bytes: by student, then time
         yield b"".join(batch)
+        size = min(2 * size, SORTED)
     yield TRAILER
 
 
