@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from app.domain.attempts import Attempts
+    from app.domain.interactions import Interaction, Interactions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -150,22 +151,16 @@ def import_file(file: File, skip_bad: SkipBad = False) -> None:
     from app.domain.interactions import Interactions, opened
 
     _usable_engine()
-    with _explained(), opened(file) as (text, raw), new_session().begin() as db:
+    with _explained(), opened(file) as (text, raw), new_session().begin() as db, _progress() as progress:
+        shown = progress.add_task(f"Reading {file.name}", total=file.stat().st_size, detail="")
         interactions = Interactions(text, skip_bad)
-        with _progress() as progress:
-            shown = progress.add_task(f"Reading {file.name}", total=file.stat().st_size, detail="")
-            read = 0
 
-            def watched() -> Iterator[Any]:
-                nonlocal read
-                for read, row in enumerate(interactions, 1):
-                    if read % 2000 == 0:
-                        progress.update(shown, completed=raw.tell(), detail=f"{read:,} rows")
-                    yield row
-                progress.update(shown, description="Storing", completed=file.stat().st_size, detail=f"{read:,} rows")
+        def say(read: int, step: str) -> None:
+            progress.update(shown, description=step, completed=raw.tell(), detail=f"{read:,} rows")
 
-            added = imports.add(db, watched())
-    console.print(f"Imported {added:,} tasks; {read - added:,} were there already.")
+        watched = _Watched(interactions, say, f"Reading {file.name}")
+        added = imports.add(db, watched)
+    console.print(f"Imported {added:,} tasks; {watched.read - added:,} were there already.")
     if interactions.bad:
         console.print(f"Skipped {interactions.bad:,} rows that can't be used, the first: {interactions.first_bad}")
 
@@ -481,6 +476,23 @@ def _attempts(file: Path, skip_bad: bool) -> "Attempts":
     if interactions.bad:
         console.print(f"Skipped {interactions.bad:,} rows that can't be used, the first: {interactions.first_bad}")
     return data
+
+
+class _Watched:
+    """Rows that say how many have been read."""
+
+    def __init__(self, rows: "Interactions", say: Callable[[int, str], None], step: str) -> None:
+        self._rows, self._say, self._step = rows, say, step
+        self.read = 0
+
+    def __iter__(self) -> "Iterator[Interaction]":
+        self.read = 0
+        for row in self._rows:
+            self.read += 1
+            if self.read % 5000 == 0:
+                self._say(self.read, self._step)
+            yield row
+        self._say(self.read, "Storing")
 
 
 def _progress() -> Progress:

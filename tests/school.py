@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 import httpx
 from fastapi.testclient import TestClient
@@ -12,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.crud import imports
 from app.domain.attempts import DIFFICULTIES, Attempts
-from app.domain.interactions import Interaction, uuid5
+from app.domain.interactions import Interaction, student_uuid, uuid5
 
 PASSWORD = "correct horse battery staple"
 SOMEBODY = "00000000-0000-4000-8000-00000000000a"
@@ -79,7 +78,7 @@ def interactions(attempts: Attempts) -> list[Interaction]:
     return [
         Interaction(
             uuid5(f"simulated {row}"),
-            UUID(attempts.students[attempts.student[row]]),
+            student_uuid(attempts.students[attempts.student[row]]),
             None if attempts.item[row] < 0 else attempts.items[attempts.item[row]],
             attempts.topics[attempts.topic[row]],
             DIFFICULTIES[attempts.difficulty[row]],

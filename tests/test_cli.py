@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
@@ -38,7 +39,7 @@ def run(*arguments: str, ok: bool = True) -> str:
 def csv_file(tmp_path: Path) -> Path:
     """Twelve simulated students of twenty tasks each, as the common CSV."""
     rows = interactions(simulate(school(12, seed=4), 20, seed=4).attempts)
-    lines = [f"{r.student},,{r.topic},{r.difficulty},{r.correct:d},{r.seconds},{r.started}\n" for r in rows]
+    lines = [f"{UUID(bytes=r.student)},,{r.topic},{r.difficulty},{r.correct:d},{r.seconds},{r.started}\n" for r in rows]
     file = tmp_path / "tasks.csv.gz"
     header = "student_id,item_id,topic,difficulty,correct,time_seconds,timestamp\n"
     file.write_bytes(gzip.compress("".join([header, *lines]).encode()))

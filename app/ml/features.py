@@ -58,8 +58,22 @@ def history_features(totals: Totals) -> Floats:
 
 def totals_before(attempts: Attempts) -> Totals:
     """For every attempt, what its student had finished when it was created; never the attempt itself."""
-    at = np.minimum(attempts.started, attempts.finished - 1)
-    return totals_at(attempts, attempts.student, attempts.topic, attempts.difficulty, at)
+    history = History(attempts.finished)
+    return totals_of(attempts, own_past(attempts, history, history.before(created(attempts))))
+
+
+def created(attempts: Attempts) -> Ints:
+    """When each attempt was created, before it was finished whatever the clocks said; microseconds."""
+    return np.minimum(attempts.started, attempts.finished - 1)
+
+
+def own_past(attempts: Attempts, history: "History", known: Ints) -> "tuple[Spans, Spans, Spans]":
+    """For every attempt, those among the first `known` of its student, and of these on its topic, at its difficulty."""
+    pairs = (
+        _pairs(attempts.student, attempts.topic, len(attempts.topics)),
+        _pairs(attempts.student, attempts.difficulty, len(DIFFICULTIES)),
+    )
+    return history.own(attempts.student, known), history.own(pairs[0], known), history.own(pairs[1], known)
 
 
 def totals_at(
@@ -78,14 +92,23 @@ def totals_at(
     difficulties = history.groups(
         _pairs(past.student, past.difficulty, len(DIFFICULTIES)), _pairs(student, difficulty, len(DIFFICULTIES)), known
     )
-    spans = (students, topics, difficulties, students.newest(RECENT))
-    # Whole numbers add up exactly, whatever else is summed.
-    micros = np.rint(np.minimum(past.seconds, MOST_SECONDS) * 1e6).astype(np.int64)
+    return totals_of(past, (students, topics, difficulties))
+
+
+def totals_of(past: Attempts, spans: "tuple[Spans, Spans, Spans]") -> Totals:
+    """The totals of the attempts in the stretches of: student, student and topic, student and difficulty."""
+    four = (*spans, spans[0].newest(RECENT))
+    correct, micros = past.correct.astype(np.int64), micros_of(past)
     return Totals(
-        counts=np.stack([span.counts() for span in spans], axis=1),
-        correct=np.stack([span.sums(past.correct.astype(np.int64)) for span in spans], axis=1),
-        seconds=np.stack([span.sums(micros) for span in spans], axis=1) / 1e6,
+        counts=np.stack([span.counts() for span in four], axis=1),
+        correct=np.stack([span.sums(correct) for span in four], axis=1),
+        seconds=np.stack([span.sums(micros) for span in four], axis=1) / 1e6,
     )
+
+
+def micros_of(past: Attempts) -> Ints:
+    """Times as whole microseconds, which add up exactly, whatever else is summed."""
+    return np.rint(np.minimum(past.seconds, MOST_SECONDS) * 1e6).astype(np.int64)
 
 
 def _pairs(first: NDArray[np.int32], second: NDArray[np.int32], n_second: int) -> Ints:
@@ -120,7 +143,7 @@ class History:
     """Finished attempts in the order (finished, row): who had done what by when, for all questions at once."""
 
     def __init__(self, finished: Ints) -> None:
-        self._order = np.argsort(finished, kind="stable")
+        self._order = np.argsort(finished, kind="stable")  # quick where they are in order
         self._finished = finished[self._order]
 
     def before(self, at: Ints) -> Ints:
@@ -129,11 +152,30 @@ class History:
 
     def groups(self, past: NDArray[np.integer], asked: NDArray[np.integer], known: Ints) -> Spans:
         """The attempts of each asked group among the first `known` ones; `past` holds the group of each attempt."""
-        base = len(past) + 1
-        keys = past[self._order].astype(np.int64) * base + np.arange(len(past))
-        order = np.argsort(keys)
-        first = asked.astype(np.int64) * base
-        return Spans(self._order[order], _search(keys[order], first), _search(keys[order], first + known))
+        keys, rows = self._sorted(past)
+        first = asked.astype(np.int64) * (len(past) + 1)
+        return Spans(rows, _search(keys, first), _search(keys, first + known))
+
+    def own(self, group: NDArray[np.integer], known: Ints) -> Spans:
+        """`groups(group, group, known)`, in a fraction of the time: asked in the order in which the past is sorted."""
+        keys, rows = self._sorted(group)
+        first = keys - keys % (len(group) + 1)
+        new = np.diff(first, prepend=-1) != 0
+        start = np.maximum.accumulate(np.where(new, np.arange(len(keys)), 0))
+        return Spans(rows, _back(start, rows), _back(np.searchsorted(keys, first + known[rows]), rows))
+
+    def _sorted(self, group: NDArray[np.integer]) -> tuple[Ints, NDArray[np.intp]]:
+        """The attempts by group, then time: numbers in that order, group * (n + 1) + place in time; and their rows."""
+        base = len(group) + 1
+        keys = np.sort(group[self._order].astype(np.int64) * base + np.arange(len(group)))
+        return keys, self._order[keys % base]
+
+
+def _back(values: NDArray[np.intp], rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Values in the order of `rows`, put at these rows."""
+    placed = np.empty(len(values), np.intp)
+    placed[rows] = values
+    return placed
 
 
 def _search(keys: Ints, asked: Ints) -> NDArray[np.intp]:

@@ -22,8 +22,11 @@ from app.ml.features import (
     Ints,
     Spans,
     Totals,
+    created,
     history_features,
-    totals_at,
+    micros_of,
+    own_past,
+    totals_of,
 )
 
 CONTEXT: tuple[str, ...] = (
@@ -86,19 +89,17 @@ def inputs_of(known: Known) -> Floats:
 
 def known_before(attempts: Attempts) -> Known:
     """What was known of every attempt when it was created; never the attempt itself or a later one."""
-    a, at = attempts, np.minimum(attempts.started, attempts.finished - 1)
+    a, at = attempts, created(attempts)
     history = History(a.finished)
     known = history.before(at)
-    students = history.groups(a.student, a.student, known)
-    earlier = history.groups(a.student, a.student, history.before(at - SESSION))
-    topic = a.student.astype(np.int64) * len(a.topics) + a.topic
-    topics = history.groups(topic, topic, known)
+    students, topics, difficulties = own_past(a, history, known)
+    session = history.own(a.student, history.before(at - SESSION))
     item = np.where(a.item >= 0, a.student.astype(np.int64) * len(a.items) + a.item, -1)
-    items = history.groups(item, item, np.where(a.item >= 0, known, 0))
+    items = history.own(item, np.where(a.item >= 0, known, 0))
     return Known(
         at=at,
-        totals=totals_at(a, a.student, a.topic, a.difficulty, at),
-        session_tasks=np.minimum(students.counts() - earlier.counts(), MOST_IN_SESSION),
+        totals=totals_of(a, (students, topics, difficulties)),
+        session_tasks=np.minimum(students.end - session.end, MOST_IN_SESSION).astype(np.float64),
         last=_last(students, a),
         topic_last=_last(topics, a),
         item=_sums(items, a),
@@ -131,11 +132,10 @@ def _micros(moment: datetime) -> int:
 
 
 def _sums(spans: Spans, attempts: Attempts) -> Totals:
-    micros = np.rint(np.minimum(attempts.seconds, MOST_SECONDS) * 1e6).astype(np.int64)
     return Totals(
         spans.counts()[:, None],
         spans.sums(attempts.correct.astype(np.int64))[:, None],
-        spans.sums(micros)[:, None] / 1e6,
+        spans.sums(micros_of(attempts))[:, None] / 1e6,
     )
 
 

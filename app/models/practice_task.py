@@ -65,6 +65,7 @@ class PracticeTask(Base):
             *("user_id", "item_id", text("completed_at DESC"), text("id DESC")),
             postgresql_where=text("completed AND item_id IS NOT NULL"),
         ),
+        Index("ix_practice_tasks_finished", "completed_at", postgresql_where=text("completed")),
     )
 
 
@@ -80,7 +81,10 @@ class StudentTotal(Base):
     n_correct: Mapped[int]
     microseconds: Mapped[int] = mapped_column(BigInteger)  # of their times, each rounded
 
-    __table_args__ = (CheckConstraint("scope IN ('all', 'topic', 'difficulty', 'item')", name="scope"),)
+    __table_args__ = (
+        CheckConstraint("scope IN ('all', 'topic', 'difficulty', 'item')", name="scope"),
+        Index("ix_student_totals_all", "user_id", postgresql_where=text("scope = 'all'")),
+    )
 
 
 class StudentState(Base):

@@ -121,3 +121,12 @@ def test_a_question_about_a_task_to_come() -> None:
     assert asked(0, -1, 15) == [[2, 0, 2, 2], [12, 0, 12, 12]]
     assert asked(-1, 0, 15) == [[0, 0, 0, 0], [0, 0, 0, 0]]
     assert len(DIFFICULTIES) == 3
+
+
+@given(st.lists(task, max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_a_task_of_the_past_is_asked_about_like_any_other(tasks: list[tuple[Any, ...]]) -> None:
+    rows = attempts(tasks) if tasks else attempts([(0, 0, 0, 0, 1, True, 1.0)]).take(slice(0))
+    at = np.minimum(rows.started, rows.finished - 1)
+    own, asked = totals_before(rows), totals_at(rows, rows.student, rows.topic, rows.difficulty, at)
+    assert np.array_equal(history_features(own), history_features(asked))
