@@ -1,6 +1,8 @@
 """All finished tasks as columns, for training: read as PostgreSQL's binary COPY, no object per row."""
 
 import io
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from sqlalchemy import text
@@ -40,6 +42,7 @@ ROW = np.dtype(
     [("n", ">i2")] + [part for name, kind in COLUMNS.items() for part in ((f"_{name}", ">i4"), (name, kind))]
 )
 HEADER, TRAILER = 19, 2  # bytes
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SINCE_1970 = 946_684_800_000_000  # microseconds from 1970 to 2000
 
 
@@ -71,3 +74,26 @@ def count(db: Session) -> int:
     """How many tasks are finished; from the totals, so that it costs one row a student."""
     n: int = db.scalar(text("SELECT coalesce(sum(n), 0) FROM student_totals WHERE scope = 'all'"))
     return n
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """Who finished a task, and when."""
+
+    student: str
+    finished: datetime
+
+
+def newest(db: Session, most: int) -> list[Newest]:
+    """The tasks finished last, newest first; found by an index."""
+    rows = db.execute(
+        text(f"""SELECT user_id, completed_at FROM practice_tasks WHERE {FINISHED}
+                 ORDER BY completed_at DESC LIMIT :most"""),
+        {"most": most},
+    )
+    return [Newest(str(student), finished) for student, finished in rows]
+
+
+def microseconds(moment: datetime) -> int:
+    """UTC, since 1970."""
+    return (moment - EPOCH) // timedelta(microseconds=1)

@@ -210,6 +210,31 @@ def serving(db: Session) -> dict[str, Version]:
     return {row["kind"]: Version(**row) for row in rows}
 
 
+def to_go_on_from(db: Session, kind: str, file: str) -> Version | None:
+    """The version of this kind that a training goes on from: the serving one, else the newest whose files are kept.
+
+    It has to have this file.
+    """
+    rows = db.execute(
+        text(f"""SELECT {COLUMNS} FROM model_versions
+                 WHERE kind = :kind AND pruned_at IS NULL AND data_to IS NOT NULL AND files ? :file
+                 ORDER BY state = 'serving' DESC, id DESC LIMIT 1"""),
+        {"kind": kind, "file": file},
+    ).mappings()
+    found = rows.first()
+    return Version(**found) if found else None
+
+
+def of_run(db: Session, run_id: int, kind: str) -> Version | None:
+    """What the run came to for this kind."""
+    rows = db.execute(
+        text(f"SELECT {COLUMNS} FROM model_versions WHERE run_id = :run_id AND kind = :kind LIMIT 1"),
+        {"run_id": run_id, "kind": kind},
+    ).mappings()
+    found = rows.first()
+    return Version(**found) if found else None
+
+
 def get(db: Session, version_id: int) -> Version:
     row = db.execute(
         text(f"SELECT {COLUMNS} FROM model_versions WHERE id = :id"), {"id": version_id}

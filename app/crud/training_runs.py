@@ -28,6 +28,7 @@ class Run:
     progress: Mapping[str, Any]
     message: str | None
     kinds: Sequence[str] | None  # none: all of them
+    from_scratch: bool = True  # or went on from the models there were
 
 
 COLUMNS = ", ".join(Run.__slots__)
@@ -85,6 +86,25 @@ def start(db: Session | Connection, run_id: int) -> None:
                 WHERE id = :id"""),  # given up by others, it lives all the same
         {"id": run_id},
     )
+
+
+def plan(db: Session | Connection, run_id: int, from_scratch: bool) -> None:
+    """Whether the run trains from scratch or goes on from the models there are."""
+    db.execute(
+        text("UPDATE training_runs SET from_scratch = :from_scratch WHERE id = :id"),
+        {"id": run_id, "from_scratch": from_scratch},
+    )
+
+
+def last_from_scratch(db: Session) -> Run | None:
+    """The last run that came to all kinds of models from all finished tasks."""
+    rows = db.execute(
+        text(f"""SELECT {COLUMNS} FROM training_runs
+                 WHERE from_scratch AND kinds IS NULL AND outcome IN ('published', 'rejected')
+                 ORDER BY id DESC LIMIT 1""")
+    ).mappings()
+    found = rows.first()
+    return Run(**found) if found else None
 
 
 def progress(db: Session | Connection, run_id: int, step: Mapping[str, Any]) -> None:

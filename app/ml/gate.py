@@ -33,6 +33,7 @@ GOOD_PART = 0.2
 NOT_LUCK = 2.0  # standard errors
 WORTH_SAYING = 0.04  # mean change of the probability that only a model better by this many standard errors may bring:
 VERY_CLEAR = 2.0
+DRIFT = 0.02  # of the log-loss: less is no reason to begin anew
 PANEL = 300  # older tasks that are asked too, to see how far the answers move
 FAVOURITE = "embedding_v2"  # on a tie
 
@@ -62,9 +63,10 @@ class Judged:
 class Court:
     """The rows that judge, and what they say."""
 
-    def __init__(self, attempts: Attempts) -> None:
+    def __init__(self, attempts: Attempts, first: int | None = None) -> None:
+        """`first` is where the rows that judge begin, if it is not the usual place."""
         self._attempts = attempts
-        self.rows = np.arange(cut(len(attempts)), len(attempts))
+        self.rows = np.arange(cut(len(attempts)) if first is None else first, len(attempts))
         self._student = attempts.student[self.rows]
         self._correct = attempts.correct[self.rows]
         self._seconds = attempts.seconds[self.rows]
@@ -218,6 +220,17 @@ def _not_better_enough(court: Court, name: str, new: Judged, old: Rival) -> str 
     if old.by_hand:
         return f"{old.name} was chosen by hand and {name} is not clearly better ({numbers})"
     return None
+
+
+def drift(name: str, now: Judged, then: Mapping[str, Any]) -> str | None:
+    """Why a model is to be trained from scratch: it has become clearly worse than it `then` was, on newer tasks."""
+    before, error = then.get("log_loss"), then.get("log_loss_standard_error", 0.0)
+    if before is None or not now.answers.are_finite():
+        return None
+    allowed = max(DRIFT, VERY_CLEAR * float(np.hypot(error, now.scores["log_loss_standard_error"])))
+    if now.log_loss - before <= allowed:
+        return None
+    return f"{name}'s log-loss has drifted from {before:.3f} to {now.log_loss:.3f}"
 
 
 def _of(rival: Rival) -> str:

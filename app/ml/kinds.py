@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.domain.attempts import Attempts
 from app.ml.answers import TaskModel
 
@@ -35,6 +38,11 @@ class Kind:
     on_tasks: str
     fit: Callable[[Attempts, Progress], Fitted]  # raises ValueError, saying why no model came out
     load: Callable[[Path], TaskModel]
+    # Goes on from the version in this folder, with the tasks of which (n,) are new to it; none: always from scratch.
+    go_on: Callable[[Path, Attempts, NDArray[np.bool_], Progress], Fitted] | None = None
+
+
+GOES_ON_FROM = "training.npz"  # the file of a version that a training can go on from
 
 
 # SciPy and TensorFlow are imported when they are needed, not when the registry is: most web processes never train.
@@ -42,6 +50,12 @@ def _fit_v2(attempts: Attempts, progress: Progress) -> Fitted:
     from app.ml.training import fit_v2
 
     return fit_v2(attempts, progress=progress)
+
+
+def _go_on_v2(folder: Path, attempts: Attempts, fresh: NDArray[np.bool_], progress: Progress) -> Fitted:
+    from app.ml.training import FittedV2, go_on_v2
+
+    return go_on_v2(FittedV2.load(folder), attempts, fresh, progress=progress)
 
 
 def _load_v2(folder: Path) -> TaskModel:
@@ -54,6 +68,12 @@ def _fit_lstm(attempts: Attempts, progress: Progress) -> Fitted:
     from app.ml.lstm_training import fit_lstm
 
     return fit_lstm(attempts, progress=progress)
+
+
+def _go_on_lstm(folder: Path, attempts: Attempts, fresh: NDArray[np.bool_], progress: Progress) -> Fitted:
+    from app.ml.lstm_training import FittedLstm, go_on_lstm
+
+    return go_on_lstm(FittedLstm.load(folder), attempts, fresh, progress=progress)
 
 
 def _load_lstm(folder: Path) -> TaskModel:
@@ -75,8 +95,8 @@ def _load_lnirt(folder: Path) -> TaskModel:
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("embedding_v2", "embedding_v2", _fit_v2, _load_v2),
-    Kind("embedding_lstm", "embedding_lstm", _fit_lstm, _load_lstm),
+    Kind("embedding_v2", "embedding_v2", _fit_v2, _load_v2, _go_on_v2),
+    Kind("embedding_lstm", "embedding_lstm", _fit_lstm, _load_lstm, _go_on_lstm),
     Kind("lnirt", "v1.0", _fit_lnirt, _load_lnirt),
 )
 BY_NAME = {kind.name: kind for kind in KINDS}

@@ -20,6 +20,7 @@ from app.ml.calibration import Calibration
 from app.ml.embedding_model import IDS, OUTPUTS, Scale, Singles, Sizes, network, set_weights, shapes, start_weights
 from app.ml.fitting import HeldOut, Names, Progress, TrainingFailed
 from app.ml.inputs import GROUPS, INPUTS, inputs_of, known_before
+from app.ml.kinds import GOES_ON_FROM
 from app.ml.lstm_graph import Graph, Material, Pace, State, graph
 from app.ml.numpy_lstm import KIND, METADATA_FILE, WEIGHTS_FILE, NumpyLstm, Weights
 from app.ml.sequences import Windows, results
@@ -53,7 +54,6 @@ MOST_ROWS = 100_000  # a full training learns from so many at most, whole studen
 PASSES = 2  # over the rows of a training that goes on
 MOST_HELD_OUT = 5_000
 FILES = ("correctness_model.keras", "time_model.keras")
-TRAINING_FILE = "training.npz"  # where a later training goes on
 SAME_PROBABILITY = 1e-5
 SAME_SECONDS = 1e-4  # relative
 GOLDEN_START = 1_757_000_000_000_000  # microseconds UTC, a school morning in September 2025
@@ -107,7 +107,7 @@ class FittedLstm:
         for model, file in zip(models, FILES, strict=True):
             model.save(folder / file)
         self.serving().weights.save(folder / WEIGHTS_FILE)
-        np.savez(folder / TRAINING_FILE, allow_pickle=False, **{**self.state, **self.held_out.arrays()})
+        np.savez(folder / GOES_ON_FROM, allow_pickle=False, **{**self.state, **self.held_out.arrays()})
         (folder / METADATA_FILE).write_text(json.dumps(self.metadata(), indent=1, ensure_ascii=False), encoding="utf-8")
         compare(models, NumpyLstm.load(folder), golden(self))
 
@@ -117,7 +117,7 @@ class FittedLstm:
         served = NumpyLstm.load(folder)
         kept = served.metadata
         names = tuple(Names.of_known(kept["names"][name]) for name in IDS)
-        with np.load(folder / TRAINING_FILE, allow_pickle=False) as arrays:
+        with np.load(folder / GOES_ON_FROM, allow_pickle=False) as arrays:
             state = {name: arrays[name] for name in State.KEPT}
             held_out = HeldOut.of_arrays(arrays)
         sizes = Sizes(*(len(each.known) for each in names))

@@ -2,7 +2,7 @@
 
 On batches this small a framework spends its time in calling itself: Keras' `fit` takes some twenty times longer for the
 same epochs (`make bench`). Both networks' weights are one vector, so a step of Adam is a handful of passes over it; no
-weight is shared, so each network learns as it would alone. A test holds the gradients against TensorFlow's.
+weight is shared, so each network learns as it would alone.
 
 While it learns, each network also guesses what the other is asked, which makes better use of the same rows (Caruana
 1997); the guesses are dropped. What is judged and kept are running means of the weights, calmer than the last step's.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 
 from app.crud import model_tracker, model_versions, training_runs
 from app.crud.model_versions import Version
-from app.domain.attempts import Attempts
 from app.ml.answers import TaskModel
-from app.ml.gate import FAVOURITE, Court, Judged, Rival, best_first, cut, objection
+from app.ml.gate import FAVOURITE, Court, Judged, Rival, best_first, objection
 from app.ml.kinds import BY_NAME
+from app.ml.material import Material
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHANGED = "who serves was changed while it was trained"
 
 
@@ -66,10 +67,16 @@ class Findings:
     """What the run had to work with."""
 
     run_id: int
-    data: Attempts
-    taken: int  # of the counter
+    material: Material
     court: Court
     keep_versions: int
+
+    def learnt(self) -> str:
+        """What from, in words."""
+        tasks = self.material.tasks
+        if self.material.from_scratch:
+            return f"Trained on {tasks} tasks"
+        return f"Went on with the {self.material.taken} new ones of {tasks} tasks"
 
 
 class Publication:
@@ -95,7 +102,7 @@ class Publication:
         lineup = self._lineup()
         published = [f"version {each.id} of {kind}" for kind, each in lineup if each.new]
         if published:
-            self._said.insert(0, f"Trained on {len(self._run.data)} tasks and in service: {', '.join(published)}.")
+            self._said.insert(0, f"{self._run.learnt()} and in service: {', '.join(published)}.")
         if lineup:
             self._said.append(f"Version {lineup[0][1].id} of {lineup[0][0]} answers.")
         if [each.id for _, each in lineup] != self._now:
@@ -103,7 +110,7 @@ class Publication:
         return {
             "outcome": "published" if published else "rejected" if candidates else "failed",
             "message": " ".join(self._said),
-            "n_tasks": len(self._run.data),
+            "n_tasks": self._run.material.tasks,
             "version_id": lineup[0][1].id if lineup else None,
         }
 
@@ -112,12 +119,16 @@ class Publication:
         run, first = self._run, next((kind for kind, _ in self._lineup()), None)
         if candidates:
             on_tasks = BY_NAME[first].on_tasks if first else "prior"
-            model_tracker.trained(self._db, n_tasks=len(run.data), taken=run.taken, model_version=on_tasks)
+            model_tracker.trained(
+                self._db, n_tasks=run.material.tasks, taken=run.material.taken, model_version=on_tasks
+            )
         reports = {each.made.kind: {**each.made.report, **each.judged.scores} for each in candidates}
         notes = {"state": result["outcome"], **result, "run_id": run.run_id, "report": reports}
         model_tracker.note(self._db, notes)
         training_runs.finish(
-            *(self._db, run.run_id, result["outcome"], result["message"]), n_tasks=len(run.data), taken=run.taken
+            *(self._db, run.run_id, result["outcome"], result["message"]),
+            n_tasks=run.material.tasks,
+            taken=run.material.taken,
         )
         return model_versions.prune(self._db, [each.made.kind for each in candidates], run.keep_versions)
 
@@ -158,13 +169,13 @@ class Publication:
 
     def _add(self, candidate: Candidate) -> int:
         run, made = self._run, candidate.made
-        fitted_on = run.data.finished[: cut(len(run.data))]
+        fitted_on = run.material.attempts.finished[: run.material.judging]
         return model_versions.add(
             self._db,
             kind=made.kind,
             folder=candidate.folder,
             files=made.files,
-            n_tasks=len(run.data),
+            n_tasks=run.material.tasks,
             report=made.report,
             scores=candidate.judged.scores,
             span=(_moment(int(fitted_on[0])), _moment(int(fitted_on[-1]))),
@@ -205,4 +216,4 @@ class Publication:
 
 
 def _moment(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC)
+    return EPOCH + timedelta(microseconds=microseconds)

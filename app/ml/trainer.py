@@ -179,6 +179,7 @@ def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:
         given.keep_versions,
         forced,
         kinds,
+        given.full_training_growth,
     )
 
 

@@ -16,6 +16,7 @@ from app.ml.calibration import Calibration
 from app.ml.embedding_model_v2 import OUTPUTS, Scale, Sizes, folded, network, set_weights
 from app.ml.fitting import HeldOut, Names, Progress, TrainingFailed
 from app.ml.inputs import GROUPS, INPUTS
+from app.ml.kinds import GOES_ON_FROM
 from app.ml.numpy_training import TINY, Learner, Pace, Rows, State, joined, scores, start, weights_of
 from app.ml.numpy_v2 import KIND, METADATA_FILE, WEIGHTS_FILE, NumpyV2
 
@@ -46,7 +47,6 @@ HIDE = (0.9, 0.02, 0.02, 0.02)  # chance to be shown as unknown: a student's nam
 INTERCEPT_SD = 0.03  # of the calibration, logits: training on all rows brings the newest ones' level itself
 TYPICAL_TIME = float(np.log(np.e - 1))  # softplus of it is 1: the time network's start
 FILES = ("correctness_model.keras", "time_model.keras")
-TRAINING_FILE = "training.npz"  # where a later training goes on
 SAME_PROBABILITY = 1e-5
 SAME_SECONDS = 1e-4  # relative
 
@@ -111,7 +111,7 @@ class FittedV2:
         for model, file in zip(models, FILES, strict=True):
             model.save(folder / file)
         folded(weights_of(self.state, self.sizes), self.scale).save(folder / WEIGHTS_FILE)
-        np.savez(folder / TRAINING_FILE, allow_pickle=False, **{**self.state.arrays(), **self.held_out.arrays()})
+        np.savez(folder / GOES_ON_FROM, allow_pickle=False, **{**self.state.arrays(), **self.held_out.arrays()})
         (folder / METADATA_FILE).write_text(json.dumps(self.metadata(), indent=1, ensure_ascii=False), encoding="utf-8")
         self._compare(models, NumpyV2.load(folder))
 
@@ -120,7 +120,7 @@ class FittedV2:
         """What `save` wrote, to go on from; raises ValueError, KeyError or OSError where it can't be read."""
         kept = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
         names = [Names.of_known(kept[each]) for each in ("students", "topics", "difficulties", "items")]
-        with np.load(folder / TRAINING_FILE, allow_pickle=False) as arrays:
+        with np.load(folder / GOES_ON_FROM, allow_pickle=False) as arrays:
             state, held_out = State.of_arrays(arrays), HeldOut.of_arrays(arrays)
         return cls(
             state,
@@ -390,8 +390,8 @@ def _pace(rows: int, done: float) -> Pace:
 
 
 def _batch(rows: int) -> int:
-    """16 rows up to 256, 128 from 1,024 on, 512 from 16,384 on."""
-    wanted = max(min(rows / 16, 128), rows / 64)
+    """16 rows up to 256, 64 up to 4,096, 512 from 32,768 on."""
+    wanted = max(min(rows / 16, 64), rows / 64)
     return min(rows, int(np.clip(2 ** np.ceil(np.log2(wanted)), 16, 512)))
 
 

@@ -14,14 +14,15 @@ from sqlalchemy.orm import Session
 
 from app.core.database import engine_for
 from app.crud import attempts, model_tracker, model_versions, training_runs
-from app.domain.attempts import Attempts
 from app.ml import artifacts
-from app.ml.gate import Court, cut
-from app.ml.kinds import BY_NAME, KINDS, Kind
+from app.ml.gate import Court, drift
+from app.ml.kinds import BY_NAME, GOES_ON_FROM, KINDS, Fitted, Kind
+from app.ml.material import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole
 from app.ml.publication import Candidate, Findings, Incumbent, Made, Publication
 from app.ml.serving import load, show_files
 
 Say = Callable[[Mapping[str, Any]], None]
+DRIFT_GROWTH = 0.05  # of the tasks since the last training from scratch: before that, drift makes no other one due
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,9 @@ class Order:
     retrain_every: int
     min_training_tasks: int
     keep_versions: int
-    forced: bool = False  # train even when the counter has not got there
+    forced: bool = False  # train even when the counter has not got there, and from scratch
     kinds: Sequence[str] | None = None  # only these; none: all of them
+    growth: float = 0.5  # of the tasks since the last training from scratch, that makes another one due
 
 
 class NothingToDo(Exception):
@@ -70,14 +72,14 @@ def train(order: Order, say: Say) -> dict[str, Any]:
 
 def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
     tell = _Teller(writer, order.run_id, say)
-    data, taken = _snapshot(writer, order)
     model_dir = Path(order.model_dir)
+    material, court, incumbents = _before(writer, order, model_dir, tell)
     with artifacts.staged(model_dir) as staging:
-        made, failures = _made(order, data, staging, tell)
+        made, failures = _made(writer, order, material, staging, tell)
         tell({"step": "judge"}, now=True)
-        court = Court(data)
         judged = [court.judge(each.model) for each in made]
-        incumbents = _in_service(writer, court, model_dir)
+        if incumbents is None:
+            incumbents = _in_service(writer, court, model_dir)
         tell({"step": "publish"}, now=True)
         candidates = [
             Candidate(
@@ -85,7 +87,7 @@ def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
             )
             for each, said in zip(made, judged, strict=True)
         ]
-    findings = Findings(order.run_id, data, taken, court, order.keep_versions)
+    findings = Findings(order.run_id, material, court, order.keep_versions)
     with _transaction(writer) as db:
         publication = Publication(db, findings, incumbents)
         result = publication.decide(candidates, failures)
@@ -97,24 +99,96 @@ def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
     return result
 
 
-def _made(order: Order, data: Attempts, staging: Path, tell: "_Teller") -> tuple[list[Made], dict[str, str]]:
+Judging = tuple[Material, Court, dict[str, Incumbent] | None]
+
+
+def _before(writer: Connection, order: Order, model_dir: Path, tell: "_Teller") -> Judging:
+    """The tasks and their court. A run that goes on looks first at how those in service do: where they have drifted, it
+    starts from scratch instead. (A run from scratch judges them when it has fitted, minutes later.)"""
+    tell({"step": "read"}, now=True)
+    material = _snapshot(writer, order)
+    court = Court(material.attempts, material.judging)
+    if not material.from_scratch:
+        incumbents = _in_service(writer, court, model_dir)
+        why = _drifted(writer, material, incumbents)
+        if why is None:
+            return material, court, incumbents
+        tell({"step": why}, now=True)
+        with _snapshot_transaction(writer) as db:
+            material = whole(db, material.taken, from_scratch=True)
+        court = Court(material.attempts, material.judging)
+    with _transaction(writer) as db:
+        training_runs.plan(db, order.run_id, material.from_scratch)
+    return material, court, None
+
+
+def _drifted(writer: Connection, material: Material, incumbents: Mapping[str, Incumbent]) -> str | None:
+    """Why to start from scratch after all; not again before there are some more tasks."""
+    with _transaction(writer) as db:
+        last = training_runs.last_from_scratch(db)
+        if last is None or material.tasks < (1 + DRIFT_GROWTH) * (last.n_tasks or 0):
+            return None
+        for kind, now in incumbents.items():
+            then = model_versions.of_run(db, last.id, kind)
+            if BY_NAME[kind].go_on and then and now.judged:
+                why = drift(f"Version {now.version.id} of {kind}", now.judged, then.scores or {})
+                if why:
+                    return why
+    return None
+
+
+def _made(
+    writer: Connection, order: Order, material: Material, staging: Path, tell: "_Teller"
+) -> tuple[list[Made], dict[str, str]]:
     """The models that could be fitted, in a folder that nobody looks into yet; and why the others could not."""
-    older = data.take(slice(cut(len(data))))
     made, failures = [], {}
     for kind in reversed(KINDS):  # in the order of what they cost
         if order.kinds is not None and kind.name not in order.kinds:
             continue
+        fit = _way(writer, order, material, kind)
+        if fit is None:
+            continue
         tell({"step": f"fit {kind.name}"}, now=True)
         try:
-            made.append(_fitted(kind, older, staging, tell))
+            made.append(_fitted(kind, fit, staging, tell))
         except ValueError as why:  # this one can't be fitted; the others may
             failures[kind.name] = sentence(why)
     return made, failures
 
 
-def _fitted(kind: Kind, older: Attempts, staging: Path, tell: "_Teller") -> Made:
+Fit = Callable[[Callable[[Mapping[str, Any]], None]], Fitted]
+
+
+def _way(writer: Connection, order: Order, material: Material, kind: Kind) -> Fit | None:
+    """How this kind comes to a new model; none where it keeps the one it has until the next training from scratch."""
+    older = material.older
+    if material.from_scratch or (kind.go_on is None and material.is_whole):
+        return lambda say: kind.fit(older, say)
+    with _transaction(writer) as db:
+        earlier = _earlier(db, order, kind)
+    go_on = kind.go_on
+    if earlier is None or go_on is None:
+        return None
+    folder, fresh = Path(order.model_dir) / earlier.folder, fresh_rows(material, earlier.data_to)
+    return (lambda say: go_on(folder, older, fresh, say)) if fresh.any() else None
+
+
+def _earlier(db: Session, order: Order, kind: Kind) -> model_versions.Version | None:
+    """The version of this kind that the run may go on from; none where its files are not what was published."""
+    version = model_versions.to_go_on_from(db, kind.name, GOES_ON_FROM)
+    if version is None:
+        return None
+    try:
+        artifacts.verify(Path(order.model_dir) / version.folder, version.files)
+    except (artifacts.DamagedFiles, OSError):
+        traceback.print_exc()
+        return None
+    return version
+
+
+def _fitted(kind: Kind, fit: Fit, staging: Path, tell: "_Teller") -> Made:
     started = time.monotonic()
-    fitted = kind.fit(older, lambda step: tell({**step, "step": f"fit {kind.name}"}))
+    fitted = fit(lambda step: tell({**step, "step": f"fit {kind.name}"}))
     report = {**fitted.report, "train_seconds": round(time.monotonic() - started, 3)}
     place = staging / kind.name
     place.mkdir()
@@ -143,19 +217,32 @@ def _in_service(writer: Connection, court: Court, model_dir: Path) -> dict[str, 
     return found
 
 
-def _snapshot(writer: Connection, order: Order) -> tuple[Attempts, int]:
-    """The finished tasks and how many of them the counter holds, of one moment."""
+def _snapshot(writer: Connection, order: Order) -> Material:
+    """The finished tasks that the run works with and how many of them the counter holds, of one moment."""
     with _transaction(writer) as db:
         training_runs.start(db, order.run_id)
-    with _transaction(writer) as db:
-        db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+    with _snapshot_transaction(writer) as db:
         taken = model_tracker.read(db).since_training
         if not order.forced and taken < order.retrain_every:
             raise NothingToDo("Another run took these tasks.")
-        n = attempts.count(db)
-        if n < order.min_training_tasks:
-            raise TooLittleData(too_few(n, order.min_training_tasks))
-        return attempts.read_all(db), taken
+        tasks = attempts.count(db)
+        if tasks < order.min_training_tasks:
+            raise TooLittleData(too_few(tasks, order.min_training_tasks))
+        learnt = [version for kind in KINDS if kind.go_on and (version := _earlier(db, order, kind))]
+        last = training_runs.last_from_scratch(db)
+        seen = max((version.n_tasks for version in learnt), default=None)
+        from_scratch = order.forced or due_from_scratch(tasks, last.n_tasks if last else None, order.growth, seen)
+        if from_scratch or tasks <= READ_WHOLE:
+            return whole(db, taken, from_scratch)
+        since = min(version.data_to for version in learnt if version.data_to)
+        return some(db, tasks, taken, since, seed=order.run_id)
+
+
+@contextmanager
+def _snapshot_transaction(writer: Connection) -> Iterator[Session]:
+    with _transaction(writer) as db:
+        db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        yield db
 
 
 def _end(engine: Engine, order: Order, outcome: str, message: str) -> dict[str, Any]:

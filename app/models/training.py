@@ -41,6 +41,7 @@ class TrainingRun(Base):
     kinds: Mapped[list[str] | None]  # what was asked for; none: all of them
     progress: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     message: Mapped[str | None]  # how it ended, in a sentence
+    from_scratch: Mapped[bool] = mapped_column(server_default=text("true"))  # or went on from the models there were
 
     __table_args__ = (
         CheckConstraint(
@@ -48,6 +49,7 @@ class TrainingRun(Base):
             name="outcome",
         ),
         Index("ix_training_runs_open", "id", postgresql_where=text("finished_at IS NULL")),
+        Index("ix_training_runs_from_scratch", "id", postgresql_where=text("from_scratch AND kinds IS NULL")),
     )
 
 

@@ -10,13 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
-from app.ml import keras_training, metrics
+from app.ml import embedding_model_v2, metrics, training
 from app.ml.answers import Answers
+from app.ml.embedding_model_v2 import OUTPUTS, Scale
 from app.ml.features import FEATURES
 from app.ml.inputs import CONTEXT, INPUTS, ITEM, inputs_of, known_before
-from app.ml.numpy_v2 import METADATA_FILE, NumpyV2
+from app.ml.numpy_v2 import METADATA_FILE, NumpyV2, Weights
 from app.ml.simulated import Simulation, school, simulate
-from app.ml.training import FittedV2, TrainingFailed, fit_v2, golden_rows
+from app.ml.training import MOST_HELD_OUT, FittedV2, TrainingFailed, fit_v2, go_on_v2, golden_rows
 
 Floats = NDArray[np.float64]
 RATES, TIMES = slice(0, 11, 3), slice(1, 11, 3)  # columns of the eleven
@@ -152,12 +153,10 @@ def test_saved_and_loaded_says_the_same(simulation: Simulation, tmp_path: Path) 
     again = NumpyV2.load(tmp_path)
     assert all(again.predict(*rows)[k] == model.predict(*rows)[k] for k in range(64))
     assert again.calibration == fitted.calibration
-    files = {"correctness_model.keras", "time_model.keras", "weights.npz", "metadata.json"}
+    files = {"correctness_model.keras", "time_model.keras", "weights.npz", "training.npz", "metadata.json"}
     assert {file.name for file in tmp_path.iterdir()} == files
-    reloaded = replace(
-        fitted, models=tuple(keras.models.load_model(tmp_path / f"{m.name}_model.keras") for m in fitted.models)
-    )
-    np.testing.assert_allclose(reloaded.raw(*rows), model.raw(*rows), rtol=1e-4)
+    networks = [keras.models.load_model(tmp_path / f"{output}_model.keras") for output in OUTPUTS]
+    np.testing.assert_allclose(fitted.raw(networks, *rows), model.raw(*rows), rtol=1e-4)
     assert None in rows[3]
     assert "easy one" in rows[3]
     assert model.raw(*rows)[1].max() > 100
@@ -179,10 +178,15 @@ def test_batch_size_changes_nothing(fitted: FittedV2, model: NumpyV2) -> None:
     np.testing.assert_allclose(np.array(alone)[:, :, 0].T, together, rtol=1e-5)
 
 
-def test_arrays_that_differ_from_keras_are_refused(fitted: FittedV2, tmp_path: Path) -> None:
-    wrong = replace(fitted, scale=replace(fitted.scale, seconds=fitted.scale.seconds * 1.001))
+def test_arrays_that_differ_from_keras_are_refused(
+    fitted: FittedV2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folded(weights: Any, scale: Scale) -> Weights:
+        return replace(embedding_model_v2.folded(weights, scale), seconds=np.array(scale.seconds * 1.001))
+
+    monkeypatch.setattr(training, "folded", folded)
     with pytest.raises(TrainingFailed, match="other times"):
-        wrong.save(tmp_path)
+        fitted.save(tmp_path)
 
 
 def test_same_seed_same_model(simulation: Simulation) -> None:
@@ -205,15 +209,6 @@ def test_five_tasks_more_hardly_change_what_is_said(simulation: Simulation, rows
     before, after = (fit_v2(a.take(slice(n))).serving().answers(a, asked) for n in (rows, rows + 5))
     assert np.abs(after.probability - before.probability).mean() < 0.05
     assert np.abs(np.log(after.seconds / before.seconds)).mean() < 0.1
-
-
-def test_a_name_more_is_no_graph_more(simulation: Simulation) -> None:
-    a = simulation.attempts.take(np.flatnonzero(simulation.attempts.student < 10)[:150])
-    without = a.take(a.student > 0)
-    fit_v2(without)
-    graphs = keras_training._graph.cache_info().misses
-    fit_v2(a)
-    assert keras_training._graph.cache_info().misses == graphs
 
 
 def test_a_time_that_is_no_number_fails_with_a_sentence(simulation: Simulation) -> None:
@@ -266,3 +261,73 @@ def test_few_tasks_are_not_worse_than_a_constant(tasks: int) -> None:
 
 def test_the_columns_beside_the_eleven_are_those_of_the_documents() -> None:
     assert (FEATURES + CONTEXT + ITEM, len(INPUTS)) == (INPUTS, 24)
+
+
+def fresh_from(first: int, n: int) -> NDArray[np.bool_]:
+    return np.arange(n) >= first
+
+
+def test_going_on_is_worth_a_training_from_scratch(simulation: Simulation) -> None:
+    """Fifteen small steps from 1,500 tasks to 3,000, beside one training with all of them."""
+    a, asked = simulation.attempts, np.arange(3000, 3200)
+    gone_on = before = fit_v2(a.take(slice(1500)))
+    for n in range(1600, 3001, 100):
+        gone_on = go_on_v2(gone_on, a.take(slice(n)), fresh_from(n - 100, n))
+    scratch = fit_v2(a.take(slice(3000)))
+    losses = [
+        metrics.log_loss(a.correct[asked], model.serving().answers(a, asked).probability)
+        for model in (before, gone_on, scratch)
+    ]
+    assert losses[1] < losses[0] + 0.005
+    assert losses[1] < losses[2] + 0.01
+    assert gone_on.report["rows"] == 3000
+
+
+def test_going_on_after_a_restart_is_going_on(simulation: Simulation, tmp_path: Path) -> None:
+    a = simulation.attempts.take(slice(600))
+    before = fit_v2(a.take(slice(500)))
+    before.save(tmp_path)
+    one, other = (go_on_v2(each, a, fresh_from(500, 600)) for each in (before, FittedV2.load(tmp_path)))
+    assert ask(one.serving(), usual())[0] == ask(other.serving(), usual())[0]
+
+
+def test_who_is_new_when_it_goes_on_has_a_vector_and_is_first_answered_as_a_stranger(simulation: Simulation) -> None:
+    a = simulation.attempts
+    old, new = np.flatnonzero(a.student < 20)[:800], np.flatnonzero(a.student >= 20)[:100]
+    rows = a.take(np.sort(np.concatenate([old, new])))
+    before = fit_v2(a.take(old))
+    after = go_on_v2(before, rows, rows.student >= 20)
+    assert set(after.students.known) == {a.students[k] for k in np.unique(rows.student)}
+    assert after.students.known[: len(before.students.known)] == before.students.known
+    assert after.sizes.lengths == before.sizes.lengths
+    newcomer = after.students.known[-1]
+    far = np.abs(
+        ask(after.serving(), usual(), student=newcomer).probability - ask(after.serving(), usual()).probability
+    )
+    assert far[0] < 0.1
+
+
+def test_what_it_goes_on_with_calibrates_before_it_is_learnt(simulation: Simulation) -> None:
+    a = simulation.attempts.take(slice(700))
+    before = fit_v2(a.take(slice(500)))
+    after = go_on_v2(before, a, fresh_from(500, 700))
+    said = before.serving().raw(*rows_of(a, np.arange(500, 700)))
+    np.testing.assert_allclose(after.held_out.p[-200:], said[0], rtol=1e-4)
+    np.testing.assert_allclose(after.held_out.predicted[-200:], said[1], rtol=1e-4)
+    assert len(after.held_out.p) == len(before.held_out.p) + 200 <= MOST_HELD_OUT
+    assert after.calibration != before.calibration
+
+
+def rows_of(a: Attempts, rows: NDArray[np.intp]) -> Any:
+    """As `NumpyV2.predict` wants them."""
+    names = ([a.students[k] for k in a.student[rows]], [a.topics[k] for k in a.topic[rows]])
+    levels = [["easy", "medium", "hard"][k] for k in a.difficulty[rows]]
+    return *names, levels, [None] * len(rows), inputs_of(known_before(a))[rows]
+
+
+def test_going_on_with_a_little_costs_a_little_however_much_there_was(simulation: Simulation) -> None:
+    a = simulation.attempts
+    before = fit_v2(a.take(slice(2000)))
+    few, many = (go_on_v2(before, a.take(slice(n)), fresh_from(2000, n)) for n in (2005, 2500))
+    assert few.report["learnt_rows"] == 128
+    assert many.report["learnt_rows"] == 2500  # 500 new ones, and eight old ones for each, as far as there are
