@@ -43,6 +43,30 @@ def test_down_and_up_again(empty_database: str) -> None:
     engine.dispose()
 
 
+TASKS = """INSERT INTO practice_tasks (user_id, topic, difficulty, item_id, completed, is_correct, actual_time_seconds,
+                                       completed_at)
+           SELECT gen_random_uuid(), 'a', 'easy', item, true, true, 5, now()
+           FROM (VALUES (NULL), ('i')) AS two (item)"""
+TOTALS = "SELECT scope, sum(n), sum(n_correct), sum(microseconds) FROM student_totals GROUP BY scope ORDER BY scope"
+
+
+def test_totals_are_kept_alike_before_and_after_the_fourth_revision(empty_database: str) -> None:
+    from alembic import command
+
+    engine = engine_for(empty_database)
+    for round_, (step, to) in enumerate([(command.upgrade, "0004"), (command.downgrade, "0003")] * 2, 1):
+        with engine.begin() as connection:
+            step(schema._config(connection), to)
+            connection.execute(text(TASKS))
+            found = [tuple(row) for row in connection.execute(text(TOTALS))]
+        n = 2 * round_
+        assert found == [
+            *(("all", n, n, n * 5_000_000), ("difficulty", n, n, n * 5_000_000)),
+            *(("item", round_, round_, round_ * 5_000_000), ("topic", n, n, n * 5_000_000)),
+        ]
+    engine.dispose()
+
+
 def test_a_newer_database_is_refused_in_words(database_url: str) -> None:
     engine = engine_for(database_url)
     with engine.begin() as connection:

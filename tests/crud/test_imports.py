@@ -1,13 +1,19 @@
 import gzip
 import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import UUID, uuid5
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.core.database import new_session
 from app.crud import imports
-from app.domain.interactions import BadRow, Interactions, attempts_of, opened
+from app.domain.interactions import COLUMNS, BadRow, Interaction, Interactions, _Parser, attempts_of, opened
 
 HEADER = "student_id,item_id,topic,difficulty,correct,time_seconds,timestamp,note\n"
 GOOD = 's1,i1,"a, ""b""",easy,1,12.5,1700000000,x\ns2,,back\\slash\ttab,hard,0,3,1700000001.5,\n'
@@ -98,3 +104,71 @@ def test_without_timestamps_and_difficulties_rows_follow_one_another(tmp_path: P
     assert data.correct.tolist() == [True, False, True]
     assert (data.started[1:] >= data.finished[:-1]).all()
     assert set(data.difficulty.tolist()) == {1}
+
+
+def test_ids_are_those_of_all_imports_before(tmp_path: Path) -> None:
+    file = tmp_path / "tasks.csv"
+    row = "anna,i1,a,easy,1,2.50,1700000000,\n"
+    file.write_text(HEADER + row + row + row.replace("anna", "bob"))
+    with opened(file) as (source, _):
+        ids = [str(UUID(bytes=task.id)) for task in Interactions(source)]
+    said = "anna\x1fa\x1fi1\x1feasy\x1fTrue\x1f2.5\x1f1700000000.0\x1f"
+    ours = UUID("8f6f2c1e-9d0b-5c6e-a3b7-51a7d5708c11")
+    names = [f"{said}0", f"{said}1", f"{said}0".replace("anna", "bob")]
+    assert ids == [str(uuid5(ours, name)) for name in names]
+
+
+def test_a_file_of_which_some_rows_are_there_adds_the_others(db: Session, tmp_path: Path) -> None:
+    rows = [f"s{n % 7},i{n % 3},a,easy,{n % 2},2.5,{1700000000 + n},\n" for n in range(100)]
+    assert add(db, HEADER + "".join(rows[:40]), tmp_path)[0] == 40
+    added, interactions = add(db, HEADER + "".join(rows) + "s1,i1,a,easy,7,1,1,\n", tmp_path, skip_bad=True)
+    assert (added, interactions.bad, counter(db)) == (60, 1, 100)
+    assert db.scalar(text("SELECT count(*) FROM practice_tasks")) == 100
+    assert db.scalar(text("SELECT sum(n) FROM student_totals WHERE scope = 'item'")) == 100
+
+
+def test_a_row_twice_in_a_file_with_another_between_is_one(db: Session, tmp_path: Path) -> None:
+    row, between = "s1,i1,a,easy,1,2,1700000000,\n", "s1,i1,a,easy,1,2,1700000009,\n"
+    assert add(db, HEADER + row + between + row, tmp_path)[0] == 2
+
+
+@pytest.mark.parametrize("n", [0, 1, 25_000])
+def test_small_and_large_files_are_read_whole(db: Session, tmp_path: Path, n: int) -> None:
+    rows = [f"s{k % 50},,a,easy,{k % 2},2.5,{1700000000 + k},\n" for k in range(n)]
+    assert add(db, HEADER + "".join(rows), tmp_path)[0] == n
+    assert db.scalar(text("SELECT coalesce(sum(n), 0) FROM student_totals WHERE scope = 'all'")) == n
+
+
+def test_two_imports_of_the_same_rows_in_opposite_order_both_end(environment: Path, tmp_path: Path) -> None:
+    rows = [f"s{k % 50},,a,easy,{k % 2},2.5,{1700000000 + k},\n" for k in range(2_000)]
+    files = [tmp_path / "forward.csv", tmp_path / "backward.csv"]
+    for file, lines in zip(files, (rows, rows[::-1]), strict=True):
+        file.write_text(HEADER + "".join(lines))
+
+    def run(file: Path) -> int:
+        with opened(file) as (source, _), new_session().begin() as session:
+            return imports.add(session, Interactions(source))
+
+    with ThreadPoolExecutor(2) as two:
+        assert sorted(two.map(run, files)) == [0, 2_000]
+
+
+cell = st.sampled_from(["", " ", "1", "0", "true", "FALSE", "2", "nan", "-1", "1e9", "a", "x\x00", "y" * 201, "easy"])
+moment = st.sampled_from(["", "1700000000", "1.7e9", "2023-11-14T22:13:20Z", "yesterday", "9e9", "-5"])
+some_row = st.tuples(cell, cell, cell, st.sampled_from(["", "easy", "odd"]), cell, cell, moment).map(list)
+
+
+@given(st.lists(some_row | st.lists(cell, max_size=8), max_size=12))
+def test_the_ordinary_way_says_what_the_careful_way_says(rows: list[list[str]]) -> None:
+    at = {name: place for place, name in enumerate(COLUMNS)}
+    usual, careful = _Parser(at), _Parser(at)
+
+    def said(parse: Callable[[list[str], int], Interaction], row: list[str], line: int) -> Interaction | str:
+        try:
+            return parse(row, line)
+        except BadRow as why:
+            return str(why)
+
+    good = ["anna", "i1", "a", "easy", "1", "2", "1700000000"]
+    for line, row in enumerate([good, *rows, good], 2):
+        assert said(usual.parse, row, line) == said(careful._careful, row, line)

@@ -1,0 +1,124 @@
+"""In bulk: an import, reading everything for a training, the features of all rows.
+
+    python -m benchmarks.bulk [--rows 1000000]
+
+The import is the command itself with a new embedded database, in a folder that is thrown away; its rate counts all of
+its wall time but the making of that database, its memory is the peak of the command, not of the database.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from app.core import embedded_postgres, schema
+from app.core.database import engine_for
+from app.domain.attempts import DIFFICULTIES, Attempts
+from app.ml.inputs import inputs_of, known_before
+from app.ml.simulated import school, simulate
+
+PER_STUDENT = 1_000  # tasks
+ITEMS = 500
+
+
+def attempts(rows: int) -> Attempts:
+    """Simulated tasks, ordered by time, each on one of 500 items."""
+    made = simulate(school(max(rows // PER_STUDENT, 1), seed=4), min(rows, PER_STUDENT), seed=4).attempts
+    item = np.random.default_rng(4).integers(0, ITEMS, len(made)).astype(np.int32)
+    return replace(made, items=tuple(f"item {k}" for k in range(ITEMS)), item=item)
+
+
+def write(a: Attempts, file: Path) -> None:
+    """The common CSV, by time."""
+    with file.open("w") as out:
+        out.write("student_id,item_id,topic,difficulty,correct,time_seconds,timestamp\n")
+        out.writelines(
+            f"{a.students[a.student[k]]},{a.items[a.item[k]]},{a.topics[a.topic[k]]},{DIFFICULTIES[a.difficulty[k]]},"
+            f"{a.correct[k]:d},{a.seconds[k]:.3f},{a.started[k] / 1e6}\n"
+            for k in range(len(a))
+        )
+
+
+@contextmanager
+def database(folder: Path) -> Iterator[str]:
+    """The URL of a new, migrated embedded database; stopped at the end."""
+    url = embedded_postgres.start(folder)
+    engine = engine_for(url)
+    schema.migrate(engine)
+    engine.dispose()
+    yield url
+    embedded_postgres.stop(folder)
+
+
+def import_rate(rows: int, folder: Path) -> dict[str, float]:
+    """Rows a second and peak MB of `smartstudy import`, into a new database in `folder`; it stays there."""
+    data = attempts(rows)
+    write(data, folder / "tasks.csv")
+    with database(folder / "database"):
+        environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
+        environment |= {"DATA_DIR": str(folder / "database"), "MODEL_DIR": str(folder / "models")}
+        command = [sys.executable, "-m", "app", "import", str(folder / "tasks.csv")]
+        begun = time.perf_counter()
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        seconds = time.perf_counter() - begun
+    return {"rows_per_second": len(data) / seconds, "peak_mb": _peak_mb()}
+
+
+def _peak_mb() -> float:
+    """Of the largest child that has ended."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes, or kilobytes
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e6
+
+
+def read_seconds(folder: Path) -> float:
+    """Reading all finished tasks of the database that `import_rate` left."""
+    from sqlalchemy.orm import Session
+
+    from app.crud.attempts import read_all
+
+    with database(folder / "database") as url:
+        engine = engine_for(url)
+        with Session(engine) as db:
+            begun = time.perf_counter()
+            read_all(db)
+            seconds = time.perf_counter() - begun
+        engine.dispose()
+    return seconds
+
+
+def features_seconds(rows: int) -> float:
+    """All inputs of all rows; the best of three."""
+    data = attempts(rows)
+
+    def once() -> float:
+        begun = time.perf_counter()
+        inputs_of(known_before(data))
+        return time.perf_counter() - begun
+
+    return min(once() for _ in range(3))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    rows = parser.parse_args().rows
+    with tempfile.TemporaryDirectory() as folder:
+        rate = import_rate(rows, Path(folder))
+        reading = read_seconds(Path(folder))
+    print(f"{rows:,} rows")
+    print(f"import    {rate['rows_per_second']:>9,.0f} rows/s, peak {rate['peak_mb']:,.0f} MB")
+    print(f"reading   {reading:>9.2f} s")
+    print(f"features  {features_seconds(rows):>9.2f} s")
+
+
+if __name__ == "__main__":
+    main()
