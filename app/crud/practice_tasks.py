@@ -18,6 +18,8 @@ COLUMNS = """id, user_id, topic, difficulty, item_id, created_at, completed, is_
     completed_at, correctness_prob, estimated_time_seconds, lnirt_model_version AS model_version, model_version_id,
     correctness_prob_low, correctness_prob_high, time_low_seconds, time_high_seconds, fallback_reason"""
 
+COLUMNS_OF_TASK = ", ".join(f"(task).{column.strip()}" for column in COLUMNS.split(","))
+
 INSERT = Statement(f"""
     INSERT INTO practice_tasks (id, user_id, topic, difficulty, item_id, created_at,
                                 correctness_prob, estimated_time_seconds, lnirt_model_version, model_version_id,
@@ -29,14 +31,10 @@ INSERT = Statement(f"""
             CAST(:features AS double precision[]))
     RETURNING {COLUMNS}""")
 
-# The row lock makes a result count once: a second one waits here and then finds the task completed.
-# A task never counts as finished before it was asked, whatever the clock did meanwhile.
+# In one round trip, and where nobody is in a transaction a transaction of its own: migration 0005 has the function.
 COMPLETE = Statement(f"""
-    UPDATE practice_tasks
-    SET completed = true, is_correct = :is_correct, actual_time_seconds = :seconds,
-        completed_at = greatest(now(), created_at + interval '1 microsecond')
-    WHERE id = :id AND NOT completed AND (CAST(:owner AS uuid) IS NULL OR user_id = :owner)
-    RETURNING {COLUMNS}""")
+    SELECT admitted, since_training, {COLUMNS_OF_TASK}
+    FROM complete_task(:id, :is_correct, :seconds, :student, :key_hash)""")
 
 GET = Statement(f"""
     SELECT {COLUMNS} FROM practice_tasks
@@ -44,9 +42,9 @@ GET = Statement(f"""
 
 
 def task_of(row: Mapping[str, Any] | None) -> Task:
-    if row is None:
+    if row is None or row["id"] is None:
         raise TaskNotFound
-    return Task(**row)
+    return Task(*(row[name] for name in Task.__slots__))
 
 
 def new_row(asked: Asked, at: datetime, prediction: Prediction, features: Sequence[float]) -> dict[str, object]:
@@ -59,9 +57,8 @@ def values_of(of: Asked | Prediction) -> dict[str, object]:
     return {name: getattr(of, name) for name in of.__slots__}
 
 
-def settled(found: Mapping[str, Any] | None, is_correct: bool, seconds: float) -> Task:
+def settled(task: Task, is_correct: bool, seconds: float) -> Task:
     """The answer to a result for a task that was not open: the same again is fine, another is refused."""
-    task = task_of(found)
     if (task.is_correct, task.actual_time_seconds) != (is_correct, seconds):
         result = "right" if task.is_correct else "wrong"
         raise OtherResult(

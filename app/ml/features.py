@@ -46,14 +46,19 @@ def history_features(totals: Totals) -> Floats:
 
     Returns shape (n, 11), columns as in FEATURES; times in hundreds of seconds.
     """
-    past = np.maximum(totals.counts, 1)
-    rates = np.where(totals.counts > 0, totals.correct / past, UNKNOWN_RATE)
-    times = np.where(totals.counts > 0, totals.seconds / past, UNKNOWN_SECONDS) / SECONDS_UNIT
-    features = np.empty((len(past), len(FEATURES)))
+    rates, times = averages(totals.counts, totals.correct, totals.seconds)
+    features = np.empty((len(rates), len(FEATURES)))
     features[:, 0::3] = rates
     features[:, 1::3] = times
     features[:, 2::3] = totals.counts[:, :3] / COUNT_UNITS
     return features
+
+
+def averages(tasks: Floats, correct: Floats, seconds: Floats) -> tuple[Floats, Floats]:
+    """Share right and mean time (hundreds of seconds) of any number of groups of tasks; of an empty one, what stands
+    for not known. All of one shape."""
+    empty, some = tasks == 0, np.maximum(tasks, 1)
+    return (correct + UNKNOWN_RATE * empty) / some, (seconds + UNKNOWN_SECONDS * empty) / some / SECONDS_UNIT
 
 
 def totals_before(attempts: Attempts) -> Totals:
