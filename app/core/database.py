@@ -1,6 +1,6 @@
 """The way to PostgreSQL: a synchronous door for everything, an asynchronous one for the two hot routes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
 from typing import Any, cast
@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.core import embedded_postgres
 from app.core.settings import settings
+from app.core.statements import Rows, Single, Statement
+from app.core.together import Together
 
 
 @lru_cache
@@ -70,6 +72,7 @@ class AsyncDatabase:
     def __init__(self, size: int = 10) -> None:
         self._size = size
         self._pool: asyncpg.Pool | None = None
+        self._together: dict[Single, Together] = {}
 
     async def open(self) -> None:
         if self._pool is None:
@@ -81,6 +84,18 @@ class AsyncDatabase:
         if self._pool is not None:
             self._pool.terminate()
             self._pool = None
+
+    async def rows(self, statement: Statement, values: Mapping[str, object]) -> Rows:
+        """All rows of a statement, each in a transaction of its own or of its batch; committed."""
+        if isinstance(statement, Single):
+            return [await self._together_for(statement).row(values)]
+        async with self.acquire() as connection:
+            return await statement.rows(connection, values)
+
+    def _together_for(self, statement: Single) -> Together:
+        if statement not in self._together:
+            self._together[statement] = Together(statement, self.acquire)
+        return self._together[statement]
 
     def acquire(self) -> AbstractAsyncContextManager[Any]:
         """A connection for the length of a `with`."""

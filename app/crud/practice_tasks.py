@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
-from app.core.statements import Statement
+from app.core.statements import Single, SingleOfColumns, Statement
 from app.domain.errors import OtherResult, TaskNotFound
 from app.domain.tasks import Asked, Prediction, Task
 from app.models import PracticeTask
@@ -20,7 +20,7 @@ COLUMNS = """id, user_id, topic, difficulty, item_id, created_at, completed, is_
 
 COLUMNS_OF_TASK = ", ".join(f"(task).{column.strip()}" for column in COLUMNS.split(","))
 
-INSERT = Statement(f"""
+INSERT = Single(f"""
     INSERT INTO practice_tasks (id, user_id, topic, difficulty, item_id, created_at,
                                 correctness_prob, estimated_time_seconds, lnirt_model_version, model_version_id,
                                 correctness_prob_low, correctness_prob_high, time_low_seconds, time_high_seconds,
@@ -31,10 +31,13 @@ INSERT = Statement(f"""
             CAST(:features AS double precision[]))
     RETURNING {COLUMNS}""")
 
-# In one round trip, and where nobody is in a transaction a transaction of its own: migration 0005 has the function.
-COMPLETE = Statement(f"""
-    SELECT admitted, since_training, {COLUMNS_OF_TASK}
-    FROM complete_task(:id, :is_correct, :seconds, :student, :key_hash)""")
+# Migration 0005 has the function. Of two results for one task the second must see the first.
+COMPLETE = SingleOfColumns(
+    f"""SELECT admitted, since_training, {COLUMNS_OF_TASK}
+        FROM complete_tasks(CAST(:id AS uuid[]), CAST(:is_correct AS boolean[]), CAST(:seconds AS float8[]),
+                            CAST(:student AS uuid[]), CAST(:key_hash AS bytea[]))""",
+    about="id",
+)
 
 GET = Statement(f"""
     SELECT {COLUMNS} FROM practice_tasks

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from app.core.statements import Statement
+from app.core.statements import Single
 from app.crud import accounts, practice_tasks
 from app.domain.tasks import Asked, Claim
 
@@ -32,7 +32,7 @@ def _numbers() -> str:
 
 # One statement, one snapshot: whether the caller is let in, the moment the task is created, the past up to it, and
 # who serves. What is newest is found by an index, so the length of the past doesn't matter.
-PAST = Statement(f"""
+PAST = Single(f"""
     SELECT {accounts.ADMITTED} AS admitted, statement_timestamp() AS at,
         ARRAY(SELECT id FROM model_versions WHERE state = 'serving' ORDER BY place, id) AS serving,
         {_numbers()} AS numbers

@@ -29,6 +29,8 @@ UNKNOWN_RATE = 0.5  # share, where there is no past
 UNKNOWN_SECONDS = 60.0
 SECONDS_UNIT = 100.0
 MOST_SECONDS = 1e6  # twelve days; a longer time counts as this, so that a million of them add up exactly
+UNKNOWN = np.array([UNKNOWN_RATE, UNKNOWN_SECONDS])[:, None, None]  # share, seconds
+MEAN_UNITS = np.array([1.0, SECONDS_UNIT])[:, None, None]
 COUNT_UNITS = np.array([100.0, 20.0, 20.0])  # tasks: overall, topic, difficulty
 
 
@@ -46,7 +48,7 @@ def history_features(totals: Totals) -> Floats:
 
     Returns shape (n, 11), columns as in FEATURES; times in hundreds of seconds.
     """
-    rates, times = averages(totals.counts, totals.correct, totals.seconds)
+    rates, times = averages(np.array([totals.counts, totals.correct, totals.seconds]))
     features = np.empty((len(rates), len(FEATURES)))
     features[:, 0::3] = rates
     features[:, 1::3] = times
@@ -54,11 +56,13 @@ def history_features(totals: Totals) -> Floats:
     return features
 
 
-def averages(tasks: Floats, correct: Floats, seconds: Floats) -> tuple[Floats, Floats]:
-    """Share right and mean time (hundreds of seconds) of any number of groups of tasks; of an empty one, what stands
-    for not known. All of one shape."""
-    empty, some = tasks == 0, np.maximum(tasks, 1)
-    return (correct + UNKNOWN_RATE * empty) / some, (seconds + UNKNOWN_SECONDS * empty) / some / SECONDS_UNIT
+def averages(groups: Floats) -> Floats:
+    """Share right and mean time (hundreds of seconds) of m groups of tasks, (2, n, m); of an empty one what stands for
+    not known. `groups` (3, n, m) holds their tasks, right ones and seconds."""
+    tasks = groups[0]
+    means: Floats = (groups[1:] + UNKNOWN * (tasks == 0)) / np.maximum(tasks, 1)
+    means /= MEAN_UNITS
+    return means
 
 
 def totals_before(attempts: Attempts) -> Totals:

@@ -110,12 +110,14 @@ def inputs_of_past(past: Past) -> Floats:
 def _described(groups: Floats, session_tasks: Floats, since: Floats) -> Floats:
     """The inputs (n, 24); from tasks, right ones and seconds of eight groups, (3, n, 8), as `student_totals.GROUPS`
     has them, tasks of the session, (n,), and seconds since the last finishes, (n, 3)."""
-    tasks, correct, seconds = groups
-    rates, times = averages(tasks, correct, seconds)
-    ago = np.where(tasks[:, 5:] == 0, LONGEST_SECONDS, np.minimum(np.maximum(since, 0), LONGEST_SECONDS))
-    counted = np.concatenate([tasks[:, :3], tasks[:, 4:5], session_tasks[:, None]], axis=1) / UNITS
-    described: Floats = np.concatenate([rates, times, counted, np.log1p(ago)], axis=1)[:, PLACES]
-    return described
+    tasks = groups[0]
+    described = np.empty((len(tasks), len(INPUTS)))
+    described[:, :8], described[:, 8:16] = averages(groups)
+    described[:, 16:19], described[:, 19], described[:, 20] = tasks[:, :3], tasks[:, 4], session_tasks
+    described[:, 16:21] /= UNITS
+    ago = np.maximum(since, 0) + LONGEST_SECONDS * (tasks[:, 5:] == 0)
+    np.log1p(np.minimum(ago, LONGEST_SECONDS), out=described[:, 21:])
+    return described[:, PLACES]
 
 
 def _groups(known: Known, part: slice) -> Floats:

@@ -73,8 +73,7 @@ Claimed = Annotated[Claim, Depends(who_claims)]
 
 async def who_calls(database: AsyncDb, claim: Claimed) -> Caller:
     """The caller, looked up at each request: a deleted account or a revoked key is out at once."""
-    async with database.acquire() as connection:
-        return await hold(accounts.caller(claim), connection)
+    return await hold(accounts.caller(claim), database)
 
 
 class CallerFirst(APIRoute):

@@ -50,9 +50,7 @@ async def create_task(new: NewTask, claim: Claimed, database: AsyncDb, serving: 
     `time_low_seconds` and `time_high_seconds`; `GET /practice-tasks/{id}/explanation` says what moved the prediction.
     """
     asked = Asked(student_of(new, claim), new.topic, new.difficulty, new.item_id)
-    async with database.acquire() as connection:
-        task = await hold(predict_and_save(serving, asked, claim), connection)
-    return answer(task, 201)
+    return answer(await hold(predict_and_save(serving, asked, claim), database), 201)
 
 
 @router.patch("/{task_id}", response_model=TaskOut, responses=problems(400, 401, 404, 409, 422))
@@ -64,8 +62,7 @@ async def complete_task(
     Every fifth finished task, of anybody, starts a training in the background.
     """
     result_of = complete(task_id, claim, result.is_correct, result.actual_time_seconds)
-    async with database.acquire() as connection:
-        task, since_training = await hold(result_of, connection)
+    task, since_training = await hold(result_of, database)
     return answer(task, 200, trainer.request if since_training >= settings().retrain_every else None)
 
 
