@@ -42,9 +42,10 @@ class Statement:
 class Single(Statement):
     """A statement that gives one row for its values, and can be asked by several requests at once."""
 
-    def __init__(self, sql: str, about: str | None = None) -> None:
+    def __init__(self, sql: str, about: str | None = None, at_once: int = 1) -> None:
         super().__init__(sql)
         self._about = about
+        self.at_once = at_once  # batches under way
 
     def about(self, values: Mapping[str, object]) -> object:
         """What can't be asked about twice at once, or None."""

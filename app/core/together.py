@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -33,15 +33,15 @@ class Together:
         self._statement = statement
         self._acquire = acquire
         self._waiting: deque[Waiting] = deque()
-        self._working: asyncio.Task[None] | None = None
+        self._working: set[asyncio.Task[None]] = set()
         self._alone: set[asyncio.Task[None]] = set()
 
     async def row(self, values: Mapping[str, object]) -> Row:
         """What the statement gives for these values."""
         answer: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
         self._waiting.append((values, answer))
-        if self._working is None or self._working.done():
-            self._working = asyncio.create_task(self._work())
+        if len(self._working) < self._statement.at_once:
+            _start(self._work(), self._working)
         return await answer
 
     async def _work(self) -> None:
@@ -77,9 +77,14 @@ class Together:
 
     def _one_by_one(self, batch: list[Waiting]) -> None:
         for one in batch:
-            task = asyncio.create_task(self._send([one]))
-            self._alone.add(task)
-            task.add_done_callback(self._alone.discard)
+            _start(self._send([one]), self._alone)
+
+
+def _start(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
+    """Run it beside; a task that nobody holds may vanish before its end."""
+    task = asyncio.create_task(work)
+    among.add(task)
+    task.add_done_callback(among.discard)
 
 
 def _fail(batch: list[Waiting], why: Exception) -> None:

@@ -20,7 +20,8 @@ COLUMNS = """id, user_id, topic, difficulty, item_id, created_at, completed, is_
 
 COLUMNS_OF_TASK = ", ".join(f"(task).{column.strip()}" for column in COLUMNS.split(","))
 
-INSERT = Single(f"""
+INSERT = Single(
+    f"""
     INSERT INTO practice_tasks (id, user_id, topic, difficulty, item_id, created_at,
                                 correctness_prob, estimated_time_seconds, lnirt_model_version, model_version_id,
                                 correctness_prob_low, correctness_prob_high, time_low_seconds, time_high_seconds,
@@ -29,7 +30,9 @@ INSERT = Single(f"""
             :correctness_prob, :estimated_time_seconds, :model_version, :model_version_id,
             :correctness_prob_low, :correctness_prob_high, :time_low_seconds, :time_high_seconds, :fallback_reason,
             CAST(:features AS double precision[]))
-    RETURNING {COLUMNS}""")
+    RETURNING {COLUMNS}""",
+    at_once=2,
+)
 
 # Migration 0005 has the function. Of two results for one task the second must see the first.
 COMPLETE = SingleOfColumns(
