@@ -6,18 +6,25 @@ Starts a service of its own (database, models and port are its own, and gone at 
 random, and beside it, in turn and on the same database, the bare routes of benchmarks/bare.py. Both have one worker.
 """
 
+import os
+
+from app.core.one_thread import ONE_THREAD
+
+os.environ.update(ONE_THREAD)
+
 import argparse
 import json
-import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import timeit
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -25,6 +32,14 @@ from uuid import UUID
 import httpx
 import numpy as np
 
+from app.core.statements import Conversation
+from app.crud import student_totals
+from app.crud.model_versions import Version
+from app.domain.tasks import Asked
+from app.ml.embedding_service import predict
+from app.ml.inputs import inputs_of_past
+from app.ml.kinds import BY_NAME
+from app.ml.serving import Lineup, Loaded, ServingModels
 from benchmarks import served_v2
 from benchmarks.trainings import Service, wait_until_ready
 
@@ -95,6 +110,62 @@ def results(path: str, created: Answered, secrets: dict[str, str] | str) -> list
     return made
 
 
+# One prediction without the database: from the row of the history query to the Prediction.
+
+SUMS = [[120, 12, 40, 5, 3, 1, 1, 1], [70, 8, 20, 3, 2, 1, 0, 1], [4000, 400, 1300, 200, 99, 30, 40, 20]]
+PAST_ROW = {
+    "at": datetime(2026, 11, 25, tzinfo=UTC),
+    "serving": [1],
+    "numbers": [float(number) for number in (3, *SUMS[0], *SUMS[1], *SUMS[2], 100, 2000, 300_000)],
+}
+ASKED = Asked(UUID(int=5), "topic 3", "easy", "item 7")
+
+
+def prediction_microseconds() -> float:
+    """Median time of one prediction of V2: inputs, both networks, calibration, limits."""
+    serving = serving_v2()
+    return microseconds(lambda: said(predict(serving, ASKED, student_totals.past_of(PAST_ROW))))
+
+
+def parts_microseconds() -> dict[str, float]:
+    """Where it goes."""
+    model, past = served_v2.model(STUDENTS), student_totals.past_of(PAST_ROW)
+    inputs = inputs_of_past(past)
+    names = ([str(ASKED.user_id)], [ASKED.topic], [ASKED.difficulty], [ASKED.item_id])
+    scores = model.scores(*names, inputs)
+    return {
+        "the row as arrays": microseconds(lambda: student_totals.past_of(PAST_ROW)),
+        "inputs": microseconds(lambda: inputs_of_past.__wrapped__(past)),
+        "both networks": microseconds(lambda: model.scores(*names, inputs)),
+        "calibration": microseconds(lambda: model.calibration.answers_of_scores(scores[0], np.exp(scores[1]))),
+        "one prediction": prediction_microseconds(),
+    }
+
+
+def serving_v2() -> ServingModels:
+    """As it is in a running service, without files or database."""
+    made = ServingModels(lambda: nullcontext(), Path())  # type: ignore[arg-type, return-value]  # never opened
+    version = Version(1, "embedding_v2", "", {}, "serving", None, 0, {}, datetime(2026, 11, 25, tzinfo=UTC))
+    loaded = Loaded(BY_NAME["embedding_v2"], version, served_v2.model(STUDENTS))
+    made.lineup = Lineup((loaded,), order=("embedding_v2",))
+    return made
+
+
+def said(conversation: Conversation[Any]) -> Any:
+    """What a conversation comes to that asks nothing."""
+    try:
+        next(conversation)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it asked the database")
+
+
+def microseconds(work: Callable[[], object], n: int = 300, rounds: int = 9) -> float:
+    """Of one call: the median round."""
+    work()
+    return statistics.median(timeit.repeat(work, number=n, repeat=rounds)) / n * 1e6
+
+
 @contextmanager
 def service(folder: Path) -> Iterator[Service]:
     """A running service with V2, which never trains."""
@@ -119,8 +190,6 @@ def serve_v2(made: Service, folder: Path) -> None:
 
 def publish() -> None:
     """In the service's own environment: the row of the version."""
-    from datetime import UTC, datetime
-
     from app.core.database import new_session
     from app.core.settings import settings
     from app.crud import model_versions, training_runs
@@ -222,6 +291,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.publish:
         return publish()
+    for part, took in parts_microseconds().items():
+        print(f"{part:20} {took:5.0f} us")
     with tempfile.TemporaryDirectory() as name:
         measure(Path(name), given.seconds, given.clients)
     return None

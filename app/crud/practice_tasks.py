@@ -73,6 +73,11 @@ def settled(task: Task, is_correct: bool, seconds: float) -> Task:
     return task
 
 
+STORED = tuple(
+    getattr(PracticeTask, "lnirt_model_version" if name == "model_version" else name) for name in Task.__slots__
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page, newest first, and where the next begins."""
@@ -101,11 +106,6 @@ def newest(
     if before is not None:
         fits.append(tuple_(PracticeTask.created_at, PracticeTask.id) < before)
     order = (PracticeTask.created_at.desc(), PracticeTask.id.desc())
-    rows = db.scalars(select(PracticeTask).where(*fits).order_by(*order).limit(limit + 1)).all()
-    items = [_from_model(row) for row in rows[:limit]]
+    rows = db.execute(select(*STORED).where(*fits).order_by(*order).limit(limit + 1)).all()
+    items = [Task(*row) for row in rows[:limit]]
     return Page(items, (items[-1].created_at, items[-1].id) if len(rows) > limit else None)
-
-
-def _from_model(row: PracticeTask) -> Task:
-    kept = {name: getattr(row, name) for name in Task.__slots__ if name != "model_version"}
-    return Task(**kept, model_version=row.lnirt_model_version)
