@@ -33,20 +33,24 @@ class Together:
         self._statement = statement
         self._acquire = acquire
         self._waiting: deque[Waiting] = deque()
-        self._working: set[asyncio.Task[None]] = set()
-        self._alone: set[asyncio.Task[None]] = set()
+        self._workers = 0
+        self._tasks: set[asyncio.Task[None]] = set()  # a task that nobody holds may vanish before its end
 
     async def row(self, values: Mapping[str, object]) -> Row:
         """What the statement gives for these values."""
         answer: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
         self._waiting.append((values, answer))
-        if len(self._working) < self._statement.at_once:
-            _start(self._work(), self._working)
+        if self._workers < self._statement.at_once:
+            self._workers += 1
+            self._start(self._work())
         return await answer
 
     async def _work(self) -> None:
-        while self._waiting:
-            await self._send(self._next())
+        try:
+            while self._waiting:
+                await self._send(self._next())
+        finally:
+            self._workers -= 1  # at once, not when the task is found done: who asks meanwhile has to start another
 
     def _next(self) -> list[Waiting]:
         """The first that wait; of those about the same thing only one, for the others must see what it did."""
@@ -77,14 +81,12 @@ class Together:
 
     def _one_by_one(self, batch: list[Waiting]) -> None:
         for one in batch:
-            _start(self._send([one]), self._alone)
+            self._start(self._send([one]))
 
-
-def _start(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
-    """Run it beside; a task that nobody holds may vanish before its end."""
-    task = asyncio.create_task(work)
-    among.add(task)
-    task.add_done_callback(among.discard)
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 def _fail(batch: list[Waiting], why: Exception) -> None:

@@ -79,6 +79,15 @@ def test_two_about_the_same_go_one_after_the_other() -> None:
     assert statement.sent == [[2, 4], [2], [2]]
 
 
+def test_who_asks_again_the_moment_an_answer_comes_is_answered() -> None:
+    async def run() -> list[Row]:
+        together = Together(Told(), nothing)
+        async with asyncio.timeout(30):
+            return [await together.row({"number": 2 * n}) for n in range(20)]
+
+    assert asyncio.run(run()) == [{"number": 2 * n} for n in range(20)]
+
+
 def test_a_request_that_was_given_up_holds_up_no_other() -> None:
     async def run() -> Row:
         together = Together(Told(), nothing)
