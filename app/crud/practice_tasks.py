@@ -21,7 +21,7 @@ COLUMNS = """id, user_id, topic, difficulty, item_id, created_at, completed, is_
 COLUMNS_OF_TASK = ", ".join(f"(task).{column.strip()}" for column in COLUMNS.split(","))
 
 INSERT = Single(
-    f"""
+    """
     INSERT INTO practice_tasks (id, user_id, topic, difficulty, item_id, created_at,
                                 correctness_prob, estimated_time_seconds, lnirt_model_version, model_version_id,
                                 correctness_prob_low, correctness_prob_high, time_low_seconds, time_high_seconds,
@@ -30,7 +30,7 @@ INSERT = Single(
             :correctness_prob, :estimated_time_seconds, :model_version, :model_version_id,
             :correctness_prob_low, :correctness_prob_high, :time_low_seconds, :time_high_seconds, :fallback_reason,
             CAST(:features AS double precision[]))
-    RETURNING {COLUMNS}""",
+    RETURNING id""",
     at_once=2,
 )
 
@@ -53,7 +53,14 @@ def task_of(row: Mapping[str, Any] | None) -> Task:
     return Task(*(row[name] for name in Task.__slots__))
 
 
-def new_row(asked: Asked, at: datetime, prediction: Prediction, features: Sequence[float]) -> dict[str, object]:
+def stored(row: dict[str, Any]) -> Task:
+    """The task that INSERT stores of a `new_row`."""
+    nothing_yet = {"completed": False, "is_correct": None, "actual_time_seconds": None, "completed_at": None}
+    known = row | nothing_yet
+    return Task(*(known[name] for name in Task.__slots__))
+
+
+def new_row(asked: Asked, at: datetime, prediction: Prediction, features: Sequence[float]) -> dict[str, Any]:
     """What INSERT stores for a task created `at` that moment, with its prediction and what it was made from."""
     return {"id": uuid4(), "created_at": at, "features": features} | values_of(asked) | values_of(prediction)
 

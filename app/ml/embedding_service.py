@@ -37,8 +37,9 @@ def predict_and_save(serving: ServingModels, asked: Asked, claim: Claim | None =
     past = student_totals.past_of(rows[0])
     prediction = yield from predict(serving, asked, past)
     features = inputs_of_past(past)[0].tolist()
-    stored = yield practice_tasks.INSERT, practice_tasks.new_row(asked, past.at, prediction, features)
-    task = practice_tasks.task_of(stored[0])
+    row = practice_tasks.new_row(asked, past.at, prediction, features)
+    yield practice_tasks.INSERT, row
+    task = practice_tasks.stored(row)
     for kind in settings().shadows():
         yield from _shadow(serving, kind, asked, past, task)
     serving.notice(past.serving)
