@@ -1,6 +1,6 @@
 """The way to PostgreSQL: a synchronous door for everything, an asynchronous one for the two hot routes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
 from typing import Any, cast
@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.core import embedded_postgres
 from app.core.settings import settings
+from app.core.statements import Rows, Single, Statement
+from app.core.together import Together
 
 
 @lru_cache
@@ -54,22 +56,46 @@ def get_db() -> Iterator[Session]:
         yield session
 
 
+class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+    """Goes back to the pool without a round trip: no statement of ours leaves anything behind in the session.
+
+    A transaction that was left open is rolled back by asyncpg itself.
+    """
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
 class AsyncDatabase:
     """A pool of asyncpg connections that opens when it is first needed."""
 
     def __init__(self, size: int = 10) -> None:
         self._size = size
         self._pool: asyncpg.Pool | None = None
+        self._together: dict[Single, Together] = {}
 
     async def open(self) -> None:
         if self._pool is None:
-            pool = asyncpg.create_pool(database_url(), min_size=0, max_size=self._size, command_timeout=30)
-            self._pool = await pool
+            self._pool = await asyncpg.create_pool(
+                database_url(), min_size=0, max_size=self._size, command_timeout=30, connection_class=Connection
+            )
 
     async def close(self) -> None:
         if self._pool is not None:
             self._pool.terminate()
             self._pool = None
+
+    async def rows(self, statement: Statement, values: Mapping[str, object]) -> Rows:
+        """All rows of a statement, each in a transaction of its own or of its batch; committed."""
+        if isinstance(statement, Single):
+            return [await self._together_for(statement).row(values)]
+        async with self.acquire() as connection:
+            return await statement.rows(connection, values)
+
+    def _together_for(self, statement: Single) -> Together:
+        if statement not in self._together:
+            self._together[statement] = Together(statement, self.acquire)
+        return self._together[statement]
 
     def acquire(self) -> AbstractAsyncContextManager[Any]:
         """A connection for the length of a `with`."""

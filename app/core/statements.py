@@ -1,7 +1,7 @@
 """SQL that is written once and run by either door."""
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from sqlalchemy import CursorResult, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
@@ -21,15 +21,13 @@ class Statement:
         self._sql = str(compiled)
         self._order: tuple[str, ...] = tuple(compiled.positiontup or ())
 
-    async def rows(self, connection: Any, **values: object) -> Rows:
+    async def rows(self, connection: Any, values: Mapping[str, object]) -> Rows:
         """All rows through asyncpg."""
-        rows: Rows = await connection.fetch(self._sql, *(values[name] for name in self._order))
+        rows: Rows = await connection.fetch(self._sql, *self._placed(values))
         return rows
 
-    async def first(self, connection: Any, **values: object) -> Row | None:
-        """The first row through asyncpg."""
-        row: Row | None = await connection.fetchrow(self._sql, *(values[name] for name in self._order))
-        return row
+    def _placed(self, values: Mapping[str, object]) -> list[object]:
+        return [values[name] for name in self._order]
 
     def rows_now(self, db: Session, **values: object) -> Rows:
         """All rows through the session."""
@@ -41,16 +39,54 @@ class Statement:
         return next(iter(self.rows_now(db, **values)), None)
 
 
+class Single(Statement):
+    """A statement that gives one row for its values, and can be asked by several requests at once."""
+
+    def __init__(self, sql: str, about: str | None = None, at_once: int = 1) -> None:
+        super().__init__(sql)
+        self._about = about
+        self.at_once = at_once  # batches under way
+
+    def about(self, values: Mapping[str, object]) -> object:
+        """What can't be asked about twice at once, or None."""
+        return self._about and values[self._about]
+
+    async def each(self, connection: Any, many: Sequence[Mapping[str, object]]) -> Rows:
+        """One row for each, in one round trip and one transaction."""
+        rows: Rows = await connection.fetchmany(self._sql, [self._placed(values) for values in many])
+        return rows
+
+
+class SingleOfColumns(Single):
+    """The same, where the statement itself takes arrays and gives one row for each of their elements, in order."""
+
+    async def each(self, connection: Any, many: Sequence[Mapping[str, object]]) -> Rows:
+        columns = {name: [values[name] for values in many] for name in self._order}
+        return await super().rows(connection, columns)
+
+    async def rows(self, connection: Any, values: Mapping[str, object]) -> Rows:
+        return await self.each(connection, [values])
+
+    def rows_now(self, db: Session, **values: object) -> Rows:
+        return super().rows_now(db, **{name: [values[name]] for name in self._order})
+
+
 Question = tuple[Statement, Mapping[str, object]]
 Conversation = Generator[Question, Rows, T]  # asks for rows, statement by statement, and comes to a result
 
 
-async def hold(conversation: Conversation[T], connection: Any) -> T:
+class Database(Protocol):
+    """What a conversation is held with."""
+
+    async def rows(self, statement: Statement, values: Mapping[str, object]) -> Rows: ...
+
+
+async def hold(conversation: Conversation[T], database: Database) -> T:
     """Hold a conversation with the database through asyncpg; its result."""
     try:
         statement, values = next(conversation)
         while True:
-            statement, values = conversation.send(await statement.rows(connection, **values))
+            statement, values = conversation.send(await database.rows(statement, values))
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
 

@@ -9,13 +9,17 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from app.core.statements import Statement
-from app.domain.errors import EmailTaken
+from app.core.statements import Conversation, Statement
+from app.domain.errors import EmailTaken, NotSignedIn
+from app.domain.tasks import Caller, Claim
 from app.models import ServiceKey, User
 
 STUDENT = Statement("SELECT id, email, is_admin FROM users WHERE id = :id")
 KEY = Statement("SELECT id FROM service_keys WHERE key_hash = :key_hash AND revoked_at IS NULL")
 KEY_PREFIX = "ssk_"
+# Part of a statement that does something else, so that it costs no round trip.
+ADMITTED = """(EXISTS (SELECT FROM users WHERE id = :student)
+    OR EXISTS (SELECT FROM service_keys WHERE key_hash = :key_hash AND revoked_at IS NULL))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,32 @@ class Account:
 def key_hash(key: str) -> bytes:
     """A key is 256 random bits, so a plain hash is as good as a slow one."""
     return hashlib.sha256(key.encode()).digest()
+
+
+def claim_by_key(key: str) -> Claim:
+    return Claim(key_hash=key_hash(key))
+
+
+def values_of(claim: Claim | None) -> dict[str, object]:
+    """What ADMITTED asks for; a console makes no claim."""
+    return {"student": claim and claim.student, "key_hash": claim and claim.key_hash}
+
+
+def refused(claim: Claim) -> NotSignedIn:
+    """Why the database does not let them in."""
+    if claim.key_hash is not None:
+        return NotSignedIn("This service key is not known, or it was revoked.")
+    return NotSignedIn("The account of this token is gone.")
+
+
+def caller(claim: Claim) -> Conversation[Caller]:
+    """The caller, looked up at each request: a deleted account or a revoked key is out at once."""
+    found = yield (STUDENT, {"id": claim.student}) if claim.student else (KEY, {"key_hash": claim.key_hash})
+    if not found:
+        raise refused(claim)
+    if claim.student is None:
+        return Caller(key=found[0]["id"])
+    return Caller(student=claim.student, email=found[0]["email"], is_admin=found[0]["is_admin"])
 
 
 def register(db: Session, email: str, name: str | None, password_hash: str, *, is_admin: bool = False) -> Account:

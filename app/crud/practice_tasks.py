@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
-from app.core.statements import Statement
+from app.core.statements import Single, SingleOfColumns, Statement
 from app.domain.errors import OtherResult, TaskNotFound
 from app.domain.tasks import Asked, Prediction, Task
 from app.models import PracticeTask
@@ -18,7 +18,10 @@ COLUMNS = """id, user_id, topic, difficulty, item_id, created_at, completed, is_
     completed_at, correctness_prob, estimated_time_seconds, lnirt_model_version AS model_version, model_version_id,
     correctness_prob_low, correctness_prob_high, time_low_seconds, time_high_seconds, fallback_reason"""
 
-INSERT = Statement(f"""
+COLUMNS_OF_TASK = ", ".join(f"(task).{column.strip()}" for column in COLUMNS.split(","))
+
+INSERT = Single(
+    """
     INSERT INTO practice_tasks (id, user_id, topic, difficulty, item_id, created_at,
                                 correctness_prob, estimated_time_seconds, lnirt_model_version, model_version_id,
                                 correctness_prob_low, correctness_prob_high, time_low_seconds, time_high_seconds,
@@ -27,16 +30,17 @@ INSERT = Statement(f"""
             :correctness_prob, :estimated_time_seconds, :model_version, :model_version_id,
             :correctness_prob_low, :correctness_prob_high, :time_low_seconds, :time_high_seconds, :fallback_reason,
             CAST(:features AS double precision[]))
-    RETURNING {COLUMNS}""")
+    RETURNING id""",
+    at_once=2,
+)
 
-# The row lock makes a result count once: a second one waits here and then finds the task completed.
-# A task never counts as finished before it was asked, whatever the clock did meanwhile.
-COMPLETE = Statement(f"""
-    UPDATE practice_tasks
-    SET completed = true, is_correct = :is_correct, actual_time_seconds = :seconds,
-        completed_at = greatest(now(), created_at + interval '1 microsecond')
-    WHERE id = :id AND NOT completed AND (CAST(:owner AS uuid) IS NULL OR user_id = :owner)
-    RETURNING {COLUMNS}""")
+# Migration 0005 has the function. Of two results for one task the second must see the first.
+COMPLETE = SingleOfColumns(
+    f"""SELECT admitted, since_training, {COLUMNS_OF_TASK}
+        FROM complete_tasks(CAST(:id AS uuid[]), CAST(:is_correct AS boolean[]), CAST(:seconds AS float8[]),
+                            CAST(:student AS uuid[]), CAST(:key_hash AS bytea[]))""",
+    about="id",
+)
 
 GET = Statement(f"""
     SELECT {COLUMNS} FROM practice_tasks
@@ -44,12 +48,19 @@ GET = Statement(f"""
 
 
 def task_of(row: Mapping[str, Any] | None) -> Task:
-    if row is None:
+    if row is None or row["id"] is None:
         raise TaskNotFound
-    return Task(**row)
+    return Task(*(row[name] for name in Task.__slots__))
 
 
-def new_row(asked: Asked, at: datetime, prediction: Prediction, features: Sequence[float]) -> dict[str, object]:
+def stored(row: dict[str, Any]) -> Task:
+    """The task that INSERT stores of a `new_row`."""
+    nothing_yet = {"completed": False, "is_correct": None, "actual_time_seconds": None, "completed_at": None}
+    known = row | nothing_yet
+    return Task(*(known[name] for name in Task.__slots__))
+
+
+def new_row(asked: Asked, at: datetime, prediction: Prediction, features: Sequence[float]) -> dict[str, Any]:
     """What INSERT stores for a task created `at` that moment, with its prediction and what it was made from."""
     return {"id": uuid4(), "created_at": at, "features": features} | values_of(asked) | values_of(prediction)
 
@@ -59,15 +70,19 @@ def values_of(of: Asked | Prediction) -> dict[str, object]:
     return {name: getattr(of, name) for name in of.__slots__}
 
 
-def settled(found: Mapping[str, Any] | None, is_correct: bool, seconds: float) -> Task:
+def settled(task: Task, is_correct: bool, seconds: float) -> Task:
     """The answer to a result for a task that was not open: the same again is fine, another is refused."""
-    task = task_of(found)
     if (task.is_correct, task.actual_time_seconds) != (is_correct, seconds):
         result = "right" if task.is_correct else "wrong"
         raise OtherResult(
             f"The task was completed before: {result} in {task.actual_time_seconds:g} s. The first result counts."
         )
     return task
+
+
+STORED = tuple(
+    getattr(PracticeTask, "lnirt_model_version" if name == "model_version" else name) for name in Task.__slots__
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +113,6 @@ def newest(
     if before is not None:
         fits.append(tuple_(PracticeTask.created_at, PracticeTask.id) < before)
     order = (PracticeTask.created_at.desc(), PracticeTask.id.desc())
-    rows = db.scalars(select(PracticeTask).where(*fits).order_by(*order).limit(limit + 1)).all()
-    items = [_from_model(row) for row in rows[:limit]]
+    rows = db.execute(select(*STORED).where(*fits).order_by(*order).limit(limit + 1)).all()
+    items = [Task(*row) for row in rows[:limit]]
     return Page(items, (items[-1].created_at, items[-1].id) if len(rows) > limit else None)
-
-
-def _from_model(row: PracticeTask) -> Task:
-    kept = {name: getattr(row, name) for name in Task.__slots__ if name != "model_version"}
-    return Task(**kept, model_version=row.lnirt_model_version)

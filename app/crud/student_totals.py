@@ -7,27 +7,38 @@ from typing import Any
 
 import numpy as np
 
-from app.core.statements import Statement
+from app.core.statements import Single
+from app.crud import accounts, practice_tasks
+from app.domain.tasks import Asked, Claim
 
-# One statement, one snapshot: the moment the task is created, the past up to it, and who serves. What is newest is
-# found by an index, so the length of the past doesn't matter.
-PAST = Statement("""
-    SELECT statement_timestamp() AS at,
+# In the order of the numbers: what a student has finished, and what they finished last.
+GROUPS = ("overall", "topic", "difficulty", "recent", "item", "last", "topic_last", "item_last")
+
+
+def _numbers() -> str:
+    """The past as one array: the session, then tasks, right ones and seconds of each group, then seconds since."""
+    sums, lasts = GROUPS[:5], GROUPS[5:]
+    groups = [
+        *(f"coalesce({group}.n, 0)" for group in sums),
+        *(f"({last}.completed_at IS NOT NULL)::int" for last in lasts),
+        *(f"coalesce({group}.n_correct, 0)" for group in sums),
+        *(f"coalesce({last}.is_correct::int, 0)" for last in lasts),
+        *(f"coalesce({group}.microseconds, 0)::float8 / 1e6" for group in sums),
+        *(f"least(coalesce({last}.actual_time_seconds, 0), 1e6)" for last in lasts),
+    ]
+    since = [f"coalesce(extract(epoch FROM statement_timestamp() - {last}.completed_at), 0)" for last in lasts]
+    return f"CAST(ARRAY[session.n, {', '.join([*groups, *since])}] AS float8[])"
+
+
+# One statement, one snapshot: whether the caller is let in, the moment the task is created, the past up to it, and
+# who serves. What is newest is found by an index, so the length of the past doesn't matter.
+PAST = Single(f"""
+    SELECT {accounts.ADMITTED} AS admitted, statement_timestamp() AS at,
         ARRAY(SELECT id FROM model_versions WHERE state = 'serving' ORDER BY place, id) AS serving,
-        every.n AS n, every.n_correct AS c, every.microseconds AS us,
-        topic.n AS topic_n, topic.n_correct AS topic_c, topic.microseconds AS topic_us,
-        difficulty.n AS difficulty_n, difficulty.n_correct AS difficulty_c, difficulty.microseconds AS difficulty_us,
-        recent.n AS recent_n, recent.c AS recent_c, recent.us AS recent_us,
-        item.n AS item_n, item.n_correct AS item_c, item.microseconds AS item_us,
-        session.n AS session_n,
-        last.is_correct AS last_c, last.actual_time_seconds AS last_seconds, last.completed_at AS last_at,
-        topic_last.is_correct AS topic_last_c, topic_last.actual_time_seconds AS topic_last_seconds,
-        topic_last.completed_at AS topic_last_at,
-        item_last.is_correct AS item_last_c, item_last.actual_time_seconds AS item_last_seconds,
-        item_last.completed_at AS item_last_at
+        {_numbers()} AS numbers
     FROM (
-        SELECT count(*) AS n, count(*) FILTER (WHERE is_correct) AS c,
-            CAST(sum(round(least(actual_time_seconds, 1e6) * 1e6)) AS bigint) AS us
+        SELECT count(*) AS n, count(*) FILTER (WHERE is_correct) AS n_correct,
+            sum(round(least(actual_time_seconds, 1e6) * 1e6)) AS microseconds
         FROM (
             SELECT is_correct, actual_time_seconds FROM practice_tasks
             WHERE user_id = :user_id AND completed
@@ -56,8 +67,8 @@ PAST = Statement("""
         WHERE user_id = :user_id AND completed AND item_id = :item_id
         ORDER BY completed_at DESC, id DESC LIMIT 1
     ) AS item_last ON true
-    LEFT JOIN student_totals AS every
-        ON every.user_id = :user_id AND every.scope = 'all' AND every.key = ''
+    LEFT JOIN student_totals AS overall
+        ON overall.user_id = :user_id AND overall.scope = 'all' AND overall.key = ''
     LEFT JOIN student_totals AS topic
         ON topic.user_id = :user_id AND topic.scope = 'topic' AND topic.key = :topic
     LEFT JOIN student_totals AS difficulty
@@ -66,48 +77,29 @@ PAST = Statement("""
         ON item.user_id = :user_id AND item.scope = 'item' AND item.key = :item_id
 """)
 
-SCOPES = ("", "topic_", "difficulty_", "recent_")
 
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """One finished task of the past."""
-
-    at: datetime
-    is_correct: bool
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Past:
     """What is known when a task is created."""
 
     at: datetime  # the database's clock
     serving: tuple[int, ...]  # the versions that should answer, best first
-    counts: np.ndarray  # (1, 4): overall, topic, difficulty, last five
-    correct: np.ndarray  # (1, 4)
-    seconds: np.ndarray  # (1, 4)
-    item: np.ndarray  # (3,) on the very item: tasks, right ones, seconds
-    session_tasks: int  # finished in the half hour before, at most 50
-    last: Finished | None
-    topic_last: Finished | None
-    item_last: Finished | None
+    groups: np.ndarray  # (3, 1, 8): tasks, right ones and their seconds, each of GROUPS; what was finished last is one
+    session_tasks: np.ndarray  # (1,) finished in the half hour before, at most 50
+    since: np.ndarray  # (1, 3) seconds since the last finish, the last on the topic, on the very item; 0 without one
+
+    @property
+    def n(self) -> int:
+        """How many tasks the student has finished."""
+        return int(self.groups[0, 0, 0])
 
 
-def past_of(row: Mapping[str, Any] | None) -> Past:
-    if row is None:
-        raise LookupError("the history query always gives a row")
-    sums = np.array([[[row[scope + sum_] or 0 for scope in SCOPES]] for sum_ in ("n", "c", "us")], dtype=np.float64)
-    item = np.array([row["item_n"] or 0, row["item_c"] or 0, (row["item_us"] or 0) / 1e6])
-    return Past(
-        row["at"],
-        tuple(row["serving"]),
-        *(sums[0], sums[1], sums[2] / 1e6, item),
-        row["session_n"],
-        *(_finished(row, which) for which in ("last", "topic_last", "item_last")),
-    )
+def question(asked: Asked, claim: Claim | None) -> dict[str, object]:
+    """The values of PAST."""
+    return practice_tasks.values_of(asked) | accounts.values_of(claim)
 
 
-def _finished(row: Mapping[str, Any], which: str) -> Finished | None:
-    at = row[f"{which}_at"]
-    return None if at is None else Finished(at, row[f"{which}_c"], row[f"{which}_seconds"])
+def past_of(row: Mapping[str, Any]) -> Past:
+    numbers = np.array(row["numbers"])
+    groups = numbers[1:25].reshape(3, 1, len(GROUPS))
+    return Past(row["at"], tuple(row["serving"]), groups, numbers[:1], numbers[25:].reshape(1, 3))

@@ -56,6 +56,19 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """Whom a request says it comes from, by a token of ours or a service key; the database says if they are let in."""
+
+    student: UUID | None = None
+    key_hash: bytes | None = None
+
+    @property
+    def owner(self) -> UUID | None:
+        """Whose tasks the caller may see; none for everybody's."""
+        return self.student
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who sends the request: a student (an admin is one too), or a school's back end with a service key."""
 

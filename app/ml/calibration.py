@@ -64,7 +64,8 @@ class Calibration:
         """The same from logits instead of probabilities."""
         scores, typical = self.slope * scores + self.intercept, seconds * self._factors[0]
         at, low, high = self._bounds
-        p = expit(np.stack([scores, scores + np.interp(scores, at, low), scores + np.interp(scores, at, high)]))
+        p = np.array([scores, scores + np.interp(scores, at, low), scores + np.interp(scores, at, high)])
+        expit(p, out=p)
         return Answers(p[0], typical, p[1], p[2], typical * self._factors[1], typical * self._factors[2])
 
     @cached_property

@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 
 from app.core.settings import settings
 from app.core.statements import Conversation, hold_now
-from app.crud import model_tracker, practice_tasks, shadow_predictions, student_totals
+from app.crud import accounts, practice_tasks, shadow_predictions, student_totals
 from app.crud.student_totals import Past
 from app.domain.interactions import SECONDS_MAX
-from app.domain.tasks import Asked, Prediction, Task
+from app.domain.tasks import Asked, Claim, Prediction, Task
 from app.ml.answers import Answer
-from app.ml.inputs import inputs_of, known_of
+from app.ml.inputs import inputs_of_past
 from app.ml.prior import PRIOR
 from app.ml.serving import Loaded, ServingModels, serving_models
 from app.ml.trainer import silent, trainer
@@ -26,14 +26,20 @@ from app.ml.trainer import silent, trainer
 LEAST_SECONDS = 0.001  # of an interval's lower end
 
 
-def predict_and_save(serving: ServingModels, asked: Asked) -> Conversation[Task]:
-    """Create a task with its prediction, from the student's past at this moment."""
-    rows = yield student_totals.PAST, practice_tasks.values_of(asked)
+def predict_and_save(serving: ServingModels, asked: Asked, claim: Claim | None = None) -> Conversation[Task]:
+    """Create a task with its prediction, from the student's past at this moment.
+
+    Raises NotSignedIn where the caller claims to be somebody whom the database doesn't know.
+    """
+    rows = yield student_totals.PAST, student_totals.question(asked, claim)
+    if claim and not rows[0]["admitted"]:
+        raise accounts.refused(claim)
     past = student_totals.past_of(rows[0])
     prediction = yield from predict(serving, asked, past)
-    features = inputs_of(known_of(past))[0].tolist()
-    stored = yield practice_tasks.INSERT, practice_tasks.new_row(asked, past.at, prediction, features)
-    task = practice_tasks.task_of(stored[0])
+    features = inputs_of_past(past)[0].tolist()
+    row = practice_tasks.new_row(asked, past.at, prediction, features)
+    yield practice_tasks.INSERT, row
+    task = practice_tasks.stored(row)
     for kind in settings().shadows():
         yield from _shadow(serving, kind, asked, past, task)
     serving.notice(past.serving)
@@ -92,20 +98,22 @@ def _prediction(loaded: Loaded, answer: Answer, why_not_better: list[str]) -> Pr
     )
 
 
-def complete(task_id: UUID, owner: UUID | None, is_correct: bool, seconds: float) -> Conversation[tuple[Task, int]]:
-    """Record a result and count it, to be held in one transaction; the task, and how many tasks await a training.
+def complete(task_id: UUID, claim: Claim | None, is_correct: bool, seconds: float) -> Conversation[tuple[Task, int]]:
+    """Record a result and count it, in one transaction; the task, and how many tasks await a training.
 
     Raises:
+        NotSignedIn: the caller claims to be somebody whom the database doesn't know.
         TaskNotFound: there is no such task of this owner.
         OtherResult: it was completed before with another result.
     """
-    asked = {"id": task_id, "owner": owner}
-    done = yield practice_tasks.COMPLETE, {**asked, "is_correct": is_correct, "seconds": seconds}
-    if not done:
-        found = yield practice_tasks.GET, asked
-        return practice_tasks.settled(next(iter(found), None), is_correct, seconds), 0
-    counted = yield model_tracker.COUNT, {"finished": 1}
-    return practice_tasks.task_of(done[0]), counted[0]["n_samples_since_training"]
+    result = {"id": task_id, "is_correct": is_correct, "seconds": seconds}
+    row = (yield practice_tasks.COMPLETE, result | accounts.values_of(claim))[0]
+    if claim and not row["admitted"]:
+        raise accounts.refused(claim)
+    task = practice_tasks.task_of(row)
+    if row["since_training"] is None:
+        return practice_tasks.settled(task, is_correct, seconds), 0
+    return task, row["since_training"]
 
 
 class EmbeddingModelService:

@@ -29,6 +29,8 @@ UNKNOWN_RATE = 0.5  # share, where there is no past
 UNKNOWN_SECONDS = 60.0
 SECONDS_UNIT = 100.0
 MOST_SECONDS = 1e6  # twelve days; a longer time counts as this, so that a million of them add up exactly
+UNKNOWN = np.array([UNKNOWN_RATE, UNKNOWN_SECONDS])[:, None, None]  # share, seconds
+MEAN_UNITS = np.array([1.0, SECONDS_UNIT])[:, None, None]
 COUNT_UNITS = np.array([100.0, 20.0, 20.0])  # tasks: overall, topic, difficulty
 
 
@@ -46,14 +48,21 @@ def history_features(totals: Totals) -> Floats:
 
     Returns shape (n, 11), columns as in FEATURES; times in hundreds of seconds.
     """
-    past = np.maximum(totals.counts, 1)
-    rates = np.where(totals.counts > 0, totals.correct / past, UNKNOWN_RATE)
-    times = np.where(totals.counts > 0, totals.seconds / past, UNKNOWN_SECONDS) / SECONDS_UNIT
-    features = np.empty((len(past), len(FEATURES)))
+    rates, times = averages(np.array([totals.counts, totals.correct, totals.seconds]))
+    features = np.empty((len(rates), len(FEATURES)))
     features[:, 0::3] = rates
     features[:, 1::3] = times
     features[:, 2::3] = totals.counts[:, :3] / COUNT_UNITS
     return features
+
+
+def averages(groups: Floats) -> Floats:
+    """Share right and mean time (hundreds of seconds) of m groups of tasks, (2, n, m); of an empty one what stands for
+    not known. `groups` (3, n, m) holds their tasks, right ones and seconds."""
+    tasks = groups[0]
+    means: Floats = (groups[1:] + UNKNOWN * (tasks == 0)) / np.maximum(tasks, 1)
+    means /= MEAN_UNITS
+    return means
 
 
 def totals_before(attempts: Attempts) -> Totals:

@@ -5,16 +5,16 @@ week were tried and made answers worse: docs/models.md has the table.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import numpy as np
 
-from app.crud.student_totals import Finished, Past
+from app.crud.student_totals import Past
 from app.domain.attempts import Attempts
 from app.ml.features import (
+    COUNT_UNITS,
     FEATURES,
     MOST_SECONDS,
-    SECONDS_UNIT,
     UNKNOWN_RATE,
     UNKNOWN_SECONDS,
     Floats,
@@ -22,8 +22,8 @@ from app.ml.features import (
     Ints,
     Spans,
     Totals,
+    averages,
     created,
-    history_features,
     micros_of,
     own_past,
     totals_of,
@@ -56,8 +56,21 @@ MOST_IN_SESSION = 50  # tasks
 LONG_AGO = 30 * DAY
 SESSION_UNIT = 20.0  # tasks
 ITEM_UNIT = 5.0  # tasks
+LONGEST_SECONDS = LONG_AGO / SECOND
 NEVER = np.iinfo(np.int64).min
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+AT_ONCE = 16_384  # rows: what is worked on stays in the processor's cache
+UNITS = np.array([*COUNT_UNITS, ITEM_UNIT, SESSION_UNIT])
+
+# In the order in which `_described` comes to them.
+DESCRIBED: tuple[str, ...] = (
+    *("overall_success_rate", "topic_success_rate", "difficulty_success_rate", "recent_success_rate"),
+    *("item_success_rate", "previous_result", "topic_last_result", "item_last_result"),
+    *("overall_avg_time", "topic_avg_time", "difficulty_avg_time", "recent_avg_time"),
+    *("item_avg_time", "previous_time", "topic_last_time", "item_last_time"),
+    *("overall_task_count", "topic_task_count", "difficulty_task_count", "item_task_count", "session_tasks"),
+    *("log_since_last", "log_since_topic", "log_since_item"),
+)
+PLACES = np.array([DESCRIBED.index(name) for name in INPUTS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,50 @@ class Known:
 
 def inputs_of(known: Known) -> Floats:
     """One row per task, columns as in INPUTS: (n, 24), all finite."""
-    return np.column_stack([history_features(known.totals), _context(known), _item(known)])
+    inputs = np.empty((len(known.at), len(INPUTS)))
+    for start in range(0, len(inputs), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        inputs[part] = _described(_groups(known, part), known.session_tasks[part], _since(known, part))
+    return inputs
+
+
+@lru_cache(64)  # a past is asked for by every model that answers, and once more to be stored
+def inputs_of_past(past: Past) -> Floats:
+    """The same of the one task that is being created, as the database tells it: (1, 24)."""
+    return _described(past.groups, past.session_tasks, past.since)
+
+
+def _described(groups: Floats, session_tasks: Floats, since: Floats) -> Floats:
+    """The inputs (n, 24); from tasks, right ones and seconds of eight groups, (3, n, 8), as `student_totals.GROUPS`
+    has them, tasks of the session, (n,), and seconds since the last finishes, (n, 3)."""
+    tasks = groups[0]
+    described = np.empty((len(tasks), len(INPUTS)))
+    described[:, :8], described[:, 8:16] = averages(groups)
+    described[:, 16:19], described[:, 19], described[:, 20] = tasks[:, :3], tasks[:, 4], session_tasks
+    described[:, 16:21] /= UNITS
+    ago = np.maximum(since, 0) + LONGEST_SECONDS * (tasks[:, 5:] == 0)
+    np.log1p(np.minimum(ago, LONGEST_SECONDS), out=described[:, 21:])
+    return described[:, PLACES]
+
+
+def _groups(known: Known, part: slice) -> Floats:
+    """Tasks, right ones and seconds of the eight groups, (3, n, 8); what was finished last is a group of one."""
+    lasts = (known.last, known.topic_last, known.item_last)
+    there = [(last.finished[part] != NEVER).astype(np.float64) for last in lasts]
+    groups = [np.column_stack([known.totals.counts[part], known.item.counts[part], *there])]
+    for sums in ("correct", "seconds"):
+        of_lasts = [getattr(last, sums)[part] * one for last, one in zip(lasts, there, strict=True)]
+        groups.append(np.column_stack([getattr(known.totals, sums)[part], getattr(known.item, sums)[part], *of_lasts]))
+    return np.stack(groups)
+
+
+def _since(known: Known, part: slice) -> Floats:
+    """Seconds since the last finish, on the topic, on the item, (n, 3); anything where there was none."""
+    lasts = (known.last, known.topic_last, known.item_last)
+    finished = np.stack([last.finished[part] for last in lasts], axis=1)
+    then = np.where(finished == NEVER, 0, finished)
+    since: Floats = (known.at[part, None] - then) / SECOND
+    return since
 
 
 def known_before(attempts: Attempts) -> Known:
@@ -107,30 +163,6 @@ def known_before(attempts: Attempts) -> Known:
     )
 
 
-def known_of(past: Past) -> Known:
-    """The same of the one task that is being created, as the database tells it."""
-    return Known(
-        at=np.array([_micros(past.at)]),
-        totals=Totals(past.counts, past.correct, past.seconds),
-        session_tasks=np.array([float(past.session_tasks)]),
-        last=_last_of(past.last),
-        topic_last=_last_of(past.topic_last),
-        item=Totals(*past.item.reshape(3, 1, 1)),
-        item_last=_last_of(past.item_last),
-    )
-
-
-def _last_of(task: Finished | None) -> Last:
-    if task is None:
-        return Last(np.array([NEVER]), np.array([UNKNOWN_RATE]), np.array([UNKNOWN_SECONDS]))
-    seconds = min(task.seconds, MOST_SECONDS)
-    return Last(np.array([_micros(task.at)]), np.array([float(task.is_correct)]), np.array([seconds]))
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - EPOCH) // timedelta(microseconds=1)
-
-
 def _sums(spans: Spans, attempts: Attempts) -> Totals:
     return Totals(
         spans.counts()[:, None],
@@ -147,37 +179,3 @@ def _last(spans: Spans, attempts: Attempts) -> Last:
         np.where(there, attempts.correct[row], UNKNOWN_RATE).astype(np.float64),
         np.where(there, np.minimum(attempts.seconds[row], MOST_SECONDS), UNKNOWN_SECONDS),
     )
-
-
-def _context(known: Known) -> Floats:
-    return np.column_stack(
-        [
-            known.last.correct,
-            known.last.seconds / SECONDS_UNIT,
-            known.session_tasks / SESSION_UNIT,
-            known.topic_last.correct,
-            known.topic_last.seconds / SECONDS_UNIT,
-            _log_since(known.at, known.last),
-            _log_since(known.at, known.topic_last),
-        ]
-    )
-
-
-def _item(known: Known) -> Floats:
-    counts, past = known.item.counts[:, 0], np.maximum(known.item.counts[:, 0], 1)
-    return np.column_stack(
-        [
-            np.where(counts > 0, known.item.correct[:, 0] / past, UNKNOWN_RATE),
-            np.where(counts > 0, known.item.seconds[:, 0] / past, UNKNOWN_SECONDS) / SECONDS_UNIT,
-            counts / ITEM_UNIT,
-            known.item_last.correct,
-            known.item_last.seconds / SECONDS_UNIT,
-            _log_since(known.at, known.item_last),
-        ]
-    )
-
-
-def _log_since(at: Ints, last: Last) -> Floats:
-    never = last.finished == NEVER
-    since = np.where(never, LONG_AGO, at - np.where(never, 0, last.finished))
-    return np.log1p(np.clip(since, 0, LONG_AGO) / SECOND)

@@ -133,7 +133,7 @@ class ServedLnirt:
 
     def posterior(self, version_id: int, asked: Asked, past: Past) -> Conversation[Posterior]:
         """The kept posterior with the answers that came since, or all of them anew where it does not add up."""
-        wanted = int(past.counts[0, 0])
+        wanted = past.n
         whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
         kept = yield student_states.KEPT, whose
         posterior, n, through = self._read(kept[0]) if kept else self._nothing()

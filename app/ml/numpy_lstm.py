@@ -19,7 +19,7 @@ from app.ml.answers import Answer, Answers
 from app.ml.calibration import Calibration
 from app.ml.embedding_model import FIRST, IDS, SECOND, Scale
 from app.ml.features import COUNT_UNITS
-from app.ml.inputs import INPUTS, LONG_AGO, inputs_of, known_before, known_of
+from app.ml.inputs import INPUTS, LONG_AGO, inputs_of, inputs_of_past, known_before
 from app.ml.sequences import Windows, results, told, window_start
 
 Floats = NDArray[np.float64]
@@ -127,11 +127,11 @@ class NumpyLstm:
         state = yield from self._caught_up(version_id, asked, past)
         names = (str(asked.user_id), asked.topic, asked.difficulty, asked.item_id)
         ids = [np.array([places.get(name, 0)]) for places, name in zip(self._places, names, strict=True)]
-        return self._answers(self._scores(ids, inputs_of(known_of(past)), state.second))[0]
+        return self._answers(self._scores(ids, inputs_of_past(past), state.second))[0]
 
     def _caught_up(self, version_id: int, asked: Asked, past: Past) -> Conversation[State]:
         """The kept state with the tasks finished since, or the whole stretch anew where it does not add up."""
-        wanted = int(past.counts[0, 0])
+        wanted = past.n
         begin = int(window_start(np.array(wanted)))
         whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
         kept = _read((yield student_states.KEPT, whose), begin, wanted)

@@ -1,7 +1,7 @@
 """V2 as it is served: the trained Keras networks folded into a few arrays, both answered in one NumPy pass."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers
 from app.ml.calibration import Calibration
-from app.ml.inputs import INPUTS, inputs_of, known_before, known_of
+from app.ml.inputs import INPUTS, inputs_of, inputs_of_past, known_before
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -33,7 +33,7 @@ def transformed(inputs: Floats, low: Floats, high: Floats, units: Floats, factor
 
     Nothing is said of what was never seen: an input beyond what the training rows showed counts as the outermost.
     """
-    within = np.clip(inputs, low, high)
+    within = np.minimum(np.maximum(inputs, low), high)
     logs: Floats = np.log1p(within * units)
     logs += within * factors
     return logs
@@ -119,11 +119,11 @@ class NumpyV2:
     ) -> Floats:
         """What the networks say before sigmoid and softplus, (2, n)."""
         return self._scores(
-            np.array([self._student.get(name, 0) for name in students], np.intp),
-            np.array([self._topic.get(name, 0) for name in topics], np.intp),
-            np.array([self._difficulty.get(name, 0) for name in difficulties], np.intp),
-            np.array([0 if name is None else self._item.get(name, 0) for name in items], np.intp),
-            inputs,
+            _found(self._student, students),
+            _found(self._topic, topics),
+            _found(self._difficulty, difficulties),
+            _found(self._item, items),
+            inputs=inputs,
         )
 
     def raw(self, *asked: Any) -> tuple[Floats, Floats]:
@@ -135,14 +135,12 @@ class NumpyV2:
         seconds: Floats = np.logaddexp(0, score) * self.weights.seconds
         return seconds
 
-    def _scores(self, student: Places, topic: Places, difficulty: Places, item: Places, inputs: Floats) -> Floats:
+    def _scores(self, *places: Places | slice, inputs: Floats) -> Floats:
         w = self.weights
         past = transformed(inputs, w.low, w.high, w.units, w.factors).astype(np.float32)
         x = past @ w.kernel_1 + w.bias_1  # (2, n, 128)
-        x += w.student[:, student]
-        x += w.topic[:, topic]
-        x += w.difficulty[:, difficulty]
-        x += w.item[:, item]
+        for of_ids, place in zip((w.student, w.topic, w.difficulty, w.item), places, strict=True):
+            x += of_ids[:, place]
         x = np.maximum(x, 0) @ w.kernel_2 + w.bias_2  # (2, n, 64)
         x = np.maximum(x, 0) @ w.kernel_3 + w.bias_3  # (2, n, 32)
         x = np.maximum(x, 0) @ w.kernel_4 + w.bias_4  # (2, n, 16)
@@ -152,7 +150,7 @@ class NumpyV2:
     def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
         """The prediction for one task; nothing has to be looked up for it."""
         names = ([str(asked.user_id)], [asked.topic], [asked.difficulty], [asked.item_id])
-        return self.predict(*names, inputs_of(known_of(past)))[0]
+        return self.predict(*names, inputs_of_past(past))[0]
         yield  # what makes it a conversation
 
     def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
@@ -174,5 +172,11 @@ class NumpyV2:
         return self.scores(students, topics, difficulties, items, inputs[rows])
 
 
-def _places(names: Sequence[str]) -> dict[str, int]:
+def _places(names: Sequence[str]) -> dict[str | None, int]:
     return {name: place for place, name in enumerate(names, start=1)}
+
+
+def _found(places: Mapping[str | None, int], names: Sequence[str | None]) -> Places | slice:
+    """Where these names stand; a single one as a slice, for which NumPy copies nothing."""
+    found = [places.get(name, 0) for name in names]
+    return slice(found[0], found[0] + 1) if len(found) == 1 else np.array(found, np.intp)

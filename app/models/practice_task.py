@@ -47,6 +47,11 @@ class PracticeTask(Base):
             name="prediction_names_model",
         ),
         Index("ix_practice_tasks_of_student", "user_id", text("created_at DESC"), text("id DESC")),
+        Index(
+            "ix_practice_tasks_open",
+            *("user_id", text("created_at DESC"), text("id DESC")),
+            postgresql_where=text("NOT completed"),
+        ),
         Index("ix_practice_tasks_newest", text("created_at DESC"), text("id DESC")),
         Index(
             "ix_practice_tasks_last_completed",

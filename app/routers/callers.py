@@ -1,55 +1,96 @@
 """Who sends this request, and from what connection it is answered."""
 
-from typing import Annotated, cast
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, cast
 
-from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, OAuth2PasswordBearer
+from fastapi import Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 from sqlalchemy.orm import Session
+from starlette.requests import HTTPConnection
 
 from app.core.database import AsyncDatabase, get_db
 from app.core.security import student_of
+from app.core.statements import hold
 from app.crud import accounts
-from app.domain.errors import NotAllowed, NotSignedIn
-from app.domain.tasks import Caller
+from app.domain.errors import NotAccepted, NotAllowed, NotSignedIn
+from app.domain.tasks import Caller, Claim
 
-student_token = OAuth2PasswordBearer("auth/token", scheme_name="Student", auto_error=False)
-service_key = HTTPBearer(
-    scheme_name="ServiceKey", description="A school's back end: `smartstudy key create NAME`", auto_error=False
-)
+
+class StudentToken(OAuth2PasswordBearer):
+    """For the document; `who_claims` reads the header."""
+
+    async def __call__(self, request: HTTPConnection) -> None:
+        return None
+
+
+class ServiceKey(HTTPBearer):
+    """For the document too."""
+
+    async def __call__(self, request: HTTPConnection) -> None:
+        return None
+
+
+student_token = StudentToken("auth/token", scheme_name="Student")
+service_key = ServiceKey(scheme_name="ServiceKey", description="A school's back end: `smartstudy key create NAME`")
 
 Db = Annotated[Session, Depends(get_db, scope="function")]
 
 
-def async_database(request: Request) -> AsyncDatabase:
+# Dependencies are coroutines: a plain function would be run in a thread, which takes longer than all that it does.
+async def async_database(request: Request) -> AsyncDatabase:
     return cast(AsyncDatabase, request.app.state.database)
 
 
 AsyncDb = Annotated[AsyncDatabase, Depends(async_database)]
 
 
-async def who_calls(
-    database: AsyncDb,
-    _token: Annotated[str | None, Depends(student_token)],
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(service_key)],
-) -> Caller:
-    """The caller, looked up at each request: a deleted account or a revoked key is out at once."""
-    if bearer is None:
+async def who_claims(
+    request: Request,
+    _token: Annotated[None, Depends(student_token)],
+    _key: Annotated[None, Depends(service_key)],
+) -> Claim:
+    """Whom the request says it comes from. The routes that use it have their first statement look the caller up."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    request.scope["claim"] = claim = _claim(secret.strip() if scheme.lower() == "bearer" else "")
+    return claim
+
+
+def _claim(secret: str) -> Claim:
+    if not secret:
         raise NotSignedIn
-    secret = bearer.credentials
     if secret.startswith(accounts.KEY_PREFIX):
-        async with database.acquire() as connection:
-            found = await accounts.KEY.first(connection, key_hash=accounts.key_hash(secret))
-        if found is None:
-            raise NotSignedIn("This service key is not known, or it was revoked.")
-        return Caller(key=found["id"])
+        return accounts.claim_by_key(secret)
     student = student_of(secret)
     if student is None:
         raise NotSignedIn("The token is not valid or has expired: sign in again with POST /auth/token.")
-    async with database.acquire() as connection:
-        found = await accounts.STUDENT.first(connection, id=student)
-    if found is None:
-        raise NotSignedIn("The account of this token is gone.")
-    return Caller(student=student, email=found["email"], is_admin=found["is_admin"])
+    return Claim(student=student)
+
+
+Claimed = Annotated[Claim, Depends(who_claims)]
+
+
+async def who_calls(database: AsyncDb, claim: Claimed) -> Caller:
+    """The caller, looked up at each request: a deleted account or a revoked key is out at once."""
+    return await hold(accounts.caller(claim), database)
+
+
+class CallerFirst(APIRoute):
+    """Who is not let in is told so first, whatever is wrong with what they ask."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def caller_first(request: Request) -> Response:
+            try:
+                return await answer(request)
+            except (RequestValidationError, NotAccepted):
+                if "claim" in request.scope:  # else the body could not even be read
+                    await who_calls(await async_database(request), request.scope["claim"])
+                raise
+
+        return caller_first
 
 
 SignedIn = Annotated[Caller, Depends(who_calls)]

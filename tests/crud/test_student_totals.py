@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.crud import attempts, student_totals
 from app.domain.attempts import DIFFICULTIES
-from app.ml.inputs import inputs_of, known_before, known_of
+from app.ml.inputs import inputs_of, inputs_of_past, known_before
 from app.ml.simulated import school, simulate
 from tests.school import imported
 
@@ -44,7 +44,7 @@ def insert(db: Session, task: dict[str, Any]) -> None:
 
 
 def served(db: Session, asked: dict[str, Any]) -> student_totals.Past:
-    return student_totals.past_of(student_totals.PAST.first_now(db, **asked))
+    return student_totals.past_of(student_totals.PAST.rows_now(db, **asked, student=None, key_hash=None)[0])
 
 
 def trained(db: Session, asked: dict[str, Any], at: datetime) -> Any:
@@ -72,7 +72,7 @@ def test_serving_sees_what_training_sees_after_corrections_and_erasure(
         for topic, difficulty, item in (("A", "easy", "i"), ("B", "hard", None), ("C", "medium", "k")):
             asked = {"user_id": user_id, "topic": topic, "difficulty": difficulty, "item_id": item}
             past = served(db, asked)
-            np.testing.assert_array_equal(inputs_of(known_of(past))[0], trained(db, asked, past.at))
+            np.testing.assert_array_equal(inputs_of_past(past)[0], trained(db, asked, past.at))
 
 
 def test_erasing_a_student_leaves_no_totals(db: Session) -> None:

@@ -11,13 +11,13 @@ import pytest
 
 from app.core.statements import Rows
 from app.crud import student_sequences, student_states
-from app.crud.student_totals import Finished, Past
+from app.crud.student_totals import Past
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.tasks import Asked
 from app.ml import metrics
 from app.ml.answers import Answer, Answers
 from app.ml.fitting import TrainingFailed
-from app.ml.inputs import NEVER, Last, known_before
+from app.ml.inputs import _groups, _since, known_before
 from app.ml.lstm_training import FittedLstm, compare, fit_lstm, golden, keras_inputs
 from app.ml.numpy_lstm import NumpyLstm
 from app.ml.sequences import WINDOW, Windows, window_start
@@ -245,7 +245,8 @@ class Database:
         a = self.attempts
         item = a.items[a.item[row]] if a.item[row] >= 0 else None
         asked = Asked(UUID(a.students[self.student]), a.topics[a.topic[row]], DIFFICULTIES[a.difficulty[row]], item)
-        talk = model.answer(version, asked, past_of_row(a, row))
+        past = past_of_row(a, row)
+        talk = model.answer(version, asked, past)
         try:
             statement, values = next(talk)
             while True:
@@ -289,26 +290,9 @@ def micros(at: datetime) -> int:
 
 def past_of_row(attempts: Attempts, row: int) -> Past:
     known = known_before(attempts)
-    totals, this = known.totals, slice(row, row + 1)
-    item = np.array([each[row, 0] for each in (known.item.counts, known.item.correct, known.item.seconds)])
-
-    def finished(last: Last) -> Finished | None:
-        if last.finished[row] == NEVER:
-            return None
-        return Finished(moment(last.finished[row]), bool(last.correct[row]), float(last.seconds[row]))
-
-    return Past(
-        moment(known.at[row]),
-        (),
-        totals.counts[this],
-        totals.correct[this],
-        totals.seconds[this],
-        item,
-        int(known.session_tasks[row]),
-        finished(known.last),
-        finished(known.topic_last),
-        finished(known.item_last),
-    )
+    this = slice(row, row + 1)
+    groups = _groups(known, this)
+    return Past(moment(known.at[row]), (), groups, known.session_tasks[this], _since(known, this))
 
 
 def rows_of(attempts: Attempts, student: int) -> list[int]:

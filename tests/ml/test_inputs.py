@@ -9,10 +9,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.crud.student_totals import Finished, Past
+from app.crud.student_totals import Past
 from app.domain.attempts import Attempts
 from app.ml.features import FEATURES, history_features, totals_before
-from app.ml.inputs import CONTEXT, INPUTS, ITEM, Known, inputs_of, known_before, known_of
+from app.ml.inputs import CONTEXT, INPUTS, ITEM, Known, inputs_of, inputs_of_past, known_before
 
 SECOND = 1_000_000  # microseconds
 MINUTE = 60 * SECOND
@@ -115,7 +115,7 @@ def test_the_database_and_the_table_tell_the_same(
     """One row of the past, as the history query gives it, describes the task as training will see it."""
     a = attempts(rows, stretched)
     row = data.draw(st.integers(0, len(rows) - 1))
-    served = inputs_of(known_of(past_of(a, row)))
+    served = inputs_of_past(past_of(a, row))
     np.testing.assert_allclose(served[0], inputs_of(known_before(a))[row], rtol=1e-12, atol=1e-12)
 
 
@@ -132,19 +132,16 @@ def past_of(a: Attempts, row: int) -> Past:
 
     def sums(*spans: list[int]) -> Any:
         micros = np.rint(a.seconds * 1e6)
-        return np.array([(len(k), a.correct[k].sum(), micros[k].sum() / 1e6) for k in spans]).T[:, None]
+        return [(len(k), a.correct[k].sum(), micros[k].sum() / 1e6) for k in spans]
 
-    def last(rows: list[int]) -> Finished | None:
-        return (
-            Finished(moment(int(a.finished[rows[-1]])), bool(a.correct[rows[-1]]), a.seconds[rows[-1]])
-            if rows
-            else None
-        )
+    def since(rows: list[int]) -> float:
+        return float(at - a.finished[rows[-1]]) / 1e6 if rows else 0.0
 
     half_an_hour = sum(a.finished[k] > at - 30 * MINUTE for k in past)
-    counts, correct, seconds = sums(past, topic, difficulty, past[-5:])
-    one = sums(item)[:, 0, 0]
-    return Past(moment(at), (), counts, correct, seconds, one, half_an_hour, last(past), last(topic), last(item))
+    lasts = [(1, a.correct[k[-1]], a.seconds[k[-1]]) if k else (0, 0, 0) for k in (past, topic, item)]
+    groups = np.array([*sums(past, topic, difficulty, past[-5:], item), *lasts], np.float64).T[:, None]
+    finished = np.array([[since(past), since(topic), since(item)]])
+    return Past(moment(at), (), groups, np.array([float(half_an_hour)]), finished)
 
 
 def test_without_a_past() -> None:

@@ -195,7 +195,7 @@ def test_a_pinned_kind_that_was_never_trained_is_missed_aloud(db: Session, monke
 def test_a_kept_posterior_equals_one_updated_answer_by_answer(db: Session, environment: Path) -> None:
     """Kept, caught up with new answers, rebuilt after a correction: always what the history says."""
     from app.core.statements import hold_now
-    from app.crud import practice_tasks, student_totals
+    from app.crud import student_totals
 
     student = TASKS.students[0]
     row = db.execute(text("SELECT id, folder FROM model_versions WHERE kind = 'lnirt'")).one()
@@ -203,7 +203,7 @@ def test_a_kept_posterior_equals_one_updated_answer_by_answer(db: Session, envir
     asked = Asked(UUID(student), "algebra", "hard")
 
     def kept() -> float:
-        past = student_totals.past_of(student_totals.PAST.first_now(db, **practice_tasks.values_of(asked)))
+        past = student_totals.past_of(student_totals.PAST.rows_now(db, **student_totals.question(asked, None))[0])
         answer = hold_now(model.answer(row.id, asked, past), db)
         db.commit()
         return answer.probability

@@ -15,7 +15,7 @@ from app.crud.student_totals import Past
 from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers, Floats
 from app.ml.features import FEATURES
-from app.ml.inputs import INPUTS, inputs_of, known_of
+from app.ml.inputs import INPUTS, inputs_of_past
 from app.ml.kinds import BY_NAME
 from app.ml.serving import Lineup, Loaded, serving_models
 from app.ml.simulated import school as simulated_school
@@ -44,7 +44,7 @@ class Plain:
 
     def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
         names = ([str(asked.user_id)], [asked.topic], [asked.difficulty], [asked.item_id])
-        return self.predict(*names, inputs_of(known_of(past)))[0]
+        return self.predict(*names, inputs_of_past(past))[0]
         yield
 
     def answers(self, *_: Any) -> Answers:

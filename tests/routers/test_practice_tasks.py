@@ -179,3 +179,18 @@ def test_64_concurrent_results_each_sent_twice_count_once(
     counted = "SELECT n_samples_last_training + n_samples_since_training FROM embedding_model_tracker"
     assert db.scalar(text(counted)) == 64
     assert db.scalar(text("SELECT count(*) FROM training_runs WHERE outcome = 'published'")) >= 1
+
+
+def test_a_deleted_account_and_a_revoked_key_are_out_at_once(student: Students, school: Student, db: Session) -> None:
+    ada = student()
+    mine, theirs = ada.ask().json()["id"], school.ask(user_id=SOMEBODY).json()["id"]
+    db.execute(text("DELETE FROM users"))
+    db.execute(text("UPDATE service_keys SET revoked_at = now()"))
+    db.commit()
+    gone, revoked = "The account of this token is gone.", "This service key is not known, or it was revoked."
+    for answer in (ada.ask(), ada.complete(mine), ada.get("/practice-tasks"), ada.ask(difficulty="impossible")):
+        assert (answer.status_code, answer.json()["detail"]) == (401, gone)
+    for answer in (school.ask(user_id=SOMEBODY), school.complete(theirs), school.ask(), school.complete("no-uuid")):
+        assert (answer.status_code, answer.json()["detail"]) == (401, revoked)
+    assert db.scalar(text("SELECT count(*) FROM practice_tasks")) == 2
+    assert db.scalar(text("SELECT count(*) FROM practice_tasks WHERE completed")) == 0
