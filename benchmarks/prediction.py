@@ -1,0 +1,113 @@
+"""One prediction without the database: ours, Keras `predict` of both networks, and the arithmetic alone."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from app.core.one_thread import ONE_THREAD
+from app.domain.tasks import Asked
+from app.ml.simulated import TOPICS, school, simulate
+from benchmarks.findings import OURS, Found, Row, Target, medians
+from benchmarks.stage import Stage
+
+LAYERS = (24, 128, 64, 32, 16, 1)  # units of both networks
+KERAS, ALONE = "keras predict", "arithmetic alone"
+KERAS_SHARE = 200  # it takes so many times longer, so it is asked less often
+STUDENT = UUID("00000000-0000-4000-8000-000000000001")
+
+
+def prediction(stage: Stage) -> Found:
+    """Microseconds."""
+    folder = next((stage.folder / "ours" / "models" / "versions").glob("embedding_v2-*")) if stage.service else None
+    stage.say("one prediction: ours, Keras, the arithmetic alone, in turn")
+    command = [sys.executable, "-m", "benchmarks.prediction", str(folder), str(stage.sizes.predictions)]
+    environment = {**os.environ, **ONE_THREAD}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
+    figures = medians(json.loads(done.stdout.splitlines()[-1]))
+    target = Target("<=", 100, "us", figures[OURS])
+    return Found([Row("prediction", "one prediction, without the database", "us", figures, target)])
+
+
+def our_way(folder: Path) -> Callable[[], Any]:
+    """From the numbers of the database's row to the answer."""
+    from app.crud.student_totals import past_of
+    from app.ml.numpy_v2 import NumpyV2
+
+    model, asked, row = NumpyV2.load(folder), Asked(STUDENT, TOPICS[0], "medium"), _row()
+
+    def once() -> Any:
+        try:
+            next(model.answer(1, asked, past_of(row)))
+        except StopIteration as end:
+            return end.value
+
+    return once
+
+
+def _row() -> dict[str, Any]:
+    """What the database tells of a student with sixty finished tasks."""
+    at = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    row: dict[str, Any] = {"at": at, "serving": [1], "session_n": 4}
+    for scope, n in (("", 60), ("topic_", 10), ("difficulty_", 20), ("recent_", 5), ("item_", 0)):
+        row |= {f"{scope}n": n, f"{scope}c": n // 2, f"{scope}us": n * 42_000_000}
+    for which in ("last", "topic_last", "item_last"):
+        row |= {f"{which}_at": at - timedelta(minutes=9), f"{which}_c": True, f"{which}_seconds": 42.0}
+    return row
+
+
+def keras_way() -> Callable[[], Any]:
+    """Both networks of the documents, one row."""
+    from benchmarks.reference import v2_documents
+
+    world = simulate(school(50, seed=4), 60, seed=4).attempts
+    networks = v2_documents.untrained(world).both()
+    asked = [np.array([1]), np.array([1]), np.array([1]), np.full((1, 11), 0.5, np.float32)]
+    return lambda: [network.predict(asked, verbose=0) for network in networks]
+
+
+def arithmetic_alone() -> Callable[[], Any]:
+    """The matrix products, nothing else."""
+    random = np.random.default_rng(0)
+    layers = [random.normal(size=(2, n, m)).astype(np.float32) for n, m in pairwise(LAYERS)]
+    past = random.normal(size=(1, LAYERS[0])).astype(np.float32)
+
+    def once() -> Any:
+        x = past
+        for kernel in layers:
+            x = x @ kernel
+        return x
+
+    return once
+
+
+def microseconds(way: Callable[[], Any], n: int) -> float:
+    """Median of n."""
+    way()
+    taken = []
+    for _ in range(n):
+        start = perf_counter()
+        way()
+        taken.append(perf_counter() - start)
+    return median(taken) * 1e6
+
+
+def measured(folder: Path, n: int) -> dict[str, Sequence[float]]:
+    ways = {OURS: our_way(folder), KERAS: keras_way(), ALONE: arithmetic_alone()}
+    counts = {OURS: n, KERAS: max(3, n // KERAS_SHARE), ALONE: n}
+    turns = [{name: microseconds(way, counts[name]) for name, way in ways.items()} for _ in range(3)]
+    return {name: [turn[name] for turn in turns] for name in ways}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measured(Path(sys.argv[1]), int(sys.argv[2]))))

@@ -1,0 +1,91 @@
+"""POST and PATCH under 16 keep-alive clients, one worker: ours, raw asyncpg, a bare route, the documents' way."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from benchmarks import questions
+from benchmarks.clients import Answered, Job, load
+from benchmarks.findings import OURS, Found, Row, Target, medians, ratio
+from benchmarks.stage import Stage, Way, sql
+
+CLIENTS = 16
+AT_ONCE = 64  # clients that complete tasks at the same time
+INCREMENTS = 192
+RAW = "raw asyncpg"
+OPEN_TASKS = """INSERT INTO practice_tasks (id, user_id, topic, difficulty, created_at, completed)
+    SELECT gen_random_uuid(), user_id, topic, difficulty, now(), false FROM practice_tasks LIMIT %s RETURNING id"""
+
+Rounds = dict[str, list[Answered]]
+
+
+def post(stage: Stage) -> Found:
+    """Tasks created and predicted."""
+    rounds: Rounds = defaultdict(list)
+    for turn, way in _in_turn(stage, "POST"):
+        asked = questions.posts(questions.some(stage.world, 2000, turn), way.key, way.path)
+        rounds[way.name].append(load(Job(way.port, asked, CLIENTS, stage.sizes.seconds, again=True)))
+    return Found(_rows("POST", rounds))
+
+
+def patch(stage: Stage) -> Found:
+    """Tasks completed and counted; and how many of 192 concurrent completions the counter kept."""
+    rounds: Rounds = defaultdict(list)
+    stage.quiet()
+    for turn, way in _in_turn(stage, "PATCH"):
+        results = questions.patches(open_tasks(stage, way, turn), way.key, way.path)
+        rounds[way.name].append(load(Job(way.port, results, CLIENTS, stage.sizes.seconds)))
+    return Found([*_rows("PATCH", rounds), increments(stage)])
+
+
+def _in_turn(stage: Stage, what: str) -> Iterator[tuple[int, Way]]:
+    """All ways, then all again: what disturbs the machine disturbs them alike."""
+    ways = [stage.ours, *stage.bare, stage.documents]
+    for turn in range(stage.sizes.rounds):
+        for way in ways:
+            stage.say(f"{what}, round {turn + 1} of {stage.sizes.rounds}: {way.name}")
+            yield turn, way
+
+
+def open_tasks(stage: Stage, way: Way, seed: int) -> list[str]:
+    """Ids of tasks to be completed; the documents' way is too slow to create enough of them by itself."""
+    if way.name == "documents":
+        return [str(row[0]) for row in sql(stage.documents_url, OPEN_TASKS, 2000)]
+    asked = questions.posts(questions.some(stage.world, 3000, seed), way.key, way.path)
+    return questions.ids_of(load(Job(way.port, asked, CLIENTS, stage.sizes.seconds, bodies=True)).bodies)
+
+
+def _rows(method: str, rounds: Rounds) -> list[Row]:
+    part = method.lower()
+    rates: dict[str, Sequence[float]] = {way: [each.per_second for each in found] for way, found in rounds.items()}
+    failed = sum(each.failed for each in rounds[OURS])
+    reached = ratio(rates, OURS, RAW)
+    target = Target(">=", 0.5, "of raw asyncpg", reached)
+    return [
+        Row(part, f"{method}, {CLIENTS} clients", "requests/s", medians(rates), target),
+        Row(part, f"{method}, {CLIENTS} clients, median", "ms", _over(rounds, 50)),
+        Row(part, f"{method}, {CLIENTS} clients, p99", "ms", _over(rounds, 99)),
+        Row(part, f"{method}, requests failed", "", {OURS: failed}, Target("=", 0, "", failed)),
+    ]
+
+
+def _over(rounds: Rounds, share: float) -> dict[str, float]:
+    return {way: median(each.percentile(share) for each in found) for way, found in rounds.items()}
+
+
+def increments(stage: Stage) -> Row:
+    """Completions that arrive together: how many the counter holds afterwards."""
+    stage.say(f"PATCH: {INCREMENTS} at once, how many are counted")
+    kept: dict[str, float] = {}
+    for way, url in ((stage.ours, stage.url), (stage.documents, stage.documents_url)):
+        tasks = open_tasks(stage, way, 99)[:INCREMENTS]
+        before = counter(url)
+        answered = load(Job(way.port, questions.patches(tasks, way.key, way.path), AT_ONCE, 30))
+        acknowledged = answered.statuses.get("200", 0)
+        kept[way.name] = counter(url) - before - acknowledged + len(tasks)  # what was not acknowledged, is no loss
+    target = Target("=", len(tasks), "", kept[OURS])
+    return Row("patch", f"{len(tasks)} concurrent completions, counted", "", kept, target)
+
+
+def counter(url: str) -> int:
+    return int(sql(url, "SELECT n_samples_since_training FROM embedding_model_tracker")[0][0])
