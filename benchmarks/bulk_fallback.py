@@ -23,7 +23,7 @@ def import_rate(rows: int, folder: Path) -> dict[str, float]:
     service = Service(folder)
     try:
         with service.client() as client:
-            wait_until_ready(client)
+            wait_until_ready(client, service.process)
         write(world(rows), folder / "tasks.csv")
         code = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True);"
         code += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"

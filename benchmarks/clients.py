@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from time import perf_counter
+from typing import cast
 
 import numpy as np
 import uvloop
@@ -79,6 +80,8 @@ class Load:
     def answered(self, *, now: bool = False) -> Answered:
         """Wait for the end; `now` ends it when what is on its way has been answered."""
         told, _ = self._process.communicate("stop\n" if now else None, timeout=self._patience)
+        if self._process.returncode:
+            raise RuntimeError("the clients came to no end")
         return Answered(**json.loads(told))
 
 
@@ -127,8 +130,7 @@ class Client(asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._next()
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -42,8 +42,8 @@ def _measured(stage: Stage) -> Iterator[Point]:
     service = Service(stage.folder / "growth")
     try:
         with service.client() as client:
-            wait_until_ready(client)
-        key, url = service.key(), service.run("url").strip()
+            wait_until_ready(client, service.process)
+        key, url = service.key(), service.url()
         before = 0
         for size in stage.sizes.growth:
             stage.say(f"growth: importing up to {size:,} tasks")

@@ -88,6 +88,10 @@ class Service:
         write(attempts, self._folder / "tasks.csv")
         self.run("import", "tasks.csv")
 
+    def url(self) -> str:
+        """Of its database, as libpq has it."""
+        return self.run("url").strip().replace("+psycopg2", "", 1)
+
     def key(self, name: str = "bench") -> str:
         """A new service key."""
         return self.run("key", "create", name).split()[0]
@@ -128,11 +132,13 @@ def megabytes(pid: int) -> float:
     return float(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
-def wait_until_ready(client: httpx.Client, path: str = "/readyz") -> None:
+def wait_until_ready(client: httpx.Client, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + READY
     while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the service ended as it started, with code {process.returncode}")
         try:
-            if client.get(path).status_code == 200:
+            if client.get("/readyz").status_code == 200:
                 return
         except httpx.TransportError:
             pass  # not there yet: that is what we wait for
@@ -149,12 +155,6 @@ def until_trained(client: httpx.Client, runs_before: int) -> dict[str, Any]:
             return status
         time.sleep(0.1)
     raise TimeoutError("the training did not end")
-
-
-def last_run(client: httpx.Client) -> int:
-    """Id of the last run; 0 before there is one."""
-    run = client.get("/model/status").json()["last_run"]
-    return int(run["id"]) if run else 0
 
 
 def finish_one(client: httpx.Client, world: Attempts, row: int) -> None:

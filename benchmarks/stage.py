@@ -59,7 +59,7 @@ class Stage:
         service = self._started()
         self._ends.callback(lambda: self.service.end())
         with service.client() as client:
-            wait_until_ready(client)
+            wait_until_ready(client, service.process)
             service.add(self.world)
             service.run("train", "--kind", "embedding_v2")
             if client.get("/model/status").json()["serving"]["model_version"] != "embedding_v2":
@@ -82,7 +82,7 @@ class Stage:
     @cached_property
     def url(self) -> str:
         """Of our database."""
-        return self.service.run("url").strip()
+        return self.service.url()
 
     @property
     def ours(self) -> Way:
@@ -143,7 +143,7 @@ def running(name: str, url: str, port: int, log: Path) -> "Iterator[subprocess.P
         )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-            wait_until_ready(client)
+            wait_until_ready(client, process)
         yield process
     finally:
         process.terminate()

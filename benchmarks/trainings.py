@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def measure(service: Service, client: httpx.Client, folder: Path, trainings: int, tasks: int) -> None:
-    wait_until_ready(client)
+    wait_until_ready(client, service.process)
     world = simulate(school(20, seed=8), tasks // 20, seed=8).attempts
     service.add(world)
     client.headers["Authorization"] = f"Bearer {service.key()}"
