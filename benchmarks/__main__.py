@@ -35,6 +35,7 @@ from benchmarks.findings import Found, Results, facts
 from benchmarks.sizes import FULL, SHORT, Sizes
 from benchmarks.stage import Say, Stage
 
+WIDTH = 140  # columns, where the output goes to a file
 RESULTS = Path(__file__).parent / "results"
 Part = Callable[[Stage], Found]
 
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes | None = None) -> 
     """The exit code: 1 if a part failed."""
     given = _parser().parse_args(arguments)
     sizes = sizes or (FULL if given.full else SHORT)
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     results = measured(given.only or list(PARTS), sizes, console)
     console.print(table.for_terminal(results))
     for part, why in results.failed.items():
@@ -95,19 +96,22 @@ def measured(parts: list[str], sizes: Sizes, console: Console) -> Results:
     begun = time.monotonic()
     found: list[Found] = []
     failed: dict[str, str] = {}
+    seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name, _progress(console) as progress:
         Path(name).chmod(0o711)  # for root's PostgreSQL runs as another account
         stage = Stage(Path(name), sizes, _said(progress, console))
         for part in parts:
+            since = time.monotonic()
             try:
                 found.append(PARTS[part][0](stage))
             except Exception as why:  # whatever it was, the other parts can be measured
                 failed[part] = f"{type(why).__name__}: {why}"
                 _record(traceback.format_exc())
+            seconds[part] = round(time.monotonic() - since, 1)
         with suppress(Exception):
             stage.close()
     rows, curves = [row for each in found for row in each.rows], [curve for each in found for curve in each.curves]
-    return Results(rows, curves, failed, facts(sizes.full, time.monotonic() - begun))
+    return Results(rows, curves, failed, facts(sizes.full, time.monotonic() - begun, seconds))
 
 
 def _record(text: str) -> None:

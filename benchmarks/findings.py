@@ -98,11 +98,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def facts(full: bool, seconds: float) -> dict[str, Any]:
+def facts(full: bool, seconds: float, parts: dict[str, float]) -> dict[str, Any]:
+    """When, where and how large; `parts` are the seconds that each took."""
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "full": full,
         "seconds": round(seconds),
+        "parts": parts,
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "python": platform.python_version(),

@@ -13,7 +13,7 @@ class Sizes:
     seconds: float = 2.0  # of one load
     predictions: int = 2000  # in one round
 
-    phases: int = 4  # idle and training, in turn
+    phases: int = 3  # idle and training, in turn
     phase_seconds: float = 6.0
     rate: float = 80.0  # POSTs a second while trainings run
     documents_rate: float = 2.0  # as many as they can answer

@@ -66,9 +66,8 @@ class Stage:
                 raise RuntimeError("V2 was trained, but doesn't serve")
         return service
 
-    def restart(self) -> Service:
-        """Ours, started anew on what it has stored; with its database, unless others use that."""
-        self.service.end()
+    def start_again(self) -> Service:
+        """Ours, on what it has stored, once it was ended; with its database, unless others use that."""
         self.service = self._started()
         return self.service
 

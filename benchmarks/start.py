@@ -33,8 +33,9 @@ def start(stage: Stage) -> Found:
 def _ours(stage: Stage, turn: int) -> float:
     key = stage.key
     stage.say(f"start {turn + 1} of {stage.sizes.starts}: ours")
+    stage.service.end()
     begun = time.perf_counter()
-    service = stage.restart()
+    service = stage.start_again()
     with service.client(key) as client:
         return _first_answer(client, questions.question(stage.world, 0)) - begun
 

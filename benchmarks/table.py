@@ -22,11 +22,11 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """Of one line, as in COLUMNS."""
+def cells(row: Row, between: str = "; ") -> tuple[str, ...]:
+    """Of one line, as in COLUMNS; `between` parts the other ways."""
     unit = f" {row.unit}" if row.unit else ""
     ours = f"{number(row.figures[OURS])}{unit}" if OURS in row.figures else ""
-    beside = "; ".join(f"{way} {number(figure)}" for way, figure in row.figures.items() if way != OURS)
+    beside = between.join(f"{way} {number(figure)}" for way, figure in row.figures.items() if way != OURS)
     if row.target is None:
         return row.what, ours, beside, "", "", ""
     return row.what, ours, beside, str(row.target), number(row.target.reached), "met" if row.target.met else "MISSED"
@@ -40,7 +40,7 @@ def for_terminal(results: Results) -> Table:
             shown.add_section()
         part = row.part
         style = "red" if row.target and not row.target.met else None
-        shown.add_row(*cells(row), style=style)
+        shown.add_row(*cells(row, "\n"), style=style)
     return shown
 
 
