@@ -9,7 +9,7 @@ import httpx
 
 from benchmarks import questions
 from benchmarks.clients import Answered, Job, Load, load
-from benchmarks.findings import OURS, Curve, Found, Row, Target
+from benchmarks.findings import OURS, PHASE, Curve, Found, Row, Target
 from benchmarks.service import finish_one
 from benchmarks.stage import Stage, Way, sql
 
@@ -129,7 +129,7 @@ def _found(stage: Stage, ours: Phases, switches: int, theirs: Phases) -> Found:
     return Found(
         rows,
         [
-            Curve("p99 of POST (ms)", line, "phase", [float(n + 1) for n in range(len(y))], list(y))
+            Curve("p99 of POST (ms)", line, PHASE, [float(n + 1) for n in range(len(y))], list(y))
             for line, y in lines.items()
         ],
     )

@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any, Literal
 
 OURS = "ours"
+PHASE = "phase"  # what grows along a curve that is none
 COMPARED = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, "=": operator.eq}
 
 

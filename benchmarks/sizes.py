@@ -8,6 +8,7 @@ class Sizes:
     full: bool = False
     students: int = 50  # of the prepared database
     tasks_each: int = 60
+    trained: bool = True  # V2 answers; else the prior, which needs no training before
 
     rounds: int = 3  # of the ways in turn
     seconds: float = 2.0  # of one load

@@ -6,6 +6,7 @@ Each is started when it is first needed, on the same simulated tasks, and ended 
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -61,9 +62,8 @@ class Stage:
         with service.client() as client:
             wait_until_ready(client, service.process)
             service.add(self.world)
-            service.run("train", "--kind", "embedding_v2")
-            if client.get("/model/status").json()["serving"]["model_version"] != "embedding_v2":
-                raise RuntimeError("V2 was trained, but doesn't serve")
+            if self.sizes.trained:
+                _train(service, client)
         return service
 
     def start_again(self) -> Service:
@@ -129,6 +129,15 @@ class Stage:
         """No training: only requests are measured."""
         for url in (self.url, self.documents_url):
             sql(url, "UPDATE embedding_model_tracker SET n_samples_since_training = %s", NEVER)
+
+
+def _train(service: Service, client: httpx.Client) -> None:
+    service.run("train", "--kind", "embedding_v2")
+    deadline = time.monotonic() + 10
+    while client.get("/model/status").json()["serving"]["model_version"] != "embedding_v2":
+        if time.monotonic() > deadline:
+            raise RuntimeError("V2 was trained, but doesn't serve")
+        time.sleep(0.2)
 
 
 @contextmanager

@@ -12,9 +12,11 @@ from benchmarks.stage import Stage, Way, sql
 CLIENTS = 16
 AT_ONCE = 64  # clients that complete tasks at the same time
 INCREMENTS = 192
+TASKS = 3000  # to be completed in one load
 RAW = "raw asyncpg"
 OPEN_TASKS = """INSERT INTO practice_tasks (id, user_id, topic, difficulty, created_at, completed)
-    SELECT gen_random_uuid(), user_id, topic, difficulty, now(), false FROM practice_tasks LIMIT %s RETURNING id"""
+    SELECT gen_random_uuid(), user_id, topic, difficulty, now(), false FROM practice_tasks, generate_series(1, 1000)
+    LIMIT %s RETURNING id"""
 
 Rounds = dict[str, list[Answered]]
 
@@ -33,7 +35,7 @@ def patch(stage: Stage) -> Found:
     rounds: Rounds = defaultdict(list)
     stage.quiet()
     for turn, way in _in_turn(stage, "PATCH"):
-        results = questions.patches(open_tasks(stage, way, turn), way.key, way.path)
+        results = questions.patches(open_tasks(stage, way, TASKS, turn, stage.sizes.seconds), way.key, way.path)
         rounds[way.name].append(load(Job(way.port, results, CLIENTS, stage.sizes.seconds)))
     return Found([*_rows("PATCH", rounds), increments(stage)])
 
@@ -47,12 +49,15 @@ def _in_turn(stage: Stage, what: str) -> Iterator[tuple[int, Way]]:
             yield turn, way
 
 
-def open_tasks(stage: Stage, way: Way, seed: int) -> list[str]:
-    """Ids of tasks to be completed; the documents' way is too slow to create enough of them by itself."""
+def open_tasks(stage: Stage, way: Way, n: int, seed: int, seconds: float) -> list[str]:
+    """Ids of n tasks to be completed, or as many as are created in time.
+
+    The documents' way is too slow to create them by itself.
+    """
     if way.name == "documents":
-        return [str(row[0]) for row in sql(stage.documents_url, OPEN_TASKS, 2000)]
-    asked = questions.posts(questions.some(stage.world, 3000, seed), way.key, way.path)
-    return questions.ids_of(load(Job(way.port, asked, CLIENTS, stage.sizes.seconds, bodies=True)).bodies)
+        return [str(row[0]) for row in sql(stage.documents_url, OPEN_TASKS, n)]
+    asked = questions.posts(questions.some(stage.world, n, seed), way.key, way.path)
+    return questions.ids_of(load(Job(way.port, asked, CLIENTS, seconds, bodies=True)).bodies)
 
 
 def _rows(method: str, rounds: Rounds) -> list[Row]:
@@ -78,13 +83,13 @@ def increments(stage: Stage) -> Row:
     stage.say(f"PATCH: {INCREMENTS} at once, how many are counted")
     kept: dict[str, float] = {}
     for way, url in ((stage.ours, stage.url), (stage.documents, stage.documents_url)):
-        tasks = open_tasks(stage, way, 99)[:INCREMENTS]
+        tasks = open_tasks(stage, way, INCREMENTS, 99, 60)
         before = counter(url)
         answered = load(Job(way.port, questions.patches(tasks, way.key, way.path), AT_ONCE, 30))
         acknowledged = answered.statuses.get("200", 0)
-        kept[way.name] = counter(url) - before - acknowledged + len(tasks)  # what was not acknowledged, is no loss
-    target = Target("=", len(tasks), "", kept[OURS])
-    return Row("patch", f"{len(tasks)} concurrent completions, counted", "", kept, target)
+        kept[way.name] = counter(url) - before + INCREMENTS - acknowledged  # what was not acknowledged, is no loss
+    target = Target("=", INCREMENTS, "", kept[OURS])
+    return Row("patch", f"{INCREMENTS} concurrent completions, counted", "", kept, target)
 
 
 def counter(url: str) -> int:
