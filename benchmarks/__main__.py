@@ -13,7 +13,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -99,23 +99,17 @@ def measured(parts: list[str], sizes: Sizes, console: Console) -> Results:
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name, _progress(console) as progress:
         Path(name).chmod(0o711)  # for root's PostgreSQL runs as another account
-        stage = Stage(Path(name), sizes, _said(progress, console))
-        for part in parts:
-            since = time.monotonic()
-            try:
-                found.append(PARTS[part][0](stage))
-            except Exception as why:  # whatever it was, the other parts can be measured
-                failed[part] = f"{type(why).__name__}: {why}"
-                _record(traceback.format_exc())
-            seconds[part] = round(time.monotonic() - since, 1)
-        with suppress(Exception):
-            stage.close()
+        with closing(Stage(Path(name), sizes, _said(progress, console))) as stage:
+            for part in parts:
+                since = time.monotonic()
+                try:
+                    found.append(PARTS[part][0](stage))
+                except Exception as why:  # whatever it was, the other parts can be measured
+                    failed[part] = f"{type(why).__name__}: {why}"
+                    print(traceback.format_exc(), file=sys.stderr)
+                seconds[part] = round(time.monotonic() - since, 1)
     rows, curves = [row for each in found for row in each.rows], [curve for each in found for curve in each.curves]
     return Results(rows, curves, failed, facts(sizes.full, time.monotonic() - begun, seconds))
-
-
-def _record(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _progress(console: Console) -> Progress:

@@ -108,8 +108,17 @@ class Service:
         return megabytes(self.process.pid), max([megabytes(int(pid)) for pid in trainer], default=0.0)
 
     def end(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
+        ended(self.process)
+
+
+def ended(process: "subprocess.Popen[bytes]") -> None:
+    """Asked to end; made to, if it doesn't."""
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(30)
 
 
 def _children(thread: Path) -> list[str]:

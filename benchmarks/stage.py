@@ -21,7 +21,7 @@ from app.core import embedded_postgres
 from app.domain.attempts import Attempts
 from app.ml.simulated import school, simulate
 from benchmarks import questions
-from benchmarks.service import Service, free_port, wait_until_ready
+from benchmarks.service import Service, ended, free_port, wait_until_ready
 from benchmarks.sizes import Sizes
 
 NEVER = -1_000_000  # where the counter is put so that nothing trains meanwhile
@@ -154,8 +154,7 @@ def running(name: str, url: str, port: int, log: Path) -> "Iterator[subprocess.P
             wait_until_ready(client, process)
         yield process
     finally:
-        process.terminate()
-        process.wait(30)
+        ended(process)
 
 
 def sql(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:

@@ -23,7 +23,6 @@ TINY = Sizes(
     long_past=60,
     documents_pasts=(10,),
     asked=5,
-    starts=1,
     bulk=200,
     features=200,
 )
@@ -45,11 +44,11 @@ def results(*rows: Row, failed: dict[str, str] | None = None) -> Results:
 def test_the_parts_that_train_nothing_run_and_leave_table_figures_and_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["--only", "post,patch,start,history,bulk", "--json", str(tmp_path / "tiny.json"), "--plots", str(tmp_path)]
+    asked = ["--only", "post,patch,history,bulk", "--json", str(tmp_path / "tiny.json"), "--plots", str(tmp_path)]
     assert benchmark.main(asked, TINY) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     kept = Results.load(tmp_path / "tiny.json")
-    assert {row.part for row in kept.rows} == {"post", "patch", "start", "history", "bulk"}
+    assert {row.part for row in kept.rows} == {"post", "patch", "history", "bulk"}
     assert all(row.what in said or row.target is None for row in kept.rows)
     assert all(figure > 0 for row in kept.rows for figure in row.figures.values() if "failed" not in row.what)
     counted = next(row for row in kept.rows if "concurrent" in row.what)
