@@ -1,8 +1,6 @@
 """One prediction without the database: ours, Keras `predict` of both networks, and the arithmetic alone."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,9 +13,9 @@ from uuid import UUID
 
 import numpy as np
 
-from app.core.one_thread import ONE_THREAD
 from app.domain.tasks import Asked
 from app.ml.simulated import TOPICS, school, simulate
+from benchmarks.child import told_by
 from benchmarks.findings import OURS, Found, Row, Target, medians
 from benchmarks.stage import Stage
 
@@ -29,12 +27,9 @@ STUDENT = UUID("00000000-0000-4000-8000-000000000001")
 
 def prediction(stage: Stage) -> Found:
     """Microseconds."""
-    folder = next((stage.folder / "ours" / "models" / "versions").glob("embedding_v2-*")) if stage.service else None
+    folder = stage.version_folder
     stage.say("one prediction: ours, Keras, the arithmetic alone, in turn")
-    command = [sys.executable, "-m", "benchmarks.prediction", str(folder), str(stage.sizes.predictions)]
-    environment = {**os.environ, **ONE_THREAD}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
-    figures = medians(json.loads(done.stdout.splitlines()[-1]))
+    figures = medians(told_by("benchmarks.prediction", folder, stage.sizes.predictions))
     target = Target("<=", 100, "us", figures[OURS])
     return Found([Row("prediction", "one prediction, without the database", "us", figures, target)])
 

@@ -51,7 +51,7 @@ class Service:
         folder.mkdir(exist_ok=True)
         folder.chmod(0o711)  # for root's PostgreSQL runs as another account: it keeps its data in here, too
         self.port = free_port()
-        self._folder = folder
+        self.folder = folder
         self.environment = {
             **os.environ,
             "DATA_DIR": str(folder / "data"),
@@ -74,7 +74,7 @@ class Service:
         done = subprocess.run(
             [sys.executable, "-m", "app", *command],
             env=self.environment,
-            cwd=self._folder,
+            cwd=self.folder,
             capture_output=True,
             text=True,
             check=False,
@@ -85,7 +85,7 @@ class Service:
 
     def add(self, attempts: Attempts) -> None:
         """Import them."""
-        write(attempts, self._folder / "tasks.csv")
+        write(attempts, self.folder / "tasks.csv")
         self.run("import", "tasks.csv")
 
     def url(self) -> str:

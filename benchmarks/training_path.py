@@ -1,8 +1,6 @@
 """Training V2: ours beside Keras `fit` as the documents have it, on few tasks and on many, one thread each."""
 
 import json
-import os
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -12,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.one_thread import ONE_THREAD
 from app.domain.attempts import Attempts
 from app.ml.simulated import school, simulate
+from benchmarks.child import told_by
 from benchmarks.findings import OURS, Found, Row, Target
 from benchmarks.stage import Stage
 
@@ -72,11 +70,7 @@ def _quality(name: str, ours: Fit, theirs: Fit) -> Row:
 
 def _in_a_process(tasks: int, epochs: int) -> tuple[Fit, Fit]:
     """Ours and theirs."""
-    command = [sys.executable, "-m", "benchmarks.training_path", str(tasks), str(epochs)]
-    done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"training on {tasks:,} tasks: {done.stderr.strip().splitlines()[-1]}")
-    ours, theirs = json.loads(done.stdout.splitlines()[-1])
+    ours, theirs = told_by("benchmarks.training_path", tasks, epochs)
     return Fit(**ours), Fit(**theirs)
 
 
