@@ -35,7 +35,7 @@ class Point:
 
 def growth(stage: Stage) -> Found:
     points = list(_measured(stage))
-    return Found([_row(point) for point in points], _curves(points))
+    return Found(_rows(points), _curves(points))
 
 
 def _measured(stage: Stage) -> Iterator[Point]:
@@ -89,10 +89,32 @@ def _run(service: Service, key: str, url: str, world: Attempts) -> float:
     return time.perf_counter() - begun
 
 
-def _row(point: Point) -> Row:
-    figures = {OURS: point.next_run, "after an import": point.first_run}
-    note = f"{point.outcome}; POST {point.post:.1f} ms, web process {point.web:.0f} MB, trainer {point.trainer:.0f} MB"
-    return Row("growth", f"training, five new tasks on {point.tasks:,}", "s", figures, note=note)
+def _rows(points: list[Point]) -> list[Row]:
+    """Ours is the largest size; the others stand beside it."""
+    last = points[-1]
+    shown = {
+        "from the fifth new task to the end of its run": ("next_run", "s"),
+        "the same, the first run after an import": ("first_run", "s"),
+        "POST, one client": ("post", "ms"),
+        "web process": ("web", "MB"),
+        "trainer": ("trainer", "MB"),
+    }
+    outcomes = ", ".join(f"{point.outcome} on {point.tasks:,}" for point in points)
+    return [
+        Row(
+            "growth",
+            f"{what}, {last.tasks:,} tasks",
+            unit,
+            _by_size(points, name),
+            note=outcomes if unit == "s" else "",
+        )
+        for what, (name, unit) in shown.items()
+    ]
+
+
+def _by_size(points: list[Point], name: str) -> dict[str, float]:
+    figures = {f"on {point.tasks:,}": float(getattr(point, name)) for point in points[:-1]}
+    return {OURS: float(getattr(points[-1], name)), **figures}
 
 
 def _curves(points: list[Point]) -> list[Curve]:

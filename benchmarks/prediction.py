@@ -3,9 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -27,38 +25,34 @@ STUDENT = UUID("00000000-0000-4000-8000-000000000001")
 
 def prediction(stage: Stage) -> Found:
     """Microseconds."""
-    folder = stage.version_folder
+    environment = stage.service.environment
     stage.say("one prediction: ours, Keras, the arithmetic alone, in turn")
-    figures = medians(told_by("benchmarks.prediction", folder, stage.sizes.predictions))
+    figures = medians(told_by("benchmarks.prediction", stage.sizes.predictions, environment=environment))
     target = Target("<=", 100, "us", figures[OURS])
     return Found([Row("prediction", "one prediction, without the database", "us", figures, target)])
 
 
-def our_way(folder: Path) -> Callable[[], Any]:
-    """From the numbers of the database's row to the answer."""
+def our_way() -> Callable[[], Any]:
+    """From the row that the database gives for a student with sixty finished tasks to the prediction."""
+    from app.core.database import new_session
     from app.crud.student_totals import past_of
-    from app.ml.numpy_v2 import NumpyV2
+    from app.ml.embedding_service import predict, predict_and_save
+    from app.ml.serving import serving_models
 
-    model, asked, row = NumpyV2.load(folder), Asked(STUDENT, TOPICS[0], "medium"), _row()
+    serving, asked = serving_models(), Asked(STUDENT, TOPICS[0], "medium")
+    serving.refresh()
+    question, values = next(predict_and_save(serving, asked))
+    with new_session().begin() as db:
+        row = question.rows_now(db, **values)[0]
 
     def once() -> Any:
         try:
-            next(model.answer(1, asked, past_of(row)))
+            next(predict(serving, asked, past_of(row)))
         except StopIteration as end:
             return end.value
+        raise AssertionError("V2 needs no more of the database")
 
     return once
-
-
-def _row() -> dict[str, Any]:
-    """What the database tells of a student with sixty finished tasks."""
-    at = datetime(2026, 3, 2, 9, tzinfo=UTC)
-    row: dict[str, Any] = {"at": at, "serving": [1], "session_n": 4}
-    for scope, n in (("", 60), ("topic_", 10), ("difficulty_", 20), ("recent_", 5), ("item_", 0)):
-        row |= {f"{scope}n": n, f"{scope}c": n // 2, f"{scope}us": n * 42_000_000}
-    for which in ("last", "topic_last", "item_last"):
-        row |= {f"{which}_at": at - timedelta(minutes=9), f"{which}_c": True, f"{which}_seconds": 42.0}
-    return row
 
 
 def keras_way() -> Callable[[], Any]:
@@ -97,12 +91,12 @@ def microseconds(way: Callable[[], Any], n: int) -> float:
     return median(taken) * 1e6
 
 
-def measured(folder: Path, n: int) -> dict[str, Sequence[float]]:
-    ways = {OURS: our_way(folder), KERAS: keras_way(), ALONE: arithmetic_alone()}
+def measured(n: int) -> dict[str, Sequence[float]]:
+    ways = {OURS: our_way(), KERAS: keras_way(), ALONE: arithmetic_alone()}
     counts = {OURS: n, KERAS: max(3, n // KERAS_SHARE), ALONE: n}
     turns = [{name: microseconds(way, counts[name]) for name, way in ways.items()} for _ in range(3)]
     return {name: [turn[name] for turn in turns] for name in ways}
 
 
 if __name__ == "__main__":
-    print(json.dumps(measured(Path(sys.argv[1]), int(sys.argv[2]))))
+    print(json.dumps(measured(int(sys.argv[1]))))

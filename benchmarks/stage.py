@@ -74,11 +74,6 @@ class Stage:
     def _started(self) -> Service:
         return Service(self.folder / "ours", MODEL="embedding_v2")
 
-    @property
-    def version_folder(self) -> Path:
-        """Of the V2 that was trained first."""
-        return next((self.service.folder / "models" / "versions").glob("embedding_v2-*"))
-
     @cached_property
     def key(self) -> str:
         return self.service.key()
