@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check unit bench clean
+.PHONY: run test check unit bench bench-full bench-lnirt lock clean
 
 run: $(READY)  ## Run the service on port 4008, with a guided run on an empty database
 	$(BIN)/smartstudy serve --guided
@@ -31,7 +31,13 @@ lock: $(READY)  ## Pin the newest versions that fit pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --upgrade --output-file requirements.lock
 
-bench: $(READY)  ## LNIRT: agreement, recovery, prediction and seconds, beside R's (half a minute)
+bench: bench-lnirt  ## Speed beside the source documents' way and what the machine allows; LNIRT beside R (minutes)
+	$(BIN)/python -m benchmarks
+
+bench-full: $(READY)  ## The same up to a million tasks (half an hour)
+	$(BIN)/python -m benchmarks --full
+
+bench-lnirt: $(READY)  ## LNIRT: agreement, recovery, prediction and seconds, beside R's (half a minute)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.lnirt
 
 clean:  ## Remove what was installed here

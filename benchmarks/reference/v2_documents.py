@@ -34,7 +34,7 @@ class Documents:
     def predict(self, attempts: Attempts) -> tuple[Floats, Floats]:
         """Probabilities and seconds, (n,) each."""
         inputs = self.inputs(attempts)
-        return tuple(m.predict(inputs, verbose=0, batch_size=8192)[:, 0].astype(np.float64) for m in self.both())  # type: ignore[return-value]
+        return tuple(m.predict(inputs, verbose=0, batch_size=8192)[:, 0].astype(np.float64) for m in self.both())
 
     def both(self) -> tuple[Any, Any]:
         return self.correctness, self.time
