@@ -106,20 +106,18 @@ def _before(writer: Connection, order: Order, model_dir: Path, tell: "_Teller") 
     """The tasks and their court. A run that goes on looks first at how those in service do: where they have drifted, it
     starts from scratch instead. (A run from scratch judges them when it has fitted, minutes later.)"""
     tell({"step": "read"}, now=True)
-    material = _snapshot(writer, order)
+    material, incumbents = _snapshot(writer, order), None
     court = Court(material.attempts, material.judging)
     if not material.from_scratch:
         incumbents = _in_service(writer, court, model_dir)
-        why = _drifted(writer, material, incumbents)
-        if why is None:
-            return material, court, incumbents
-        tell({"step": why}, now=True)
-        with _snapshot_transaction(writer) as db:
-            material = whole(db, material.taken, from_scratch=True)
-        court = Court(material.attempts, material.judging)
+        if why := _drifted(writer, material, incumbents):
+            tell({"step": why}, now=True)
+            with _snapshot_transaction(writer) as db:
+                material, incumbents = whole(db, material.taken, from_scratch=True), None
+            court = Court(material.attempts, material.judging)
     with _transaction(writer) as db:
         training_runs.plan(db, order.run_id, material.from_scratch)
-    return material, court, None
+    return material, court, incumbents
 
 
 def _drifted(writer: Connection, material: Material, incumbents: Mapping[str, Incumbent]) -> str | None:
