@@ -276,6 +276,7 @@ def replay(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
     early: Annotated[bool, typer.Option(help="While there are few tasks, train whenever they have doubled.")] = True,
     lstm: Annotated[bool, typer.Option("--lstm", help="The LSTM too; its trainings take far longer.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Every training from scratch; takes far longer, too.")] = False,
     skip_bad: SkipBad = False,
 ) -> None:
     """Replay a CSV file as the service would have lived through it, and compare the models with simple baselines.
@@ -285,20 +286,22 @@ def replay(
 
     The service trains every 5 tasks; a large N spares trainings that change little. While there are few tasks each
     changes much, so the first trainings come after 10, 20, 40, ... tasks, until that is every N. With `--no-early` the
-    first comes after N too, and everything before it is answered by the prior.
+    first comes after N too, and everything before it is answered by the prior. From 5,000 tasks on the networks go on
+    from where they stood, as in the service, and begin anew when the tasks have grown by FULL_TRAINING_GROWTH.
     """
     use_one_thread()
     from app import replay_view
-    from app.ml.replay import CONTESTANTS, USUAL
+    from app.core.settings import settings
+    from app.ml.replay import contestants
     from app.ml.replay import replay as run
 
     with _explained():
         data = _attempts(file, skip_bad)
-        contestants = CONTESTANTS if lstm else USUAL
+        those = contestants(lstm=lstm, growth=None if full else settings().full_training_growth)
         with _progress() as progress:
             shown = progress.add_task(f"Replaying {len(data):,} tasks", total=len(data), detail="")
             given = replay_view.arguments(retrain_every, early)
-            report = run(data, **given, contestants=contestants, progress=_follow(progress, shown))
+            report = run(data, **given, contestants=those, progress=_follow(progress, shown))
     replay_view.show(report, console)
     if json_file:
         json_file.write_text(json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n")

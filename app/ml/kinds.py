@@ -38,8 +38,10 @@ class Kind:
     on_tasks: str
     fit: Callable[[Attempts, Progress], Fitted]  # raises ValueError, saying why no model came out
     load: Callable[[Path], TaskModel]
-    # Goes on from the version in this folder, with the tasks of which (n,) are new to it; none: always from scratch.
-    go_on: Callable[[Path, Attempts, NDArray[np.bool_], Progress], Fitted] | None = None
+    # A version as it was fitted, and what comes of it when it goes on with tasks of which (n,) are new to it. None: it
+    # is always fitted from scratch.
+    resume: Callable[[Path], Fitted] | None = None
+    go_on: Callable[[Any, Attempts, NDArray[np.bool_], Progress], Fitted] | None = None
 
 
 GOES_ON_FROM = "training.npz"  # the file of a version that a training can go on from
@@ -52,10 +54,16 @@ def _fit_v2(attempts: Attempts, progress: Progress) -> Fitted:
     return fit_v2(attempts, progress=progress)
 
 
-def _go_on_v2(folder: Path, attempts: Attempts, fresh: NDArray[np.bool_], progress: Progress) -> Fitted:
-    from app.ml.training import FittedV2, go_on_v2
+def _resume_v2(folder: Path) -> Fitted:
+    from app.ml.training import FittedV2
 
-    return go_on_v2(FittedV2.load(folder), attempts, fresh, progress=progress)
+    return FittedV2.load(folder)
+
+
+def _go_on_v2(before: Any, attempts: Attempts, fresh: NDArray[np.bool_], progress: Progress) -> Fitted:
+    from app.ml.training import go_on_v2
+
+    return go_on_v2(before, attempts, fresh, progress=progress)
 
 
 def _load_v2(folder: Path) -> TaskModel:
@@ -70,10 +78,16 @@ def _fit_lstm(attempts: Attempts, progress: Progress) -> Fitted:
     return fit_lstm(attempts, progress=progress)
 
 
-def _go_on_lstm(folder: Path, attempts: Attempts, fresh: NDArray[np.bool_], progress: Progress) -> Fitted:
-    from app.ml.lstm_training import FittedLstm, go_on_lstm
+def _resume_lstm(folder: Path) -> Fitted:
+    from app.ml.lstm_training import FittedLstm
 
-    return go_on_lstm(FittedLstm.load(folder), attempts, fresh, progress=progress)
+    return FittedLstm.load(folder)
+
+
+def _go_on_lstm(before: Any, attempts: Attempts, fresh: NDArray[np.bool_], progress: Progress) -> Fitted:
+    from app.ml.lstm_training import go_on_lstm
+
+    return go_on_lstm(before, attempts, fresh, progress=progress)
 
 
 def _load_lstm(folder: Path) -> TaskModel:
@@ -95,8 +109,8 @@ def _load_lnirt(folder: Path) -> TaskModel:
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("embedding_v2", "embedding_v2", _fit_v2, _load_v2, _go_on_v2),
-    Kind("embedding_lstm", "embedding_lstm", _fit_lstm, _load_lstm, _go_on_lstm),
+    Kind("embedding_v2", "embedding_v2", _fit_v2, _load_v2, _resume_v2, _go_on_v2),
+    Kind("embedding_lstm", "embedding_lstm", _fit_lstm, _load_lstm, _resume_lstm, _go_on_lstm),
     Kind("lnirt", "v1.0", _fit_lnirt, _load_lnirt),
 )
 BY_NAME = {kind.name: kind for kind in KINDS}

@@ -24,6 +24,7 @@ READ = 100_000  # tasks that are read of some students; more only where three st
 SEVERAL = 3  # students at the least
 FRESH, JUDGING = 0.25, 0.5  # shares of READ for students with new tasks, and for those whose tasks judge
 MOST_FRESH = 5_000  # new tasks that are looked for
+JUDGES = 2_000  # of the newest tasks, when a run goes on: it is judged again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Material:
     """The tasks of a run."""
 
     attempts: Attempts  # all, or the whole histories of some students
-    judging: int  # the first row that judges; the models learn from those before
+    judging: int  # the first of the newest rows, which judge; the models learn from those before
     tasks: int  # finished in all
     taken: int  # of the counter: finished since the last training
     from_scratch: bool
@@ -40,6 +41,11 @@ class Material:
     def is_whole(self) -> bool:
         """Whether all finished tasks are here."""
         return len(self.attempts) == self.tasks
+
+    @property
+    def first_judge(self) -> int:
+        """The first row that judges: with many, and when nothing new is begun, the newest will do."""
+        return self.judging if self.from_scratch else max(self.judging, len(self.attempts) - JUDGES)
 
     @property
     def older(self) -> Attempts:
@@ -60,7 +66,8 @@ def some(db: Session, tasks: int, taken: int, since: datetime | None, seed: int)
     first = newest[judging - 1].finished
     fresh = [task.student for task in newest[judging:] if since is None or task.finished > since]
     students, counts = finished_tasks.per_student(db)
-    chosen = some_students(students, counts, fresh, [task.student for task in newest[:judging]], seed)
+    judges = [task.student for task in newest[: min(judging, JUDGES)]]
+    chosen = some_students(students, counts, fresh, judges, seed)
     attempts = finished_tasks.read_students(db, chosen)
     start = int(np.searchsorted(attempts.finished, _micros(first)))
     return Material(attempts, start, tasks, taken, from_scratch=False)

@@ -452,7 +452,9 @@ def weights_of(state: State, sizes: Sizes) -> Arrays:
 
 def scores(weights: Arrays, rows: Rows) -> Floats:
     """What networks with these weights say before sigmoid and softplus, (2, n)."""
-    parts = [_scores(weights, rows.take(slice(first, first + AT_ONCE))) for first in range(0, len(rows), AT_ONCE)]
+    parts = [
+        _scores(weights, rows.take(slice(first, first + AT_ONCE))) for first in range(0, max(len(rows), 1), AT_ONCE)
+    ]
     return np.concatenate(parts, axis=1)
 
 

@@ -13,13 +13,15 @@ from app.domain.attempts import Attempts
 from app.ml import baselines, metrics
 from app.ml.answers import TaskModel
 from app.ml.features import UNKNOWN_RATE, UNKNOWN_SECONDS
-from app.ml.kinds import KINDS, Fitted, Progress
+from app.ml.kinds import KINDS, Fitted, Kind, Progress
+from app.ml.material import due_from_scratch
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 GROUPS = ("overall", "first 10", "next 40", "later")  # by how many tasks the student had begun before
 GROUP_ENDS = (10, 50)
+GROWTH = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,15 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Retrained:
-    """Fitted again and again on all tasks completed so far; each task is answered by the newest model."""
+    """Trained again and again on the tasks completed so far, from scratch or going on as the service does; each task is
+    answered by the newest model."""
 
-    name: str
-    fit: Callable[[Attempts, Progress], Fitted]
+    kind: Kind
+    growth: float | None = GROWTH  # of the tasks that makes a training from scratch due; none: every one is
+
+    @property
+    def name(self) -> str:
+        return self.kind.name
 
     def answer(self, attempts: Attempts, pace: Pace, progress: Progress | None) -> Outcome:
         """A task created at or after a training's last completion is answered by that training's model."""
@@ -84,42 +91,66 @@ class Retrained:
         outcome = Outcome(np.full(n, UNKNOWN_RATE), np.full(n, UNKNOWN_SECONDS), np.zeros(n, np.bool_))
         due = pace.due(n)
         newest = np.searchsorted(attempts.finished[due - 1], attempts.started, side="right")  # trainings until then
-        model: TaskModel | None = None
+        trained = Trained(self)
         for turn, completed in enumerate(due, start=1):
             rows = np.flatnonzero(newest == turn)
             if len(rows) == 0:
                 continue  # the next training comes before anybody asks
-            model = self._train(attempts.take(slice(completed)), outcome) or model
-            if model:
-                said = model.answers(attempts, rows)
+            trained.again(attempts.take(slice(completed)), outcome)
+            if trained.model:
+                said = trained.model.answers(attempts, rows)
                 outcome.p[rows], outcome.seconds[rows] = said.probability, said.seconds
                 outcome.by_model[rows] = True
             if progress:
                 progress({"step": "replay", "model": self.name, "done": int(completed), "of": n})
         return outcome
 
-    def _train(self, completed: Attempts, outcome: Outcome) -> TaskModel | None:
+
+class Trained:
+    """How far the trainings of one contestant have come."""
+
+    def __init__(self, contestant: Retrained) -> None:
+        self._contestant = contestant
+        self._fitted: Fitted | None = None
+        self._tasks = self._from_scratch = 0  # at the last training, and at the last from scratch
+        self.model: TaskModel | None = None
+
+    def again(self, completed: Attempts, outcome: Outcome) -> None:
+        """One training more; where none comes of it, the model before stays."""
         try:
-            model = self.fit(completed, _silent).serving()
+            self._fitted = self._fit(completed)
+            self.model = self._fitted.serving()
         except ValueError as failure:  # TrainingFailed among them
             outcome.failures.append(f"after {len(completed)} tasks: {failure}")
-            return None
+            return
         outcome.trainings += 1
-        return model
+        self._tasks = len(completed)
+
+    def _fit(self, completed: Attempts) -> Fitted:
+        kind, growth, n = self._contestant.kind, self._contestant.growth, len(completed)
+        learnt = self._tasks if self._fitted else None
+        if kind.go_on and growth is not None and not due_from_scratch(n, self._from_scratch, growth, learnt):
+            return kind.go_on(self._fitted, completed, np.arange(n) >= self._tasks, _silent)
+        fitted = kind.fit(completed, _silent)
+        self._from_scratch = n
+        return fitted
 
 
 def _silent(_: dict[str, Any]) -> None:
     """Nobody listens."""
 
 
-CONTESTANTS: tuple[Contestant, ...] = (
-    *(Retrained(kind.name, kind.fit) for kind in KINDS),
+BASELINES: tuple[Contestant, ...] = (
     Baseline("global mean", baselines.global_mean),
     Baseline("item mean", baselines.item_mean),
     Baseline("item + student", baselines.item_and_student),
 )
 
-USUAL = tuple(each for each in CONTESTANTS if each.name != "embedding_lstm")  # its many trainings take half an hour
+
+def contestants(*, lstm: bool = False, growth: float | None = GROWTH) -> tuple[Contestant, ...]:
+    """The kinds that are trained, and the baselines; the many trainings of the LSTM take long."""
+    kinds = (kind for kind in KINDS if lstm or kind.name != "embedding_lstm")
+    return (*(Retrained(kind, growth) for kind in kinds), *BASELINES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +199,7 @@ def replay(
     early: bool = True,
     p_limits: tuple[float, float] = (0.01, 0.99),
     seconds_limits: tuple[float, float] = (5.0, 600.0),
-    contestants: Sequence[Contestant] = USUAL,
+    contestants: Sequence[Contestant],
     progress: Progress | None = None,
 ) -> ReplayReport:
     """Predict every task at its creation with what was known then, clipped as the service does; score everybody.

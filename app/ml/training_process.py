@@ -121,8 +121,8 @@ def _how_it_died(code: int, overdue: float | None) -> str:
 
 
 def _yield_to_others() -> None:
-    """Run only where nobody else wants to. On Linux that is a scheduling class of its own, in which whoever wakes up goes
-    first at once; niceness alone lets a request wait for the rest of a time slice."""
+    """Run only where nobody else wants to. On Linux that is a scheduling class of its own, before which whoever wakes
+    up goes at once; niceness alone lets a request wait for the rest of a time slice."""
     os.nice(NICENESS)
     if sys.platform == "linux":
         with suppress(OSError):  # a container may forbid it: then niceness has to do

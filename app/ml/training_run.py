@@ -15,13 +15,14 @@ from sqlalchemy.orm import Session
 from app.core.database import engine_for
 from app.crud import attempts, model_tracker, model_versions, training_runs
 from app.ml import artifacts
-from app.ml.gate import Court, drift
+from app.ml.gate import FAVOURITE, Court, drift
 from app.ml.kinds import BY_NAME, GOES_ON_FROM, KINDS, Fitted, Kind
 from app.ml.material import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole
 from app.ml.publication import Candidate, Findings, Incumbent, Made, Publication
 from app.ml.serving import load, show_files
 
 Say = Callable[[Mapping[str, Any]], None]
+STANDING_BY = 50  # new tasks: with fewer a network that doesn't answer isn't trained, but stands by as it is
 DRIFT_GROWTH = 0.05  # of the tasks since the last training from scratch: before that, drift makes no other one due
 
 
@@ -107,14 +108,14 @@ def _before(writer: Connection, order: Order, model_dir: Path, tell: "_Teller") 
     starts from scratch instead. (A run from scratch judges them when it has fitted, minutes later.)"""
     tell({"step": "read"}, now=True)
     material, incumbents = _snapshot(writer, order), None
-    court = Court(material.attempts, material.judging)
+    court = Court(material.attempts, material.first_judge)
     if not material.from_scratch:
         incumbents = _in_service(writer, court, model_dir)
         if why := _drifted(writer, material, incumbents):
             tell({"step": why}, now=True)
             with _snapshot_transaction(writer) as db:
                 material, incumbents = whole(db, material.taken, from_scratch=True), None
-            court = Court(material.attempts, material.judging)
+            court = Court(material.attempts, material.first_judge)
     with _transaction(writer) as db:
         training_runs.plan(db, order.run_id, material.from_scratch)
     return material, court, incumbents
@@ -164,11 +165,14 @@ def _way(writer: Connection, order: Order, material: Material, kind: Kind) -> Fi
         return lambda say: kind.fit(older, say)
     with _transaction(writer) as db:
         earlier = _earlier(db, order, kind)
-    go_on = kind.go_on
-    if earlier is None or go_on is None:
+        answering = next(iter(model_versions.serving(db)), None)
+    resume, go_on = kind.resume, kind.go_on
+    if earlier is None or resume is None or go_on is None:
         return None
     folder, fresh = Path(order.model_dir) / earlier.folder, fresh_rows(material, earlier.data_to)
-    return (lambda say: go_on(folder, older, fresh, say)) if fresh.any() else None
+    if kind.name not in (FAVOURITE, answering) and fresh.sum() < STANDING_BY:
+        return None
+    return lambda say: go_on(resume(folder), older, fresh, say)
 
 
 def _earlier(db: Session, order: Order, kind: Kind) -> model_versions.Version | None:
@@ -226,14 +230,12 @@ def _snapshot(writer: Connection, order: Order) -> Material:
         tasks = attempts.count(db)
         if tasks < order.min_training_tasks:
             raise TooLittleData(too_few(tasks, order.min_training_tasks))
-        learnt = [version for kind in KINDS if kind.go_on and (version := _earlier(db, order, kind))]
-        last = training_runs.last_from_scratch(db)
-        seen = max((version.n_tasks for version in learnt), default=None)
-        from_scratch = order.forced or due_from_scratch(tasks, last.n_tasks if last else None, order.growth, seen)
+        last, before = training_runs.last_from_scratch(db), _earlier(db, order, BY_NAME[FAVOURITE])
+        growth, learnt = order.growth, before.n_tasks if before else None
+        from_scratch = order.forced or due_from_scratch(tasks, last.n_tasks if last else None, growth, learnt)
         if from_scratch or tasks <= READ_WHOLE:
             return whole(db, taken, from_scratch)
-        since = min(version.data_to for version in learnt if version.data_to)
-        return some(db, tasks, taken, since, seed=order.run_id)
+        return some(db, tasks, taken, before.data_to if before else None, seed=order.run_id)
 
 
 @contextmanager

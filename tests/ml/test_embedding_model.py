@@ -213,7 +213,7 @@ def test_saved_and_loaded_says_the_same(
     import keras
 
     fitted.save(tmp_path)
-    files = {"correctness_model.keras", "time_model.keras", "weights.npz", "metadata.json"}
+    files = {"correctness_model.keras", "time_model.keras", "weights.npz", "training.npz", "metadata.json"}
     assert {file.name for file in tmp_path.iterdir()} == files
     again = NumpyLstm.load(tmp_path)
     assert np.array_equal(again.scores(long_pasts, every(long_pasts)), model.scores(long_pasts, every(long_pasts)))

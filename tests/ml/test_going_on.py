@@ -61,24 +61,23 @@ def from_scratch(attempts: Attempts, _: Any) -> Toy:
     return Toy({"way": "scratch", "rows": len(attempts)})
 
 
-def go_on(folder: Path, attempts: Attempts, fresh: NDArray[np.bool_], _: Any) -> Toy:
-    earlier = Toy.load(folder)
+def go_on(earlier: Toy, attempts: Attempts, fresh: NDArray[np.bool_], _: Any) -> Toy:
     return Toy({"way": "on", "rows": earlier.told["rows"] + int(fresh.sum()), "read": len(attempts)})
 
 
+TOYS = (
+    Kind("embedding_v2", "embedding_v2", from_scratch, Toy.load, Toy.load, go_on),
+    Kind("lnirt", "v1.0", from_scratch, Toy.load),
+)
 Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
 def run(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run with toys, as the counter sets it off; 800 tasks are finished."""
-    toys = {
-        "embedding_v2": Kind("embedding_v2", "embedding_v2", from_scratch, Toy.load, go_on),
-        "lnirt": Kind("lnirt", "v1.0", from_scratch, Toy.load),
-    }
     for module in (training_run, serving, kinds):
-        monkeypatch.setattr(module, "BY_NAME", toys)
-    monkeypatch.setattr(training_run, "KINDS", tuple(toys.values()))
+        monkeypatch.setattr(module, "BY_NAME", {kind.name: kind for kind in TOYS})
+    monkeypatch.setattr(training_run, "KINDS", TOYS)
     monkeypatch.setattr(material, "ALWAYS", 100)
     imported(db, TASKS.take(slice(FIRST)))
 
@@ -187,3 +186,31 @@ def test_a_rejected_model_is_gone_on_from_where_none_serves(run: Run, db: Sessio
     more(db, FIRST, FIRST + 20)
     run()
     assert ways(db)["embedding_v2"]["way"] == "on"
+
+
+def test_a_network_that_only_stands_by_is_trained_when_there_is_more_to_learn(
+    run: Run, db: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toys = {kind.name: kind for kind in TOYS} | {
+        "embedding_lstm": Kind("embedding_lstm", "embedding_lstm", from_scratch, Toy.load, Toy.load, go_on)
+    }
+    monkeypatch.setattr(training_run, "KINDS", tuple(toys.values()))
+    for module in (training_run, serving, kinds):
+        monkeypatch.setattr(module, "BY_NAME", toys)
+    run()
+    more(db, FIRST, FIRST + 20)
+    run()
+    rows = "SELECT report ->> 'way' FROM model_versions WHERE kind = 'embedding_lstm' ORDER BY id"
+    assert db.scalars(text(rows)).all() == ["scratch"]
+    db.rollback()
+    more(db, FIRST + 20, FIRST + 80)
+    run()
+    assert db.scalars(text(rows)).all() == ["scratch", "on"]
+
+
+def test_where_all_new_tasks_judge_it_goes_on_with_old_ones(run: Run, db: Session) -> None:
+    run()
+    db.execute(text("UPDATE embedding_model_tracker SET n_samples_since_training = 5"))
+    db.commit()
+    assert run()["outcome"] in ("published", "rejected")
+    assert db.scalar(text("SELECT n_samples_since_training FROM embedding_model_tracker")) == 0

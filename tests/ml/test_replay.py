@@ -11,16 +11,23 @@ import pytest
 from numpy.typing import NDArray
 
 from app.domain.attempts import DIFFICULTIES, Attempts
-from app.ml import baselines
+from app.ml import baselines, material
 from app.ml.answers import Answers
+from app.ml.kinds import Kind
 from app.ml.lnirt_posterior import ItemParameters, newcomer, predict, update
 from app.ml.lnirt_service import FittedLnirt, fit_lnirt
-from app.ml.replay import CONTESTANTS, Baseline, Pace, Retrained, replay
+from app.ml.replay import BASELINES, Pace, Retrained, contestants, replay
 from app.ml.simulated import school, simulate
 from app.ml.training import TrainingFailed
 
 ATTEMPTS = simulate(school(6), 40).attempts
-BASELINES = [contestant for contestant in CONTESTANTS if isinstance(contestant, Baseline)]
+
+
+def kind(name: str, fit: Any, go_on: Any = None) -> Kind:
+    def nowhere(_: Path) -> Any:
+        raise NotImplementedError
+
+    return Kind(name, name, fit, nowhere, nowhere, go_on)
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class SaysItsSize:
 
 
 def test_every_task_is_answered_by_the_newest_model_there_was() -> None:
-    contestant = Retrained("size", SaysItsSize.fitted)
+    contestant = Retrained(kind("size", SaysItsSize.fitted))
     outcome = contestant.answer(ATTEMPTS, Pace(5, 10), None)
     done = np.array([(ATTEMPTS.finished <= moment).sum() for moment in ATTEMPTS.started])
     expected = np.where(done < 10, 60, done // 5 * 5)
@@ -60,9 +67,32 @@ def test_a_failed_training_keeps_the_old_model_and_is_reported() -> None:
             raise TrainingFailed("no luck")
         return SaysItsSize(len(attempts))
 
-    report = replay(ATTEMPTS, contestants=[Retrained("unlucky", fit)], retrain_every=20)
+    report = replay(ATTEMPTS, contestants=[Retrained(kind("unlucky", fit))], retrain_every=20)
     assert report.failures["unlucky"][0].endswith("no luck")
     assert report.trainings["unlucky"] == 6  # 10, 20, 40, 60, 80, 100
+
+
+def test_between_trainings_from_scratch_it_goes_on_with_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(material, "ALWAYS", 50)
+    steps: list[tuple[str, int, int]] = []
+
+    def fit(attempts: Attempts, _: Any) -> SaysItsSize:
+        steps.append(("scratch", len(attempts), len(attempts)))
+        return SaysItsSize(len(attempts))
+
+    def go_on(before: SaysItsSize, attempts: Attempts, fresh: NDArray[np.bool_], _: Any) -> SaysItsSize:
+        assert before.completed == len(attempts) - fresh.sum()
+        assert fresh[-1]
+        steps.append(("on", len(attempts), int(fresh.sum())))
+        return SaysItsSize(len(attempts))
+
+    Retrained(kind("toy", fit, go_on), growth=0.5).answer(ATTEMPTS, Pace(20, 10), None)
+    assert steps[:5] == [("scratch", n, n) for n in (10, 20, 40)] + [("scratch", 60, 60), ("on", 80, 20)]
+    assert [n for way, n, _ in steps[5:] if way == "scratch"] == [100, 160]  # grown by half
+    assert {fresh for way, _, fresh in steps if way == "on"} == {20}
+    steps.clear()
+    Retrained(kind("toy", fit, go_on), growth=None).answer(ATTEMPTS, Pace(20, 10), None)
+    assert {way for way, *_ in steps} == {"scratch"}
 
 
 def test_young_services_train_when_tasks_have_doubled() -> None:
@@ -92,9 +122,7 @@ def test_the_report_has_a_row_per_model_and_group_and_is_json() -> None:
 
 
 def test_v2_and_lnirt_take_part() -> None:
-    report = replay(
-        ATTEMPTS, retrain_every=80, contestants=[each for each in CONTESTANTS if each.name in ("embedding_v2", "lnirt")]
-    )
+    report = replay(ATTEMPTS, retrain_every=80, contestants=contestants())
     for name in ("embedding_v2", "lnirt"):
         assert report.trainings[name] > 2
         assert report.failures[name] == []
