@@ -18,7 +18,7 @@ from app.ml import metrics
 from app.ml.answers import Answer, Answers
 from app.ml.fitting import TrainingFailed
 from app.ml.inputs import _groups, _since, known_before
-from app.ml.lstm_training import FittedLstm, compare, fit_lstm, golden, keras_inputs
+from app.ml.lstm_training import FittedLstm, compare, fit_lstm, go_on_lstm, golden, keras_inputs
 from app.ml.numpy_lstm import NumpyLstm
 from app.ml.sequences import WINDOW, Windows, window_start
 from app.ml.simulated import Simulation, school, simulate
@@ -348,3 +348,37 @@ def test_a_task_that_came_in_late_is_not_lost(model: NumpyLstm, long_pasts: Atte
     database.attempts = long_pasts
     said, fresh = database.ask(model, rows[160]), Database(long_pasts, student=0).ask(model, rows[160])
     assert said.probability == pytest.approx(fresh.probability, abs=1e-6)
+
+
+# Going on.
+
+
+def test_it_goes_on_with_new_students_without_forgetting_the_others(
+    fitted: FittedLstm, model: NumpyLstm, simulation: Simulation
+) -> None:
+    a = simulation.attempts
+    new = a.student >= KNOWN
+    asked = np.flatnonzero(~new)[-300:]
+    gone_on = go_on_lstm(fitted, a, new & (np.arange(len(a)) % 4 > 0)).serving()
+    correct = a.correct[asked]
+    before, after = (metrics.log_loss(correct, each.answers(a, asked).probability) for each in (model, gone_on))
+    assert after < before + 0.02
+    unseen = np.flatnonzero(new & (np.arange(len(a)) % 4 == 0))
+    correct = a.correct[unseen]
+    before, after = (metrics.log_loss(correct, each.answers(a, unseen).probability) for each in (model, gone_on))
+    assert after < before + 0.005
+
+
+def test_going_on_after_a_restart_is_going_on(fitted: FittedLstm, simulation: Simulation, tmp_path: Path) -> None:
+    a = simulation.attempts.take(slice(1500))
+    fresh = np.arange(1500) >= 1400
+    fitted.save(tmp_path)
+    one, other = (go_on_lstm(each, a, fresh).serving() for each in (fitted, FittedLstm.load(tmp_path)))
+    same(one.answers(a, np.arange(1400, 1500)), other.answers(a, np.arange(1400, 1500)), 1e-6)
+
+
+def test_going_on_with_a_little_reads_a_few_stretches(fitted: FittedLstm, simulation: Simulation) -> None:
+    a = simulation.attempts
+    few, many = (go_on_lstm(fitted, a, np.arange(len(a)) >= len(a) - n) for n in (5, 500))
+    assert few.report["learnt_rows"] < 700 < many.report["learnt_rows"] <= len(a)
+    assert len(few.held_out.p) == len(fitted.held_out.p) + 5
