@@ -107,6 +107,8 @@ def measured(parts: list[str], sizes: Sizes, console: Console) -> Results:
                 except Exception as why:  # whatever it was, the other parts can be measured
                     failed[part] = f"{type(why).__name__}: {why}"
                     print(traceback.format_exc(), file=sys.stderr)
+                else:
+                    failed |= {part: found[-1].stopped} if found[-1].stopped else {}
                 seconds[part] = round(time.monotonic() - since, 1)
     rows, curves = [row for each in found for row in each.rows], [curve for each in found for curve in each.curves]
     return Results(rows, curves, failed, facts(sizes.full, time.monotonic() - begun, seconds))
