@@ -41,9 +41,10 @@ Part = Callable[[Stage], Found]
 
 PARTS: dict[str, tuple[Part, str]] = {
     "prediction": (prediction.prediction, "one prediction without the database, beside Keras and the arithmetic alone"),
+    # Before PATCH, whose made-up results would keep new versions out.
+    "during": (during_training.during, "p99 of POST while trainings run and versions change, beside the idle service"),
     "post": (throughput.post, "POST under 16 clients, beside a raw insert, a bare route and the documents' way"),
     "patch": (throughput.patch, "PATCH likewise, and how many of 192 concurrent completions are counted"),
-    "during": (during_training.during, "p99 of POST while trainings run and versions change, beside the idle service"),
     "start": (start.start, "start to first prediction, and memory of the web process"),
     "history": (history.history, "POST and PATCH for a student with 10 past tasks and with 100,000"),
     "train": (training_path.training, "training V2 beside Keras fit, on 677 and on 100,000 tasks: seconds, log-loss"),
@@ -107,6 +108,8 @@ def measured(parts: list[str], sizes: Sizes, console: Console) -> Results:
                 except Exception as why:  # whatever it was, the other parts can be measured
                     failed[part] = f"{type(why).__name__}: {why}"
                     print(traceback.format_exc(), file=sys.stderr)
+                else:
+                    failed |= {part: found[-1].stopped} if found[-1].stopped else {}
                 seconds[part] = round(time.monotonic() - since, 1)
     rows, curves = [row for each in found for row in each.rows], [curve for each in found for curve in each.curves]
     return Results(rows, curves, failed, facts(sizes.full, time.monotonic() - begun, seconds))

@@ -113,7 +113,7 @@ class Work:
 
     def answered(self, status: str, body: bytes, seconds: float) -> None:
         self.statuses[status] = self.statuses.get(status, 0) + 1
-        self.latencies.append(seconds * 1000)
+        self.latencies.append(round(seconds * 1000, 4))
         if self._keep:
             self.bodies.append(body.decode())
 
@@ -183,7 +183,10 @@ async def _work_off(job: Job) -> Answered:
 
 def main() -> None:
     job = Job(**json.loads(sys.stdin.readline()))
-    print(json.dumps(asdict(uvloop.run(_work_off(job)))))
+    answered = asdict(uvloop.run(_work_off(job)))
+    # Python's own standard output may be set to unbuffered, and then loses what a short write leaves over.
+    with open(sys.stdout.fileno(), "w", closefd=False) as out:
+        json.dump(answered, out)
 
 
 if __name__ == "__main__":

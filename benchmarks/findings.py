@@ -62,6 +62,7 @@ class Found:
 
     rows: list[Row] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
+    stopped: str = ""  # why it did not get to its end
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,17 @@ class Point:
 
 
 def growth(stage: Stage) -> Found:
-    points = list(_measured(stage))
-    return Found(_rows(points), _curves(points))
+    """As far as it goes: what was measured before something failed is kept."""
+    points: list[Point] = []
+    stopped = ""
+    try:
+        for point in _measured(stage):
+            points.append(point)
+    except Exception as why:
+        if not points:
+            raise
+        stopped = f"stopped after {points[-1].tasks:,} tasks, {type(why).__name__}: {why}"
+    return Found(_rows(points), _curves(points), stopped)
 
 
 def _measured(stage: Stage) -> Iterator[Point]:
@@ -57,7 +66,9 @@ def _measured(stage: Stage) -> Iterator[Point]:
 def block(n: int, before: int) -> Attempts:
     """n tasks of students whom the `before` tasks don't have."""
     each = min(EACH, max(1, n // STUDENTS))
-    attempts = simulate(school(-(-n // each), seed=before), each, seed=before).attempts.take(slice(n))
+    truth, first = school(-(-n // each), seed=before), school(1)
+    truth = replace(truth, hardness=first.hardness, effort=first.effort)  # other students, the same tasks
+    attempts = simulate(truth, each, seed=before).attempts.take(slice(n))
     ids = tuple(str(UUID(int=10_000_000 + before + number)) for number in range(len(attempts.students)))
     return replace(attempts, students=ids)
 
@@ -78,7 +89,7 @@ def _point(stage: Stage, service: Service, key: str, url: str, size: int, added:
 
 
 def _run(service: Service, key: str, url: str, world: Attempts) -> float:
-    """Seconds from the fifth PATCH to the end of the run that it triggers."""
+    """Seconds from the fifth new task to the end of the run that it triggers."""
     sql(url, "UPDATE embedding_model_tracker SET n_samples_since_training = 0")
     runs = ended_runs(url)
     with service.client(key) as client:
@@ -100,14 +111,9 @@ def _rows(points: list[Point]) -> list[Row]:
         "trainer": ("trainer", "MB"),
     }
     outcomes = ", ".join(f"{point.outcome} on {point.tasks:,}" for point in points)
+    notes = {"next_run": outcomes}
     return [
-        Row(
-            "growth",
-            f"{what}, {last.tasks:,} tasks",
-            unit,
-            _by_size(points, name),
-            note=outcomes if unit == "s" else "",
-        )
+        Row("growth", f"{what}, {last.tasks:,} tasks", unit, _by_size(points, name), note=notes.get(name, ""))
         for what, (name, unit) in shown.items()
     ]
 

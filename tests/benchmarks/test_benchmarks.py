@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as benchmark
-from benchmarks import plots, table
+from benchmarks import growth, plots, table
 from benchmarks.clients import Answered
 from benchmarks.findings import OURS, PHASE, Curve, Found, Results, Row, Target, facts
 from benchmarks.sizes import Sizes
@@ -71,6 +72,20 @@ def test_a_part_that_fails_is_told_and_loses_no_other(
     kept = Results.load(tmp_path / "some.json")
     assert [row.part for row in kept.rows] == ["train"]
     assert list(kept.failed) == ["post"]
+
+
+def test_a_part_that_stops_on_its_way_keeps_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(stage: Stage) -> Iterator[growth.Point]:
+        yield growth.Point(100, 9e3, 2.0, 1.0, "published", 3.0, 90.0, 400.0)
+        raise MemoryError("too many tasks")
+
+    monkeypatch.setattr(growth, "_measured", measured)
+    asked = ["--only", "growth", "--json", str(tmp_path / "some.json"), "--plots", str(tmp_path)]
+    assert benchmark.main(asked, TINY) == 1
+    assert "growth failed: stopped after 100 tasks, MemoryError: too many tasks" in capsys.readouterr().out
+    assert Results.load(tmp_path / "some.json").rows[0].figures == {OURS: 1.0}
 
 
 def test_help_says_what_each_part_measures(capsys: pytest.CaptureFixture[str]) -> None:
