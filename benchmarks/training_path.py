@@ -47,8 +47,14 @@ def _small_rows(tasks: int, ours: Fit, theirs: Fit) -> list[Row]:
     times = theirs.seconds / ours.seconds
     target = Target(">=", 15, "times faster", times)
     figures = {OURS: ours.seconds, DOCUMENTS: theirs.seconds}
-    note = f"{theirs.epochs:g} epochs of fit; ours runs its own schedule, warm"
-    return [Row("train", f"{name}, the whole training", "s", figures, target, note), _quality(name, ours, theirs)]
+    note = f"{theirs.epochs:g} epochs of fit; ours reads the past, chooses its epochs and calibrates, warm"
+    per_epoch = {OURS: ours.seconds / ours.epochs * theirs.epochs, DOCUMENTS: theirs.seconds}
+    same = Target(">=", 15, "times faster", theirs.seconds / per_epoch[OURS])
+    return [
+        Row("train", f"{name}, the whole training", "s", figures, target, note),
+        Row("train", f"{name}, {theirs.epochs:g} epochs of both networks", "s", per_epoch, same),
+        _quality(name, ours, theirs),
+    ]
 
 
 def _large_rows(tasks: int, ours: Fit, theirs: Fit) -> list[Row]:
