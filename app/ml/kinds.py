@@ -55,7 +55,7 @@ def _fit_v2(attempts: Attempts, progress: Progress) -> Fitted:
 
 
 def _resume_v2(folder: Path) -> Fitted:
-    from app.ml.training import FittedV2
+    from app.ml.fitted_v2 import FittedV2
 
     return FittedV2.load(folder)
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from app.ml import fitting, numpy_training, training
 from app.ml.embedding_model_v2 import IDS
 from app.ml.inputs import GROUPS
-from app.ml.numpy_training import Learner, Rows, State, named
+from app.ml.numpy_training import Learner, Rows
 from app.ml.simulated import school, simulate
+from app.ml.v2_state import State, named
 
 Floats = NDArray[np.float64]
 TINY_STEP = 1e-5

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml import baselines, material
 from app.ml.answers import Answers
+from app.ml.fitting import TrainingFailed
 from app.ml.kinds import Kind
 from app.ml.lnirt_posterior import ItemParameters, newcomer, predict, update
 from app.ml.lnirt_service import FittedLnirt, fit_lnirt
 from app.ml.replay import BASELINES, Pace, Retrained, contestants, replay
 from app.ml.simulated import school, simulate
-from app.ml.training import TrainingFailed
 
 ATTEMPTS = simulate(school(6), 40).attempts
 

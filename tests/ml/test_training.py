@@ -10,14 +10,16 @@ import pytest
 from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
-from app.ml import embedding_model_v2, metrics, training
+from app.ml import embedding_model_v2, fitted_v2, metrics
 from app.ml.answers import Answers
 from app.ml.embedding_model_v2 import OUTPUTS, Scale
 from app.ml.features import FEATURES
+from app.ml.fitted_v2 import FittedV2, golden_rows
+from app.ml.fitting import TrainingFailed
 from app.ml.inputs import CONTEXT, INPUTS, ITEM, inputs_of, known_before
 from app.ml.numpy_v2 import METADATA_FILE, NumpyV2, Weights
 from app.ml.simulated import Simulation, school, simulate
-from app.ml.training import MOST_HELD_OUT, FittedV2, TrainingFailed, fit_v2, go_on_v2, golden_rows
+from app.ml.training import MOST_HELD_OUT, fit_v2, go_on_v2
 
 Floats = NDArray[np.float64]
 RATES, TIMES = slice(0, 11, 3), slice(1, 11, 3)  # columns of the eleven
@@ -184,7 +186,7 @@ def test_arrays_that_differ_from_keras_are_refused(
     def folded(weights: Any, scale: Scale) -> Weights:
         return replace(embedding_model_v2.folded(weights, scale), seconds=np.array(scale.seconds * 1.001))
 
-    monkeypatch.setattr(training, "folded", folded)
+    monkeypatch.setattr(fitted_v2, "folded", folded)
     with pytest.raises(TrainingFailed, match="other times"):
         fitted.save(tmp_path)
 
