@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.crud import training_runs
 from app.ml import artifacts, training, training_run
+from app.ml.fitting import TrainingFailed
 from app.ml.simulated import school, simulate
 from app.ml.trainer import Trainer
 from app.ml.training_process import TrainingProcess
@@ -207,7 +208,7 @@ def test_without_a_network_lnirt_is_published_and_the_run_says_why(
     imported(db, TASKS.take(slice(0, 40)))
 
     def fails(*_: object, **__: object) -> None:
-        raise training.TrainingFailed("the loss became something that is no finite number")
+        raise TrainingFailed("the loss became something that is no finite number")
 
     monkeypatch.setattr(training, "fit_v2", fails)
     monkeypatch.setattr("app.ml.lstm_training.fit_lstm", fails)
