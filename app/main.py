@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from app.web import home
 
 log = logging.getLogger("smartstudy")
 LOOK_FOR_VERSIONS_SECONDS = 1.0
+WAIT_FOR_THREADS_SECONDS = 0.0005  # that requests wait at the most while a thread loads a version; Python's is 0.005
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 DESCRIPTION = """Before a student starts a practice task, SmartStudy says how likely they are to get it right and
@@ -34,6 +36,7 @@ Errors are `application/problem+json` (RFC 9457)."""
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    sys.setswitchinterval(WAIT_FOR_THREADS_SECONDS)
     await asyncio.to_thread(_open, app.state.serving)
     await app.state.database.open()
     looking = asyncio.create_task(_look_for_versions(app.state.serving))

@@ -18,7 +18,7 @@ from typing import IO, Any
 from app.core.one_thread import ONE_THREAD
 from app.ml.training_run import Order
 
-NICENESS = 19
+NICENESS = 10
 
 
 class TrainingDied(RuntimeError):
@@ -121,11 +121,15 @@ def _how_it_died(code: int, overdue: float | None) -> str:
 
 
 def _yield_to_others() -> None:
-    """Run only where nobody else wants to. On Linux that is a scheduling class of its own, before which whoever wakes
-    up goes at once; niceness alone lets a request wait for the rest of a time slice."""
+    """Run only where nobody else wants to, and always in the same place.
+
+    On Linux that is a scheduling class of its own, before which whoever wakes up goes at once, and the last of the
+    processors: TensorFlow's threads would hand their work from one to the other, and disturb those at work on both.
+    """
     os.nice(NICENESS)
     if sys.platform == "linux":
         with suppress(OSError):  # a container may forbid it: then niceness has to do
+            os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
