@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from app.crud import attempts as finished_tasks
-from app.crud.attempts import Newest
 from app.domain.attempts import Attempts
 from app.ml.gate import cut
 
@@ -115,6 +114,3 @@ def fresh_rows(material: Material, since: datetime | None) -> NDArray[np.bool_]:
 
 def _micros(moment: datetime) -> int:
     return finished_tasks.microseconds(moment)
-
-
-__all__ = ["Material", "Newest", "due_from_scratch", "fresh_rows", "some", "some_students", "whole"]
