@@ -46,7 +46,7 @@ SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",  # an answer that was given survives a power cut
     "shared_buffers": "256MB",  # taken as it is used: a million tasks have 450 MB of indexes
-    "max_wal_size": "2GB",  # of disk, used by an import: a checkpoint in its midst would write every page once more
+    "max_wal_size": "512MB",  # checkpoints write while an import computes; a single one at its end would be waited for
     "max_connections": "200",
     "max_parallel_workers_per_gather": "0",  # workers share /dev/shm, of which a container has 64 MB
     "log_checkpoints": "off",
