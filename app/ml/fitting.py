@@ -17,6 +17,9 @@ Progress = Callable[[dict[str, Any]], None]
 
 
 LEAST = 8  # attempts
+MOST_HELD_OUT = 5_000  # rows
+AGAIN = 0.05  # share held out, from which it is worth while to learn from these rows too
+MOST_STUDENTS, MOST_ITEMS = 2_000, 4_000  # that have a vector of their own, those with most tasks
 REPLAY = 8  # older tasks for each new one, when a training goes on
 LEAST_LEARNT = 128  # tasks together, where there are so many
 MOST_LEARNT = 20_000

@@ -18,7 +18,7 @@ from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml import fitting
 from app.ml.calibration import Calibration
 from app.ml.embedding_model import IDS, OUTPUTS, Scale, Singles, Sizes, network, set_weights, shapes, start_weights
-from app.ml.fitting import HeldOut, Names, Progress, TrainingFailed
+from app.ml.fitting import AGAIN, MOST_HELD_OUT, MOST_ITEMS, MOST_STUDENTS, HeldOut, Names, Progress, TrainingFailed
 from app.ml.inputs import GROUPS, INPUTS, inputs_of, known_before
 from app.ml.kinds import GOES_ON_FROM
 from app.ml.lstm_graph import Graph, Material, Pace, State, graph
@@ -33,8 +33,6 @@ Rows = NDArray[np.intp]
 
 HELD_OUT = 0.15  # share, the newest
 AGAIN_FROM = 2_000  # rows; fewer are not learnt from twice
-AGAIN = 0.05  # share held out, from which it is worth while to learn from these rows too
-MOST_STUDENTS, MOST_ITEMS = 2_000, 4_000  # that have a vector of their own, those with most tasks
 PRIOR_TASKS = 10  # half of them right: what the share correct counts beside the real ones
 PATIENCE = 5  # epochs without a better one
 LEAST_GAIN = 1e-3  # share of the loss that an epoch has to be better by; with few newest rows more
@@ -52,7 +50,6 @@ LEAST_BATCH = 96  # rows
 HIDE = (0.9, 0.02, 0.02, 0.02)  # chance to be shown as unknown: a student's name must not stand in for their past
 MOST_ROWS = 100_000  # a full training learns from so many at most, whole students of them
 PASSES = 2  # over the rows of a training that goes on
-MOST_HELD_OUT = 5_000
 FILES = ("correctness_model.keras", "time_model.keras")
 SAME_PROBABILITY = 1e-5
 SAME_SECONDS = 1e-4  # relative

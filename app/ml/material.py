@@ -68,7 +68,7 @@ def some(db: Session, tasks: int, taken: int, since: datetime | None, seed: int)
     judges = [task.student for task in newest[: min(judging, JUDGES)]]
     chosen = some_students(students, counts, fresh, judges, seed)
     attempts = finished_tasks.read_students(db, chosen)
-    start = int(np.searchsorted(attempts.finished, _micros(first)))
+    start = int(np.searchsorted(attempts.finished, finished_tasks.microseconds(first)))
     return Material(attempts, start, tasks, taken, from_scratch=False)
 
 
@@ -109,8 +109,4 @@ def due_from_scratch(tasks: int, last: int | None, growth: float, learnt: int | 
 def fresh_rows(material: Material, since: datetime | None) -> NDArray[np.bool_]:
     """Which of the tasks that are learnt from were finished after this moment, (judging,)."""
     finished = material.attempts.finished[: material.judging]
-    return np.asarray(finished > _micros(since)) if since else np.ones(len(finished), np.bool_)
-
-
-def _micros(moment: datetime) -> int:
-    return finished_tasks.microseconds(moment)
+    return np.asarray(finished > finished_tasks.microseconds(since)) if since else np.ones(len(finished), np.bool_)

@@ -11,7 +11,7 @@ from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml import fitting
 from app.ml.embedding_model_v2 import Scale, Sizes
 from app.ml.fitted_v2 import FittedV2
-from app.ml.fitting import HeldOut, Names, Progress, TrainingFailed
+from app.ml.fitting import AGAIN, MOST_HELD_OUT, MOST_ITEMS, MOST_STUDENTS, HeldOut, Names, Progress, TrainingFailed
 from app.ml.inputs import GROUPS
 from app.ml.numpy_training import TINY, Learner, Pace, Rows, scores
 from app.ml.v2_state import State, joined, start, weights_of
@@ -21,9 +21,6 @@ Floats = NDArray[np.float64]
 PRIOR_TASKS = 10  # half of them right: what the share correct counts beside the real ones
 HELD_OUT = 0.15  # share, the newest
 LEAST_HELD_OUT = 2  # rows
-MOST_HELD_OUT = 5_000  # rows
-AGAIN = 0.05  # share held out, from which it is worth while to learn from these rows too
-MOST_STUDENTS, MOST_ITEMS = 2_000, 4_000  # that have a vector of their own, those with most tasks
 EPOCHS = 25
 PASSES = 3  # over the rows of a training that goes on
 LEAST_EPOCHS = 5

@@ -15,11 +15,11 @@ from app.ml.answers import Answers
 from app.ml.embedding_model_v2 import OUTPUTS, Scale
 from app.ml.features import FEATURES
 from app.ml.fitted_v2 import FittedV2, golden_rows
-from app.ml.fitting import TrainingFailed
+from app.ml.fitting import MOST_HELD_OUT, TrainingFailed
 from app.ml.inputs import CONTEXT, INPUTS, ITEM, inputs_of, known_before
 from app.ml.numpy_v2 import METADATA_FILE, NumpyV2, Weights
 from app.ml.simulated import Simulation, school, simulate
-from app.ml.training import MOST_HELD_OUT, fit_v2, go_on_v2
+from app.ml.training import fit_v2, go_on_v2
 
 Floats = NDArray[np.float64]
 RATES, TIMES = slice(0, 11, 3), slice(1, 11, 3)  # columns of the eleven
