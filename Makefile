@@ -28,7 +28,7 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 lock: $(READY)  ## Pin the newest versions that fit pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra otel --group dev --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --upgrade --output-file requirements.lock
 
 bench: bench-lnirt  ## Speed beside the source documents' way and what the machine allows; LNIRT beside R (minutes)

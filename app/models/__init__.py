@@ -2,19 +2,24 @@
 
 from app.models.accounts import ServiceKey, User
 from app.models.base import Base
+from app.models.guarding import AuditEntry, Erasure, RateLimit, TrainingControl
 from app.models.practice_task import PracticeTask, ShadowPrediction, StudentState, StudentTotal
 from app.models.training import ModelTracker, ModelVersion, ServingChange, TrainingRun
 
 __all__ = [
+    "AuditEntry",
     "Base",
+    "Erasure",
     "ModelTracker",
     "ModelVersion",
     "PracticeTask",
+    "RateLimit",
     "ServiceKey",
     "ServingChange",
     "ShadowPrediction",
     "StudentState",
     "StudentTotal",
+    "TrainingControl",
     "TrainingRun",
     "User",
 ]

@@ -30,7 +30,7 @@ class ServiceKey(Base):
     prefix: Mapped[str]  # the first characters, to tell keys apart in a list
     key_hash: Mapped[bytes] = mapped_column(unique=True)  # SHA-256 of 256 random bits
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    revoked_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]  # from this moment on; one that has been replaced may run on for a while
 
     __table_args__ = (
         Index("uq_service_keys_name_in_use", "name", unique=True, postgresql_where=text("revoked_at IS NULL")),

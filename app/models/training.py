@@ -42,6 +42,9 @@ class TrainingRun(Base):
     progress: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     message: Mapped[str | None]  # how it ended, in a sentence
     from_scratch: Mapped[bool] = mapped_column(server_default=text("true"))  # or went on from the models there were
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())  # when its process last said that it lives
+    backend: Mapped[int | None]  # PostgreSQL's process that holds the single writer's lock for it
+    folders: Mapped[list[str] | None]  # below MODEL_DIR, that it may have begun to write
 
     __table_args__ = (
         CheckConstraint(
@@ -77,6 +80,7 @@ class ModelVersion(Base):
     train_seconds: Mapped[float | None]
     data_from: Mapped[datetime | None]  # first and last completion that it was fitted on
     data_to: Mapped[datetime | None]
+    erasures: Mapped[int] = mapped_column(server_default=text("0"))  # the last one that it was trained after
 
     __table_args__ = (
         CheckConstraint("state IN ('candidate', 'serving', 'retired', 'rejected')", name="state"),
