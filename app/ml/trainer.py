@@ -11,8 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.database import database_url, new_session
-from app.core.settings import settings
-from app.crud import attempts, model_tracker, training_runs
+from app.core.settings import KINDS, settings
+from app.crud import attempts, audit, model_tracker, training_runs
+from app.domain.actors import Actor
 from app.domain.errors import NotAccepted, TrainingBusy
 from app.ml.training_process import TrainingDied, TrainingProcess
 from app.ml.training_run import Order, record_failure, too_few
@@ -49,8 +50,8 @@ class Trainer:
         if not self._closing and self._waiting.acquire(blocking=False):  # held until that run starts
             self._pool.submit(self._in_turn, self._train_if_due)
 
-    def ask(self, kinds: Sequence[str] | None = None) -> int:
-        """Train these kinds (none: all) soon, whatever the counter says; the id of the run.
+    def ask(self, kinds: Sequence[str] | None = None, actor: Actor | None = None) -> int:
+        """Train these kinds (none: all) soon, whatever the counter says; the id of the run. `actor` is who asks.
 
         Raises:
             NotAccepted: there are too few finished tasks.
@@ -63,6 +64,7 @@ class Trainer:
         try:
             with new_session().begin() as db:
                 run_id = training_runs.ask_if_free(db, kinds, settings().training_timeout_seconds)
+                _record(db, actor, run_id, kinds)
             self._asked = run_id
             self._pool.submit(self._in_turn, partial(self._train_as_asked, run_id, kinds))
             return run_id
@@ -71,11 +73,17 @@ class Trainer:
             raise
 
     def train_now(
-        self, say: Say = silent, *, forced: bool = True, kinds: Sequence[str] | None = None
+        self,
+        say: Say = silent,
+        *,
+        forced: bool = True,
+        kinds: Sequence[str] | None = None,
+        actor: Actor | None = None,
     ) -> dict[str, Any]:
         """Train and wait for it: {"outcome", "message", ...}."""
         with new_session().begin() as db:
             run_id = training_runs.ask(db, kinds)
+            _record(db, actor, run_id, kinds)
         return self._train(_order(run_id, forced, kinds), say)
 
     def close(self) -> None:
@@ -166,6 +174,12 @@ def enough_to_train(db: Session) -> None:
     n, least = attempts.count(db), settings().min_training_tasks
     if n < least:
         raise NotAccepted(too_few(n, least))
+
+
+def _record(db: Session, actor: Actor | None, run_id: int, kinds: Sequence[str] | None) -> None:
+    """A training that a person asked for stands in the audit."""
+    if actor is not None:
+        audit.record(db, actor, "training asked", f"run {run_id}", kinds=list(kinds or KINDS))
 
 
 def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:
