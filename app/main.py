@@ -11,7 +11,9 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app.core import errors, schema
+from app.core.body_limit import BodyLimit
 from app.core.database import AsyncDatabase, engine
+from app.core.headers import SafeHeaders
 from app.core.request_id import RequestId
 from app.ml.serving import ServingModels, serving_models
 from app.ml.trainer import trainer
@@ -75,12 +77,20 @@ def create_app() -> FastAPI:
     made.state.serving = serving_models()
     made.state.trainer = trainer()
     made.state.trainer.on_published = made.state.serving.refresh
+    made.add_middleware(BodyLimit)
     made.add_middleware(RequestId)
+    _guard_every_answer(made)
     errors.install(made)
     for router in (home.router, auth.router, practice_tasks.router, model.router, audit.router, health.router):
         made.include_router(router)
     _describe_problems(made)
     return made
+
+
+def _guard_every_answer(made: FastAPI) -> None:
+    """Starlette answers 500 outside of all middleware that is added, so this one stands around it."""
+    plain = made.build_middleware_stack
+    made.build_middleware_stack = lambda: SafeHeaders(plain())  # type: ignore[method-assign]
 
 
 def _describe_problems(made: FastAPI) -> None:

@@ -31,7 +31,8 @@ def is_embedded() -> bool:
 
 def engine_for(url: str) -> Engine:
     """SQLAlchemy takes a bare postgresql:// for psycopg 3; ours is psycopg2."""
-    return create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1), pool_pre_ping=True)
+    url = url.replace("postgresql://", "postgresql+psycopg2://", 1)
+    return create_engine(url, pool_pre_ping=True, hide_parameters=True)  # values may be secret, and errors are logged
 
 
 @lru_cache

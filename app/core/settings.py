@@ -5,6 +5,7 @@ import secrets
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -27,7 +28,15 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=default_data_dir)
     model_dir: Path = APP / "ml" / "models"
     secret_key: SecretStr | None = None  # none: made once and kept in DATA_DIR
+    previous_secret_key: SecretStr | None = None  # signs no more; what it signed is good until it expires
     token_hours: float = Field(24, gt=0, le=24 * 365)
+
+    # How often something may be tried, 0: as often as one likes. Kept in the database, for all processes together.
+    failed_sign_ins: int = Field(10, ge=0, le=1_000_000)  # of one account from one address, in 5 minutes
+    failed_sign_ins_per_address: int = Field(100, ge=0, le=1_000_000)  # in 5 minutes
+    failed_sign_ins_per_account: int = Field(100, ge=0, le=1_000_000)  # in an hour
+    registrations_per_address: int = Field(100, ge=0, le=1_000_000)  # in 10 minutes
+    max_body_bytes: int = Field(65_536, ge=1024)  # of a request
 
     host: str = "127.0.0.1"
     port: int = Field(4008, ge=0, le=65535)
@@ -47,7 +56,7 @@ class Settings(BaseSettings):
     min_seconds: float = Field(5, gt=0)
     max_seconds: float = Field(600, gt=0, le=86_400)
 
-    @field_validator("database_url", "secret_key", mode="before")
+    @field_validator("database_url", "secret_key", "previous_secret_key", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None
@@ -64,7 +73,17 @@ class Settings(BaseSettings):
             raise ValueError("SmartStudy runs on PostgreSQL: postgresql://user:password@host/database")
         return url
 
-    @field_validator("secret_key")
+    @field_validator("database_url")
+    @classmethod
+    def _can_be_read(cls, url: SecretStr | None) -> SecretStr | None:
+        """Those who would stumble over it later quote it, password and all."""
+        try:
+            _ = urlsplit(url.get_secret_value()).port if url else None
+        except ValueError:
+            raise ValueError("can't be read; in a password / is written %2F, # %23, ? %3F and @ %40") from None
+        return url
+
+    @field_validator("secret_key", "previous_secret_key")
     @classmethod
     def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
         if key and len(key.get_secret_value().encode()) < 32:

@@ -69,6 +69,15 @@ class NotAccepted(AppError):
     status = 422
 
 
+class TooManyTries(AppError):
+    """This was tried too often; try again later."""
+
+    status = 429
+
+    def __init__(self, detail: str, wait_seconds: int) -> None:
+        super().__init__(detail, Retry_After=str(wait_seconds))
+
+
 class DatabaseUnavailable(AppError):
     """The database doesn't answer just now; nothing was stored. Try again shortly."""
 

@@ -113,7 +113,7 @@ def list_runs(_admin: Admin, db: Db, before: Before = None, limit: Limit = 50) -
     return RunPage(items=items, next=items[-1].id if len(found) > limit else None)
 
 
-@router.post("/train", status_code=202, responses=problems(400, 401, 403, 409, 422))
+@router.post("/train", status_code=202, responses=problems(400, 401, 403, 409, 413, 422))
 def train(_admin: Admin, actor: Acting, trainer: TheTrainer, wish: TrainingWish | None = None) -> TrainingAsked:
     """Train on all finished tasks, whatever the counter says, in the background; `GET /model/status` follows it.
 

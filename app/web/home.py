@@ -6,17 +6,20 @@ from typing import Annotated
 from fastapi import APIRouter, Header
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
+from app.core.headers import own_page
+
 router = APIRouter()
 
 WELCOME = {"message": "Welcome to StudySmart AI API", "version": "1.0.0", "docs": "/docs"}
 PAGE = (Path(__file__).parent / "home.html").read_text()
+PAGE_HEADERS = {"Vary": "Accept", **own_page(PAGE)}
 
 
 @router.get("/", summary="Welcome")
 async def home(accept: Annotated[str, Header()] = "*/*") -> Response:
     """Says what this is: in JSON, or as a page to those who prefer HTML."""
     if prefers_html(accept):
-        return HTMLResponse(PAGE, headers={"Vary": "Accept"})
+        return HTMLResponse(PAGE, headers=PAGE_HEADERS)
     return JSONResponse(WELCOME, headers={"Vary": "Accept"})
 
 
