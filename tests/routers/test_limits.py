@@ -19,6 +19,7 @@ from app.crud.rate_limits import Limit, key_of
 from app.routers.limits import neighbourhood
 from tests.school import PASSWORD
 
+pytestmark = pytest.mark.usefixtures("cheap_passwords")
 From = Callable[[str], TestClient]
 MINUTE = 60
 
@@ -35,15 +36,6 @@ def register(client: TestClient, name: str) -> int:
 
 def statuses(client: TestClient, n: int, **form: str) -> Counter[int]:
     return Counter(sign_in(client, **form).status_code for _ in range(n))
-
-
-@pytest.fixture(autouse=True)
-def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Argon2 would take the most of the time, and it is not what is tested here."""
-    from argon2 import PasswordHasher
-
-    monkeypatch.setattr(security, "HASHER", PasswordHasher(1, 8, 1))
-    security._nobodys_hash.cache_clear()
 
 
 @pytest.fixture
