@@ -88,6 +88,7 @@ def serve(
         access_log=access_log,
         log_level="info" if access_log else "warning",
         timeout_graceful_shutdown=5,
+        forwarded_allow_ips=given.forwarded_allow_ips,
     )
 
 

@@ -141,6 +141,21 @@ def test_serve_answers_with_two_workers_and_ends_on_sigterm(served: tuple[str, "
     assert process.wait(15) in (0, -signal.SIGTERM)
 
 
+@pytest.mark.parametrize("proxies", ["", "10.0.0.0/8, 192.0.2.1"])
+def test_nobodys_word_on_where_a_request_comes_from_is_taken_but_that_of_a_proxy_that_is_named(
+    db: Session, monkeypatch: pytest.MonkeyPatch, proxies: str
+) -> None:
+    from app.core.settings import settings
+
+    given: dict[str, object] = {}
+    monkeypatch.setattr("uvicorn.run", lambda *_, **more: given.update(more))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxies)
+    settings.cache_clear()
+    run("serve")
+    assert given["forwarded_allow_ips"] == proxies
+
+
 def test_the_web_process_imports_no_tensorflow() -> None:
     code = "import app.main, sys; sys.exit(bool({'tensorflow', 'keras', 'alembic', 'scipy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0

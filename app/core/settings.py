@@ -3,6 +3,7 @@
 import os
 import secrets
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(4008, ge=0, le=65535)
+    forwarded_allow_ips: str = ""  # proxies whose word on the client's address is taken, separated by commas
 
     retrain_every: int = Field(5, ge=1)  # finished tasks, of anybody
     min_training_tasks: int = Field(10, ge=10)  # fewer can't be split into a part to learn and a part to check
@@ -89,6 +91,14 @@ class Settings(BaseSettings):
         if key and len(key.get_secret_value().encode()) < 32:
             raise ValueError("needs 32 bytes or more; leave it out and one is made and kept in DATA_DIR")
         return key
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _proxies_can_be_read(cls, written: str) -> str:
+        for each in filter(None, (part.strip() for part in written.split(","))):
+            if each != "*":
+                _ = ip_network(each)  # its error says what is wrong
+        return written
 
     @field_validator("rollout")
     @classmethod

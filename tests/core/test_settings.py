@@ -15,6 +15,7 @@ from app.core.settings import settings
         ("PREVIOUS_SECRET_KEY", "short", "32 bytes"),
         ("FAILED_SIGN_INS", "-1", "FAILED_SIGN_INS"),
         ("MAX_BODY_BYTES", "10", "MAX_BODY_BYTES"),
+        ("FORWARDED_ALLOW_IPS", "10.0.0.1,proxy", "FORWARDED_ALLOW_IPS"),
         ("DATABASE_URL", "sqlite:///x.db", "runs on PostgreSQL"),
         ("MIN_SECONDS", "700", "below MAX_SECONDS"),
         ("MIN_TRAINING_TASKS", "3", "MIN_TRAINING_TASKS"),

@@ -161,7 +161,7 @@ def test_a_list_shows_ones_own_whatever_is_asked_for(student: Students, school: 
     mine = [ada.ask("A").json() for _ in range(2)]
     theirs = [ben.ask("B").json() for _ in range(3)]
     school.ask("C", user_id=SOMEBODY)
-    nothing = {"items": [], "next": None}
+    nothing: dict[str, Any] = {"items": [], "next": None}
     for user_id in (theirs[0]["user_id"], SOMEBODY, str(uuid4())):
         assert ada.get("/practice-tasks", user_id=user_id, limit=1).json() == nothing
         assert ada.get("/practice-tasks", user_id=user_id, topic="B", completed=False).json() == nothing
