@@ -16,13 +16,17 @@ LONGEST_WINDOW_SECONDS = 3600
 CLEANED_AT_ONCE = 1000  # rows
 
 # `had` is what stood there. A moment ahead of us is another transaction's, a minute ahead is a clock set back.
+GOES_ON = "had.since > now() - make_interval(secs => :seconds{i}) AND had.since < now() + interval '1 minute'"
+WAIT = ":seconds{i} - extract(epoch FROM now() - had.since) AS wait"
+REACHED = "SELECT {wait} FROM rate_limits AS had WHERE key = :key{i} AND n >= :most{i} AND {goes_on}"
 STEP = """step{i} AS (
     INSERT INTO rate_limits AS had (key, since, n)
     SELECT :key{i}, now(), 1 WHERE {let_on}
     ON CONFLICT (key) DO UPDATE SET
         since = CASE WHEN {goes_on} THEN had.since ELSE now() END, n = CASE WHEN {goes_on} THEN had.n + 1 ELSE 1 END
-    RETURNING n, :seconds{i} - extract(epoch FROM now() - since) AS wait)"""
-GOES_ON = "had.since > now() - make_interval(secs => :seconds{i}) AND had.since < now() + interval '1 minute'"
+    RETURNING n, {wait})"""
+REFUSED = "SELECT wait FROM step{i} WHERE n > :most{i}"
+UNION = " UNION ALL "
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ def key_of(what: str, *who: str) -> str:
 def count(db: Session, limits: Sequence[Limit]) -> int:
     """Count one try against all of these limits; the seconds to wait where one is reached, else 0.
 
-    A try that one limit refuses is not counted against those after it.
+    A try that is refused is not counted.
     """
     held = [limit for limit in limits if limit.most]
     if not held:
@@ -74,14 +78,20 @@ def clean(db: Session) -> None:
 
 @lru_cache
 def _counting(n: int) -> TextClause:
-    """One statement: each step counts only if the one before lets it on."""
-    steps = [
-        STEP.format(
-            i=i,
-            let_on=f"(SELECT n <= :most{i - 1} FROM step{i - 1})" if i else "true",
-            goes_on=GOES_ON.format(i=i),
-        )
-        for i in range(n)
-    ]
-    refused = " UNION ALL ".join(f"SELECT wait FROM step{i} WHERE n > :most{i}" for i in range(n))
-    return text(f"WITH {', '.join(steps)} {refused}")
+    """One statement. Where a limit is reached nothing is written, so that a flood leaves nothing behind.
+
+    Else each step counts, if the one before lets it on: of many that come at once each sees the count of the others.
+    """
+    reached = UNION.join(_written(REACHED, i) for i in range(n))
+    steps = [_written(STEP, i, "NOT EXISTS (SELECT FROM reached)" if i == 0 else _let_on_by(i - 1)) for i in range(n)]
+    refused = UNION.join(_written(REFUSED, i) for i in range(n))
+    waits = f"SELECT max(wait) FROM (TABLE reached {UNION} {refused}) AS waits"
+    return text(f"WITH reached AS ({reached}), {', '.join(steps)} {waits}")
+
+
+def _let_on_by(i: int) -> str:
+    return f"(SELECT n <= :most{i} FROM step{i})"
+
+
+def _written(part: str, i: int, let_on: str = "") -> str:
+    return part.format(i=i, let_on=let_on, goes_on=GOES_ON.format(i=i), wait=WAIT.format(i=i))

@@ -187,6 +187,18 @@ def test_who_tried_is_stored_as_a_hash_only(service: TestClient, coming_from: Fr
     assert not any("ada" in key or "192" in key for key in keys)
 
 
+def test_a_flood_leaves_nothing_behind(service: TestClient, limits: Callable[..., None], db: Session) -> None:
+    limits(failed_sign_ins_per_address=5)
+    for n in range(5):
+        sign_in(service, email=f"{n}@example.com")
+    before = db.execute(text("SELECT * FROM rate_limits ORDER BY key")).all()
+    db.commit()
+    for n in range(5, 40):
+        assert sign_in(service, email=f"{n}@example.com").status_code == 429
+    assert db.execute(text("SELECT * FROM rate_limits ORDER BY key")).all() == before
+    assert len(before) == 11
+
+
 def test_counts_whose_time_is_over_are_removed(service: TestClient, db: Session) -> None:
     sign_in(service)
     later(db, 61)

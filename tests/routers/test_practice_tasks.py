@@ -107,7 +107,7 @@ def test_a_time_that_is_no_finite_positive_number_is_refused(student: Students, 
     assert ada.get(f"/practice-tasks/{task}").json()["completed"] is False
 
 
-@pytest.mark.parametrize("body", ["", "{", '{"topic": "\\ud800", "difficulty": "easy"}', "[" * 100_000, "\xff"])
+@pytest.mark.parametrize("body", ["", "{", '{"topic": "\\ud800", "difficulty": "easy"}', "[" * 60_000, "\xff"])
 def test_a_body_that_is_no_json_is_a_problem_not_a_crash(student: Students, body: str) -> None:
     ada = student()
     headers = {**ada.headers, "Content-Type": "application/json"}
