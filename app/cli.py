@@ -60,7 +60,8 @@ def serve(
     """Run the web service.
 
     The embedded database is started and brought up to date; one of your own (DATABASE_URL) must be migrated before
-    (`smartstudy migrate`). Ctrl-C ends it; an embedded database nobody else uses is stopped then.
+    (`smartstudy migrate`); while it is away the service waits for it. Ctrl-C ends it; an embedded database nobody else
+    uses is stopped then.
     """
     import signal
 
@@ -71,7 +72,7 @@ def serve(
     given = settings()
     host, port = host or given.host, given.port if port is None else port
     _log_to_stderr(quiet=guided)  # the guided run tells of the trainings itself
-    _usable_engine()
+    _refuse_other_tables()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn passes it on at the end: leave by the front door
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
     if guided:
@@ -423,6 +424,26 @@ def _usable_engine() -> "Engine":
         return made
 
 
+def _refuse_other_tables() -> None:
+    """A service may start before its database, but not on one with other tables than its own."""
+    from sqlalchemy.exc import DBAPIError
+
+    from app.core import schema
+    from app.core.database import engine
+    from app.core.outages import outage, reason
+
+    with _explained():
+        try:
+            schema.check(engine())
+        except DBAPIError as error:
+            if outage(error) is None:
+                raise
+            print(
+                f"The database does not answer; the service starts all the same and waits for it: {reason(error)}",
+                file=sys.stderr,
+            )
+
+
 def _kinds(name: str | None) -> list[str] | None:
     """The kinds to train; a name that is none is refused with those that are."""
     from app.ml.kinds import BY_NAME
@@ -455,16 +476,22 @@ def _explained() -> Iterator[None]:
     """What a person can mend is one line, not a traceback."""
     import csv
 
-    from sqlalchemy.exc import OperationalError
+    import psycopg2
+    from sqlalchemy.exc import DBAPIError
 
     from app.core.embedded_postgres import EmbeddedPostgresError
+    from app.core.outages import code_of, outage, reason
     from app.core.schema import SchemaMismatch
     from app.domain.errors import AppError
 
     try:
         yield
-    except OperationalError as error:
-        raise SystemExit(f"The database does not answer: {str(error.orig).strip()}") from None
+    except (DBAPIError, psycopg2.Error) as error:
+        why = outage(error)
+        if why is None and not isinstance(error, psycopg2.OperationalError):
+            raise
+        said = why.detail.split(".")[0] if why and code_of(error) else "The database does not answer"
+        raise SystemExit(f"{said}: {reason(error)}") from None
     except (AppError, SchemaMismatch, EmbeddedPostgresError, ValueError, OSError, EOFError, csv.Error) as error:
         raise SystemExit(str(error)) from None
 
