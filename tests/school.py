@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from app.crud import imports
@@ -21,11 +20,11 @@ SOMEBODY = "00000000-0000-4000-8000-00000000000a"
 class Student:
     """A caller: requests go out with their token or key."""
 
-    client: TestClient
+    client: httpx.Client
     secret: str
 
     @classmethod
-    def registered(cls, client: TestClient, name: str) -> "Student":
+    def registered(cls, client: httpx.Client, name: str) -> "Student":
         email = f"{name}@example.com"
         client.post("/auth/register", json={"email": email, "password": PASSWORD}).raise_for_status()
         answer = client.post("/auth/token", data={"username": email, "password": PASSWORD})

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -35,6 +36,14 @@ def wire(database_url: str, monkeypatch: pytest.MonkeyPatch, environment: Path) 
     _forget()
     yield made
     made.cut()
+
+
+def completed(student: Student, task: str) -> bool:
+    return student.complete(task).status_code == httpx.codes.OK
+
+
+def says(service: TestClient, what: str) -> bool:
+    return what in service.get("/readyz").text
 
 
 def refused(answer: httpx.Response) -> bool:
@@ -77,7 +86,7 @@ def test_a_result_whose_answer_was_lost_counts_once_when_it_is_sent_again(wire: 
     for task in tasks[1:]:
         wire.cut_after_query = UUID(task).bytes
         assert refused(ada.complete(task))
-        assert until(lambda task=task: ada.complete(task).status_code == httpx.codes.OK, BACK_SECONDS)
+        until(partial(completed, ada, task), BACK_SECONDS)
     assert ada.status()["counter"]["since_training"] == 3
 
 
@@ -201,7 +210,7 @@ def test_a_database_that_comes_back_with_other_tables_is_left_alone_until_it_is_
 
     for revision, said in (("0002", "smartstudy migrate"), ("9999", "newer than this code")):
         set_to(revision)
-        until(lambda said=said: said in service.get("/readyz").text, BACK_SECONDS)
+        until(partial(says, service, said), BACK_SECONDS)
         for answer in (ada.ask(), ada.complete(task), ada.get("/practice-tasks"), service.get("/docs")):
             assert refused(answer), answer.text
             assert said in answer.text

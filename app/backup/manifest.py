@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\Z")]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}\Z")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\z")]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}\z")]
 # No separator, nothing hidden, no way up.
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}\Z")]
-Folder = Annotated[str, StringConstraints(pattern=r"^versions/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}\Z")]
-Revision = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}\Z")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}\z")]
+Folder = Annotated[str, StringConstraints(pattern=r"^versions/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}\z")]
+Revision = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}\z")]
 
 MANIFEST = "manifest.json"
 SECRET = "secret_key"

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.core.database import engine_for
@@ -246,9 +247,15 @@ def _snapshot_transaction(writer: Connection) -> Iterator[Session]:
 
 
 def _end(engine: Engine, order: Order, outcome: str, message: str) -> dict[str, Any]:
-    """Record that the run published nothing, on a fresh connection: the run's own may be what failed."""
-    with Session(engine) as db, db.begin():
-        record_failure(db, order.run_id, outcome, message)
+    """Record that the run published nothing, on a fresh connection: the run's own may be what failed.
+
+    Where the database is away the row stays open; whoever gets the lock next closes it.
+    """
+    try:
+        with Session(engine) as db, db.begin():
+            record_failure(db, order.run_id, outcome, message)
+    except DBAPIError:
+        traceback.print_exc()
     return {"outcome": outcome, "message": message}
 
 
