@@ -20,7 +20,7 @@ from fastapi.testclient import TestClient
 
 from app.core import patience
 from app.core.schema import REVISION
-from tests.school import Student, until
+from tests.school import Student, throw_away, until
 from tests.wire import Wire
 
 BACK_SECONDS = 10.0
@@ -282,7 +282,7 @@ def test_a_read_only_database_is_readable(service: TestClient, database_url: str
 def test_an_embedded_database_that_was_killed_is_started_again_and_nothing_is_lost(
     serve: Serve, environment: Path, how: signal.Signals
 ) -> None:
-    address, _, _ = serve(None, "--workers", "2")
+    address, process, _ = serve(None, "--workers", "2")
     until(lambda: status(address, "/readyz") == httpx.codes.OK, 60)
     with httpx.Client(base_url=address, timeout=15) as client:
         ada = Student.registered(client, "ada")
@@ -293,3 +293,6 @@ def test_an_embedded_database_that_was_killed_is_started_again_and_nothing_is_lo
             until(lambda: status(address, "/readyz") == httpx.codes.OK, BACK_SECONDS)
             assert all(client.get(f"/practice-tasks/{each}", headers=ada.headers).json()["completed"] for each in done)
             assert ada.status()["counter"]["since_training"] == 2 * n
+    process.terminate()
+    process.wait(20)
+    throw_away(environment / "data")

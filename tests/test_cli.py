@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from app import cli
 from app.core import database
 from app.ml.simulated import school, simulate
-from tests.school import PASSWORD, imported, interactions, until
+from tests.school import PASSWORD, imported, interactions, throw_away, until
 from tests.versions import pruned, serving, version
 
 runner = CliRunner()
@@ -308,6 +308,8 @@ def test_an_embedded_database_is_backed_up_with_its_key_and_restored_elsewhere(
     command("two", "restore", str(environment / "file"))
     assert (environment / "two" / "secret_key").read_text() == "s" * 64
     assert json.loads(command("two", "status", "--json"))["counter"]["since_training"] == 240
+    throw_away(environment / "one")
+    throw_away(environment / "two")
 
 
 @pytest.mark.parametrize(
