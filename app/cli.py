@@ -601,10 +601,14 @@ def _bytes_progress(what: str) -> Iterator[tuple[Callable[[int], None], Callable
             progress.start()
         progress.update(shown, detail=f"{done / 1e6:,.0f} MB")
 
+    def pause() -> None:
+        if progress.live.is_started:  # else it would print an empty line
+            progress.stop()
+
     try:
-        yield say, progress.stop
+        yield say, pause
     finally:
-        progress.stop()
+        pause()
 
 
 def _end_on_sigterm() -> None:
