@@ -79,7 +79,7 @@ class TooManyTries(AppError):
 
 
 class DatabaseUnavailable(AppError):
-    """The database doesn't answer just now; nothing was stored. Try again shortly."""
+    """The database does not answer just now. Try again shortly; what was stored all the same counts once."""
 
     status = 503
 

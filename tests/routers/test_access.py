@@ -95,6 +95,8 @@ RULES = {
     "GET /model/comparison": Rule(ADMINS),
     "GET /model/runs": Rule(ADMINS),
     "POST /model/train": Rule(ADMINS, 202, json=lambda _: {"kind": "lnirt"}),
+    "POST /model/pause": Rule(ADMINS, json=lambda _: {"reason": "Exams."}),
+    "POST /model/resume": Rule(ADMINS),
     "GET /audit": Rule(ADMINS),
     "GET /healthz": Rule(OPEN),
     "GET /readyz": Rule(OPEN),

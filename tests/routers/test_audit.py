@@ -118,6 +118,22 @@ def test_the_command_line_is_written_down_too(db: Session) -> None:
     assert not any(secret in shown for secret in (key, newer, password))
 
 
+def test_a_pause_is_written_down_once_by_either_door(admin: Student) -> None:
+    for _ in range(2):
+        assert post(admin, "/model/pause", {"reason": "Exams."}).status_code == 200
+    assert post(admin, "/model/resume").status_code == 200
+    run("pause", "--reason", "More exams.")
+    run("resume")
+    run("resume")
+    done = [(each["actor"], each["act"]) for each in admin.get("/audit").json()["items"]]
+    assert done == [
+        ("command line", "trainings resumed"),
+        ("command line", "trainings paused"),
+        ("grace@example.com", "trainings resumed"),
+        ("grace@example.com", "trainings paused"),
+    ]
+
+
 def test_an_admin_made_of_an_account_is_written_down(admin: Student, db: Session, student: Any) -> None:
     student("ada")
     run("admin", "create", "ada@example.com")
