@@ -93,6 +93,7 @@ def test_an_act_that_fails_leaves_no_line_and_a_line_that_fails_no_act(
 def test_the_command_line_is_written_down_too(db: Session) -> None:
     old, new = version(db), version(db)
     serving(db, new)
+    imported(db, simulate(simulated_school(4, seed=1), 5, seed=1).attempts)
     key = run("key", "create", "school").splitlines()[0]
     newer = run("key", "rotate", "school").splitlines()[0]
     run("key", "revoke", "school")
