@@ -6,10 +6,10 @@ import time
 
 from app.core import database, schema
 from app.core.availability import Availability
-from app.core.embedded_postgres import EmbeddedPostgresError
-from app.core.outages import NO_DATABASE, outage, reason
+from app.core.outages import NO_DATABASE, reason
 from app.core.schema import SchemaMismatch
 from app.ml.serving import ServingModels
+from app.ml.trainer import Trainer
 
 log = logging.getLogger("smartstudy")
 LOOK_SECONDS = 1.0
@@ -20,9 +20,10 @@ SLOW_SECONDS = 3.0  # a database that refuses does so at once; one that takes so
 class Looking:
     """Loads what another process published, starts an embedded database again, and says what changed, once."""
 
-    def __init__(self, serving: ServingModels, availability: Availability) -> None:
-        self._serving, self._availability = serving, availability
+    def __init__(self, serving: ServingModels, availability: Availability, trainer: Trainer) -> None:
+        self._serving, self._availability, self._trainer = serving, availability, trainer
         self._said: str | None = None
+        self._failure: str | None = None
         self._seen = False  # a database that fits, since the start
 
     async def for_ever(self, first: asyncio.Event) -> None:
@@ -32,23 +33,30 @@ class Looking:
             await asyncio.sleep(LOOK_SECONDS)
 
     def look(self) -> None:
-        """Once. Blocks, for about ten seconds at the most."""
+        """Once. Blocks, for about ten seconds at the most; raises nothing, for there has to be a next time."""
         started = time.monotonic()
         try:
             database.keep_up()
             schema.check(database.engine())
-            self._serving.refresh()
+            self._refresh()
         except SchemaMismatch as why:
             self._say(str(why))
             self._availability.closed = str(why)
-        except EmbeddedPostgresError as why:
-            self._away(str(why), close=True)
-        except NO_DATABASE as why:
-            if outage(why) is None:
-                raise
+        except Exception as why:
             self._away(reason(why), close=not self._seen or time.monotonic() - started > SLOW_SECONDS)
         else:
             self._back()
+
+    def _refresh(self) -> None:
+        """A version that can't be loaded, for whatever reason, is no reason to answer nobody."""
+        try:
+            self._serving.refresh()
+        except NO_DATABASE:
+            raise
+        except Exception as why:
+            if repr(why) != self._failure:
+                log.exception("the serving versions could not be looked up")
+            self._failure = repr(why)
 
     def _away(self, why: str, close: bool) -> None:
         """Who is let through finds out by itself, and that it is back too; where that takes long, nobody is."""
@@ -59,6 +67,7 @@ class Looking:
     def _back(self) -> None:
         if self._said is not None:
             log.warning("The database is back.")
+            self._trainer.request()  # a training that was due meanwhile could not begin
         self._said, self._seen = None, True
         self._availability.closed = None
 
