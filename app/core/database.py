@@ -37,6 +37,7 @@ def engine_for(url: str) -> Engine:
     return create_engine(
         url.replace("postgresql://", "postgresql+psycopg2://", 1),
         pool_pre_ping=True,
+        hide_parameters=True,  # in the log: addresses, hashes
         pool_timeout=patience.STATEMENT_SECONDS,
         connect_args=_connect_args(url),
     )
