@@ -1,4 +1,5 @@
-"""The service looks at its database once a second: whether it is there, whether it fits, who should serve."""
+"""The service looks at its database once a second: whether it is there, whether it fits, who should serve,
+whether a training is due."""
 
 import asyncio
 import logging
@@ -18,12 +19,15 @@ SLOW_SECONDS = 3.0  # a database that refuses does so at once; one that takes so
 
 
 class Looking:
-    """Loads what another process published, starts an embedded database again, and says what changed, once."""
+    """Loads what another process published, begins a training that is due, starts an embedded database again.
 
-    def __init__(self, serving: ServingModels, availability: Availability, trainer: Trainer) -> None:
-        self._serving, self._availability, self._trainer = serving, availability, trainer
+    What changed is said once.
+    """
+
+    def __init__(self, serving: ServingModels, trainer: Trainer, availability: Availability) -> None:
+        self._serving, self._trainer, self._availability = serving, trainer, availability
         self._said: str | None = None
-        self._failure: str | None = None
+        self._complaints: set[str] = set()
         self._seen = False  # a database that fits, since the start
 
     async def for_ever(self, first: asyncio.Event) -> None:
@@ -38,7 +42,7 @@ class Looking:
         try:
             database.keep_up()
             schema.check(database.engine())
-            self._refresh()
+            self._follow_up()
         except SchemaMismatch as why:
             self._say(str(why))
             self._availability.closed = str(why)
@@ -47,16 +51,20 @@ class Looking:
         else:
             self._back()
 
-    def _refresh(self) -> None:
-        """A version that can't be loaded, for whatever reason, is no reason to answer nobody."""
-        try:
-            self._serving.refresh()
-        except NO_DATABASE:
-            raise
-        except Exception as why:
-            if repr(why) != self._failure:
-                log.exception("the serving versions could not be looked up")
-            self._failure = repr(why)
+    def _follow_up(self) -> None:
+        """A version that can't be loaded, or a run that can't begin, is no reason to answer nobody."""
+        for step in (self._serving.refresh, self._trainer.look):  # the latter: whoever should have asked may have died
+            try:
+                step()
+            except NO_DATABASE:
+                raise
+            except Exception as why:
+                self._complain(why)
+
+    def _complain(self, why: Exception) -> None:
+        if repr(why) not in self._complaints:
+            log.error("Looking after versions and trainings went wrong, and is tried again.", exc_info=why)
+        self._complaints.add(repr(why))
 
     def _away(self, why: str, close: bool) -> None:
         """Who is let through finds out by itself, and that it is back too; where that takes long, nobody is."""
@@ -67,7 +75,6 @@ class Looking:
     def _back(self) -> None:
         if self._said is not None:
             log.warning("The database is back.")
-            self._trainer.request()  # a training that was due meanwhile could not begin
         self._said, self._seen = None, True
         self._availability.closed = None
 

@@ -39,7 +39,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     with patience.watch.at_most(patience.STATEMENT_SECONDS):
         looked = asyncio.Event()
-        looking = asyncio.create_task(Looking(state.serving, state.availability, state.trainer).for_ever(looked))
+        looking = asyncio.create_task(Looking(state.serving, state.trainer, state.availability).for_ever(looked))
         with suppress(TimeoutError):
             await asyncio.wait_for(looked.wait(), FIRST_LOOK_SECONDS)
         if not looked.is_set():

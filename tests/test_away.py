@@ -145,18 +145,6 @@ def test_a_training_that_loses_its_connection_fails_and_the_next_one_closes_what
     trainer.close()
 
 
-def test_a_training_that_was_due_while_the_database_was_away_begins_when_it_is_back(
-    wire: Wire, service: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    asked = threading.Event()
-    monkeypatch.setattr(Trainer, "request", lambda _: asked.set())
-    wire.cut()
-    until(lambda: service.get("/readyz").status_code == httpx.codes.SERVICE_UNAVAILABLE)
-    until(lambda: "is away" in caplog.text)  # by its own look
-    wire.mend()
-    assert asked.wait(BACK_SECONDS)
-
-
 Serve = Callable[..., tuple[str, "subprocess.Popen[bytes]", Path]]
 
 

@@ -191,6 +191,14 @@ def test_promote_and_rollback_say_what_they_did(db: Session) -> None:
     assert db.scalar(text("SELECT id FROM model_versions WHERE state = 'serving'")) == new
 
 
+def test_pause_and_resume_say_what_they_did(db: Session) -> None:
+    assert run("resume").strip() == "Nothing held trainings up."
+    assert run("pause", "--reason", "Exams.").strip() == "Trainings are paused."
+    assert run("pause").strip() == "Trainings were paused already."
+    assert "by command line: Exams." in " ".join(run("status").split())
+    assert run("resume").strip() == "Trainings go on."
+
+
 def test_comparison_is_worth_reading_before_anything_happened(db: Session) -> None:
     assert "Nothing to compare yet" in run("comparison")
     found = json.loads(run("comparison", "--days", "7", "--json"))
