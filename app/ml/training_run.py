@@ -1,5 +1,6 @@
 """One training run, from the lock to the new version. Runs in the training process."""
 
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.database import engine_for
+from app.core.outages import reason
 from app.crud import attempts, model_tracker, model_versions, training_runs
 from app.ml import artifacts
 from app.ml.gate import FAVOURITE, Court, drift
@@ -275,8 +277,8 @@ def _end(engine: Engine, order: Order, outcome: str, message: str) -> dict[str, 
     try:
         with Session(engine) as db, db.begin():
             record_failure(db, order.run_id, outcome, message)
-    except SQLAlchemyError:
-        traceback.print_exc()
+    except SQLAlchemyError as why:
+        print(f"Training run {order.run_id} stays open, for the database is away: {reason(why)}", file=sys.stderr)
     return {"outcome": outcome, "message": message}
 
 
