@@ -74,6 +74,11 @@ def show(model_dir: Path, folder: str) -> None:
         link.replace(model_dir / name)
 
 
+def folders(model_dir: Path) -> list[str]:
+    """Those of all versions, below MODEL_DIR."""
+    return [f"{VERSIONS}/{each.name}" for each in (model_dir / VERSIONS).glob("[!.]*")]
+
+
 def remove(model_dir: Path, folder: str) -> None:
     shutil.rmtree(model_dir / folder, ignore_errors=True)
 

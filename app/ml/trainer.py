@@ -12,14 +12,14 @@ from sqlalchemy.orm import Session
 
 from app.core.database import database_url, new_session
 from app.core.settings import settings
-from app.crud import attempts, model_tracker, training_runs
+from app.crud import attempts, erasures, model_tracker, training_runs
 from app.domain.errors import NotAccepted, TrainingBusy
 from app.ml.training_process import TrainingDied, TrainingProcess
 from app.ml.training_run import Order, record_failure, too_few
 
 log = logging.getLogger("smartstudy.training")
 LETTING_GO_SECONDS = 0.2  # a run that is just beginning lets go of the place where the next one waits
-TRAINED = ("published", "rejected")  # models came out, whether or not they serve
+ENDED = ("published", "rejected", "interrupted")  # models came out, or would know somebody who was erased meanwhile
 Say = Callable[[Mapping[str, Any]], None]
 
 
@@ -101,7 +101,7 @@ class Trainer:
     def _train_if_due(self) -> None:
         with new_session().begin() as db:
             wanted = is_due(db)
-        if wanted and self.train_now(forced=False)["outcome"] in TRAINED:
+        if wanted and self.train_now(forced=False)["outcome"] in ENDED:
             self._request_if_due()
 
     def _train_as_asked(self, run_id: int, kinds: Sequence[str] | None) -> None:
@@ -155,8 +155,8 @@ class Trainer:
 
 
 def is_due(db: Session) -> bool:
-    """Enough finished tasks since the last training, and enough in all."""
-    if model_tracker.read(db).since_training < settings().retrain_every:
+    """Enough finished tasks since the last training, or somebody erased whom those in service know; enough in all."""
+    if model_tracker.read(db).since_training < settings().retrain_every and not erasures.pending(db):
         return False
     return attempts.count(db) >= settings().min_training_tasks
 

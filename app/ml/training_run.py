@@ -13,12 +13,12 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from app.core.database import engine_for
-from app.crud import attempts, model_tracker, model_versions, training_runs
+from app.crud import attempts, erasures, model_tracker, model_versions, training_runs
 from app.ml import artifacts
 from app.ml.gate import FAVOURITE, Court, drift
 from app.ml.kinds import BY_NAME, GOES_ON_FROM, KINDS, Fitted, Kind
 from app.ml.material import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole
-from app.ml.publication import Candidate, Findings, Incumbent, Made, Publication
+from app.ml.publication import Candidate, ErasedMeanwhile, Findings, Incumbent, Made, Publication, none_erased
 from app.ml.serving import load, show_files
 
 Say = Callable[[Mapping[str, Any]], None]
@@ -64,6 +64,8 @@ def train(order: Order, say: Say) -> dict[str, Any]:
             return _train(writer, order, say)
     except NothingToDo as why:
         return _end(engine, order, "merged", str(why))
+    except ErasedMeanwhile as why:
+        return _end(engine, order, "interrupted", str(why))
     except Exception as why:  # whatever it was, the model in use stays and the row says why
         traceback.print_exc()
         return _end(engine, order, "failed", sentence(why))
@@ -88,12 +90,30 @@ def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
             )
             for each, said in zip(made, judged, strict=True)
         ]
-    findings = Findings(order.run_id, material, court, order.keep_versions)
+    findings = Findings(order.run_id, material, court, order.keep_versions, order.kinds)
+    try:
+        return _published(writer, findings, incumbents, candidates, failures, model_dir)
+    except ErasedMeanwhile:
+        for candidate in candidates:
+            artifacts.remove(model_dir, candidate.folder)
+        raise
+
+
+def _published(
+    writer: Connection,
+    findings: Findings,
+    incumbents: Mapping[str, Incumbent],
+    candidates: Sequence[Candidate],
+    failures: Mapping[str, str],
+    model_dir: Path,
+) -> dict[str, Any]:
+    """Decide and record in one transaction; the files of those that leave go after it."""
     with _transaction(writer) as db:
         publication = Publication(db, findings, incumbents)
         result = publication.decide(candidates, failures)
-        gone = publication.record(result, candidates)
+        publication.record(result, candidates)
         serving = model_versions.serving(db)
+        gone = model_versions.gone(db, artifacts.folders(model_dir))
     show_files(model_dir, serving.values())
     for folder in gone:
         artifacts.remove(model_dir, folder)
@@ -147,6 +167,8 @@ def _made(
         fit = _way(writer, order, material, kind)
         if fit is None:
             continue
+        with _transaction(writer) as db:
+            none_erased(db, material)  # else all that is to come would be for nothing
         tell({"step": f"fit {kind.name}"}, now=True)
         try:
             made.append(_fitted(kind, fit, staging, tell))
@@ -225,7 +247,7 @@ def _snapshot(writer: Connection, order: Order) -> Material:
         training_runs.start(db, order.run_id)
     with _snapshot_transaction(writer) as db:
         taken = model_tracker.read(db).since_training
-        if not order.forced and taken < order.retrain_every:
+        if not order.forced and taken < order.retrain_every and not erasures.pending(db):
             raise NothingToDo("Another run took these tasks.")
         tasks = attempts.count(db)
         if tasks < order.min_training_tasks:
