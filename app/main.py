@@ -15,7 +15,7 @@ from app.core.database import AsyncDatabase, engine
 from app.core.request_id import RequestId
 from app.ml.serving import ServingModels, serving_models
 from app.ml.trainer import trainer
-from app.routers import auth, health, model, practice_tasks
+from app.routers import auth, health, model, people, practice_tasks
 from app.web import home
 
 log = logging.getLogger("smartstudy")
@@ -77,7 +77,7 @@ def create_app() -> FastAPI:
     made.state.trainer.on_published = made.state.serving.refresh
     made.add_middleware(RequestId)
     errors.install(made)
-    for router in (home.router, auth.router, practice_tasks.router, model.router, health.router):
+    for router in (home.router, auth.router, practice_tasks.router, people.router, model.router, health.router):
         made.include_router(router)
     _describe_problems(made)
     return made

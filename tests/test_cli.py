@@ -25,7 +25,7 @@ from tests.versions import pruned, serving, version
 runner = CliRunner()
 COMMANDS = (
     *("serve", "migrate", "import", "train", "status", "replay", "stop", "url", "key", "key create", "fit-lnirt"),
-    *("versions", "promote", "rollback", "comparison", "admin", "admin create"),
+    *("versions", "promote", "rollback", "comparison", "admin", "admin create", "erase"),
 )
 
 
