@@ -26,7 +26,8 @@ METADATA_FILE = "metadata.json"
 # one apostrophe away always gives the text back.
 FORMULA = tuple("=+-@\t\r\n'＝＋－＠")  # the wide ones too
 BROKEN_OFF = "THIS FILE IS NOT COMPLETE: the export broke off; ask for it again."
-COLUMNS = (*Task.__slots__, "correctness_confidence", *INPUTS, "shadow_predictions")
+OF_TASK = (*Task.__slots__, "correctness_confidence")
+COLUMNS = (*OF_TASK, *INPUTS, "shadow_predictions")
 NUMBERS = {"lnirt": "<f8", "embedding_lstm": "<f4"}  # of a student's kept state
 
 
@@ -103,17 +104,18 @@ def _lines(rows: Sequence[Sequence[object]]) -> bytes:
 
 
 def _cells(task: Row) -> list[object]:
-    values = task | (task["features"] or {}) | {"shadow_predictions": task["shadow_predictions"] or None}
-    return [_cell(values.get(name)) for name in COLUMNS]
+    features = list((task["features"] or {}).values())
+    shadows = to_json(task["shadow_predictions"]).decode() if task["shadow_predictions"] else None
+    return [*(_cell(task[name]) for name in OF_TASK), *features, *[None] * (len(INPUTS) - len(features)), shadows]
 
 
 def _cell(value: object) -> object:
     """Numbers as they are, moments as in JSON, nothing for nothing; a text never as a formula."""
     if isinstance(value, str):
         return f"'{value}" if value.startswith(FORMULA) else value
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return value
-    return to_json(value).decode().strip('"')
+    if isinstance(value, bool | datetime):
+        return to_json(value).decode().strip('"')
+    return value
 
 
 def _state(serving: ServingModels, row: Row) -> dict[str, Any]:
