@@ -260,6 +260,30 @@ def rollback() -> None:
 
 
 @app.command()
+def pause(reason: Annotated[str, typer.Option(help="Shown to whoever asks why.")] = "A person wanted it so.") -> None:
+    """Let no training begin by itself until `smartstudy resume`; predictions go on."""
+    from app.core.database import new_session
+    from app.crud import training_control
+
+    _usable_engine()
+    with _explained(), new_session().begin() as db:
+        done = training_control.pause(db, COMMAND_LINE, reason)
+    console.print("Trainings are paused." if done else "Trainings were paused already.")
+
+
+@app.command()
+def resume() -> None:
+    """Let trainings begin by themselves again, after a pause or after failures; the service begins one that is due."""
+    from app.core.database import new_session
+    from app.crud import training_control
+
+    _usable_engine()
+    with _explained(), new_session().begin() as db:
+        done = training_control.resume(db)
+    console.print("Trainings go on." if done else "Nothing held trainings up.")
+
+
+@app.command()
 def comparison(
     days: Annotated[int, typer.Option(min=1, max=366, help="Whole days, UTC; today is the last.")] = 30,
     as_json: AsJson = False,

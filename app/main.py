@@ -14,12 +14,12 @@ from app.core import errors, schema
 from app.core.database import AsyncDatabase, engine
 from app.core.request_id import RequestId
 from app.ml.serving import ServingModels, serving_models
-from app.ml.trainer import trainer
+from app.ml.trainer import Trainer, trainer
 from app.routers import auth, health, model, people, practice_tasks
 from app.web import home
 
 log = logging.getLogger("smartstudy")
-LOOK_FOR_VERSIONS_SECONDS = 1.0
+LOOK_AROUND_SECONDS = 1.0
 WAIT_FOR_THREADS_SECONDS = 0.0005  # that requests wait at the most while a thread loads a version; Python's is 0.005
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
@@ -39,7 +39,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     sys.setswitchinterval(WAIT_FOR_THREADS_SECONDS)
     await asyncio.to_thread(_open, app.state.serving)
     await app.state.database.open()
-    looking = asyncio.create_task(_look_for_versions(app.state.serving))
+    looking = asyncio.create_task(_look_around(app.state.serving, app.state.trainer))
     yield
     looking.cancel()
     await asyncio.to_thread(app.state.trainer.close)
@@ -52,13 +52,15 @@ def _open(serving: ServingModels) -> None:
     serving.refresh()
 
 
-async def _look_for_versions(serving: ServingModels) -> None:
-    """A version that another process published is loaded within a second, even if no request comes by."""
+async def _look_around(serving: ServingModels, trainer: Trainer) -> None:
+    """A version that another process published is loaded within a second, even if no request comes by, and a training
+    that is due begins, even if whoever should have asked for it died."""
     away = False
     while True:
-        await asyncio.sleep(LOOK_FOR_VERSIONS_SECONDS)
+        await asyncio.sleep(LOOK_AROUND_SECONDS)
         try:
             await asyncio.to_thread(serving.refresh)
+            await asyncio.to_thread(trainer.look)
         except errors.NO_DATABASE as why:
             if not away:
                 log.warning("the database is away: %s", str(why).splitlines()[:1])

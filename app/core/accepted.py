@@ -7,5 +7,5 @@ def weight(accept: str, kind: str) -> float:
     for part in accept.split(","):
         named, *parameters = (piece.strip().lower() for piece in part.split(";"))
         quality = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
-        weights[named] = float(quality) if quality.replace(".", "", 1).isdecimal() else 0.0
+        weights[named] = float(quality) if quality.isascii() and quality.replace(".", "", 1).isdigit() else 0.0
     return weights.get(kind, 0.0)

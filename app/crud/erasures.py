@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.crud import model_tracker, model_versions
+from app.crud import model_tracker, model_versions, training_runs
 
 WITHDRAWN = "A student was erased and too few finished tasks remain to train on, so the prior answers."
 DELETE_TASKS = """
@@ -106,4 +106,6 @@ def _erased(db: Session, least: int) -> list[str]:
     if model_versions.serving(db):
         model_versions.serve(db, [], what="published", made_by="an erasure", reason=WITHDRAWN)
         model_tracker.answered_by(db, "prior")
-    return model_versions.withdraw(db)
+    folders = model_versions.withdraw(db)
+    training_runs.leave_behind(db, folders)
+    return folders

@@ -235,6 +235,16 @@ def serving(db: Session) -> dict[str, Version]:
     return {row["kind"]: Version(**row) for row in rows}
 
 
+def retired(db: Session, kind: str, most: int = 5) -> list[Version]:
+    """Versions of this kind that served and whose files are kept, newest first."""
+    rows = db.execute(
+        text(f"""SELECT {COLUMNS} FROM model_versions WHERE kind = :kind AND state = 'retired' AND pruned_at IS NULL
+                 ORDER BY id DESC LIMIT :most"""),
+        {"kind": kind, "most": most},
+    ).mappings()
+    return [Version(**row) for row in rows]
+
+
 def to_go_on_from(db: Session, kind: str, file: str) -> Version | None:
     """The version of this kind that a training goes on from: the serving one, else the newest whose files are kept.
 
@@ -325,15 +335,6 @@ def withdraw(db: Session, kinds: Iterable[str] | None = None) -> list[str]:
                  WHERE pruned_at IS NULL AND state <> 'serving' AND {KNOWS_ERASED}
                    AND (CAST(:kinds AS text[]) IS NULL OR kind = ANY(CAST(:kinds AS text[]))) RETURNING folder"""),
         {"kinds": None if kinds is None else list(kinds)},
-    )
-    return [row.folder for row in rows]
-
-
-def gone(db: Session, folders: Iterable[str]) -> list[str]:
-    """Those of the folders that belong to versions marked as gone: whoever was to delete them, did not get to it."""
-    rows = db.execute(
-        text("SELECT folder FROM model_versions WHERE pruned_at IS NOT NULL AND folder = ANY(:folders)"),
-        {"folders": list(folders)},
     )
     return [row.folder for row in rows]
 

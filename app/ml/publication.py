@@ -131,14 +131,16 @@ class Publication:
             "version_id": lineup[0][1].id if lineup else None,
         }
 
-    def record(self, result: Mapping[str, Any], candidates: Sequence[Candidate]) -> None:
-        """Counter, tracker and run in the same transaction, and whose folders may go after it."""
+    def record(self, result: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
+        """Counter, tracker and run in the same transaction; the folders that may go after it."""
         run, first = self._run, next((kind for kind, _ in self._lineup()), None)
+        on_tasks = BY_NAME[first].on_tasks if first else "prior"
         if candidates:
-            on_tasks = BY_NAME[first].on_tasks if first else "prior"
             model_tracker.trained(
                 self._db, n_tasks=run.material.tasks, taken=run.material.taken, model_version=on_tasks
             )
+        elif self._leaving:
+            model_tracker.answered_by(self._db, on_tasks)
         reports = {each.made.kind: {**each.made.report, **each.judged.scores} for each in candidates}
         notes = {"state": result["outcome"], **result, "run_id": run.run_id, "report": reports}
         model_tracker.note(self._db, notes)
@@ -147,8 +149,8 @@ class Publication:
             n_tasks=run.material.tasks,
             taken=run.material.taken,
         )
-        model_versions.prune(self._db, [each.made.kind for each in candidates], run.keep_versions)
-        model_versions.withdraw(self._db, run.kinds)
+        pruned = model_versions.prune(self._db, [each.made.kind for each in candidates], run.keep_versions)
+        return [*pruned, *model_versions.withdraw(self._db, run.kinds)]
 
     def _leaves(self, kind: str) -> bool:
         """A version that knows somebody who was erased makes way, for a new one or for nobody; where others than those

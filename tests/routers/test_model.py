@@ -214,8 +214,8 @@ def test_what_another_process_runs_and_has_waiting_counts_too(admin: Student, db
         training_runs.ask(db)
         training_runs.ask(db, ["lnirt"])
     assert post(admin, "/model/train").status_code == 409
-    late = settings().training_timeout_seconds + 1
-    db.execute(text("UPDATE training_runs SET asked_at = now() - make_interval(secs => :late)"), {"late": late})
+    late = settings().trainer_silent_seconds + 1
+    db.execute(text("UPDATE training_runs SET seen_at = now() - make_interval(secs => :late)"), {"late": late})
     db.commit()
     assert post(admin, "/model/train").status_code == 202
     runs = admin.get("/model/runs").json()["items"]
