@@ -61,7 +61,8 @@ class Trainer:
             TrainingBusy: one training is at work and one is waiting, here or in another process.
         """
         with new_session().begin() as db:
-            enough_to_train(db)
+            if why := not_enough(db):
+                raise NotAccepted(why)
         if self._closing or not self._waiting.acquire(timeout=LETTING_GO_SECONDS):
             raise TrainingBusy
         try:
@@ -77,8 +78,11 @@ class Trainer:
     def train_now(
         self, say: Say = silent, *, forced: bool = True, kinds: Sequence[str] | None = None
     ) -> dict[str, Any]:
-        """Train and wait for it: {"outcome", "message", ...}."""
+        """Train and wait for it: {"outcome", "message", ...}. Too few tasks are no run, and no failure of one."""
         with new_session().begin() as db:
+            if why := not_enough(db):
+                model_tracker.note(db, {"state": "failed", "message": why})
+                return {"outcome": "failed", "message": why}
             run_id = training_runs.ask(db, kinds)
         return self._train(_order(run_id, forced, kinds), say)
 
@@ -206,11 +210,10 @@ def may_begin(db: Session) -> bool:
     return is_due(db) and training_control.read(db).may_begin
 
 
-def enough_to_train(db: Session) -> None:
-    """Raise NotAccepted, with the sentence that the run itself would end with, where there are too few tasks."""
+def not_enough(db: Session) -> str | None:
+    """Where there are too few finished tasks, the sentence that the run itself would end with."""
     n, least = attempts.count(db), settings().min_training_tasks
-    if n < least:
-        raise NotAccepted(too_few(n, least))
+    return too_few(n, least) if n < least else None
 
 
 def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:

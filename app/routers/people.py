@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from app.core.accepted import weight
@@ -77,7 +77,7 @@ def export_me(
     return _download(export.as_json(before, pages), "json", "application/json")
 
 
-@router.delete("/users/me", status_code=204, responses=problems(401, 403))
+@router.delete("/users/me", status_code=204, response_class=Response, responses=problems(401, 403))
 def erase_me(student: Student, db: Db, serving: Serving, trainer: TheTrainer, background: BackgroundTasks) -> None:
     """Erase your account and everything that is stored about you, at once. **It can't be undone.**
 
@@ -89,6 +89,7 @@ def erase_me(student: Student, db: Db, serving: Serving, trainer: TheTrainer, ba
 @router.delete(
     "/students/{user_id}",
     status_code=204,
+    response_class=Response,
     dependencies=[Depends(only_keys)],
     responses=problems(401, 403, 404, 409, 422),
 )
