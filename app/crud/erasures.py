@@ -3,6 +3,7 @@
 That somebody was erased is kept, not who: a version that was trained before may know them (docs/decisions/0009).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.crud import model_tracker, model_versions, training_runs
 
 WITHDRAWN = "A student was erased and too few finished tasks remain to train on, so the prior answers."
+AT_ONCE = 5_000  # tasks in a statement: none may take long (app/core/patience.py)
 DELETE_TASKS = """
     WITH gone AS (DELETE FROM practice_tasks WHERE id = ANY(CAST(:ids AS uuid[])) RETURNING completed)
     SELECT count(*) AS tasks, count(*) FILTER (WHERE completed) AS completed FROM gone"""
@@ -91,10 +93,19 @@ def _delete_tasks(db: Session, student: UUID) -> tuple[int, int]:
     whose = {"student": student}
     ids = db.scalars(text("SELECT id FROM practice_tasks WHERE user_id = :student ORDER BY id FOR UPDATE"), whose).all()
     db.execute(text("SELECT FROM student_totals WHERE user_id = :student ORDER BY scope, key FOR UPDATE"), whose)
-    gone = db.execute(text(DELETE_TASKS), {"ids": [str(each) for each in ids]}).one()
+    gone = [_delete_some(db, part) for part in _parts([str(each) for each in ids])]
     db.execute(text("DELETE FROM student_states WHERE user_id = :student"), whose)
     db.execute(text(DELETE_TOTALS), whose)
-    return gone.tasks, gone.completed
+    return sum(tasks for tasks, _ in gone), sum(completed for _, completed in gone)
+
+
+def _parts(ids: list[str]) -> list[list[str]]:
+    return [ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE)]
+
+
+def _delete_some(db: Session, ids: Sequence[str]) -> tuple[int, int]:
+    row = db.execute(text(DELETE_TASKS), {"ids": list(ids)}).one()
+    return row.tasks, row.completed
 
 
 def _erased(db: Session, least: int) -> list[str]:

@@ -328,7 +328,7 @@ def latest(db: Session, limit: int = 10, kind: str | None = None, before: int | 
     return [Version(**row) for row in rows]
 
 
-def kept(db: Session) -> list[Version]:
+def with_files(db: Session) -> list[Version]:
     """Those whose files are there, newest first."""
     rows = db.execute(
         text(f"SELECT {COLUMNS} FROM model_versions WHERE pruned_at IS NULL ORDER BY id DESC")

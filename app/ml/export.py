@@ -135,10 +135,9 @@ def _numbers(kind: str, state: bytes) -> list[float]:
 
 def _embedded_in(db: Session, model_dir: Path, student: UUID) -> list[dict[str, Any]]:
     """Versions that name the student: their vector stands in the files beside."""
-    kept = model_versions.kept(db)
     return [
         {"id": each.id, "kind": each.kind, "state": each.state}
-        for each in kept
+        for each in model_versions.with_files(db)
         if _names(model_dir / each.folder, str(student))
     ]
 
