@@ -241,6 +241,38 @@ def import_file(file: File, skip_bad: SkipBad = False) -> None:
 
 
 @app.command()
+def erase(
+    student: Annotated[str, typer.Argument(help="The student's id, as service keys or an imported file name them.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+) -> None:
+    """Erase all that is stored about a student, and their account if they have one. It can't be undone.
+
+    Tasks, totals and what was worked out from them go at once; the next training begins anew without them.
+    """
+    from uuid import UUID
+
+    from app import erasing_view
+    from app.core.database import new_session
+    from app.crud import erasures
+    from app.domain.interactions import student_uuid
+    from app.ml.erasing import erase as erase_all
+
+    student_id = UUID(bytes=student_uuid(student))
+    _usable_engine()
+    with _explained():
+        with new_session().begin() as db:
+            found = erasures.find(db, student_id)
+        if not found.anything:
+            raise SystemExit(f"Nothing is stored about the student {student}.")
+        if not yes:
+            typer.confirm(erasing_view.question(student, found), abort=True)
+        with new_session()() as db:
+            erased = erase_all(db, student_id, COMMAND_LINE)
+            said = erasing_view.done(student, erased, erasures.pending(db))
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
 def train(kind: KindName = None) -> None:
     """Train now on all finished tasks, and wait for it (the service goes on answering meanwhile)."""
     from app.ml.embedding_service import describe

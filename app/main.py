@@ -18,7 +18,7 @@ from app.core.request_id import RequestId
 from app.looking import FIRST_LOOK_SECONDS, Looking
 from app.ml.serving import serving_models
 from app.ml.trainer import trainer
-from app.routers import audit, auth, health, model, practice_tasks
+from app.routers import audit, auth, health, model, people, practice_tasks
 from app.web import home
 
 WAIT_FOR_THREADS_SECONDS = 0.0005  # that requests wait at the most while a thread loads a version; Python's is 0.005
@@ -65,8 +65,8 @@ def create_app() -> FastAPI:
     made.add_middleware(RequestId)
     _guard_every_answer(made)
     errors.install(made)
-    for router in (home.router, auth.router, practice_tasks.router, model.router, audit.router, health.router):
-        made.include_router(router)
+    for part in (home, auth, practice_tasks, people, model, audit, health):
+        made.include_router(part.router)
     _describe_problems(made)
     return made
 

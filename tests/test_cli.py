@@ -27,7 +27,7 @@ runner = CliRunner()
 COMMANDS = (
     *("serve", "migrate", "import", "train", "status", "replay", "stop", "url", "key", "key create", "fit-lnirt"),
     *("versions", "promote", "rollback", "comparison", "admin", "admin create", "backup", "restore"),
-    *("audit", "key list", "key rotate", "key revoke", "pause", "resume"),
+    *("audit", "key list", "key rotate", "key revoke", "pause", "resume", "erase"),
 )
 
 
@@ -51,6 +51,32 @@ def csv_file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
     assert "Usage" in run(*command.split(), "--help")
+
+
+def test_erase_asks_and_says_what_it_did(db: Session, csv_file: Path) -> None:
+    run("import", str(csv_file))
+    student = str(db.scalar(text("SELECT user_id FROM practice_tasks LIMIT 1")))
+    db.rollback()
+    asked = runner.invoke(cli.app, ["erase", student], input="n\n")
+    assert asked.exit_code == 1
+    assert f"Erase 20 tasks of the student {student}? It can't be undone" in asked.output
+    assert db.scalar(text("SELECT count(*) FROM practice_tasks")) == 240
+    db.rollback()
+    assert f"Erased 20 tasks (20 completed) of the student {student}" in run("erase", student, "--yes")
+    assert db.scalar(text("SELECT count(*) FROM practice_tasks")) == 220
+    assert runner.invoke(cli.app, ["erase", student, "--yes"]).exit_code == 1
+
+
+def test_erase_knows_the_names_of_an_imported_file_and_takes_the_account_along(db: Session, tmp_path: Path) -> None:
+    file = tmp_path / "tasks.csv"
+    file.write_text("student_id,topic,correct,time_seconds\nAda,b,1,2\n")
+    run("import", str(file))
+    db.execute(text("INSERT INTO users (id, email, password_hash) SELECT user_id, 'a@b.c', '' FROM practice_tasks"))
+    db.commit()
+    asked = runner.invoke(cli.app, ["erase", "Ada"], input="y\n", env={"COLUMNS": "150"})
+    assert "Erase 1 task of the student Ada and the account a@b.c?" in asked.output
+    assert "Erased 1 task (1 completed) of the student Ada" in asked.output
+    assert db.scalar(text("SELECT count(*) FROM users")) == 0
 
 
 def test_import_says_what_it_did(db: Session, csv_file: Path) -> None:

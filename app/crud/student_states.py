@@ -14,8 +14,10 @@ ANSWERS = Statement("""
     WHERE user_id = :user_id AND completed AND completed_at > :after AND completed_at <= :through
     GROUP BY item_id, topic, difficulty""")
 
+# Nothing is kept of a student without finished tasks, so nothing of one who was erased meanwhile.
 KEEP = Statement("""
     INSERT INTO student_states (user_id, kind, version_id, n, through, state)
-    VALUES (:user_id, :kind, :version_id, :n, :through, :state)
+    SELECT user_id, :kind, :version_id, :n, :through, :state FROM student_totals
+    WHERE user_id = :user_id AND scope = 'all' AND key = '' FOR KEY SHARE SKIP LOCKED
     ON CONFLICT (user_id, kind) DO UPDATE SET
         version_id = excluded.version_id, n = excluded.n, through = excluded.through, state = excluded.state""")

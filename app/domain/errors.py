@@ -57,6 +57,18 @@ class TrainingBusy(AppError):
     status = 409
 
 
+class StudentNotFound(AppError):
+    """Nothing is stored about this student."""
+
+    status = 404
+
+
+class HasAccount(AppError):
+    """This student has an account of their own: only they can erase it, signed in, with DELETE /users/me."""
+
+    status = 409
+
+
 class EmailTaken(AppError):
     """Somebody has registered with this e-mail address; sign in, or use another."""
 

@@ -149,6 +149,14 @@ class ServedLnirt:
         yield student_states.KEEP, {**whose, "n": n, "through": past.at, "state": state}
         return posterior
 
+    def told(self, state: bytes) -> dict[str, dict[str, float]]:
+        """What a kept posterior says of the student: ability and speed, each with its sd."""
+        try:
+            said = Posterior.from_array(np.frombuffer(state, "<f8"), self.population).summary()
+        except ValueError:  # not written by this version
+            return {}
+        return {"ability": {"mean": said.theta, "sd": said.theta_sd}, "speed": {"mean": said.zeta, "sd": said.zeta_sd}}
+
     def _nothing(self) -> tuple[Posterior, int, datetime]:
         return newcomer(self.population), 0, BEFORE_ALL
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.core.database import database_url, new_session
 from app.core.settings import KINDS, settings
-from app.crud import attempts, audit, model_tracker, training_control, training_runs
+from app.crud import attempts, audit, erasures, model_tracker, training_control, training_runs
 from app.domain.actors import Actor
 from app.domain.errors import NotAccepted, TrainingBusy
 from app.ml.training_process import TrainingDied, TrainingProcess
@@ -207,8 +207,8 @@ def recorded(db: Session, run_id: int, outcome: str, message: str) -> str | None
 
 
 def is_due(db: Session) -> bool:
-    """Enough finished tasks since the last training, and enough in all."""
-    if model_tracker.read(db).since_training < settings().retrain_every:
+    """Enough finished tasks since the last training, or somebody erased whom those in service know; enough in all."""
+    if model_tracker.read(db).since_training < settings().retrain_every and not erasures.pending(db):
         return False
     return attempts.count(db) >= settings().min_training_tasks
 

@@ -22,7 +22,7 @@ class Problem(BaseModel):
 MEANINGS = {
     400: "The request could not be read.",
     401: "Not signed in, or the token or key is not valid.",
-    403: "Only an admin may do this.",
+    403: "Others may do this: admins, or service keys, or students with an account.",
     404: "There is no such thing, or it is not yours.",
     409: "It contradicts what is stored.",
     413: "The body is longer than is accepted (`MAX_BODY_BYTES`).",

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
+from app.core.accepted import weight
 from app.core.headers import own_page
 
 router = APIRouter()
@@ -25,10 +26,5 @@ async def home(accept: Annotated[str, Header()] = "*/*") -> Response:
 
 def prefers_html(accept: str) -> bool:
     """Whether text/html is asked for by name, and not less than JSON (RFC 9110, section 12.5.1)."""
-    weights: dict[str, float] = {}
-    for part in accept.split(","):
-        kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
-        quality = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
-        weights[kind] = float(quality) if quality.replace(".", "", 1).isdigit() else 0.0
-    html = max(weights.get("text/html", 0.0), weights.get("application/xhtml+xml", 0.0))
-    return html > 0 and html >= weights.get("application/json", 0.0)
+    html = max(weight(accept, "text/html"), weight(accept, "application/xhtml+xml"))
+    return html > 0 and html >= weight(accept, "application/json")

@@ -40,6 +40,7 @@ OPEN = dict.fromkeys(COLUMNS)  # whoever asks, and whatever they send along
 SIGNED_IN = dict.fromkeys(GOOD)
 OWNER = {"student": None, "another student": 404, "service key": None, "admin": 404}
 STUDENTS = {"student": None, "another student": None, "service key": 403, "admin": None}
+KEYS = {"student": 403, "another student": 403, "service key": None, "admin": 403}
 ADMINS = {"student": 403, "another student": 403, "service key": 403, "admin": None}
 
 
@@ -49,6 +50,7 @@ class World:
 
     task_id: str
     version_id: int
+    user_id: str  # a student without an account
     secrets: dict[str, list[str | None]] = field(default_factory=dict)  # of each caller, one or several
 
 
@@ -86,6 +88,10 @@ RULES = {
     "GET /practice-tasks/{task_id}": Rule(OWNER),
     "PATCH /practice-tasks/{task_id}": Rule(OWNER, json=lambda _: {"is_correct": True, "actual_time_seconds": 30.0}),
     "GET /practice-tasks/{task_id}/explanation": Rule(OWNER),
+    "GET /users/me": Rule(STUDENTS),
+    "GET /users/me/export": Rule(STUDENTS),
+    "DELETE /users/me": Rule(STUDENTS, 204),
+    "DELETE /students/{user_id}": Rule(KEYS, 204),
     "GET /model/status": Rule(OPEN),
     "GET /model/versions": Rule(ADMINS),
     "GET /model/versions/{version_id}": Rule(ADMINS),
@@ -178,7 +184,9 @@ def world(service: TestClient, db: Session, monkeypatch: pytest.MonkeyPatch) -> 
     old, new = version(db), version(db)
     serving(db, old)
     serving(db, new)
-    made = World(callers["student"].ask().json()["id"], old)
+    unknown = db.scalar(text("SELECT user_id FROM practice_tasks WHERE user_id NOT IN (SELECT id FROM users) LIMIT 1"))
+    db.rollback()
+    made = World(callers["student"].ask().json()["id"], old, str(unknown))
     made.secrets = {name: [caller.secret] for name, caller in callers.items() if name != "gone"}
     made.secrets |= {
         "nobody": [None, "", "nonsense", "ssk_nonsense"],
@@ -195,7 +203,7 @@ def send(service: TestClient, world: World, name: str, rule: Rule, caller: str, 
     method, path = name.split(" ")
     answer: httpx.Response = service.request(
         method,
-        BELOW.get(path, path).format(task_id=world.task_id, version_id=world.version_id),
+        BELOW.get(path, path).format(**vars(world)),
         json=rule.json(caller) if rule.json else None,
         data=rule.form(caller) if rule.form else None,
         headers={} if secret is None else {"Authorization": f"Bearer {secret}"},
@@ -238,7 +246,7 @@ def test_no_path_knows_a_method_that_is_not_documented(service: TestClient, worl
     for path in {name.split(" ")[1] for name in known}:
         for method in ("PUT", "DELETE", "PATCH", "POST", "OPTIONS", "TRACE"):
             if f"{method} {path}" not in known:
-                asked = path.format(task_id=world.task_id, version_id=world.version_id)
+                asked = path.format(**vars(world))
                 answer = service.request(
                     method, asked, headers={"Authorization": f"Bearer {world.secrets['admin'][0]}"}
                 )
