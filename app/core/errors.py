@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.domain.errors import AppError, DatabaseUnavailable
 
@@ -30,6 +31,7 @@ NO_DATABASE = (
     ConnectionError,
     TimeoutError,
 )
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
 def problem(
@@ -44,6 +46,15 @@ def problem(
         **more,
     }
     return JSONResponse(body, status, dict(headers or {}), media_type="application/problem+json")
+
+
+def method_not_allowed(request: Request) -> JSONResponse:
+    """A 405 that names all methods of the path; Starlette knows only those of the first route."""
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    methods = [m for m, scope in scopes.items() if any(r.matches(scope)[0] is Match.FULL for r in request.app.routes)]
+    allowed = ", ".join(methods)
+    detail = f"{request.method} is not possible at {request.url.path}; what is: {allowed}."
+    return problem(request, 405, detail, {"Allow": allowed})
 
 
 def install(app: FastAPI) -> None:
@@ -66,6 +77,8 @@ def install(app: FastAPI) -> None:
         detail = str(error.detail)
         if error.status_code == 404 and detail == "Not Found":
             detail = f"There is nothing at {request.url.path}; the routes are listed at /docs."
+        if error.status_code == 405:
+            return method_not_allowed(request)
         return problem(request, error.status_code, detail, error.headers)
 
     async def no_database(request: Request, error: Exception) -> JSONResponse:
