@@ -26,6 +26,6 @@ def prefers_html(accept: str) -> bool:
     for part in accept.split(","):
         kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
         quality = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
-        weights[kind] = float(quality) if quality.replace(".", "", 1).isdigit() else 0.0
+        weights[kind] = float(quality) if quality.isascii() and quality.replace(".", "", 1).isdigit() else 0.0
     html = max(weights.get("text/html", 0.0), weights.get("application/xhtml+xml", 0.0))
     return html > 0 and html >= weights.get("application/json", 0.0)

@@ -25,10 +25,20 @@ from app.ml.trainer import Trainer
 from tests.school import imported
 from tests.versions import serving, version
 
-EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "6"))  # of each route, in each way; and all borders of each value
+EXAMPLES = int(
+    os.environ.get("SCHEMATHESIS_EXAMPLES", "6")
+)  # of each route, in each way; and all borders of each value
 ROLES = ("nobody", "student", "student with tasks", "service key", "admin")
 REFUSALS = ["400", "401", "403", "404", "405", "409", "413", "415", "422", "429", "503"]
-TAKEN = ["2xx", "401", "403", "404", "409", "422", "429"]  # the document can't say that a service key must name a student
+TAKEN = [
+    "2xx",
+    "401",
+    "403",
+    "404",
+    "409",
+    "422",
+    "429",
+]  # the document can't say that a service key must name a student
 CHECKS = {
     "negative_data_rejection": {"enabled": True, "expected-statuses": REFUSALS},
     "positive_data_acceptance": {"enabled": True, "expected-statuses": TAKEN},
@@ -75,7 +85,7 @@ def secret_of(role: str, db: Session) -> str | None:
         return None
     if role == "service key":
         return accounts.create_key(db, "school")
-    who = accounts.register(db, "ada@example.com", None, "no password", is_admin=role == "admin")
+    who = accounts.register(db, "lovelace@example.com", None, "no password", is_admin=role == "admin")
     if role == "student with tasks":
         db.execute(text("UPDATE practice_tasks SET user_id = :id"), {"id": who.id})
     return security.issue_token(who.id)[0]
