@@ -125,9 +125,9 @@ def test_no_body_breaks_anything(service: TestClient, admin: Student) -> None:
         for body in BODIES:
             for kind in (JSON, FORM):
                 sound(send(service, method, place(path, task), body, bearer(admin), kind), (path, kind, body))
-        for kind in TYPES:
-            heads = [] if kind is None else [(b"content-type", kind)]
-            sound(send(service, method, place(path, task), VALID, bearer(admin), *heads), (path, kind))
+        for content_type in TYPES:
+            heads = [] if content_type is None else [(b"content-type", content_type)]
+            sound(send(service, method, place(path, task), VALID, bearer(admin), *heads), (path, content_type))
         for form in FORMS:
             sound(send(service, method, place(path, task), form, FORM), (path, form))
 
