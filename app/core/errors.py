@@ -19,6 +19,7 @@ log = logging.getLogger("smartstudy.requests")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 MOST_NAMED = 20  # fields that are wrong; who sends thousands needs no list of them
 
+
 def problem(
     request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None, **more: object
 ) -> JSONResponse:
