@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check unit bench bench-full bench-lnirt lock clean
+.PHONY: run test check unit schemathesis bench bench-full bench-lnirt lock clean
 
 run: $(READY)  ## Run the service on port 4008, with a guided run on an empty database
 	$(BIN)/smartstudy serve --guided
@@ -19,6 +19,10 @@ check: $(READY)  ## Style, types
 
 unit: $(READY)  ## The tests
 	$(BIN)/python -m pytest
+
+schemathesis: $(READY)  ## Every route, asked for what it should take and refuse, for long (ten minutes)
+	SCHEMATHESIS_EXAMPLES=$${SCHEMATHESIS_EXAMPLES:-300} $(BIN)/python -m pytest -rP \
+	    tests/routers/test_schema_conformance.py
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SmartStudy needs Python 3.11 or newer")'

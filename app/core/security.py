@@ -73,5 +73,8 @@ def _known(token: str, key: str) -> tuple[UUID, float] | None:
 @lru_cache(2048)
 def _read(token: str, key: str) -> tuple[UUID, float]:
     """Whose token it is and when it expires, seconds since 1970; only what was found good is remembered."""
-    claims = jwt.decode(token, key, [ALGORITHM], options={"require": ["sub", "exp"]}, leeway=LEEWAY_SECONDS)
+    # Not when it was issued: a clock that is set back, or another replica's, must not sign everybody out.
+    claims = jwt.decode(
+        token, key, [ALGORITHM], options={"require": ["sub", "exp"], "verify_iat": False}, leeway=LEEWAY_SECONDS
+    )
     return UUID(claims["sub"]), float(claims["exp"])

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, cast
 from uuid import UUID
 
@@ -141,6 +141,6 @@ def position_of(cursor: str) -> tuple[datetime, UUID]:
         moment = datetime.fromisoformat(created_at)
         if moment.tzinfo is None:
             raise ValueError(cursor)
-        return moment, UUID(task_id)
-    except (ValueError, binascii.Error):
+        return moment.astimezone(UTC), UUID(task_id)  # PostgreSQL knows fewer offsets than Python
+    except (ValueError, OverflowError, binascii.Error):
         raise NotAccepted("before: not a position; pass the `next` of an earlier page as it is.") from None
