@@ -45,7 +45,7 @@ def free_port() -> int:
 
 
 class Service:
-    """A service in a folder; what stands there already is used again. Its database, too, unless DATABASE_URL is given."""
+    """A service in a folder; what stands there is used again, and its database unless DATABASE_URL is given."""
 
     def __init__(self, folder: Path, port: int | None = None, **environment: str) -> None:
         folder.mkdir(exist_ok=True)

@@ -93,10 +93,10 @@ def _all(made: Worlds, plan: suite.Plan) -> int:
             said = f"{found.faults} tried, {len(found.broken)} broke"
             progress.update(shown, description=f"{case.scenario}, {case.mode}, seed {case.seed}", said=said)
             progress.refresh()
+            _tell([each for each in found.broken if each.case == case])
 
         found = suite.sweep(made, plan, say)
     console.print(found.table())
-    _tell(found.broken)
     survived = found.faults - len([each for each in found.broken if each.point])
     seconds = time.monotonic() - started
     console.print(f"{found.faults} faults tried, {survived} survived, {len(found.broken)} broke, in {seconds:.0f} s.")

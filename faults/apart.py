@@ -42,11 +42,15 @@ def done(work: Callable[[Callable[[Any], None]], None]) -> Ended:
 def _work(work: Callable[[Callable[[Any], None]], None], told: int, printed: int) -> None:
     """In the child; never returns. Nothing that the parent would do at its end is done here."""
     code = RAISED
+
+    def tell(what: Any) -> None:
+        os.write(told, f"{json.dumps(what)}\n".encode())
+
     try:
         signal.alarm(LONGEST)
         os.dup2(printed, 1)
         os.dup2(printed, 2)
-        work(lambda what: os.write(told, f"{json.dumps(what)}\n".encode()) and None)
+        work(tell)
         code = 0
     except BaseException:
         os.write(2, traceback.format_exc().encode())

@@ -7,7 +7,7 @@ from typing import Any
 
 from faults import apart, database, files, invariants, trainings
 from faults.points import KILL, Fault, Points
-from faults.scenarios import SCENARIOS, Scenario
+from faults.scenarios import SCENARIOS, Scenario, train
 from faults.world import World, Worlds
 
 POINT = re.compile(r"^FAULT .*point \d+, (.*)$", re.MULTILINE)
@@ -54,7 +54,7 @@ def played(worlds: Worlds, case: Case) -> Outcome:
 
 def _attempt(world: World, scenario: Scenario, case: Case, tell: Callable[[Any], None]) -> None:
     """The process that meets the fault. What it raises then is no break; what it leaves behind may be one."""
-    world.enter(RETRAIN_EVERY="5" if scenario.name in ("run", "all kinds") else "1000")
+    world.enter(RETRAIN_EVERY="5" if scenario.attempt is train else "1000")
     points = Points(Fault(case.mode, case.k))
     trainings.install(points)
     database.install(points, world.url)
@@ -63,12 +63,12 @@ def _attempt(world: World, scenario: Scenario, case: Case, tell: Callable[[Any],
 
 
 def _after(world: World, scenario: Scenario, case: Case, told: list[Any], tell: Callable[[Any], None]) -> None:
-    world.enter(RETRAIN_EVERY="5" if scenario.name in ("run", "all kinds") else "1000")
+    world.enter(RETRAIN_EVERY="5" if scenario.attempt is train else "1000")
     if case.mode == KILL and case.seed % 2:
         _supervisor_records()
     tell(invariants.broken(world.url, world.model_dir))
     scenario.again(world, case.seed, told)
-    tell(invariants.broken(world.url, world.model_dir, settled=scenario.again.__name__ == "train_again"))
+    tell(invariants.broken(world.url, world.model_dir, settled=scenario.attempt is train))
 
 
 def _supervisor_records() -> None:

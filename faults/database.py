@@ -30,7 +30,7 @@ def install(points: Points, url: str) -> None:
 
 
 def _install_psycopg2(points: Points, lose: Any) -> None:
-    class Cursor(extensions.cursor):
+    class Cursor(extensions.cursor):  # type: ignore[misc]  # psycopg2 has no types
         def execute(self, query: Any, *values: Any) -> None:
             if points.strikes("database", _short(query)):
                 lose(self.connection.get_backend_pid())
@@ -52,7 +52,7 @@ def _install_psycopg2(points: Points, lose: Any) -> None:
                 lose(self._cursor.connection.get_backend_pid())
             return bytes(self._file.read(size))
 
-    class Connection(extensions.connection):
+    class Connection(extensions.connection):  # type: ignore[misc]
         def commit(self) -> None:
             if points.strikes("database", "before COMMIT"):
                 lose(self.get_backend_pid())

@@ -18,13 +18,13 @@ def install(points: Points, folder: Path) -> None:
     """From now on, and for good: the process that is to meet a fault does nothing else afterwards."""
     for name in CALLS:
         setattr(os, name, _guarded(points, folder, name, getattr(os, name)))
-    os.fsync = _fsync(points, folder, os.fsync)
+    os.fsync = _fsync(points, folder, os.fsync)  # type: ignore[assignment]
     shutil.rmtree = _rmtree(points, folder, shutil.rmtree)  # type: ignore[assignment]
     builtins.open = io.open = _open(points, folder, io.open)
 
 
 def _below(folder: Path, path: Any) -> bool:
-    return isinstance(path, str | os.PathLike) and folder in Path(os.path.abspath(os.fspath(path))).parents  # type: ignore[type-var]  # noqa: PTH100
+    return isinstance(path, str | os.PathLike) and folder in Path(os.path.abspath(os.fspath(path))).parents  # noqa: PTH100
 
 
 def _guarded(points: Points, folder: Path, name: str, call: Callable[..., Any]) -> Callable[..., Any]:

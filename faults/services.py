@@ -52,7 +52,8 @@ class Town:
         try:
             cursor = connection.cursor()
             cursor.execute(statement, values)
-            return cursor.fetchall()
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+            return found
         finally:
             connection.close()
 

@@ -16,7 +16,9 @@ from app.core import database, embedded_postgres, schema, security, settings
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.interactions import Interaction, student_uuid, uuid5
 from app.ml import material, serving, trainer
+from app.ml.kinds import BY_NAME
 from app.ml.simulated import school, simulate
+from app.ml.training_process import TrainingDied, TrainingProcess
 from faults import apart
 
 connect = psycopg2.connect
@@ -131,7 +133,7 @@ def _settle(world: World, start: str, seed: int, tell: Callable[[str], None]) ->
         tell(accounts.create_key(db, "school"))
     if start == "trained":
         for part in range(2):
-            train(list(world.kinds))
+            train(list(world.kinds) if len(world.kinds) < len(BY_NAME) else None)
             with database.new_session().begin() as db:
                 imports.add(db, rows(seed, TASKS + part * MORE, TASKS + (part + 1) * MORE))
 
@@ -141,7 +143,7 @@ def train(kinds: list[str] | None, *, forced: bool = True) -> dict[str, Any]:
     return trainer.Trainer(Inside()).train_now(forced=forced, kinds=kinds)
 
 
-class Inside(trainer.TrainingProcess):
+class Inside(TrainingProcess):
     """The training process's work, in this one: a training that raises ends it."""
 
     def train(self, order: Any, say: Any, timeout: float) -> dict[str, Any]:
@@ -150,7 +152,7 @@ class Inside(trainer.TrainingProcess):
         try:
             return run(order, say)
         except Exception as why:
-            raise trainer.TrainingDied(f"The training process ended: {why!r}") from why
+            raise TrainingDied(f"The training process ended: {why!r}") from why
 
 
 def go_on() -> None:
