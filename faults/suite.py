@@ -56,6 +56,8 @@ class Findings:
     def table(self) -> Table:
         modes = [mode for mode in MODES if any(mode == each for _, each in self.tried)]
         shown = Table("scenario", "points", *modes, "tried", "survived", "broken", title="Faults")
+        for column in shown.columns:
+            column.overflow, column.no_wrap = "fold", False
         for name in self.points:
             each = [self.tried[name, mode] for mode in modes]
             bad = len({one.case for one in self.broken if one.case.scenario == name and one.point})
