@@ -48,7 +48,7 @@ def test_a_fault_strikes_at_the_kth_point_that_it_knows_and_only_there(mode: str
         (turn, area)
         for turn in range(4)
         for area in ("file", "database", "training")
-        if points.strikes(area, "here")  # type: ignore[arg-type]
+        if points.strikes(area, "here")
     ]
     assert len(struck) == 1
     assert points.reached == 4 * len(areas)
