@@ -57,6 +57,13 @@ def _now(db: Session) -> Table:
     grid.add_row("Counter", found.counter.text)
     grid.add_row("Training", f"run {found.training.id}: {describe(found.training.progress)}" if found.training else "-")
     grid.add_row("Waiting", str(found.waiting))
+    if found.paused:
+        grid.add_row(
+            "Paused", f"by {found.paused.by or 'failures'}: {found.paused.reason}. `smartstudy resume` goes on."
+        )
+    elif found.failures_in_a_row:
+        wait = f", the next waits {found.retry_in_seconds:.0f} s" if found.retry_in_seconds else ""
+        grid.add_row("Failures", f"{found.failures_in_a_row} in a row{wait}")
     return grid
 
 

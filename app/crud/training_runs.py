@@ -33,6 +33,12 @@ class Run:
 
 COLUMNS = ", ".join(Run.__slots__)
 ASKING = "hashtext('smartstudy.training.asking')"
+SILENT = "finished_at IS NULL AND seen_at < clock_timestamp() - make_interval(secs => :silent)"
+SILENCE = "Its process had not been seen for {:g} s, so another run took its place."
+HOLDER = f"""
+    SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND ((CAST(classid AS bigint) << 32) | CAST(objid AS bigint)) = CAST({LOCK} AS bigint)"""
 
 
 def ask(db: Session, kinds: Sequence[str] | None = None) -> int:
@@ -44,33 +50,66 @@ def ask(db: Session, kinds: Sequence[str] | None = None) -> int:
     return run_id
 
 
-def ask_if_free(db: Session, kinds: Sequence[str] | None, dead_after_seconds: float) -> int:
+def ask_if_free(db: Session, kinds: Sequence[str] | None, silent_seconds: float) -> int:
     """A new run, unless one is at work and one is waiting already, in whatever process.
 
     Raises:
         TrainingBusy: there is no place to wait.
     """
-    db.execute(text(f"SELECT pg_advisory_xact_lock({ASKING})"))  # who asks at the same moment, counts this one
-    _give_up_waiting(db, dead_after_seconds)
+    _take_turn_asking(db, silent_seconds)
     if waiting(db) + (at_work(db) is not None) > 1:
         raise TrainingBusy
     return ask(db, kinds)
 
 
-def _give_up_waiting(db: Session, dead_after_seconds: float) -> None:
-    """A run that waits for longer than a training may take: its process died, or it was never told to begin."""
+def ask_if_idle(db: Session, silent_seconds: float) -> int | None:
+    """A new run of all kinds, unless one is at work or waiting; whoever does that one looks again when it ends."""
+    _take_turn_asking(db, silent_seconds)
+    return None if waiting(db) or at_work(db) else ask(db)
+
+
+def _take_turn_asking(db: Session, silent_seconds: float) -> None:
+    db.execute(text(f"SELECT pg_advisory_xact_lock({ASKING})"))  # who asks at the same moment, counts this one
     db.execute(
-        text("""UPDATE training_runs SET outcome = 'interrupted', finished_at = now(),
-                       message = 'The run never began; its process seems to have ended before.'
-                WHERE outcome = 'asked' AND finished_at IS NULL
-                  AND asked_at < now() - make_interval(secs => :seconds)"""),
-        {"seconds": dead_after_seconds},
+        text(f"""UPDATE training_runs SET outcome = 'interrupted', finished_at = now(),
+                        message = 'The run never began; its process seems to have ended before.'
+                 WHERE outcome = 'asked' AND {SILENT}"""),
+        {"silent": silent_seconds},
     )
 
 
-def wait_for_turn(connection: Connection) -> None:
-    """Hold the single writer's lock, for as long as this very connection lives."""
-    connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
+def seen(db: Session, run_id: int) -> None:
+    """The process that does this run, or is going to, lives."""
+    db.execute(
+        text("UPDATE training_runs SET seen_at = clock_timestamp() WHERE id = :id AND finished_at IS NULL"),
+        {"id": run_id},
+    )
+
+
+def take_turn(connection: Connection, run_id: int, silent_seconds: float) -> bool:
+    """Hold the single writer's lock, for as long as this very connection lives; False where another one holds it.
+
+    A holder that has not been seen for so long loses its connection, and with it the lock: should it wake up, it has
+    nothing left to publish with.
+    """
+    connection.execute(
+        text("""UPDATE training_runs SET backend = pg_backend_pid()
+                WHERE id = :id AND backend IS DISTINCT FROM pg_backend_pid()"""),
+        {"id": run_id},
+    )
+    connection.commit()  # before the lock: who holds it is never unknown
+    if connection.scalar(text(f"SELECT pg_try_advisory_lock({LOCK})")):
+        connection.commit()
+        return True
+    connection.execute(
+        text(f"""WITH silent AS (
+                     UPDATE training_runs SET outcome = 'interrupted', finished_at = now(), message = :message
+                     WHERE {SILENT} AND id <> :id AND backend IN ({HOLDER}) RETURNING backend)
+                 SELECT pg_terminate_backend(backend) FROM silent"""),
+        {"id": run_id, "silent": silent_seconds, "message": SILENCE.format(silent_seconds)},
+    )
+    connection.commit()
+    return False
 
 
 def start(db: Session | Connection, run_id: int) -> None:
@@ -82,9 +121,37 @@ def start(db: Session | Connection, run_id: int) -> None:
         {"id": run_id},
     )
     db.execute(
-        text("""UPDATE training_runs SET outcome = 'running', started_at = now(), finished_at = NULL, message = NULL
+        text("""UPDATE training_runs SET outcome = 'running', started_at = now(), finished_at = NULL, message = NULL,
+                       seen_at = clock_timestamp(), backend = pg_backend_pid()
                 WHERE id = :id"""),  # given up by others, it lives all the same
         {"id": run_id},
+    )
+
+
+def writes(db: Session | Connection, run_id: int, folders: Sequence[str]) -> None:
+    """The folders below MODEL_DIR that the run is going to write; said before, so that a killed one leaves none."""
+    db.execute(
+        text("UPDATE training_runs SET folders = CAST(:folders AS text[]) WHERE id = :id"),
+        {"id": run_id, "folders": list(folders)},
+    )
+
+
+def left_behind(db: Session) -> dict[str, bool]:
+    """Folders that runs which have ended wrote, or let go of; and whether a version that is kept lies there."""
+    rows = db.execute(
+        text("""SELECT DISTINCT folder, EXISTS (SELECT FROM model_versions AS version
+                                       WHERE version.folder = written.folder AND pruned_at IS NULL) AS is_kept
+                FROM training_runs, unnest(folders) AS written (folder) WHERE finished_at IS NOT NULL""")
+    )
+    return {row.folder: row.is_kept for row in rows}
+
+
+def tidied(db: Session, folders: Sequence[str]) -> None:
+    """None of these is left behind any more."""
+    db.execute(
+        text("""UPDATE training_runs SET folders = NULL
+                WHERE finished_at IS NOT NULL AND folders <@ CAST(:folders AS text[])"""),
+        {"folders": list(folders)},
     )
 
 
@@ -134,12 +201,7 @@ def finish(
 
 def at_work(db: Session) -> Run | None:
     """The run at work. The lock is what counts: a row alone may belong to a process that died."""
-    held = db.scalar(
-        text(f"""SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
-                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                 AND ((CAST(classid AS bigint) << 32) | CAST(objid AS bigint)) = CAST({LOCK} AS bigint)""")
-    )
-    if not held:
+    if db.scalar(text(HOLDER)) is None:
         return None
     row = db.execute(
         text(f"""SELECT {COLUMNS} FROM training_runs WHERE outcome = 'running' AND finished_at IS NULL
@@ -172,3 +234,17 @@ def newest(db: Session, limit: int = 50, before: int | None = None) -> list[Run]
         {"limit": limit, "before": before},
     ).mappings()
     return [Run(**row) for row in rows]
+
+
+def close_all(db: Session, message: str) -> None:
+    """None of the runs that are asked for or at work will go on."""
+    db.execute(
+        text("""UPDATE training_runs SET outcome = 'interrupted', finished_at = now(), message = :message
+                WHERE finished_at IS NULL"""),
+        {"message": message},
+    )
+
+
+def folders(db: Session) -> list[str]:
+    """Below MODEL_DIR, that some run may have begun to write."""
+    return list(db.scalars(text("SELECT unnest(folders) FROM training_runs")))

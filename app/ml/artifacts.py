@@ -18,10 +18,20 @@ class DamagedFiles(RuntimeError):
     """The files of a version are not those that were published."""
 
 
+def place(name: str) -> str:
+    """Where a version of this name lies, below MODEL_DIR."""
+    return f"{VERSIONS}/{name}"
+
+
+def staging_place() -> str:
+    """A place below MODEL_DIR that nobody looks into, to write a version at."""
+    return place(f".staging-{uuid4().hex}")
+
+
 @contextmanager
-def staged(model_dir: Path) -> Iterator[Path]:
+def staged(model_dir: Path, staging: str) -> Iterator[Path]:
     """A folder to write a version into; what is still there at the end was not published and goes."""
-    folder = model_dir / VERSIONS / f".staging-{uuid4().hex}"
+    folder = model_dir / staging
     folder.mkdir(parents=True)
     _sweep(folder.parent)
     try:
@@ -37,15 +47,14 @@ def _sweep(versions: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def settle(finished: Path, model_dir: Path, name: str) -> str:
-    """Move a finished folder into place, on disk for good; where it is, below MODEL_DIR."""
+def settle(finished: Path, model_dir: Path, folder: str) -> str:
+    """Move a finished folder into place, on disk for good."""
     for file in finished.iterdir():
         _sync(file)
     _sync(finished)
-    place = model_dir / VERSIONS / name
-    finished.rename(place)
-    _sync(place.parent)
-    return f"{VERSIONS}/{name}"
+    finished.rename(model_dir / folder)
+    _sync((model_dir / folder).parent)
+    return folder
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -74,8 +83,10 @@ def show(model_dir: Path, folder: str) -> None:
         link.replace(model_dir / name)
 
 
-def remove(model_dir: Path, folder: str) -> None:
+def remove(model_dir: Path, folder: str) -> bool:
+    """Delete the folder; whether it is gone."""
     shutil.rmtree(model_dir / folder, ignore_errors=True)
+    return not (model_dir / folder).exists()
 
 
 def _sha256(file: Path) -> str:

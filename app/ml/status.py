@@ -3,11 +3,12 @@
 from sqlalchemy.orm import Session
 
 from app.core.settings import settings
-from app.crud import attempts, model_tracker, training_runs
+from app.crud import attempts, model_tracker, training_control, training_runs
 from app.crud.model_tracker import Tracker
+from app.crud.training_control import Control
 from app.crud.training_runs import Run
 from app.ml.serving import Loaded, ServingModels
-from app.schemas.model_status import CounterOut, ModelStatus, RunOut, ServingOut
+from app.schemas.model_status import CounterOut, ModelStatus, PauseOut, RunOut, ServingOut
 
 
 def model_status(db: Session, serving: ServingModels) -> ModelStatus:
@@ -18,6 +19,7 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
     last = next(iter(training_runs.latest(db)), None)
     counter = _counter(tracker, attempts.count(db) if tracker.since_training >= settings().retrain_every else None)
     who = serving.answering
+    control = training_control.read(db)
     return ModelStatus(
         serving=_serving(who),
         degraded=problem is not None,
@@ -26,7 +28,10 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
         training=_run(run),
         waiting=training_runs.waiting(db),
         last_run=_run(last),
-        text=_text(who, counter, run, last, problem),
+        paused=_pause(control),
+        failures_in_a_row=control.failures,
+        retry_in_seconds=round(control.wait_seconds, 1) if control.wait_seconds and not control.is_paused else None,
+        text=" ".join([_text(who, counter, run, last, problem), *_held_up(control)]),
     )
 
 
@@ -57,6 +62,23 @@ def _counter(tracker: Tracker, finished: int | None) -> CounterOut:
 
 def _run(run: Run | None) -> RunOut | None:
     return RunOut.model_validate(run, from_attributes=True) if run else None
+
+
+def _pause(control: Control) -> PauseOut | None:
+    if not control.is_paused:
+        return None
+    return PauseOut(since=control.paused_at, by=control.paused_by, reason=control.reason or control.last_failure)
+
+
+def _held_up(control: Control) -> list[str]:
+    """Why the next training does not begin by itself, in a sentence."""
+    if control.is_paused:
+        by = f" by {control.paused_by}" if control.paused_by else ""
+        why = f": {control.reason.rstrip('.')}" if control.reason else ""
+        return [f"Trainings are paused{by}{why}. `smartstudy resume` or POST /model/resume goes on."]
+    if control.wait_seconds:
+        return [f"After {control.failures} failed in a row the next training waits {control.wait_seconds:.0f} s more."]
+    return []
 
 
 def _text(who: Loaded | None, counter: CounterOut, run: Run | None, last: Run | None, problem: str | None) -> str:

@@ -2,8 +2,10 @@
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any
 
@@ -12,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.core.database import database_url, new_session
 from app.core.settings import settings
-from app.crud import attempts, model_tracker, training_runs
+from app.crud import attempts, model_tracker, training_control, training_runs
 from app.domain.errors import NotAccepted, TrainingBusy
 from app.ml.training_process import TrainingDied, TrainingProcess
 from app.ml.training_run import Order, record_failure, too_few
@@ -37,6 +39,8 @@ class Trainer:
         self._asked: int | None = None  # the run that waits, if it was asked for
         self._idle: threading.Timer | None = None
         self._closing = False
+        self._ended: deque[tuple[int, Mapping[str, Any]]] = deque()  # runs whose end is not recorded yet
+        self._recording = threading.Lock()
         self.on_published = on_published
 
     @property
@@ -57,12 +61,13 @@ class Trainer:
             TrainingBusy: one training is at work and one is waiting, here or in another process.
         """
         with new_session().begin() as db:
-            enough_to_train(db)
+            if why := not_enough(db):
+                raise NotAccepted(why)
         if self._closing or not self._waiting.acquire(timeout=LETTING_GO_SECONDS):
             raise TrainingBusy
         try:
             with new_session().begin() as db:
-                run_id = training_runs.ask_if_free(db, kinds, settings().training_timeout_seconds)
+                run_id = training_runs.ask_if_free(db, kinds, settings().trainer_silent_seconds)
             self._asked = run_id
             self._pool.submit(self._in_turn, partial(self._train_as_asked, run_id, kinds))
             return run_id
@@ -73,10 +78,26 @@ class Trainer:
     def train_now(
         self, say: Say = silent, *, forced: bool = True, kinds: Sequence[str] | None = None
     ) -> dict[str, Any]:
-        """Train and wait for it: {"outcome", "message", ...}."""
+        """Train and wait for it: {"outcome", "message", ...}. Too few tasks are no run, and no failure of one."""
         with new_session().begin() as db:
+            if why := not_enough(db):
+                model_tracker.note(db, {"state": "failed", "message": why})
+                return {"outcome": "failed", "message": why}
             run_id = training_runs.ask(db, kinds)
         return self._train(_order(run_id, forced, kinds), say)
+
+    def look(self) -> None:
+        """Ask for a training that is due and that nobody asks for: its time to wait is over, or who should have, died.
+
+        Call it every second or so; raises what a database that is away does.
+        """
+        with new_session().begin() as db:
+            if self._asked is not None:
+                training_runs.seen(db, self._asked)
+            wanted = may_begin(db)
+        self._record_what_ended()
+        if wanted:
+            self.request()
 
     def close(self) -> None:
         """Give up what runs; the tasks it took stay counted."""
@@ -100,8 +121,8 @@ class Trainer:
 
     def _train_if_due(self) -> None:
         with new_session().begin() as db:
-            wanted = is_due(db)
-        if wanted and self.train_now(forced=False)["outcome"] in TRAINED:
+            run_id = training_runs.ask_if_idle(db, settings().trainer_silent_seconds) if may_begin(db) else None
+        if run_id is not None and self._train(_order(run_id, False, None), silent)["outcome"] in TRAINED:
             self._request_if_due()
 
     def _train_as_asked(self, run_id: int, kinds: Sequence[str] | None) -> None:
@@ -110,16 +131,30 @@ class Trainer:
 
     def _request_if_due(self) -> None:
         with new_session().begin() as db:
-            wanted = is_due(db)
+            wanted = may_begin(db)
         if wanted:
             self.request()
 
     def _train(self, order: Order, say: Say) -> dict[str, Any]:
         result = self._supervised(order, say)
         log.info("training run %s: %s", order.run_id, result["message"])
+        self._ended.append((order.run_id, result))
+        with suppress(SQLAlchemyError):  # the database is away: `look` does it when it is back
+            self._record_what_ended()
         if result["outcome"] == "published" and self.on_published:
             self.on_published()
         return result
+
+    def _record_what_ended(self) -> None:
+        """Close the run, where its own process could not, and let failures hold up the next."""
+        with self._recording:
+            while self._ended:
+                run_id, result = self._ended[0]
+                with new_session().begin() as db:
+                    paused = recorded(db, run_id, result["outcome"], result["message"])
+                if paused:
+                    log.error("Trainings are paused: %s. `smartstudy resume` goes on.", paused.rstrip("."))
+                self._ended.popleft()
 
     def _give_up_what_waits(self) -> None:
         if self._asked is None:
@@ -134,12 +169,9 @@ class Trainer:
         try:
             return self._process.train(order, say, settings().training_timeout_seconds)
         except TrainingDied as why:
-            outcome, message = "failed", str(why)
             if self._closing:
-                outcome, message = "interrupted", "The service was stopped in the middle of the run."
-            with new_session().begin() as db:
-                record_failure(db, order.run_id, outcome, message)
-            return {"outcome": outcome, "message": message}
+                return {"outcome": "interrupted", "message": "The service was stopped in the middle of the run."}
+            return {"outcome": "failed", "message": str(why)}
 
     def _start_idling(self) -> None:
         """A warm process holds 500 MB: after a while without work it goes."""
@@ -154,6 +186,18 @@ class Trainer:
             self._idle.cancel()
 
 
+def recorded(db: Session, run_id: int, outcome: str, message: str) -> str | None:
+    """Note how a run ended; why trainings are paused now, where it was one failure too many."""
+    if outcome in TRAINED:
+        training_control.after_success(db)
+        return None
+    record_failure(db, run_id, outcome, message)  # where the run did so itself, nothing happens
+    if outcome != "failed" or (why := training_control.after_failure(db)) is None:
+        return None
+    model_tracker.note(db, {"state": "paused", "message": f"Trainings are paused: {why}"})
+    return why
+
+
 def is_due(db: Session) -> bool:
     """Enough finished tasks since the last training, and enough in all."""
     if model_tracker.read(db).since_training < settings().retrain_every:
@@ -161,11 +205,15 @@ def is_due(db: Session) -> bool:
     return attempts.count(db) >= settings().min_training_tasks
 
 
-def enough_to_train(db: Session) -> None:
-    """Raise NotAccepted, with the sentence that the run itself would end with, where there are too few tasks."""
+def may_begin(db: Session) -> bool:
+    """A training is due, and neither a pause nor failures shortly before hold it up."""
+    return is_due(db) and training_control.read(db).may_begin
+
+
+def not_enough(db: Session) -> str | None:
+    """Where there are too few finished tasks, the sentence that the run itself would end with."""
     n, least = attempts.count(db), settings().min_training_tasks
-    if n < least:
-        raise NotAccepted(too_few(n, least))
+    return too_few(n, least) if n < least else None
 
 
 def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:
@@ -180,6 +228,7 @@ def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:
         forced,
         kinds,
         given.full_training_growth,
+        given.trainer_silent_seconds,
     )
 
 

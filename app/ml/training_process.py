@@ -10,19 +10,58 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import IO, Any
 
 from app.core.one_thread import ONE_THREAD
+from app.ml.signs_of_life import ALIVE
 from app.ml.training_run import Order
 
 NICENESS = 10
+OUT_OF_MEMORY_FIRST = "500"  # of 1000: when memory runs out, Linux ends this process before those that serve
+Say = Callable[[Mapping[str, Any]], None]
 
 
 class TrainingDied(RuntimeError):
     """The training process ended in the middle of a run."""
+
+
+class _Patience:
+    """Ends a child that takes too long, or that is not heard of: one that was stopped, or hangs."""
+
+    def __init__(self, child: "subprocess.Popen[str]", seconds: float, silent_seconds: float) -> None:
+        self._child, self._seconds, self._silent_seconds = child, seconds, silent_seconds
+        self._silent = 0.0  # seconds that we were awake ourselves: a machine that slept is no fault of the child's
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="training-patience", daemon=True)
+        self.why_ended: str | None = None
+
+    def __enter__(self) -> "_Patience":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def heard(self) -> None:
+        self._silent = 0.0
+
+    def _watch(self) -> None:
+        step, deadline = min(1.0, self._silent_seconds / 10), time.monotonic() + self._seconds
+        while not self._over.wait(min(step, max(deadline - time.monotonic(), 0.001))):
+            self._silent += step
+            if time.monotonic() >= deadline:
+                self.why_ended = f"The training took longer than {self._seconds:g} s and was ended."
+            elif self._silent > self._silent_seconds:
+                self.why_ended = f"The training was not heard of for {self._silent_seconds:g} s and was ended."
+            if self.why_ended:
+                self._child.kill()
+                return
 
 
 class TrainingProcess:
@@ -36,45 +75,39 @@ class TrainingProcess:
     def pid(self) -> int | None:
         return self._child.pid if self._child and self._child.poll() is None else None
 
-    def train(self, order: Order, say: Callable[[Mapping[str, Any]], None], timeout: float) -> dict[str, Any]:
+    def train(self, order: Order, say: Say, timeout: float) -> dict[str, Any]:
         """Have the run done; how it ended.
 
         Raises:
-            TrainingDied: the process was killed, crashed, or did not finish within `timeout` seconds.
+            TrainingDied: the process was killed, crashed, did not finish within `timeout` seconds, or was not heard of
+                for longer than the order allows.
         """
         with self._turn:
             return self._train(order, say, timeout)
 
-    def _train(self, order: Order, say: Callable[[Mapping[str, Any]], None], timeout: float) -> dict[str, Any]:
+    def _train(self, order: Order, say: Say, timeout: float) -> dict[str, Any]:
         child = self._started()
-        overdue = threading.Event()
-
-        def give_up() -> None:
-            overdue.set()
-            child.kill()
-
-        deadline = threading.Timer(timeout, give_up)
-        deadline.start()
-        try:
-            return self._converse(child, order, say)
-        except (BrokenPipeError, EOFError):
-            code = child.wait()
-            self._child = None
-            raise TrainingDied(_how_it_died(code, timeout if overdue.is_set() else None)) from None
-        finally:
-            deadline.cancel()
+        with _Patience(child, timeout, order.silent_seconds) as patience:
+            try:
+                return self._converse(child, order, say, patience)
+            except (BrokenPipeError, EOFError):
+                code = child.wait()
+                self._child = None
+                raise TrainingDied(patience.why_ended or _how_it_died(code)) from None
 
     def _converse(
-        self, child: "subprocess.Popen[str]", order: Order, say: Callable[[Mapping[str, Any]], None]
+        self, child: "subprocess.Popen[str]", order: Order, say: Say, patience: "_Patience"
     ) -> dict[str, Any]:
         orders, answers = _pipes(child)
         orders.write(json.dumps(asdict(order)) + "\n")
         orders.flush()
         for line in answers:
+            patience.heard()
             message: dict[str, Any] = json.loads(line)
             if "outcome" in message:
                 return message
-            say(message)
+            if message != ALIVE:
+                say(message)
         raise EOFError
 
     def _started(self) -> "subprocess.Popen[str]":
@@ -112,9 +145,7 @@ def _pipes(child: "subprocess.Popen[str]") -> tuple[IO[str], IO[str]]:
     return child.stdin, child.stdout
 
 
-def _how_it_died(code: int, overdue: float | None) -> str:
-    if overdue is not None:
-        return f"The training took longer than {overdue:g} s and was ended."
+def _how_it_died(code: int) -> str:
     if code < 0:
         return f"The training process was killed by signal {-code} ({signal.Signals(-code).name})."
     return f"The training process ended with exit code {code}."
@@ -128,6 +159,8 @@ def _yield_to_others() -> None:
     """
     os.nice(NICENESS)
     if sys.platform == "linux":
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY_FIRST)
         with suppress(OSError):  # a container may forbid it: then niceness has to do
             os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -138,10 +171,13 @@ def serve_orders() -> None:
     _yield_to_others()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints, prints to stderr: stdout is for answers
+    one_at_a_time = threading.Lock()
 
     def say(message: Mapping[str, Any]) -> None:
-        answers.write(json.dumps(message, default=str) + "\n")
-        answers.flush()
+        line = json.dumps(message, default=str) + "\n"
+        with one_at_a_time:
+            answers.write(line)
+            answers.flush()
 
     orders = _orders_until_parent_ends()
     from app.ml.training_run import train

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.database import engine_for
@@ -20,8 +21,10 @@ from app.ml.kinds import BY_NAME, GOES_ON_FROM, KINDS, Fitted, Kind
 from app.ml.material import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole
 from app.ml.publication import Candidate, Findings, Incumbent, Made, Publication
 from app.ml.serving import load, show_files
+from app.ml.signs_of_life import signs_of_life
 
 Say = Callable[[Mapping[str, Any]], None]
+LOOK_AGAIN_SECONDS = 0.2  # whether it is this run's turn
 STANDING_BY = 50  # new tasks: with fewer a network that doesn't answer isn't trained, but stands by as it is
 DRIFT_GROWTH = 0.05  # of the tasks since the last training from scratch: before that, drift makes no other one due
 
@@ -39,6 +42,7 @@ class Order:
     forced: bool = False  # train even when the counter has not got there, and from scratch
     kinds: Sequence[str] | None = None  # only these; none: all of them
     growth: float = 0.5  # of the tasks since the last training from scratch, that makes another one due
+    silent_seconds: float = 60  # after which a run that is not heard of is taken for dead
 
 
 class NothingToDo(Exception):
@@ -58,10 +62,10 @@ def train(order: Order, say: Say) -> dict[str, Any]:
     """Do the run and record how it ended; what is returned says it too. Raises nothing that a run can meet."""
     engine = engine_for(order.database_url)
     try:
-        with engine.connect() as writer:
-            training_runs.wait_for_turn(writer)  # held by this connection: whoever publishes, holds it
-            writer.commit()
-            return _train(writer, order, say)
+        with signs_of_life(engine, order.run_id, order.silent_seconds, say), engine.connect() as writer:
+            while not training_runs.take_turn(writer, order.run_id, order.silent_seconds):
+                time.sleep(LOOK_AGAIN_SECONDS)
+            return _train(writer, order, say)  # the lock is this connection's: whoever publishes, holds it
     except NothingToDo as why:
         return _end(engine, order, "merged", str(why))
     except Exception as why:  # whatever it was, the model in use stays and the row says why
@@ -75,29 +79,46 @@ def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
     tell = _Teller(writer, order.run_id, say)
     model_dir = Path(order.model_dir)
     material, court, incumbents = _before(writer, order, model_dir, tell)
-    with artifacts.staged(model_dir) as staging:
+    staging_place = artifacts.staging_place()
+    _writes(writer, order, [staging_place])
+    with artifacts.staged(model_dir, staging_place) as staging:
         made, failures = _made(writer, order, material, staging, tell)
         tell({"step": "judge"}, now=True)
         judged = [court.judge(each.model) for each in made]
         if incumbents is None:
             incumbents = _in_service(writer, court, model_dir)
         tell({"step": "publish"}, now=True)
+        places = [artifacts.place(f"{each.kind}-{order.run_id}-{uuid4().hex[:12]}") for each in made]
+        _writes(writer, order, [staging_place, *places])
         candidates = [
-            Candidate(
-                each, said, artifacts.settle(each.place, model_dir, f"{each.kind}-{order.run_id}-{uuid4().hex[:12]}")
-            )
-            for each, said in zip(made, judged, strict=True)
+            Candidate(each, said, artifacts.settle(each.place, model_dir, place))
+            for each, said, place in zip(made, judged, places, strict=True)
         ]
     findings = Findings(order.run_id, material, court, order.keep_versions)
     with _transaction(writer) as db:
         publication = Publication(db, findings, incumbents)
         result = publication.decide(candidates, failures)
-        gone = publication.record(result, candidates)
+        training_runs.writes(db, order.run_id, publication.record(result, candidates))
         serving = model_versions.serving(db)
     show_files(model_dir, serving.values())
-    for folder in gone:
-        artifacts.remove(model_dir, folder)
+    _tidy(writer, model_dir)
     return result
+
+
+def _writes(writer: Connection, order: Order, folders: Sequence[str]) -> None:
+    with _transaction(writer) as db:
+        training_runs.writes(db, order.run_id, folders)
+
+
+def _tidy(writer: Connection, model_dir: Path) -> None:
+    """Delete what runs that have ended let go of, and what they left when they were killed."""
+    with _transaction(writer) as db:
+        gone = [
+            folder
+            for folder, is_kept in training_runs.left_behind(db).items()
+            if is_kept or artifacts.remove(model_dir, folder)
+        ]
+        training_runs.tidied(db, gone)
 
 
 Judging = tuple[Material, Court, dict[str, Incumbent] | None]
@@ -106,6 +127,9 @@ Judging = tuple[Material, Court, dict[str, Incumbent] | None]
 def _before(writer: Connection, order: Order, model_dir: Path, tell: "_Teller") -> Judging:
     """The tasks and their court. A run that goes on looks first at how those in service do: where they have drifted, it
     starts from scratch instead. (A run from scratch judges them when it has fitted, minutes later.)"""
+    with _transaction(writer) as db:
+        training_runs.start(db, order.run_id)
+    _tidy(writer, model_dir)
     tell({"step": "read"}, now=True)
     material, incumbents = _snapshot(writer, order), None
     court = Court(material.attempts, material.first_judge)
@@ -221,8 +245,6 @@ def _in_service(writer: Connection, court: Court, model_dir: Path) -> dict[str, 
 
 def _snapshot(writer: Connection, order: Order) -> Material:
     """The finished tasks that the run works with and how many of them the counter holds, of one moment."""
-    with _transaction(writer) as db:
-        training_runs.start(db, order.run_id)
     with _snapshot_transaction(writer) as db:
         taken = model_tracker.read(db).since_training
         if not order.forced and taken < order.retrain_every:
@@ -246,9 +268,15 @@ def _snapshot_transaction(writer: Connection) -> Iterator[Session]:
 
 
 def _end(engine: Engine, order: Order, outcome: str, message: str) -> dict[str, Any]:
-    """Record that the run published nothing, on a fresh connection: the run's own may be what failed."""
-    with Session(engine) as db, db.begin():
-        record_failure(db, order.run_id, outcome, message)
+    """Record that the run published nothing, on a fresh connection: the run's own may be what failed.
+
+    Where the database is away, the supervisor closes the run when it is back.
+    """
+    try:
+        with Session(engine) as db, db.begin():
+            record_failure(db, order.run_id, outcome, message)
+    except SQLAlchemyError:
+        traceback.print_exc()
     return {"outcome": outcome, "message": message}
 
 
@@ -284,4 +312,6 @@ def _transaction(writer: Connection) -> Iterator[Session]:
 def sentence(why: Exception) -> str:
     if isinstance(why, ValueError):  # ours, or one that says what was wrong
         return str(why).splitlines()[0] if str(why) else type(why).__name__
+    if isinstance(why, OSError) and why.strerror:
+        return f"{why.strerror}: {why.filename}" if why.filename else why.strerror
     return f"{type(why).__name__}: {(str(why).splitlines() or ['no message'])[0]}"

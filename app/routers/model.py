@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from sqlalchemy.orm import Session
 
-from app.crud import model_versions, training_runs
+from app.crud import model_versions, training_control, training_runs
 from app.ml.comparison import comparison
 from app.ml.serving import ServingModels
 from app.ml.status import model_status
@@ -13,7 +13,7 @@ from app.ml.version_words import outcome, told
 from app.routers.callers import Admin, Db
 from app.routers.practice_tasks import Serving, TheTrainer
 from app.schemas.comparison import Comparison
-from app.schemas.model_status import ModelStatus, RunOut
+from app.schemas.model_status import ModelStatus, PauseChanged, PauseWish, RunOut
 from app.schemas.model_versions import (
     ChangeOut,
     Changes,
@@ -122,6 +122,25 @@ def train(_admin: Admin, trainer: TheTrainer, wish: TrainingWish | None = None) 
     """
     run_id = trainer.ask([wish.kind] if wish and wish.kind else None)
     return TrainingAsked(run_id=run_id, message=f"Training run {run_id} begins as soon as no other is at work.")
+
+
+@router.post("/pause", responses=problems(400, 401, 403, 422))
+def pause(admin: Admin, db: Db, wish: PauseWish | None = None) -> PauseChanged:
+    """Let no training begin by itself until `POST /model/resume`; predictions go on. For admins.
+
+    `POST /model/train` still trains. After five failed trainings in a row the service pauses by itself.
+    """
+    done = training_control.pause(db, admin.email, (wish and wish.reason) or "A person wanted it so.")
+    return PauseChanged(paused=True, message="Trainings are paused." if done else "Trainings were paused already.")
+
+
+@router.post("/resume", responses=problems(401, 403))
+def resume(_admin: Admin, db: Db, trainer: TheTrainer) -> PauseChanged:
+    """Let trainings begin by themselves again, and forget the failures so far; one that is due begins. For admins."""
+    done = training_control.resume(db)
+    db.commit()
+    trainer.request()
+    return PauseChanged(paused=False, message="Trainings go on." if done else "Nothing held trainings up.")
 
 
 def _changed(db: Session, serving: ServingModels, message: str) -> Promoted:

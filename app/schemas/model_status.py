@@ -3,6 +3,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.schemas.base import Body, Text200
+
 
 class ServingOut(BaseModel):
     """Who answers predictions in this process now."""
@@ -41,6 +43,23 @@ class RunOut(BaseModel):
     message: str | None
 
 
+class PauseOut(BaseModel):
+    """Why no training begins by itself."""
+
+    since: datetime | None
+    by: str | None = Field(description="An admin's address, `command line`, or `the service`.")
+    reason: str | None
+
+
+class PauseWish(Body):
+    reason: Text200 | None = Field(None, description="Shown to whoever asks why.")
+
+
+class PauseChanged(BaseModel):
+    paused: bool
+    message: str
+
+
 class ModelStatus(BaseModel):
     """Who serves, since when, on how many tasks, and how training stands."""
 
@@ -51,4 +70,7 @@ class ModelStatus(BaseModel):
     training: RunOut | None = Field(description="The run at work, if any.")
     waiting: int = Field(description="Runs that wait for their turn.")
     last_run: RunOut | None
+    paused: PauseOut | None = Field(description="Set while trainings wait for `POST /model/resume`.")
+    failures_in_a_row: int = Field(description="Trainings that failed since the last one that came to models.")
+    retry_in_seconds: float | None = Field(description="After a failure: how long the next training waits.")
     text: str = Field(description="All of it in a sentence or two.")

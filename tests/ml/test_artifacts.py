@@ -8,13 +8,13 @@ from app.ml import artifacts
 
 
 def published(model_dir: Path, name: str = "v-1") -> tuple[Path, dict[str, str]]:
-    with artifacts.staged(model_dir) as staging:
+    with artifacts.staged(model_dir, artifacts.staging_place()) as staging:
         made = staging / "kind"
         made.mkdir()
         for file in artifacts.SHOWN:
             (made / file).write_text(f"{name} {file}")
         files = artifacts.hashes(made)
-        folder = artifacts.settle(made, model_dir, name)
+        folder = artifacts.settle(made, model_dir, artifacts.place(name))
     return model_dir / folder, files
 
 
@@ -45,7 +45,7 @@ def test_files_that_are_not_the_published_ones_are_refused_by_name(tmp_path: Pat
 
 def test_what_a_run_does_not_finish_is_removed(tmp_path: Path) -> None:
     def fails() -> None:
-        with artifacts.staged(tmp_path) as staging:
+        with artifacts.staged(tmp_path, artifacts.staging_place()) as staging:
             (staging / "half").write_text("a")
             raise OSError
 

@@ -1,0 +1,97 @@
+"""Whether trainings may begin by themselves: after failures they wait longer and longer, and then for a person."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+SERVICE = "the service"  # who paused, where it was no person
+HOPELESS = 5  # failed runs in a row, after which a person has to look
+FIRST_WAIT, LONGEST_WAIT = 1, 300  # seconds after a failed run, twice as many after each further one
+
+# A run that came to models, or a person who said to go on, ends a row of failures.
+FAILURES = """
+    SELECT id, finished_at, message FROM training_runs
+    WHERE outcome = 'failed'
+      AND id > greatest((SELECT coalesce(max(forgiven_through), 0) FROM training_control),
+                        (SELECT coalesce(max(id), 0) FROM training_runs WHERE outcome IN ('published', 'rejected')))"""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """How it stands with trainings that nobody orders."""
+
+    paused_at: datetime | None
+    paused_by: str | None  # an address, "command line", or SERVICE
+    reason: str | None
+    failures: int  # runs that failed in a row
+    wait_seconds: float  # until the next may begin; 0 when it may now
+    last_failure: str | None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether they wait for a person."""
+        return self.paused_at is not None or self.failures >= HOPELESS
+
+    @property
+    def may_begin(self) -> bool:
+        return not self.is_paused and self.wait_seconds <= 0
+
+
+def read(db: Session) -> Control:
+    row = db.execute(
+        text(f"""
+            WITH failed AS ({FAILURES}),
+                 row AS (SELECT count(*) AS n, max(finished_at) AS last,
+                                (array_agg(message ORDER BY id DESC))[1] AS message FROM failed)
+            SELECT paused_at, paused_by, reason, row.n, row.message,
+                   extract(epoch FROM row.last + make_interval(secs => least(
+                       :first * power(2, least(row.n, 20) - 1), :longest)) - clock_timestamp()) AS wait
+            FROM row LEFT JOIN training_control ON training_control.id = 1"""),
+        {"first": FIRST_WAIT, "longest": LONGEST_WAIT},
+    ).one()
+    wait = max(float(row.wait), 0.0) if row.wait is not None else 0.0
+    return Control(row.paused_at, row.paused_by, row.reason, row.n, wait, row.message)
+
+
+def pause(db: Session, by: str, reason: str) -> bool:
+    """Let no training begin by itself; False where it is so already, and the first reason stays."""
+    done = db.execute(
+        text("""INSERT INTO training_control AS control (id, paused_at, paused_by, reason)
+                VALUES (1, now(), :by, :reason)
+                ON CONFLICT (id) DO UPDATE SET paused_at = now(), paused_by = :by, reason = :reason
+                WHERE control.paused_at IS NULL RETURNING id"""),
+        {"by": by, "reason": reason},
+    )
+    return done.first() is not None
+
+
+def resume(db: Session) -> bool:
+    """Let trainings begin by themselves again, and forget the failures so far; False where nothing held them up."""
+    was = read(db)
+    db.execute(
+        text("""INSERT INTO training_control (id, forgiven_through)
+                VALUES (1, (SELECT coalesce(max(id), 0) FROM training_runs))
+                ON CONFLICT (id) DO UPDATE SET paused_at = NULL, paused_by = NULL, reason = NULL,
+                    forgiven_through = excluded.forgiven_through""")
+    )
+    return was.is_paused or was.failures > 0
+
+
+def after_failure(db: Session) -> str | None:
+    """Pause where too many runs failed in a row; what is to be said of it, once."""
+    now = read(db)
+    if now.failures < HOPELESS:
+        return None
+    reason = f"{now.failures} trainings failed in a row, the last: {now.last_failure}"
+    return reason if pause(db, SERVICE, reason) else None
+
+
+def after_success(db: Session) -> None:
+    """What the service paused by itself, goes on; what a person paused, stays."""
+    db.execute(
+        text("""UPDATE training_control SET paused_at = NULL, paused_by = NULL, reason = NULL
+                WHERE paused_by = :service"""),
+        {"service": SERVICE},
+    )
