@@ -26,7 +26,7 @@ from faults.points import KILL, LOST, MODES  # noqa: E402
 from faults.scenarios import SCENARIOS  # noqa: E402
 from faults.world import Worlds, worlds  # noqa: E402
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 120)
 SHORT = suite.Plan(("run", "completion", "import", "promotion"), (KILL, "ENOSPC", LOST, "MemoryError"), (1,), step=9)
 
 
@@ -100,7 +100,9 @@ def _all(made: Worlds, plan: suite.Plan) -> int:
     survived = found.faults - len([each for each in found.broken if each.point])
     seconds = time.monotonic() - started
     console.print(f"{found.faults} faults tried, {survived} survived, {len(found.broken)} broke, in {seconds:.0f} s.")
-    return 1 if found.broken or not found.faults else 0
+    if never := found.never(plan):
+        console.print(f"BROKEN No point was found for {', '.join(never)}.", style="red")
+    return 1 if found.broken or never else 0
 
 
 def _tell(broken: Sequence[Outcome]) -> None:

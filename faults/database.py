@@ -9,6 +9,7 @@ import asyncpg
 import psycopg2
 from psycopg2 import extensions
 
+from app.core import patience
 from faults.points import Points
 
 ENDED = "SELECT pg_terminate_backend(%s, 10000)"  # ms to wait until it has gone
@@ -30,7 +31,7 @@ def install(points: Points, url: str) -> None:
 
 
 def _install_psycopg2(points: Points, lose: Any) -> None:
-    class Cursor(extensions.cursor):  # type: ignore[misc]  # psycopg2 has no types
+    class Cursor(patience.Cursor):
         def execute(self, query: Any, *values: Any) -> None:
             if points.strikes("database", _short(query)):
                 lose(self.connection.get_backend_pid())
@@ -52,7 +53,7 @@ def _install_psycopg2(points: Points, lose: Any) -> None:
                 lose(self._cursor.connection.get_backend_pid())
             return bytes(self._file.read(size))
 
-    class Connection(extensions.connection):  # type: ignore[misc]
+    class Connection(patience.Connection):
         def commit(self) -> None:
             if points.strikes("database", "before COMMIT"):
                 lose(self.get_backend_pid())
@@ -62,7 +63,7 @@ def _install_psycopg2(points: Points, lose: Any) -> None:
                 extensions.cursor(self).execute("SELECT 1")
 
     def guarded(*places: Any, **options: Any) -> Any:
-        return connect(*places, **{"connection_factory": Connection, "cursor_factory": Cursor, **options})
+        return connect(*places, **{**options, "connection_factory": Connection, "cursor_factory": Cursor})
 
     psycopg2.connect = guarded
 

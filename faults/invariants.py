@@ -111,7 +111,7 @@ def leftovers(db: Session, model_dir: Path) -> Iterator[str]:
     kept = set(db.scalars(text("SELECT folder FROM model_versions WHERE pruned_at IS NULL")))
     known = set(db.scalars(text("SELECT folder FROM model_versions")))
     versions = model_dir / artifacts.VERSIONS
-    there = {f"{artifacts.VERSIONS}/{folder.name}" for folder in versions.glob("*") if folder.name[0] != "."}
+    there = {f"{artifacts.VERSIONS}/{folder.name}" for folder in versions.glob("*")}  # staging, too
     if orphans := there - known:
         yield f"{len(orphans)} folders belong to no version: {', '.join(sorted(orphans))}."
     if pruned := (there & known) - kept:

@@ -246,7 +246,7 @@ SCENARIOS = {
         Scenario("run of V2", train, train_again, ("fresh", "trained"), V2, step=6),  # seconds each: not every point
         Scenario("run of all", train, train_again, ("trained",), ALL, (KILL, LOST, *FILE_ERRORS), step=20),
         Scenario("completion", complete, complete_again),
-        Scenario("import", bring_in, bring_in_again),
+        Scenario("import", bring_in, bring_in_again, modes=(KILL, LOST)),
         Scenario("promotion", promote, promote_again),
     )
 }

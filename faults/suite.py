@@ -53,11 +53,13 @@ class Findings:
     def faults(self) -> int:
         return sum(self.tried.values())
 
+    def never(self, plan: Plan) -> list[str]:
+        """Modes that were to be tried and had no point anywhere: then the suite no longer sees what it looks at."""
+        return [mode for mode in plan.modes if not any(each == mode and n for (_, each), n in self.tried.items())]
+
     def table(self) -> Table:
         modes = [mode for mode in MODES if any(mode == each for _, each in self.tried)]
         shown = Table("scenario", "points", *modes, "tried", "survived", "broken", title="Faults")
-        for column in shown.columns:
-            column.overflow, column.no_wrap = "fold", False
         for name in self.points:
             each = [self.tried[name, mode] for mode in modes]
             bad = len({one.case for one in self.broken if one.case.scenario == name and one.point})

@@ -10,7 +10,7 @@ from faults.points import Points
 MOST = 3  # of the calls of each: an epoch is like the other
 STEPS = (
     ("app.crud.training_runs", "ask"),
-    ("app.crud.training_runs", "wait_for_turn"),
+    ("app.crud.training_runs", "take_turn"),
     ("app.crud.training_runs", "start"),
     ("app.ml.training_run", "whole"),  # the snapshot
     ("app.ml.training_run", "some"),
@@ -37,6 +37,9 @@ STEPS = (
     ("app.crud.model_versions", "serve"),  # the pointer
     ("app.crud.model_tracker", "trained"),  # the counter
     ("app.crud.training_runs", "finish"),
+    ("app.crud.training_runs", "writes"),  # which folders, before they are
+    ("app.crud.training_runs", "left_behind"),
+    ("app.crud.training_runs", "tidied"),
     ("app.crud.model_versions", "prune"),
 )
 

@@ -98,7 +98,8 @@ def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
     with _transaction(writer) as db:
         publication = Publication(db, findings, incumbents)
         result = publication.decide(candidates, failures)
-        training_runs.writes(db, order.run_id, publication.record(result, candidates))
+        let_go = publication.record(result, candidates)
+        training_runs.writes(db, order.run_id, [staging_place, *let_go])  # it may have resisted being deleted
         serving = model_versions.serving(db)
     show_files(model_dir, serving.values())
     _tidy(writer, model_dir)
