@@ -100,7 +100,7 @@ def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
         ]
     findings = Findings(order.run_id, material, court, order.keep_versions, order.kinds)
     try:
-        return _published(writer, findings, incumbents, candidates, failures, model_dir)
+        return _published(writer, findings, incumbents, candidates, failures, model_dir, staging_place)
     except ErasedMeanwhile:
         for candidate in candidates:
             artifacts.remove(model_dir, candidate.folder)
@@ -114,12 +114,14 @@ def _published(
     candidates: Sequence[Candidate],
     failures: Mapping[str, str],
     model_dir: Path,
+    staging: str,
 ) -> dict[str, Any]:
     """Decide and record in one transaction; the files of those that leave go after it."""
     with _transaction(writer) as db:
         publication = Publication(db, findings, incumbents)
         result = publication.decide(candidates, failures)
-        training_runs.writes(db, findings.run_id, publication.record(result, candidates))
+        let_go = publication.record(result, candidates)
+        training_runs.writes(db, findings.run_id, [staging, *let_go])  # it may have resisted being deleted
         serving = model_versions.serving(db)
     show_files(model_dir, serving.values())
     _tidy(writer, model_dir)
