@@ -35,6 +35,7 @@ app.add_typer(keys, name="key")
 admins = typer.Typer(no_args_is_help=True, help="Admins: who may see and change which model serves.")
 app.add_typer(admins, name="admin")
 console = Console()
+SHOW_AFTER_SECONDS = 2.0
 COMMAND_LINE = "command line"  # who changed who serves
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, show_default=False)]
@@ -60,7 +61,8 @@ def serve(
     """Run the web service.
 
     The embedded database is started and brought up to date; one of your own (DATABASE_URL) must be migrated before
-    (`smartstudy migrate`). Ctrl-C ends it; an embedded database nobody else uses is stopped then.
+    (`smartstudy migrate`); while it is away the service waits for it. Ctrl-C ends it; an embedded database nobody else
+    uses is stopped then.
     """
     import signal
 
@@ -71,7 +73,7 @@ def serve(
     given = settings()
     host, port = host or given.host, given.port if port is None else port
     _log_to_stderr(quiet=guided)  # the guided run tells of the trainings itself
-    _usable_engine()
+    _refuse_other_tables()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn passes it on at the end: leave by the front door
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
     if guided:
@@ -414,6 +416,54 @@ def fit_lnirt(
 
 
 @app.command()
+def backup(
+    file: Annotated[
+        Path, typer.Argument(dir_okay=False, show_default=False, help="Where to; it must not be there yet.")
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+) -> None:
+    """Write the database and the files of all models that are kept into one FILE, while the service goes on.
+
+    Everything is of one moment, also in the middle of a training. FILE appears when it is whole and on the disk; only
+    its owner can read it (0600), for it holds secrets: password hashes and, unless SECRET_KEY gives it, the key that
+    tokens are signed with. `smartstudy restore FILE` is the way back.
+    """
+    from app import backup_view
+
+    _usable_engine()
+    _end_on_sigterm()
+    with _explained(), _bytes_progress(f"Backing up to {file.name}") as (say, _):
+        done = backup_view.back_up(file, force, say)
+        warnings = backup_view.warnings(file)
+    console.print(done, soft_wrap=True, highlight=False, markup=False)
+    for warning in warnings:
+        console.print(warning, soft_wrap=True, highlight=False, markup=False, style="yellow")
+
+
+@app.command()
+def restore(
+    file: File,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Even if the database holds something: it is lost.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+) -> None:
+    """Put a backup that `smartstudy backup` made into an empty database, all of it or nothing.
+
+    The service must not run on it. FILE is checked to the last byte before anything is changed; a backup of an earlier
+    SmartStudy is migrated, one of a later is refused. Model files go to MODEL_DIR, the key that tokens are signed with
+    to DATA_DIR unless SECRET_KEY gives it. Restore only files that you trust: who can write one, can make themselves an
+    admin in it.
+    """
+    from app import backup_view
+
+    _end_on_sigterm()
+    with _explained(), _bytes_progress(f"Restoring {file.name}") as (say, pause):
+        done = backup_view.restore(file, replace, yes, say, pause)
+    console.print(done, soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command()
 def stop() -> None:
     """End the embedded database of this DATA_DIR, should one be left running."""
     from app.core import embedded_postgres
@@ -445,6 +495,26 @@ def _usable_engine() -> "Engine":
         made = engine()
         schema.check(made)
         return made
+
+
+def _refuse_other_tables() -> None:
+    """A service may start before its database, but not on one with other tables than its own."""
+    from sqlalchemy.exc import DBAPIError
+
+    from app.core import schema
+    from app.core.database import engine
+    from app.core.outages import outage, reason
+
+    with _explained():
+        try:
+            schema.check(engine())
+        except DBAPIError as error:
+            if outage(error) is None:
+                raise
+            print(
+                f"The database does not answer; the service starts all the same and waits for it: {reason(error)}",
+                file=sys.stderr,
+            )
 
 
 def _kinds(name: str | None) -> list[str] | None:
@@ -479,16 +549,22 @@ def _explained() -> Iterator[None]:
     """What a person can mend is one line, not a traceback."""
     import csv
 
-    from sqlalchemy.exc import OperationalError
+    import psycopg2
+    from sqlalchemy.exc import DBAPIError
 
     from app.core.embedded_postgres import EmbeddedPostgresError
+    from app.core.outages import code_of, outage, reason
     from app.core.schema import SchemaMismatch
     from app.domain.errors import AppError
 
     try:
         yield
-    except OperationalError as error:
-        raise SystemExit(f"The database does not answer: {str(error.orig).strip()}") from None
+    except (DBAPIError, psycopg2.Error) as error:
+        why = outage(error)
+        if why is None and not isinstance(error, psycopg2.OperationalError):
+            raise
+        said = why.detail.split(".")[0] if why and code_of(error) else "The database does not answer"
+        raise SystemExit(f"{said}: {reason(error)}") from None
     except (AppError, SchemaMismatch, EmbeddedPostgresError, ValueError, OSError, EOFError, csv.Error) as error:
         raise SystemExit(str(error)) from None
 
@@ -532,6 +608,34 @@ def _progress() -> Progress:
         console=Console(stderr=True),
         transient=not sys.stderr.isatty(),
     )
+
+
+@contextmanager
+def _bytes_progress(what: str) -> Iterator[tuple[Callable[[int], None], Callable[[], None]]]:
+    """To be told of bytes done, and to be stopped for a question; shown once it takes long enough to wonder."""
+    from time import monotonic
+
+    progress, started, done = _progress(), monotonic(), 0
+    shown = progress.add_task(what, total=None, detail="")
+
+    def say(more: int) -> None:
+        nonlocal done
+        done += more
+        if not progress.live.is_started and monotonic() - started > SHOW_AFTER_SECONDS:
+            progress.start()
+        progress.update(shown, detail=f"{done / 1e6:,.0f} MB")
+
+    try:
+        yield say, progress.stop
+    finally:
+        progress.stop()
+
+
+def _end_on_sigterm() -> None:
+    """By the front door, so that nothing half done is left lying about."""
+    import signal
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def _follow(progress: Progress, shown: TaskID) -> Callable[[dict[str, Any]], None]:

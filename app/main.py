@@ -1,25 +1,24 @@
 """The web service."""
 
 import asyncio
-import logging
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.core import errors, schema
-from app.core.database import AsyncDatabase, engine
+from app.core import errors, patience
+from app.core.availability import Availability, OnlyWhileAvailable
+from app.core.database import AsyncDatabase
 from app.core.request_id import RequestId
-from app.ml.serving import ServingModels, serving_models
-from app.ml.trainer import Trainer, trainer
+from app.looking import FIRST_LOOK_SECONDS, Looking
+from app.ml.serving import serving_models
+from app.ml.trainer import trainer
 from app.routers import auth, health, model, practice_tasks
 from app.web import home
 
-log = logging.getLogger("smartstudy")
-LOOK_AROUND_SECONDS = 1.0
 WAIT_FOR_THREADS_SECONDS = 0.0005  # that requests wait at the most while a thread loads a version; Python's is 0.005
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
@@ -37,46 +36,29 @@ Errors are `application/problem+json` (RFC 9457)."""
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     sys.setswitchinterval(WAIT_FOR_THREADS_SECONDS)
-    await asyncio.to_thread(_open, app.state.serving)
-    await app.state.database.open()
-    looking = asyncio.create_task(_look_around(app.state.serving, app.state.trainer))
-    yield
-    looking.cancel()
-    await asyncio.to_thread(app.state.trainer.close)
-    app.state.serving.close()
-    await app.state.database.close()
-
-
-def _open(serving: ServingModels) -> None:
-    schema.check(engine())
-    serving.refresh()
-
-
-async def _look_around(serving: ServingModels, trainer: Trainer) -> None:
-    """A version that another process published is loaded within a second, even if no request comes by, and a training
-    that is due begins, even if whoever should have asked for it died."""
-    away = False
-    while True:
-        await asyncio.sleep(LOOK_AROUND_SECONDS)
-        try:
-            await asyncio.to_thread(serving.refresh)
-            await asyncio.to_thread(trainer.look)
-        except errors.NO_DATABASE as why:
-            if not away:
-                log.warning("the database is away: %s", str(why).splitlines()[:1])
-            away = True
-        else:
-            if away:
-                log.warning("the database is back")
-            away = False
+    state = app.state
+    with patience.watch.at_most(patience.STATEMENT_SECONDS):
+        looked = asyncio.Event()
+        looking = asyncio.create_task(Looking(state.serving, state.trainer, state.availability).for_ever(looked))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(looked.wait(), FIRST_LOOK_SECONDS)
+        if not looked.is_set():
+            state.availability.closed = "The service has not seen its database yet. Try again shortly."
+        yield
+        looking.cancel()
+        await asyncio.to_thread(state.trainer.close)
+        state.serving.close()
+        await state.database.close()
 
 
 def create_app() -> FastAPI:
     made: FastAPI = FastAPIOffline(title="SmartStudy", version="1.0.0", description=DESCRIPTION, lifespan=lifespan)
     made.state.database = AsyncDatabase()
+    made.state.availability = Availability()
     made.state.serving = serving_models()
     made.state.trainer = trainer()
     made.state.trainer.on_published = made.state.serving.refresh
+    made.add_middleware(OnlyWhileAvailable, availability=made.state.availability)
     made.add_middleware(RequestId)
     errors.install(made)
     for router in (home.router, auth.router, practice_tasks.router, model.router, health.router):

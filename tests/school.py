@@ -1,14 +1,16 @@
 """Helpers that build the ordinary case and take the difference."""
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
+from app.core import embedded_postgres
 from app.crud import imports
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.interactions import Interaction, student_uuid, uuid5
@@ -21,11 +23,11 @@ SOMEBODY = "00000000-0000-4000-8000-00000000000a"
 class Student:
     """A caller: requests go out with their token or key."""
 
-    client: TestClient
+    client: httpx.Client
     secret: str
 
     @classmethod
-    def registered(cls, client: TestClient, name: str) -> "Student":
+    def registered(cls, client: httpx.Client, name: str) -> "Student":
         email = f"{name}@example.com"
         client.post("/auth/register", json={"email": email, "password": PASSWORD}).raise_for_status()
         answer = client.post("/auth/token", data={"username": email, "password": PASSWORD})
@@ -95,3 +97,9 @@ def imported(db: Session, attempts: Attempts) -> int:
     added = imports.add(db, interactions(attempts))
     db.commit()
     return added
+
+
+def throw_away(data_dir: Path) -> None:
+    """End an embedded database of a test's own and leave nothing of it, wherever root had to put it."""
+    embedded_postgres.stop(data_dir)
+    shutil.rmtree((data_dir / "postgres").resolve(), ignore_errors=True)

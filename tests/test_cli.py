@@ -18,14 +18,15 @@ from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
 from app import cli
+from app.core import database
 from app.ml.simulated import school, simulate
-from tests.school import PASSWORD, imported, interactions, until
+from tests.school import PASSWORD, imported, interactions, throw_away, until
 from tests.versions import pruned, serving, version
 
 runner = CliRunner()
 COMMANDS = (
     *("serve", "migrate", "import", "train", "status", "replay", "stop", "url", "key", "key create", "fit-lnirt"),
-    *("versions", "promote", "rollback", "comparison", "admin", "admin create"),
+    *("versions", "promote", "rollback", "comparison", "admin", "admin create", "backup", "restore"),
 )
 
 
@@ -255,3 +256,91 @@ def test_evaluate_compares_on_unseen_students(csv_file: Path, tmp_path: Path) ->
     assert figures["models"][0]["n"] == 240
     refused = run("evaluate", str(csv_file), "--model", "oracle", ok=False)
     assert "There is no model 'oracle'; there are prior, global mean" in refused
+
+
+def test_backup_and_restore_say_what_they_did(db: Session, csv_file: Path, environment: Path) -> None:
+    run("import", str(csv_file))
+    file = environment / "smartstudy.backup"
+    said = run("backup", str(file))
+    assert "Backed up 240 tasks, 0 accounts and the files of 0 model versions" in said
+    assert "keep it as safe as the database itself" in said
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "--force" in run("backup", str(file), ok=False)
+    run("backup", "--force", str(file))
+    db.execute(text("DELETE FROM practice_tasks"))
+    db.execute(text("INSERT INTO users (email, password_hash) VALUES ('a@b', 'x')"))
+    db.commit()
+    db.close()
+    database.engine().dispose()
+    assert "--replace puts the backup in their place" in run("restore", str(file), ok=False)
+    asked = runner.invoke(cli.app, ["restore", str(file), "--replace"], input="n\n")
+    assert asked.exit_code == 1
+    assert "they are lost when the backup of" in " ".join(asked.output.split())
+    assert db.scalar(text("SELECT count(*) FROM users")) == 1
+    db.close()
+    database.engine().dispose()
+    assert "Restored 240 tasks" in run("restore", str(file), "--replace", "--yes")
+    assert db.scalar(text("SELECT count(*) FROM practice_tasks")) == 240
+    assert db.scalar(text("SELECT count(*) FROM users")) == 0
+
+
+def test_restore_refuses_another_file_in_a_sentence(environment: Path) -> None:
+    file = environment / "notes.txt"
+    file.write_text("not a backup")
+    said = run("restore", str(file), "--replace", "--yes", ok=False)
+    assert "is not a whole backup of SmartStudy" in said
+    assert "Traceback" not in said
+
+
+def test_an_embedded_database_is_backed_up_with_its_key_and_restored_elsewhere(
+    environment: Path, csv_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command(data: str, *arguments: str) -> str:
+        variables = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "SECRET_KEY")}
+        variables |= {"DATA_DIR": str(environment / data), "MODEL_DIR": str(environment / data / "models")}
+        done = subprocess.run([sys.executable, "-m", "app", *arguments], env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    command("one", "import", str(csv_file))
+    (environment / "one" / "secret_key").write_text("s" * 64)
+    assert "the key that tokens are signed with" in command("one", "backup", str(environment / "file"))
+    command("two", "restore", str(environment / "file"))
+    assert (environment / "two" / "secret_key").read_text() == "s" * 64
+    assert json.loads(command("two", "status", "--json"))["counter"]["since_training"] == 240
+    throw_away(environment / "one")
+    throw_away(environment / "two")
+
+
+@pytest.mark.parametrize(
+    "command", [["serve"], ["train"], ["migrate"], ["import", "FILE"], ["backup", "new"], ["status"]]
+)
+def test_a_newer_database_is_refused_by_every_command_in_a_sentence(
+    db: Session, csv_file: Path, command: list[str]
+) -> None:
+    db.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    db.commit()
+    arguments = [str(csv_file) if each == "FILE" else each for each in command]
+    done = subprocess.run(
+        [sys.executable, "-m", "app", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "newer than this code" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["train"], ["migrate"], ["import", "FILE"], ["backup", "new"], ["restore", "FILE"]]
+)
+def test_a_database_that_is_away_is_a_sentence_for_every_command_but_serve(
+    environment: Path, csv_file: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://ada:s3cret@127.0.0.1:1/none")
+    arguments = [str(csv_file) if each == "FILE" else each for each in command]
+    done = subprocess.run(
+        [sys.executable, "-m", "app", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert ("does not answer" in done.stderr) == (command[0] != "restore")  # which looks at its file first
+    assert "Traceback" not in done.stderr
+    assert "s3cret" not in done.stderr

@@ -1,15 +1,18 @@
 """The way to PostgreSQL: a synchronous door for everything, an asynchronous one for the two hot routes."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.core import embedded_postgres
+from app.core import embedded_postgres, patience
 from app.core.settings import settings
 from app.core.statements import Rows, Single, Statement
 from app.core.together import Together
@@ -31,7 +34,32 @@ def is_embedded() -> bool:
 
 def engine_for(url: str) -> Engine:
     """SQLAlchemy takes a bare postgresql:// for psycopg 3; ours is psycopg2."""
-    return create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1), pool_pre_ping=True)
+    return create_engine(
+        url.replace("postgresql://", "postgresql+psycopg2://", 1),
+        pool_pre_ping=True,
+        pool_timeout=patience.STATEMENT_SECONDS,
+        connect_args=_connect_args(url),
+    )
+
+
+def _connect_args(url: str) -> dict[str, Any]:
+    """Ours, unless the URL itself says otherwise."""
+    given = make_url(url).query
+    return {name: value for name, value in patience.CONNECT.items() if name not in given}
+
+
+def without_password(said: str) -> str:
+    """What the database or its driver said, fit for a log."""
+    url = settings().database_url
+    with suppress(ArgumentError):
+        password = make_url(url.get_secret_value()).password if url else None
+        return said.replace(str(password), "***") if password else said
+    return "DATABASE_URL can't be read: postgresql://user:password@host/database"
+
+
+def keep_up() -> bool:
+    """Start an embedded database again that ended under us; True if it had to be."""
+    return is_embedded() and embedded_postgres.revive(settings().data_dir)
 
 
 @lru_cache
@@ -72,18 +100,37 @@ class AsyncDatabase:
     def __init__(self, size: int = 10) -> None:
         self._size = size
         self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
         self._together: dict[Single, Together] = {}
 
-    async def open(self) -> None:
+    async def pool(self) -> asyncpg.Pool:
+        """The pool; it has no connections to begin with, so it can be made while the database is away."""
         if self._pool is None:
-            self._pool = await asyncpg.create_pool(
-                database_url(), min_size=0, max_size=self._size, command_timeout=30, connection_class=Connection
-            )
+            await self.open()
+        return self._pool
+
+    async def open(self) -> None:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    await asyncio.to_thread(database_url),
+                    min_size=0,
+                    max_size=self._size,
+                    timeout=patience.CONNECT_SECONDS,
+                    command_timeout=patience.STATEMENT_SECONDS,
+                    connection_class=Connection,
+                    init=_keep_alive,
+                )
 
     async def close(self) -> None:
         if self._pool is not None:
             self._pool.terminate()
             self._pool = None
+
+    async def ping(self) -> None:
+        """Raise, as any statement would, unless the database answers."""
+        async with self.acquire() as connection:
+            await connection.fetchval("SELECT 1")
 
     async def rows(self, statement: Statement, values: Mapping[str, object]) -> Rows:
         """All rows of a statement, each in a transaction of its own or of its batch; committed."""
@@ -99,6 +146,31 @@ class AsyncDatabase:
 
     def acquire(self) -> AbstractAsyncContextManager[Any]:
         """A connection for the length of a `with`."""
-        if self._pool is None:
-            raise ConnectionError("the database has not been opened")
-        return cast(AbstractAsyncContextManager[Any], self._pool.acquire(timeout=10))
+        return Acquired(self)
+
+
+class Acquired:
+    """A connection of the pool, for the length of a `with`. One that no longer answers is not waited for."""
+
+    def __init__(self, database: AsyncDatabase) -> None:
+        self._database = database
+
+    async def __aenter__(self) -> Any:
+        self._pool = await self._database.pool()
+        try:
+            self._connection = await self._pool.acquire(timeout=patience.CONNECT_SECONDS)
+        except TimeoutError:
+            raise
+        except OSError as why:  # no such host, no such socket, several addresses that all refuse
+            raise ConnectionError(str(why)) from why
+        return self._connection
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, TimeoutError):
+            self._connection.terminate()
+            await self._pool.expire_connections()  # the others have most likely died with it
+        await self._pool.release(self._connection)
+
+
+async def _keep_alive(connection: Any) -> None:
+    patience.keep_alive(connection._transport)

@@ -111,6 +111,36 @@ def stop(data_dir: Path) -> bool:
         raise EmbeddedPostgresError(f"PostgreSQL can't be stopped in {data_dir}: {error}.") from error
 
 
+def revive(data_dir: Path) -> bool:
+    """Start a server again that ended, or is ending, while this process uses it; True if it had to be.
+
+    Costs next to nothing while it runs. Of several processes that find it gone, the first starts it.
+    """
+    data_dir = data_dir.expanduser().resolve()
+    cluster = _served.get(data_dir)
+    if cluster is None or _is_up(cluster):
+        return False
+    with _threads, _locked(data_dir / "postgres.lock"):
+        if _is_stopping(cluster):  # which would wait for our own connections to end, for ever
+            _pg_ctl(cluster, "stop", "-m", "fast")
+    start(data_dir)
+    return True
+
+
+def _is_up(cluster: Cluster) -> bool:
+    pid = _pid(cluster)
+    return pid is not None and _runs_here(cluster, pid) is not False and not _is_stopping(cluster)
+
+
+def _is_stopping(cluster: Cluster) -> bool:
+    """What the server itself has written into the eighth line of its file."""
+    with suppress(OSError, IndexError):
+        said = (cluster.folder / "postmaster.pid").read_text().split("\n")[7]
+        pid = _pid(cluster)
+        return said.strip() == "stopping" and pid is not None and _runs_here(cluster, pid) is True
+    return False
+
+
 @atexit.register
 def release() -> None:
     """Give up every server this process started or found; the last user of one stops it. Harmless when repeated."""

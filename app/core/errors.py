@@ -5,31 +5,15 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from asyncpg import CannotConnectNowError, InterfaceError, PostgresConnectionError, TooManyConnectionsError
-from asyncpg.exceptions import AdminShutdownError, CrashShutdownError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
-from app.domain.errors import AppError, DatabaseUnavailable
+from app.core.outages import NO_DATABASE, outage, reason
+from app.domain.errors import AppError
 
 log = logging.getLogger("smartstudy.requests")
-
-NO_DATABASE = (
-    OperationalError,
-    PoolTimeout,
-    PostgresConnectionError,
-    CannotConnectNowError,
-    TooManyConnectionsError,
-    AdminShutdownError,
-    CrashShutdownError,
-    InterfaceError,
-    ConnectionError,
-    TimeoutError,
-)
 
 
 def problem(
@@ -68,17 +52,20 @@ def install(app: FastAPI) -> None:
             detail = f"There is nothing at {request.url.path}; the routes are listed at /docs."
         return problem(request, error.status_code, detail, error.headers)
 
-    async def no_database(request: Request, error: Exception) -> JSONResponse:
-        log.warning("%s: no database: %s", request.scope.get("request_id"), str(error).splitlines()[:1])
-        return await ours(request, DatabaseUnavailable())
-
-    for kind in NO_DATABASE:
-        app.add_exception_handler(kind, no_database)
-
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
         log.error("%s: %r", request.scope.get("request_id"), error)
         return problem(request, 500, "Something went wrong on our side; the log has it under this request's id.")
+
+    async def no_database(request: Request, error: Exception) -> JSONResponse:
+        said = outage(error)
+        if said is None:
+            return await unforeseen(request, error)
+        log.warning("%s: no database: %s", request.scope.get("request_id"), reason(error))
+        return await ours(request, said)
+
+    for kind in NO_DATABASE:
+        app.add_exception_handler(kind, no_database)
 
 
 def _field(location: tuple[int | str, ...]) -> str:

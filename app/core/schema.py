@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import ProgrammingError
 
 REVISION = "0007"  # the newest file in alembic/versions; a test holds the two together
 
@@ -15,11 +14,14 @@ class SchemaMismatch(RuntimeError):
 def revision(engine: Engine) -> str | None:
     """The revision the database stands at; none for an empty one."""
     with engine.connect() as connection:
-        try:
-            found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-        except ProgrammingError:  # no such table
-            return None
-        return found
+        return revision_of(connection)
+
+
+def revision_of(connection: Connection) -> str | None:
+    if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
 
 
 def check(engine: Engine) -> None:
@@ -53,6 +55,20 @@ def migrate(engine: Engine) -> None:
         check(engine)
     with engine.begin() as connection:
         command.upgrade(_config(connection), "head")
+
+
+def upgrade(connection: Connection, to: str = "head") -> None:
+    """Migrate in the caller's transaction."""
+    from alembic import command
+
+    command.upgrade(_config(connection), to)
+
+
+def remove(connection: Connection) -> None:
+    """Take all tables away, in the caller's transaction."""
+    from alembic import command
+
+    command.downgrade(_config(connection), "base")
 
 
 def _config(connection: Connection):  # type: ignore[no-untyped-def]  # Alembic is imported only where it is used

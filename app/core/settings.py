@@ -15,6 +15,9 @@ KINDS = ("embedding_v2", "embedding_lstm", "lnirt")
 ROLLOUT_FORM = "KIND:PERCENT or KIND:shadow, separated by commas, such as embedding_lstm:20"
 
 
+DATABASE_FORM = "postgresql://user:password@host/database"
+
+
 def default_data_dir() -> Path:
     """Root's home is closed to the account that PostgreSQL must run as, so root gets a folder of the system's."""
     return Path("/var/lib/smartstudy") if os.name == "posix" and os.geteuid() == 0 else user_data_path("smartstudy")
@@ -62,7 +65,9 @@ class Settings(BaseSettings):
     @classmethod
     def _postgresql_only(cls, url: SecretStr | None) -> SecretStr | None:
         if url and not url.get_secret_value().startswith(("postgresql://", "postgres://", "postgresql+psycopg2://")):
-            raise ValueError("SmartStudy runs on PostgreSQL: postgresql://user:password@host/database")
+            raise ValueError(f"SmartStudy runs on PostgreSQL: {DATABASE_FORM}")
+        if url and not _can_be_read(url.get_secret_value()):
+            raise ValueError(f"can't be read as {DATABASE_FORM}; signs such as @ : / in a password are written %40 ...")
         return url
 
     @field_validator("secret_key")
@@ -99,6 +104,17 @@ class Settings(BaseSettings):
         if self.secret_key:
             return self.secret_key.get_secret_value()
         return _kept_secret(self.data_dir / "secret_key")
+
+
+def _can_be_read(url: str) -> bool:
+    from sqlalchemy.engine import make_url  # here, for who only fits a file needs no database
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):
+        return False
+    return True
 
 
 @lru_cache

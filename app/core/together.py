@@ -72,12 +72,20 @@ class Together:
                 self._one_by_one(batch)
             else:
                 _fail(batch, why)
+        except TimeoutError as why:
+            _fail([*batch, *self._give_up_waiting()], why)
         except Exception as why:
             _fail(batch, why)
         else:
             for (_, answer), row in zip(batch, rows, strict=True):
                 if not answer.done():  # its request may have been given up
                     answer.set_result(row)
+
+    def _give_up_waiting(self) -> list[Waiting]:
+        """Who waited behind a batch that the database never answered would wait as long again, and again."""
+        given_up = list(self._waiting)
+        self._waiting.clear()
+        return given_up
 
     def _one_by_one(self, batch: list[Waiting]) -> None:
         for one in batch:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from app.crud.model_tracker import to_json
@@ -48,6 +48,15 @@ class Change:
     made_by: str
     reason: str
     back_to: int | None  # of a roll-back: the change it restored
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A version whose files are on disk, or should be."""
+
+    id: int
+    folder: str
+    files: Mapping[str, str]
 
 
 COLUMNS = ", ".join(Version.__slots__)
@@ -105,6 +114,34 @@ def explain(db: Session, version_id: int, reason: str) -> None:
 def take_turn(db: Session) -> None:
     """Nobody else changes who serves until this transaction ends."""
     db.execute(text(f"SELECT pg_advisory_xact_lock({CHANGING})"))
+
+
+def keep_as_it_is(connection: Connection) -> None:
+    """Nobody publishes, promotes or removes a version until `let_go`; several may hold this at once."""
+    connection.execute(text(f"SELECT pg_advisory_lock_shared({CHANGING})"))
+
+
+def let_go(connection: Connection) -> None:
+    connection.execute(text(f"SELECT pg_advisory_unlock_shared({CHANGING})"))
+
+
+def kept(db: Session) -> list[Kept]:
+    """Every version whose files are not gone; at any revision of the schema."""
+    rows = db.execute(text("SELECT id, folder, files FROM model_versions WHERE pruned_at IS NULL ORDER BY id"))
+    return [Kept(*row) for row in rows]
+
+
+def folders(db: Session) -> list[str]:
+    """Of every version, whether or not it is still there."""
+    return list(db.scalars(text("SELECT folder FROM model_versions")))
+
+
+def mark_gone(db: Session, folders: Sequence[str]) -> None:
+    """The files of these versions are not there; one that serves stays, for the service says so and falls back."""
+    db.execute(
+        text("UPDATE model_versions SET pruned_at = now() WHERE folder = ANY(:folders) AND state <> 'serving'"),
+        {"folders": list(folders)},
+    )
 
 
 def serve(

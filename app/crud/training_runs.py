@@ -234,3 +234,17 @@ def newest(db: Session, limit: int = 50, before: int | None = None) -> list[Run]
         {"limit": limit, "before": before},
     ).mappings()
     return [Run(**row) for row in rows]
+
+
+def close_all(db: Session, message: str) -> None:
+    """None of the runs that are asked for or at work will go on."""
+    db.execute(
+        text("""UPDATE training_runs SET outcome = 'interrupted', finished_at = now(), message = :message
+                WHERE finished_at IS NULL"""),
+        {"message": message},
+    )
+
+
+def folders(db: Session) -> list[str]:
+    """Below MODEL_DIR, that some run may have begun to write."""
+    return list(db.scalars(text("SELECT unnest(folders) FROM training_runs")))

@@ -70,7 +70,7 @@ class NotAccepted(AppError):
 
 
 class DatabaseUnavailable(AppError):
-    """The database doesn't answer just now; nothing was stored. Try again shortly."""
+    """The database does not answer just now. Try again shortly; what was stored all the same counts once."""
 
     status = 503
 

@@ -1,0 +1,134 @@
+"""Making a backup: all tables and models of one moment, while the service goes on."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.orm import Session
+
+from app.backup.archive import Say, Writer, new_file, refuse_to_overwrite
+from app.backup.manifest import SECRET, Manifest, Member, Model, Number, Table, of_model, of_table
+from app.core import schema
+from app.core.schema import SchemaMismatch
+from app.crud import model_versions, tables
+from app.crud.model_versions import Kept
+from app.ml import artifacts
+
+ABANDONED_SECONDS = 86_400.0
+PIECE = 1 << 20
+
+
+def make(engine: Engine, model_dir: Path, secret: bytes | None, path: Path, say: Say, force: bool = False) -> Manifest:
+    """Write the backup; what is in it."""
+    if not force:
+        refuse_to_overwrite(path)
+    with new_file(path, force, say) as writer, _moment(engine, model_dir) as (connection, kept, folder):
+        revision = schema.revision_of(connection)
+        if revision is None:
+            raise SchemaMismatch("The database is empty: there is nothing to back up.")
+        numbers = [
+            Number(table=table, column=column, last=tables.last_number(connection, table, column))
+            for table, column in tables.numbered(connection)
+        ]
+        saved = [_table(connection, writer, name) for name in tables.present(connection)]
+        models, left_out = _models(writer, kept, folder)
+        manifest = Manifest(
+            made_at=datetime.now(UTC),
+            revision=revision,
+            tables=saved,
+            numbers=numbers,
+            models=models,
+            left_out=left_out,
+            secret=_secret(writer, secret) if secret else None,
+        )
+        writer.finish(manifest)
+        return manifest
+
+
+@contextmanager
+def _moment(engine: Engine, model_dir: Path) -> Iterator[tuple[Connection, Sequence[Kept], Path]]:
+    """A transaction that sees one moment, the versions kept then, and a folder in which their files stay.
+
+    Who publishes removes the files of older versions: it has to wait until we hold them too, which takes milliseconds.
+    """
+    with engine.connect() as connection, _held(model_dir) as folder:
+        try:
+            model_versions.keep_as_it_is(connection)
+            connection.commit()
+            connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+            with Session(connection) as db:
+                kept = model_versions.kept(db)
+                for version in kept:
+                    _hold(model_dir / version.folder, folder / version.folder)
+                model_versions.let_go(connection)
+                yield connection, kept, folder
+        except BaseException:
+            connection.invalidate()  # nobody else gets it from the pool with the lock still on it
+            raise
+
+
+@contextmanager
+def _held(model_dir: Path) -> Iterator[Path]:
+    model_dir.mkdir(parents=True, exist_ok=True)
+    for left in model_dir.glob(".backup-*"):  # by one that was killed
+        if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+    folder = model_dir / f".backup-{uuid4().hex}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hold(source: Path, target: Path) -> None:
+    """A second name for each file; a copy where the file system has none to give."""
+    if not source.is_dir():
+        return
+    target.mkdir(parents=True)
+    for file in source.iterdir():
+        if file.is_file() and not file.is_symlink():
+            try:
+                os.link(file, target / file.name)
+            except OSError:
+                shutil.copy2(file, target / file.name)
+
+
+def _table(connection: Connection, writer: Writer, name: str) -> Table:
+    columns = tables.columns(connection, name)
+    with writer.member(of_table(name)) as into:
+        tables.copy_out(connection, name, columns, into)
+    return Table(name=name, columns=columns, rows=into.lines, **into.facts())
+
+
+def _models(writer: Writer, kept: Sequence[Kept], folder: Path) -> tuple[list[Model], list[str]]:
+    """The files of each version; a version whose files are not what was published is left out, and named."""
+    models, left_out = [], []
+    for version in kept:
+        try:
+            artifacts.verify(folder / version.folder, version.files)
+        except (artifacts.DamagedFiles, OSError):
+            left_out.append(version.folder)
+            continue
+        files = {name: _file(writer, folder, version.folder, name) for name in version.files}
+        models.append(Model(folder=version.folder, files=files))
+    return models, left_out
+
+
+def _file(writer: Writer, held: Path, folder: str, name: str) -> Member:
+    with writer.member(of_model(folder, name), squeeze=False) as into, (held / folder / name).open("rb") as file:
+        while piece := file.read(PIECE):
+            into.write(piece)
+    return Member(**into.facts())
+
+
+def _secret(writer: Writer, secret: bytes) -> Member:
+    with writer.member(SECRET) as into:
+        into.write(secret)
+    return Member(**into.facts())

@@ -1,0 +1,276 @@
+"""Restoring a backup: all of it or nothing, and only where nobody is at work and nothing is lost unasked."""
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+from uuid import uuid4
+
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import Session
+
+from app.backup.archive import Archive, NoBackup, Say, sync
+from app.backup.manifest import SECRET, FileName, Folder, Manifest, Model, Table, of_model, of_table
+from app.core import schema
+from app.core.outages import code_of
+from app.core.schema import SchemaMismatch
+from app.crud import model_versions, tables, training_runs
+from app.ml import artifacts
+
+PIECE = 1 << 20
+PATIENCE_SECONDS = 3.0  # PostgreSQL may need a moment to see that a service has gone
+TABLE_IS_THERE = "42P07"
+FOLDER, FILE_NAME = TypeAdapter(Folder), TypeAdapter(FileName)
+
+
+class NotRestored(ValueError):
+    """The backup can't be restored here."""
+
+
+def refuse_newer(manifest: Manifest) -> None:
+    if manifest.revision > schema.REVISION:
+        raise SchemaMismatch(
+            f"The backup was made at revision {manifest.revision}, which is newer than this code ({schema.REVISION}): "
+            "install the SmartStudy that made it, or a later one."
+        )
+
+
+def what_is_there(engine: Engine) -> str | None:
+    """What a restore would replace, in words; none where nothing happened yet."""
+    with engine.connect() as connection:
+        found = schema.revision_of(connection)
+        if found is not None and found > schema.REVISION:
+            raise SchemaMismatch(
+                f"The database stands at revision {found}, which is newer than this code ({schema.REVISION})."
+            )
+        if not tables.holds_anything(connection):
+            return None
+        n = {name: tables.count(connection, name) for name in tables.present(connection) if name in tables.COUNTED}
+    return (
+        f"{n.get('practice_tasks', 0):,} tasks, {n.get('users', 0):,} accounts and "
+        f"{n.get('model_versions', 0):,} model versions"
+    )
+
+
+def restore(
+    engine: Engine, model_dir: Path, secret_path: Path | None, archive: Archive, say: Say, replace: bool = False
+) -> None:
+    """Put everything that the backup holds into this database and this folder, and migrate it to this code."""
+    manifest = archive.manifest
+    refuse_newer(manifest)
+    with _staging(model_dir) as staging, _drafted(secret_path, archive) as publish_secret:
+        for model in manifest.models:
+            _unpack(archive, model, staging, say)
+        with (
+            _placing(manifest.models, staging, model_dir) as place,
+            engine.connect() as connection,
+            connection.begin(),
+        ):
+            before = _make_room(connection, replace)
+            _load(connection, archive, say)
+            _settle(connection, manifest)
+            place()
+        _tidy(model_dir, before - {model.folder for model in manifest.models})
+        publish_secret()
+
+
+def _make_room(connection: Connection, replace: bool) -> set[str]:
+    """Take away what is there; the folders of the versions that were."""
+    _alone(connection)
+    if tables.holds_anything(connection) and not replace:
+        raise NotRestored("The database is not empty: --replace puts the backup in the place of what it holds.")
+    if schema.revision_of(connection) is None:
+        return set()
+    with Session(connection) as db:
+        folders = {version.folder for version in model_versions.kept(db)}
+    tables.empty(connection)
+    schema.remove(connection)
+    return folders
+
+
+def _alone(connection: Connection) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while others := tables.others_connected(connection):
+        if time.monotonic() > deadline:
+            raise NotRestored(
+                f"The database is in use ({others} connections): stop the service and whatever else works with it."
+            )
+        time.sleep(0.1)
+        connection.execute(text("SELECT pg_stat_clear_snapshot()"))
+
+
+def _load(connection: Connection, archive: Archive, say: Say) -> None:
+    """The tables as they were at the backup's revision, with what was in them."""
+    try:
+        schema.upgrade(connection, archive.manifest.revision)
+    except DatabaseError as why:
+        if code_of(why) != TABLE_IS_THERE:
+            raise
+        raise NotRestored("The database holds tables of somebody else's with the names of ours.") from None
+    if {table.name for table in archive.manifest.tables} != set(tables.present(connection)):
+        raise NoBackup("The backup does not hold the tables of its revision.")
+    for table in archive.manifest.tables:
+        _load_table(connection, archive, table, say)
+    for number in archive.manifest.numbers:
+        if (number.table, number.column) not in tables.numbered(connection):
+            raise NoBackup(f"The backup counts {number.table}.{number.column}, which is not counted.")
+        tables.go_on_after(connection, number.table, number.column, number.last)
+
+
+def _load_table(connection: Connection, archive: Archive, table: Table, say: Say) -> None:
+    if sorted(table.columns) != sorted(tables.columns(connection, table.name)):
+        raise NoBackup(f"The table {table.name} of the backup has other columns than its revision.")
+    with archive.open(of_table(table.name)) as file:
+        copied = tables.copy_in(connection, table.name, table.columns, _Told(file, say))
+    if copied != table.rows:
+        raise NoBackup(f"The table {table.name} came to {copied} rows instead of {table.rows}.")
+
+
+class _Told:
+    """A file that says how much of it was read."""
+
+    def __init__(self, file: IO[bytes], say: Say) -> None:
+        self._file, self._say = file, say
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._file.read(size)
+        self._say(len(piece))
+        return piece
+
+
+def _settle(connection: Connection, manifest: Manifest) -> None:
+    """Up to this code, with nothing that only was so at the moment of the backup, and no path that leads elsewhere."""
+    schema.upgrade(connection)
+    with Session(connection) as db:
+        training_runs.close_all(db, "The backup was made in the middle of the run.")
+        kept = model_versions.kept(db)
+        _check_places([each.folder for each in kept], [name for each in kept for name in each.files])
+        _check_places(model_versions.folders(db), [])
+        _check_places([folder for folder in training_runs.folders(db) if not _is_staging(folder)], [])
+        there = {model.folder: {name: file.sha256 for name, file in model.files.items()} for model in manifest.models}
+        for version in kept:
+            if version.folder not in manifest.left_out and there.get(version.folder) != dict(version.files):
+                raise NoBackup(f"The backup does not hold the files of version {version.id}.")
+        model_versions.mark_gone(db, manifest.left_out)
+        db.flush()
+
+
+def _is_staging(folder: str) -> bool:
+    """A folder in which a run was at work, below `versions` as all are."""
+    return folder.startswith("versions/.staging-") and "/" not in folder.removeprefix("versions/")
+
+
+def _check_places(folders: Sequence[str], names: Sequence[str]) -> None:
+    try:
+        for folder in folders:
+            FOLDER.validate_python(folder)
+        for name in names:
+            FILE_NAME.validate_python(name)
+    except ValidationError as why:
+        raise NoBackup(f"The backup names a place where no model belongs: {why.errors()[0]['input']!r}.") from None
+
+
+# Files: unpacked beside their place, moved there last.
+
+
+@contextmanager
+def _staging(model_dir: Path) -> Iterator[Path]:
+    (model_dir / artifacts.VERSIONS).mkdir(parents=True, exist_ok=True)
+    folder = model_dir / f".restore-{uuid4().hex}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unpack(archive: Archive, model: Model, staging: Path, say: Say) -> None:
+    folder = staging / Path(model.folder).name
+    folder.mkdir()
+    for name in model.files:
+        with archive.open(of_model(model.folder, name)) as source, (folder / name).open("xb") as target:
+            while piece := source.read(PIECE):
+                target.write(piece)
+                say(len(piece))
+            target.flush()
+            os.fsync(target.fileno())
+    artifacts.verify(folder, {name: file.sha256 for name, file in model.files.items()})
+
+
+@contextmanager
+def _placing(models: Sequence[Model], staging: Path, model_dir: Path) -> Iterator[Callable[[], None]]:
+    """To be called last: puts each version where it belongs. Undone where the database doesn't come along."""
+    moved: list[tuple[Path, Path | None]] = []  # where to, and where what was there has gone
+
+    def place() -> None:
+        for model in models:
+            target, old = model_dir / model.folder, None
+            if _is_there(target, model):
+                continue
+            if os.path.lexists(target):
+                old = staging / f"old-{target.name}"
+                target.rename(old)
+            moved.append((target, old))
+            (staging / target.name).rename(target)
+        sync(model_dir / artifacts.VERSIONS)
+
+    try:
+        yield place
+    except BaseException:
+        for target, old in reversed(moved):
+            shutil.rmtree(target, ignore_errors=True)
+            if old:
+                old.rename(target)
+        raise
+
+
+def _is_there(place: Path, model: Model) -> bool:
+    try:
+        artifacts.verify(place, {name: file.sha256 for name, file in model.files.items()})
+    except (artifacts.DamagedFiles, OSError):
+        return False
+    return not place.is_symlink()
+
+
+def _tidy(model_dir: Path, gone: set[str]) -> None:
+    """The versions of the database that was replaced."""
+    for folder in gone:
+        try:
+            artifacts.remove(model_dir, FOLDER.validate_python(folder))
+        except ValidationError:
+            continue
+
+
+class _Publish:
+    def __init__(self, draft: Path | None, path: Path | None) -> None:
+        self._draft, self._path = draft, path
+
+    def __call__(self) -> None:
+        if self._draft and self._path:
+            self._draft.replace(self._path)
+            sync(self._path.parent)
+
+
+@contextmanager
+def _drafted(path: Path | None, archive: Archive) -> Iterator[_Publish]:
+    """The key that tokens are signed with, beside its place; it changes when the database has."""
+    if path is None or archive.manifest.secret is None:
+        yield _Publish(None, None)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            with archive.open(SECRET) as source:
+                file.write(source.read())
+            file.flush()
+            os.fsync(file.fileno())
+        yield _Publish(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

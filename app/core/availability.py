@@ -1,0 +1,31 @@
+"""Whether the database may be asked at all; while it may not, nobody waits to find that out."""
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.core.errors import problem
+from app.domain.errors import DatabaseUnavailable
+
+ASK_NOBODY = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class Availability:
+    """Why no request is let through, as a sentence; none while they are."""
+
+    def __init__(self) -> None:
+        self.closed: str | None = None
+
+
+class OnlyWhileAvailable:
+    """Plain ASGI: what it costs is one look at an attribute."""
+
+    def __init__(self, app: ASGIApp, availability: Availability) -> None:
+        self._app, self._availability = app, availability
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        why = self._availability.closed
+        if why is None or scope["type"] != "http" or scope["path"] in ASK_NOBODY:
+            await self._app(scope, receive, send)
+            return
+        error = DatabaseUnavailable(why)
+        await problem(Request(scope), error.status, error.detail, error.headers)(scope, receive, send)

@@ -1,0 +1,120 @@
+"""How long a web process waits for the database, which may have frozen or vanished without a word.
+
+The server's own limits (`statement_timeout`) are no help then, and psycopg2 waits as long as its socket lives: so a
+thread looks after the statements under way and cuts the socket of one that takes too long. COPY has no limit.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg2.extensions
+
+CONNECT_SECONDS = 4
+STATEMENT_SECONDS = 6.0  # together with a new connection: an answer within ten
+LOOK_SECONDS = 0.2
+KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+UNACKNOWLEDGED_MILLISECONDS = 15_000  # what was sent and nobody acknowledged: the other machine is gone
+
+
+class Watch:
+    """Cuts connections whose statement takes too long, while there is a limit at all."""
+
+    def __init__(self) -> None:
+        self._limit: float | None = None
+        self._until: dict[int, float] = {}  # file descriptor -> when it is cut
+        self._turn = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def at_most(self, seconds: float) -> Iterator[None]:
+        """Within, every statement of this process has a limit; imports and trainings have processes of their own."""
+        before, self._limit = self._limit, seconds
+        try:
+            yield
+        finally:
+            self._limit = before
+
+    @contextmanager
+    def over(self, connection: Any) -> Iterator[None]:
+        """Cut the connection if this takes too long."""
+        if self._limit is None or connection.closed:
+            yield
+            return
+        descriptor = connection.fileno()
+        self._until[descriptor] = time.monotonic() + self._limit
+        self._look_after_them()
+        try:
+            yield
+        finally:
+            with self._turn:  # not in the middle of being cut: the number may soon be another socket's
+                self._until.pop(descriptor, None)
+
+    def _look_after_them(self) -> None:
+        if self._thread is None or not self._thread.is_alive():  # the latter after a fork
+            self._thread = threading.Thread(target=self._look, name="database-patience", daemon=True)
+            self._thread.start()
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(LOOK_SECONDS)
+            with self._turn:
+                now = time.monotonic()
+                for descriptor in [each for each, until in list(self._until.items()) if until < now]:
+                    _cut(descriptor)
+                    self._until.pop(descriptor, None)
+
+
+def _cut(descriptor: int) -> None:
+    """Whoever reads from it finds it closed."""
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as same:
+        same.shutdown(socket.SHUT_RDWR)
+
+
+watch = Watch()
+
+
+class Connection(psycopg2.extensions.connection):  # type: ignore[misc]  # psycopg2 has no types
+    """psycopg2's, looked after."""
+
+    def commit(self) -> None:
+        with watch.over(self):
+            super().commit()
+
+    def rollback(self) -> None:
+        with watch.over(self):
+            super().rollback()
+
+
+class Cursor(psycopg2.extensions.cursor):  # type: ignore[misc]
+    """psycopg2's, looked after."""
+
+    def execute(self, query: Any, vars: Any = None) -> None:
+        with watch.over(self.connection):
+            super().execute(query, vars)
+
+
+CONNECT = {
+    "connection_factory": Connection,
+    "cursor_factory": Cursor,
+    "connect_timeout": CONNECT_SECONDS,
+    "tcp_user_timeout": UNACKNOWLEDGED_MILLISECONDS,
+    "application_name": "smartstudy",
+    **KEEPALIVE,
+}
+
+
+def keep_alive(transport: Any) -> None:
+    """The same for a socket of asyncpg's, which sets nothing itself."""
+    found = transport.get_extra_info("socket")
+    if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+    for name, value in zip(names, (*list(KEEPALIVE.values())[1:], UNACKNOWLEDGED_MILLISECONDS), strict=True):
+        if hasattr(socket, name):
+            found.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

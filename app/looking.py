@@ -1,0 +1,74 @@
+"""The service looks at its database once a second: whether it is there, whether it fits, who should serve,
+whether a training is due."""
+
+import asyncio
+import logging
+import time
+
+from app.core import database, schema
+from app.core.availability import Availability
+from app.core.embedded_postgres import EmbeddedPostgresError
+from app.core.outages import NO_DATABASE, outage, reason
+from app.core.schema import SchemaMismatch
+from app.ml.serving import ServingModels
+from app.ml.trainer import Trainer
+
+log = logging.getLogger("smartstudy")
+LOOK_SECONDS = 1.0
+FIRST_LOOK_SECONDS = 5.0  # a start waits no longer for it
+SLOW_SECONDS = 3.0  # a database that refuses does so at once; one that takes so long to fail would hang each request
+
+
+class Looking:
+    """Loads what another process published, begins a training that is due, starts an embedded database again.
+
+    What changed is said once.
+    """
+
+    def __init__(self, serving: ServingModels, trainer: Trainer, availability: Availability) -> None:
+        self._serving, self._trainer, self._availability = serving, trainer, availability
+        self._said: str | None = None
+        self._seen = False  # a database that fits, since the start
+
+    async def for_ever(self, first: asyncio.Event) -> None:
+        while True:
+            await asyncio.to_thread(self.look)
+            first.set()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Once. Blocks, for about ten seconds at the most."""
+        started = time.monotonic()
+        try:
+            database.keep_up()
+            schema.check(database.engine())
+            self._serving.refresh()
+            self._trainer.look()  # whoever should have asked may have died
+        except SchemaMismatch as why:
+            self._say(str(why))
+            self._availability.closed = str(why)
+        except EmbeddedPostgresError as why:
+            self._away(str(why), close=True)
+        except NO_DATABASE as why:
+            if outage(why) is None:
+                raise
+            self._away(reason(why), close=not self._seen or time.monotonic() - started > SLOW_SECONDS)
+        else:
+            self._back()
+
+    def _away(self, why: str, close: bool) -> None:
+        """Who is let through finds out by itself, and that it is back too; where that takes long, nobody is."""
+        self._say(f"The database is away, the service waits for it: {why}")
+        if close:
+            self._availability.closed = "The database does not answer; the service waits for it. Try again shortly."
+
+    def _back(self) -> None:
+        if self._said is not None:
+            log.warning("The database is back.")
+        self._said, self._seen = None, True
+        self._availability.closed = None
+
+    def _say(self, what: str) -> None:
+        if what != self._said:
+            log.warning("%s", what)
+        self._said = what

@@ -1,0 +1,138 @@
+"""Up and down with data loses nothing that both revisions have; old databases are opened; many may migrate at once."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+from alembic import command
+from app.core import embedded_postgres, schema
+from app.core.database import engine_for
+from tests.filled import TASKS, contents, fill
+from tests.school import throw_away
+
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+FINISHED = TASKS * 4 // 5
+
+
+def revisions(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        scripts = ScriptDirectory.from_config(schema._config(connection))
+    return [each.revision for each in reversed(list(scripts.walk_revisions()))]
+
+
+def go(engine: Engine, to: str, down: bool = False) -> None:
+    with engine.begin() as connection:
+        (command.downgrade if down else command.upgrade)(schema._config(connection), to)
+
+
+def rows(engine: Engine) -> Rows:
+    with engine.connect() as connection:
+        return contents(connection)
+
+
+def nothing_lost(before: Rows, after: Rows) -> None:
+    """In what both have: every row, every column."""
+    for table in before.keys() & after.keys():
+        both = before[table][0].keys() & after[table][0].keys() if before[table] and after[table] else set()
+        assert kept(table, before[table], sorted(both)) == kept(table, after[table], sorted(both)), table
+
+
+def kept(table: str, found: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+    """Totals per item are counted from the tasks in 0003 and go on the way down."""
+    counted = [row for row in found if not (table == "student_totals" and row["scope"] == "item")]
+    return sorted(json.dumps([row[column] for column in columns]) for row in counted)
+
+
+def test_ten_thousand_tasks_and_all_else_go_up_down_and_up_again(empty_database: str) -> None:
+    engine = engine_for(empty_database)
+    steps = revisions(engine)
+    before: Rows = {}
+    for step in steps:
+        go(engine, step)
+        nothing_lost(before, rows(engine))
+        with engine.begin() as connection:
+            fill(connection, step)
+        before = rows(engine)
+    assert [table for table, found in before.items() if not found] == []
+    for ways in ([*reversed(steps[:-1])], steps[1:]):
+        for step in ways:
+            go(engine, step, down=ways[0] != steps[1])
+            after = rows(engine)
+            nothing_lost(before, after)
+            before = after
+    schema.check(engine)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT sum(n) FROM student_totals WHERE scope = 'all'")) == FINISHED
+        assert connection.scalar(text("SELECT sum(n) FROM student_totals WHERE scope = 'item'")) == connection.scalar(
+            text("SELECT count(*) FROM practice_tasks WHERE completed AND item_id IS NOT NULL")
+        )
+    engine.dispose()
+
+
+def migrating(environment: Mapping[str, str], folder: Path, n: int = 4) -> list[tuple[int, str]]:
+    """How so many replicas fare that migrate at the same moment."""
+    run = [sys.executable, "-c", "from app.cli import app; app(['migrate'])"]
+    replicas = [
+        subprocess.Popen(run, env={**os.environ, **environment}, cwd=folder, stderr=subprocess.PIPE, text=True)
+        for _ in range(n)
+    ]
+    return [(each.returncode, said) for each in replicas for _, said in [each.communicate(timeout=120)]]
+
+
+@pytest.mark.parametrize("old", [None, "0001", "0004"])
+def test_four_replicas_may_migrate_at_once(empty_database: str, tmp_path: Path, old: str | None) -> None:
+    engine = engine_for(empty_database)
+    before: Rows = {}
+    if old:
+        for step in (each for each in revisions(engine) if each <= old):
+            go(engine, step)
+            with engine.begin() as connection:
+                fill(connection, step)
+        before = rows(engine)
+    found = migrating({"DATABASE_URL": empty_database, "DATA_DIR": str(tmp_path)}, tmp_path)
+    assert found == [(0, "")] * 4
+    schema.check(engine)
+    nothing_lost(before, rows(engine))
+    engine.dispose()
+
+
+@pytest.fixture
+def old_data(tmp_path: Path) -> Iterator[Path]:
+    """The data folder of an earlier release, with its embedded database at rest."""
+    folder = tmp_path / "old"
+    engine = engine_for(embedded_postgres.start(folder))
+    for step in ("0001", "0002"):
+        go(engine, step)
+        with engine.begin() as connection:
+            fill(connection, step)
+    engine.dispose()
+    embedded_postgres.stop(folder)
+    yield folder
+    throw_away(folder)
+
+
+def test_the_data_folder_of_an_earlier_release_is_opened_by_many_at_once(old_data: Path, tmp_path: Path) -> None:
+    environment = {"DATA_DIR": str(old_data), "MODEL_DIR": str(tmp_path / "models"), "DATABASE_URL": ""}
+    run = [sys.executable, "-m", "app", "status", "--json"]
+    all_at_once = [
+        subprocess.Popen(run, env={**os.environ, **environment}, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for each in all_at_once:
+        said, _ = each.communicate(timeout=120)
+        assert each.returncode == 0
+        assert json.loads(said)["counter"]["since_training"] == 7
+    engine = engine_for(embedded_postgres.start(old_data))
+    schema.check(engine)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM practice_tasks")) == TASKS
+        assert connection.scalar(text("SELECT lineup FROM serving_changes")) == [17, 18]
+    engine.dispose()
