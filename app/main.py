@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app.core import errors, schema
+from app.core.access import Access
 from app.core.database import AsyncDatabase, engine
 from app.core.request_id import RequestId
 from app.ml.serving import ServingModels, serving_models
@@ -75,6 +76,7 @@ def create_app() -> FastAPI:
     made.state.serving = serving_models()
     made.state.trainer = trainer()
     made.state.trainer.on_published = made.state.serving.refresh
+    made.add_middleware(Access)
     made.add_middleware(RequestId)
     errors.install(made)
     for router in (home.router, auth.router, practice_tasks.router, model.router, health.router):

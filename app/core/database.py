@@ -30,8 +30,9 @@ def is_embedded() -> bool:
 
 
 def engine_for(url: str) -> Engine:
-    """SQLAlchemy takes a bare postgresql:// for psycopg 3; ours is psycopg2."""
-    return create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1), pool_pre_ping=True)
+    """SQLAlchemy takes a bare postgresql:// for psycopg 3; ours is psycopg2. Errors are logged: no values in them."""
+    given = url.replace("postgresql://", "postgresql+psycopg2://", 1)
+    return create_engine(given, pool_pre_ping=True, hide_parameters=True)
 
 
 @lru_cache
@@ -84,6 +85,13 @@ class AsyncDatabase:
         if self._pool is not None:
             self._pool.terminate()
             self._pool = None
+
+    def connections(self) -> tuple[int, int]:
+        """At work, and waiting for work."""
+        if self._pool is None:
+            return 0, 0
+        idle = self._pool.get_idle_size()
+        return self._pool.get_size() - idle, idle
 
     async def rows(self, statement: Statement, values: Mapping[str, object]) -> Rows:
         """All rows of a statement, each in a transaction of its own or of its batch; committed."""

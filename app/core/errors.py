@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
+from app.core.request_id import Names
 from app.domain.errors import AppError, DatabaseUnavailable
 
 log = logging.getLogger("smartstudy.requests")
@@ -69,7 +70,7 @@ def install(app: FastAPI) -> None:
         return problem(request, error.status_code, detail, error.headers)
 
     async def no_database(request: Request, error: Exception) -> JSONResponse:
-        log.warning("%s: no database: %s", request.scope.get("request_id"), str(error).splitlines()[:1])
+        log.warning("no database: %s", " ".join(str(error).splitlines()[:1]))
         return await ours(request, DatabaseUnavailable())
 
     for kind in NO_DATABASE:
@@ -77,8 +78,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s: %r", request.scope.get("request_id"), error)
-        return problem(request, 500, "Something went wrong on our side; the log has it under this request's id.")
+        names: Names | None = request.scope.get("names")  # this answer leaves outside of what names the others
+        detail = "Something went wrong on our side; the log has it under this request's id."
+        return problem(request, 500, detail, names.headers() if names else None)
 
 
 def _field(location: tuple[int | str, ...]) -> str:

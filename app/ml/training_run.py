@@ -1,7 +1,7 @@
 """One training run, from the lock to the new version. Runs in the training process."""
 
+import logging
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from app.ml.material import READ_WHOLE, Material, due_from_scratch, fresh_rows, 
 from app.ml.publication import Candidate, Findings, Incumbent, Made, Publication
 from app.ml.serving import load, show_files
 
+log = logging.getLogger("smartstudy.training")
 Say = Callable[[Mapping[str, Any]], None]
 STANDING_BY = 50  # new tasks: with fewer a network that doesn't answer isn't trained, but stands by as it is
 DRIFT_GROWTH = 0.05  # of the tasks since the last training from scratch: before that, drift makes no other one due
@@ -65,7 +66,7 @@ def train(order: Order, say: Say) -> dict[str, Any]:
     except NothingToDo as why:
         return _end(engine, order, "merged", str(why))
     except Exception as why:  # whatever it was, the model in use stays and the row says why
-        traceback.print_exc()
+        log.exception("the run failed")
         return _end(engine, order, "failed", sentence(why))
     finally:
         engine.dispose()
@@ -183,7 +184,7 @@ def _earlier(db: Session, order: Order, kind: Kind) -> model_versions.Version | 
     try:
         artifacts.verify(Path(order.model_dir) / version.folder, version.files)
     except (artifacts.DamagedFiles, OSError):
-        traceback.print_exc()
+        log.exception("version %s of %s can't be gone on from", version.id, kind.name)
         return None
     return version
 
@@ -214,7 +215,7 @@ def _in_service(writer: Connection, court: Court, model_dir: Path) -> dict[str, 
             model = load(model_dir, BY_NAME[name], version).model
             found[name] = Incumbent(version, court.judge(model))
         except (artifacts.DamagedFiles, OSError, ValueError, LookupError):
-            traceback.print_exc()
+            log.exception("version %s of %s can't be judged", version.id, name)
             found[name] = Incumbent(version, None)
     return found
 
