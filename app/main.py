@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app.core import errors, patience
+from app.core.access import Access
 from app.core.availability import Availability, OnlyWhileAvailable
 from app.core.database import AsyncDatabase
 from app.core.request_id import RequestId
@@ -59,6 +60,7 @@ def create_app() -> FastAPI:
     made.state.trainer = trainer()
     made.state.trainer.on_published = made.state.serving.refresh
     made.add_middleware(OnlyWhileAvailable, availability=made.state.availability)
+    made.add_middleware(Access)
     made.add_middleware(RequestId)
     errors.install(made)
     for router in (home.router, auth.router, practice_tasks.router, model.router, health.router):

@@ -1,7 +1,7 @@
 """One training run, from the lock to the new version. Runs in the training process."""
 
+import logging
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from app.ml.publication import Candidate, Findings, Incumbent, Made, Publication
 from app.ml.serving import load, show_files
 from app.ml.signs_of_life import signs_of_life
 
+log = logging.getLogger("smartstudy.training")
 Say = Callable[[Mapping[str, Any]], None]
 LOOK_AGAIN_SECONDS = 0.2  # whether it is this run's turn
 STANDING_BY = 50  # new tasks: with fewer a network that doesn't answer isn't trained, but stands by as it is
@@ -69,7 +70,7 @@ def train(order: Order, say: Say) -> dict[str, Any]:
     except NothingToDo as why:
         return _end(engine, order, "merged", str(why))
     except Exception as why:  # whatever it was, the model in use stays and the row says why
-        traceback.print_exc()
+        log.exception("the run failed")
         return _end(engine, order, "failed", sentence(why))
     finally:
         engine.dispose()
@@ -207,7 +208,7 @@ def _earlier(db: Session, order: Order, kind: Kind) -> model_versions.Version | 
     try:
         artifacts.verify(Path(order.model_dir) / version.folder, version.files)
     except (artifacts.DamagedFiles, OSError):
-        traceback.print_exc()
+        log.exception("version %s of %s can't be gone on from", version.id, kind.name)
         return None
     return version
 
@@ -238,7 +239,7 @@ def _in_service(writer: Connection, court: Court, model_dir: Path) -> dict[str, 
             model = load(model_dir, BY_NAME[name], version).model
             found[name] = Incumbent(version, court.judge(model))
         except (artifacts.DamagedFiles, OSError, ValueError, LookupError):
-            traceback.print_exc()
+            log.exception("version %s of %s can't be judged", version.id, name)
             found[name] = Incumbent(version, None)
     return found
 
@@ -276,7 +277,7 @@ def _end(engine: Engine, order: Order, outcome: str, message: str) -> dict[str, 
         with Session(engine) as db, db.begin():
             record_failure(db, order.run_id, outcome, message)
     except SQLAlchemyError:
-        traceback.print_exc()
+        log.exception("how the run ended could not be recorded")
     return {"outcome": outcome, "message": message}
 
 
