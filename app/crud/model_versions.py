@@ -247,6 +247,16 @@ def serving(db: Session) -> dict[str, Version]:
     return {row["kind"]: Version(**row) for row in rows}
 
 
+def retired(db: Session, kind: str, most: int = 5) -> list[Version]:
+    """Versions of this kind that served and whose files are kept, newest first."""
+    rows = db.execute(
+        text(f"""SELECT {COLUMNS} FROM model_versions WHERE kind = :kind AND state = 'retired' AND pruned_at IS NULL
+                 ORDER BY id DESC LIMIT :most"""),
+        {"kind": kind, "most": most},
+    ).mappings()
+    return [Version(**row) for row in rows]
+
+
 def to_go_on_from(db: Session, kind: str, file: str) -> Version | None:
     """The version of this kind that a training goes on from: the serving one, else the newest whose files are kept.
 

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
@@ -23,6 +23,7 @@ from app.ml.answers import TaskModel
 from app.ml.kinds import BY_NAME, Kind
 
 log = logging.getLogger("smartstudy.serving")
+UNLOADABLE = (artifacts.DamagedFiles, OSError, ValueError, KeyError)
 RETRY_SECONDS = 30.0  # files that could not be loaded may be put back
 
 
@@ -62,10 +63,10 @@ class Lineup:
         return (given, *(each for each in self.models if each is not given)) if given else self.models
 
     def why_not_better(self, than: Loaded | None) -> list[str]:
-        """Why no kind that should come before this one answers; before the prior come all."""
+        """Why no version that should come before this one answers; before the prior come all."""
         if than is None and not self.broken:
             return ["No model has been trained yet."]
-        better = self.order[: self.order.index(than.kind.name)] if than else self.order
+        better = self.order[: self.order.index(than.kind.name) + 1] if than else self.order  # it may stand in itself
         return [text for name in better for text in (self.missing.get(name), self.broken.get(name)) if text]
 
 
@@ -135,13 +136,13 @@ class ServingModels:
         models: list[Loaded] = []
         broken: dict[str, str] = {}
         order = _order(tuple(wanted))
-        for name in (name for name in order if name in wanted):
-            version = wanted[name]
+        for version in (wanted[name] for name in order if name in wanted):
             try:
-                kept = here.get(version.id)
-                models.append(Loaded(kept.kind, version, kept.model) if kept else self._load(version))
-            except (artifacts.DamagedFiles, OSError, ValueError, KeyError) as why:
-                broken[name] = f"Version {version.id} of {name} can't be loaded: {why}."
+                models.append(self._loaded(version, here))
+            except UNLOADABLE as why:
+                stand_in = self._stand_in(version, here)
+                models += [stand_in] if stand_in else []
+                broken[version.kind] = _cannot_load(version, why, stand_in)
         missing = {
             name: f"MODEL asks for {name}, but none has been trained yet." for name in order if name not in wanted
         }
@@ -151,13 +152,25 @@ class ServingModels:
         self._again_at = time.monotonic() + RETRY_SECONDS if broken else float("inf")
         self.lineup = lineup
 
-    def _load(self, version: Version) -> Loaded:
+    def _loaded(self, version: Version, here: Mapping[int, Loaded]) -> Loaded:
+        kept = here.get(version.id)
+        if kept:
+            return Loaded(kept.kind, version, kept.model)
         return load(self._model_dir, BY_NAME[version.kind], version)
+
+    def _stand_in(self, broken: Version, here: Mapping[int, Loaded]) -> Loaded | None:
+        """The version of this kind that served last before and can be loaded."""
+        with self._open_session() as db:
+            earlier = model_versions.retired(db, broken.kind)
+        for version in earlier:
+            with suppress(*UNLOADABLE):
+                return self._loaded(version, here)
+        return None
 
     def _tell(self, lineup: Lineup) -> None:
         for kind, problem in lineup.broken.items():
             if self.lineup.broken.get(kind) != problem:
-                log.error("%s Meanwhile %s answers.", problem, lineup.first or "the prior")
+                log.error("%s %s answers now.", problem, str(lineup.first or "the prior").capitalize())
         for loaded in lineup.models:
             if loaded.version.id not in self.lineup.wanted:
                 log.info("%s is loaded", loaded)
@@ -167,6 +180,11 @@ class ServingModels:
             self.refresh()
         except Exception:
             log.exception("the serving versions could not be looked up")
+
+
+def _cannot_load(version: Version, why: Exception, stand_in: Loaded | None) -> str:
+    instead = f" Version {stand_in.version.id}, which served before, answers instead." if stand_in else ""
+    return f"Version {version.id} of {version.kind} can't be loaded: {why}.{instead}"
 
 
 def show_files(model_dir: Path, best_first: Iterable[Version]) -> None:

@@ -237,3 +237,52 @@ def test_a_kept_posterior_equals_one_updated_answer_by_answer(db: Session, envir
         assert now == pytest.approx(history(), abs=1e-9)
     db.execute(text("DELETE FROM practice_tasks WHERE user_id = :id"), {"id": student})
     assert db.scalar(text("SELECT count(*) FROM student_states")) == 0
+
+
+def damaged(folder: Path, how: str, other: Path) -> None:
+    weights = folder / "weights.npz"
+    content = weights.read_bytes()
+    middle = len(content) // 2
+    changed = {
+        "empty": b"",
+        "truncated": content[:middle],
+        "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+        "swapped": (other / "training.npz").read_bytes(),
+        "foreign": b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.",
+    }
+    weights.write_bytes(changed[how])
+
+
+def folder_of(environment: Path, db: Session, version_id: int) -> Path:
+    return environment / "models" / model_versions.get(db, version_id).folder
+
+
+@pytest.mark.usefixtures("trained")
+def test_damaged_files_fall_back_to_the_version_before_then_to_lnirt_then_to_the_prior(
+    db: Session, environment: Path, warm_process: SharedProcess
+) -> None:
+    earlier = {version.kind: version.id for version in model_versions.latest(db)}
+    made = trainer.Trainer(warm_process)
+    made.train_now()
+    made.close()
+    answer_in_this_order(db, "embedding_v2", "lnirt")
+    newest = model_versions.serving(db)["embedding_v2"].id
+    secret = key(db)
+    before, now = (folder_of(environment, db, each) for each in (earlier["embedding_v2"], newest))
+    intact = (now / "weights.npz").read_bytes()
+    for how in ("empty", "truncated", "flipped", "swapped", "foreign"):
+        damaged(now, how, before)
+        with restarted() as client:
+            task = Student(client, secret).ask(user_id=STRONG).json()
+            assert (task["model_version"], task["model_version_id"]) == ("embedding_v2", earlier["embedding_v2"]), how
+            assert f"Version {newest} of embedding_v2 can't be loaded" in task["fallback_reason"]
+            assert Student(client, secret).status()["degraded"]
+        (now / "weights.npz").write_bytes(intact)
+    damaged(now, "flipped", before)
+    damaged(before, "truncated", before)
+    with restarted() as client:
+        assert Student(client, secret).ask(user_id=STRONG).json()["model_version"] == "v1.0"
+    for folder in (environment / "models" / "versions").glob("lnirt-*"):
+        (folder / "lnirt.npz").unlink()
+    with restarted() as client:
+        assert Student(client, secret).ask(user_id=STRONG).json()["model_version"] == "prior"
