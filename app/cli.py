@@ -1,10 +1,12 @@
 """The command line."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -56,23 +58,27 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for everybody's.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Web processes.")] = 1,
     guided: Annotated[bool, typer.Option(help="On an empty database, show the main job first.")] = False,
-    access_log: Annotated[bool, typer.Option(help="Log every request.")] = False,
+    access_log: Annotated[bool, typer.Option(help="Log every request, not only those that fail.")] = False,
 ) -> None:
     """Run the web service.
 
     The embedded database is started and brought up to date; one of your own (DATABASE_URL) must be migrated before
     (`smartstudy migrate`); while it is away the service waits for it. Ctrl-C ends it; an embedded database nobody else
     uses is stopped then.
+
+    It logs to stderr: lines for people on a terminal, JSON everywhere else (LOG_FORMAT, LOG_LEVEL).
     """
     import signal
 
     import uvicorn
 
+    from app.core import logs
     from app.core.settings import settings
 
+    _set_for_all_processes(guided, access_log)
     given = settings()
     host, port = host or given.host, given.port if port is None else port
-    _log_to_stderr(quiet=guided)  # the guided run tells of the trainings itself
+    logs.configure()
     _refuse_other_tables()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn passes it on at the end: leave by the front door
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
@@ -81,17 +87,19 @@ def serve(
 
         guided_run.in_background(address, Console(soft_wrap=True))
     else:
-        console.print(f"SmartStudy on [link]{address}[/link], its API at {address}/docs. Ctrl-C ends it.")
-    uvicorn.run(
-        "app.main:app",
-        host=host,
-        port=port,
-        workers=workers,
-        access_log=access_log,
-        log_level="info" if access_log else "warning",
-        timeout_graceful_shutdown=5,
-        forwarded_allow_ips=given.forwarded_allow_ips,
-    )
+        _say_where(address)
+    with _counting_together(workers):
+        uvicorn.run(
+            "app.main:app",
+            host=host,
+            port=port,
+            workers=workers,
+            access_log=False,  # app/core/access.py has one without queries
+            log_config=logs.as_dict(),
+            log_level=None,
+            timeout_graceful_shutdown=5,
+            forwarded_allow_ips=given.forwarded_allow_ips,
+        )
 
 
 @app.command()
@@ -754,8 +762,30 @@ def _follow(progress: Progress, shown: TaskID) -> Callable[[dict[str, Any]], Non
     return follow
 
 
-def _log_to_stderr(quiet: bool) -> None:
-    import logging
+def _set_for_all_processes(guided: bool, access_log: bool) -> None:
+    """Web and training processes inherit the environment."""
+    if access_log:
+        os.environ["ACCESS_LOG"] = "true"
+    if guided:  # it tells of the trainings itself
+        os.environ.setdefault("LOG_FORMAT", "console")
+        os.environ.setdefault("LOG_LEVEL", "WARNING")
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    logging.getLogger("smartstudy").setLevel(logging.WARNING if quiet else logging.INFO)
+
+def _say_where(address: str) -> None:
+    from app.core import logs
+
+    if logs.is_json():
+        logs.log.info("SmartStudy on %s, its API at %s/docs.", address, address)
+    else:
+        console.print(f"SmartStudy on [link]{address}[/link], its API at {address}/docs. Ctrl-C ends it.")
+
+
+@contextmanager
+def _counting_together(workers: int) -> Iterator[None]:
+    """Several web processes count for Prometheus in a folder of theirs, so that each of them can answer for all."""
+    if workers == 1:
+        yield
+        return
+    with TemporaryDirectory(prefix="smartstudy-counters-", ignore_cleanup_errors=True) as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        yield

@@ -9,7 +9,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.core import errors, patience
+from app.core import counters, errors, patience
+from app.core.access import Access
 from app.core.availability import Availability, OnlyWhileAvailable
 from app.core.body_limit import BodyLimit
 from app.core.database import AsyncDatabase
@@ -18,9 +19,10 @@ from app.core.request_id import RequestId
 from app.looking import FIRST_LOOK_SECONDS, Looking
 from app.ml.serving import serving_models
 from app.ml.trainer import trainer
-from app.routers import audit, auth, health, model, people, practice_tasks
+from app.routers import audit, auth, health, metrics, model, people, practice_tasks
 from app.web import home
 
+NOTE_CONNECTIONS_SECONDS = 2.0
 WAIT_FOR_THREADS_SECONDS = 0.0005  # that requests wait at the most while a thread loads a version; Python's is 0.005
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
@@ -46,11 +48,20 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.wait_for(looked.wait(), FIRST_LOOK_SECONDS)
         if not looked.is_set():
             state.availability.closed = "The service has not seen its database yet. Try again shortly."
+        noting = asyncio.create_task(_note_connections(state.database))
         yield
         looking.cancel()
+        noting.cancel()
         await asyncio.to_thread(state.trainer.close)
         state.serving.close()
         await state.database.close()
+
+
+async def _note_connections(database: AsyncDatabase) -> None:
+    """Where several processes count together, whichever is asked tells of the others too."""
+    while counters.shared_folder():
+        metrics.note_connections(database)
+        await asyncio.sleep(NOTE_CONNECTIONS_SECONDS)
 
 
 def create_app() -> FastAPI:
@@ -58,14 +69,17 @@ def create_app() -> FastAPI:
     made.state.database = AsyncDatabase()
     made.state.availability = Availability()
     made.state.serving = serving_models()
+    made.state.readiness = health.readiness_of(made.state.serving)
+    made.state.figures = metrics.stored_figures()
     made.state.trainer = trainer()
     made.state.trainer.on_published = made.state.serving.refresh
     made.add_middleware(BodyLimit)
     made.add_middleware(OnlyWhileAvailable, availability=made.state.availability)
+    made.add_middleware(Access)
     made.add_middleware(RequestId)
     _guard_every_answer(made)
     errors.install(made)
-    for part in (home, auth, practice_tasks, people, model, audit, health):
+    for part in (home, auth, practice_tasks, people, model, audit, health, metrics):
         made.include_router(part.router)
     _describe_problems(made)
     return made

@@ -33,7 +33,7 @@ def is_embedded() -> bool:
 
 
 def engine_for(url: str) -> Engine:
-    """SQLAlchemy takes a bare postgresql:// for psycopg 3; ours is psycopg2."""
+    """SQLAlchemy takes a bare postgresql:// for psycopg 3; ours is psycopg2. Errors are logged: no values in them."""
     return create_engine(
         url.replace("postgresql://", "postgresql+psycopg2://", 1),
         pool_pre_ping=True,
@@ -72,6 +72,14 @@ def engine() -> Engine:
 
         schema.ensure_current(made)
     return made
+
+
+def connections() -> tuple[int, int]:
+    """Of the synchronous door: at work, and waiting for work."""
+    if not engine.cache_info().currsize:
+        return 0, 0
+    pool: Any = engine().pool
+    return pool.checkedout(), pool.checkedin()
 
 
 @lru_cache
@@ -132,6 +140,13 @@ class AsyncDatabase:
         """Raise, as any statement would, unless the database answers."""
         async with self.acquire() as connection:
             await connection.fetchval("SELECT 1")
+
+    def connections(self) -> tuple[int, int]:
+        """At work, and waiting for work."""
+        if self._pool is None:
+            return 0, 0
+        idle = self._pool.get_idle_size()
+        return self._pool.get_size() - idle, idle
 
     async def rows(self, statement: Statement, values: Mapping[str, object]) -> Rows:
         """All rows of a statement, each in a transaction of its own or of its batch; committed."""

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app.core.outages import NO_DATABASE, outage, reason
+from app.core.request_id import Names
 from app.domain.errors import AppError
 
 log = logging.getLogger("smartstudy.requests")
@@ -77,14 +78,16 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s: %r", request.scope.get("request_id"), error)
-        return problem(request, 500, "Something went wrong on our side; the log has it under this request's id.")
+        names: Names | None = request.scope.get("names")  # this answer leaves outside of what names the others
+        detail = "Something went wrong on our side; the log has it under this request's id."
+        return problem(request, 500, detail, names.headers() if names else None)
 
     async def no_database(request: Request, error: Exception) -> JSONResponse:
         said = outage(error)
         if said is None:
+            log.error("not foreseen: %s", reason(error), exc_info=error)
             return await unforeseen(request, error)
-        log.warning("%s: no database: %s", request.scope.get("request_id"), reason(error))
+        log.warning("no database: %s", reason(error))
         return await ours(request, said)
 
     for kind in NO_DATABASE:

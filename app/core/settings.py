@@ -62,7 +62,25 @@ class Settings(BaseSettings):
     min_seconds: float = Field(5, gt=0)
     max_seconds: float = Field(600, gt=0, le=86_400)
 
-    @field_validator("database_url", "secret_key", "previous_secret_key", mode="before")
+    log_format: Literal["auto", "console", "json"] = "auto"  # auto: for people on a terminal, json everywhere else
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    access_log: bool = False  # a line for every request; those that fail have one anyway
+    metrics_token: SecretStr | None = None  # none: whoever reaches /metrics may read it
+    otel_exporter_otlp_endpoint: str | None = None  # either of them: traces are exported
+    otel_exporter_otlp_traces_endpoint: str | None = None
+    otel_traces_exporter: str | None = None
+
+    @field_validator("log_format", mode="before")
+    @classmethod
+    def _small(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _large(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("database_url", "secret_key", "previous_secret_key", "metrics_token", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None

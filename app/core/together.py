@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
+from contextvars import Context
 from typing import Any
 
 from asyncpg.exceptions import (
@@ -92,7 +93,7 @@ class Together:
             self._start(self._send([one]))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(work, context=Context())  # it works for other requests too, and goes by none's name
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -7,6 +7,8 @@ from app.crud import attempts, model_tracker, training_control, training_runs
 from app.crud.model_tracker import Tracker
 from app.crud.training_control import Control
 from app.crud.training_runs import Run
+from app.ml.drift import drift
+from app.ml.live import live_quality
 from app.ml.serving import Loaded, ServingModels
 from app.schemas.model_status import CounterOut, ModelStatus, PauseOut, RunOut, ServingOut
 
@@ -28,6 +30,8 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
         training=_run(run),
         waiting=training_runs.waiting(db),
         last_run=_run(last),
+        live=live_quality(db),
+        drift=drift(db, who.version if who else None),
         paused=_pause(control),
         failures_in_a_row=control.failures,
         retry_in_seconds=round(control.wait_seconds, 1) if control.wait_seconds and not control.is_paused else None,

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from app.core import logs
 from app.core.one_thread import ONE_THREAD
 from app.ml.signs_of_life import ALIVE
 from app.ml.training_run import Order
@@ -179,11 +180,14 @@ def serve_orders() -> None:
             answers.write(line)
             answers.flush()
 
+    logs.configure()
     orders = _orders_until_parent_ends()
     from app.ml.training_run import train
 
     while True:
-        say(train(Order(**json.loads(orders.get())), say))
+        order = Order(**json.loads(orders.get()))
+        logs.run_id.set(order.run_id)
+        say(train(order, say))
 
 
 def _orders_until_parent_ends() -> "queue.SimpleQueue[str]":

@@ -1,8 +1,7 @@
 """One training run, from the lock to the new version. Runs in the training process."""
 
-import sys
+import logging
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from app.core.database import engine_for
 from app.core.outages import reason
 from app.crud import attempts, erasures, model_tracker, model_versions, training_runs
 from app.ml import artifacts
+from app.ml.drift import summary
 from app.ml.gate import FAVOURITE, Court, drift
 from app.ml.kinds import BY_NAME, GOES_ON_FROM, KINDS, Fitted, Kind
 from app.ml.material import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole
@@ -25,6 +25,7 @@ from app.ml.publication import Candidate, ErasedMeanwhile, Findings, Incumbent, 
 from app.ml.serving import load, show_files
 from app.ml.signs_of_life import signs_of_life
 
+log = logging.getLogger("smartstudy.training")
 Say = Callable[[Mapping[str, Any]], None]
 LOOK_AGAIN_SECONDS = 0.2  # whether it is this run's turn
 STANDING_BY = 50  # new tasks: with fewer a network that doesn't answer isn't trained, but stands by as it is
@@ -73,7 +74,7 @@ def train(order: Order, say: Say) -> dict[str, Any]:
     except ErasedMeanwhile as why:
         return _end(engine, order, "interrupted", str(why))
     except Exception as why:  # whatever it was, the model in use stays and the row says why
-        traceback.print_exc()
+        log.exception("the run failed")
         return _end(engine, order, "failed", sentence(why))
     finally:
         engine.dispose()
@@ -98,7 +99,7 @@ def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
             Candidate(each, said, artifacts.settle(each.place, model_dir, place))
             for each, said, place in zip(made, judged, places, strict=True)
         ]
-    findings = Findings(order.run_id, material, court, order.keep_versions, order.kinds)
+    findings = Findings(order.run_id, material, court, order.keep_versions, order.kinds, summary(material.older))
     try:
         return _published(writer, findings, incumbents, candidates, failures, model_dir, staging_place)
     except ErasedMeanwhile:
@@ -232,7 +233,7 @@ def _earlier(db: Session, order: Order, kind: Kind) -> model_versions.Version | 
     try:
         artifacts.verify(Path(order.model_dir) / version.folder, version.files)
     except (artifacts.DamagedFiles, OSError):
-        traceback.print_exc()
+        log.exception("version %s of %s can't be gone on from", version.id, kind.name)
         return None
     return version
 
@@ -263,7 +264,7 @@ def _in_service(writer: Connection, court: Court, model_dir: Path) -> dict[str, 
             model = load(model_dir, BY_NAME[name], version).model
             found[name] = Incumbent(version, court.judge(model))
         except (artifacts.DamagedFiles, OSError, ValueError, LookupError):
-            traceback.print_exc()
+            log.exception("version %s of %s can't be judged", version.id, name)
             found[name] = Incumbent(version, None)
     return found
 
@@ -301,7 +302,7 @@ def _end(engine: Engine, order: Order, outcome: str, message: str) -> dict[str, 
         with Session(engine) as db, db.begin():
             record_failure(db, order.run_id, outcome, message)
     except SQLAlchemyError as why:
-        print(f"Training run {order.run_id} stays open, for the database is away: {reason(why)}", file=sys.stderr)
+        log.error("the run stays open, for the database is away: %s", reason(why))
     return {"outcome": outcome, "message": message}
 
 

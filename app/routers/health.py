@@ -1,13 +1,17 @@
 """For those who watch the process."""
 
+from functools import partial
 from typing import Literal
 
-from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
 from starlette.datastructures import State
 
-from app.core.outages import NO_DATABASE, outage
+from app.core import errors
+from app.core.bounded import Bounded
 from app.domain.errors import DatabaseUnavailable
+from app.ml.readiness import SECONDS, Readiness, readiness
+from app.ml.serving import ServingModels
 from app.schemas.problem import problems
 
 router = APIRouter(tags=["Health"])
@@ -17,26 +21,42 @@ class Healthy(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+class Ready(BaseModel):
+    status: Literal["ok", "degraded"]
+    reasons: list[str] = Field(description="What is not as it should be, though it serves; a sentence each.")
+
+
+def readiness_of(serving: ServingModels) -> Bounded[Readiness]:
+    """Asked in bounded time, even of a database that hangs."""
+    return Bounded(partial(readiness, serving), SECONDS)
+
+
 @router.get("/healthz")
 async def alive() -> Healthy:
     """The process runs; it asks nobody else."""
     return Healthy()
 
 
-@router.get("/readyz", responses=problems())
-async def ready(request: Request) -> Healthy:
-    """The process can serve: the database answers, and its tables are those that the code was written for."""
-    if reasons := await why_not_ready(request.app.state):
-        raise DatabaseUnavailable(" ".join(reasons))
-    return Healthy()
+@router.get("/readyz", response_model=Ready, responses=problems())
+async def ready(request: Request) -> Ready | Response:
+    """The process can serve: the database answers, and its tables are those that the code was written for.
+
+    A 503 says why not in `reasons`. A 200 may be `degraded`: files of a model that are damaged, trainings that are
+    paused or fail; predictions go on. It answers within a few seconds whatever the database does.
+    """
+    found = await how_ready(request.app.state)
+    if not found.serves:
+        error = DatabaseUnavailable(" ".join(found.reasons))
+        return errors.problem(request, error.status, error.detail, error.headers, reasons=found.reasons)
+    return Ready(status="degraded" if found.reasons else "ok", reasons=found.reasons)
 
 
-async def why_not_ready(state: State) -> list[str]:
-    """Each reason why this process can't serve, as a sentence; the one place that says so."""
+async def how_ready(state: State) -> Readiness:
+    """Whether this process can serve, and what is wrong; the one place that says so."""
     if state.availability.closed is not None:
-        return [state.availability.closed]
+        return Readiness(serves=False, reasons=[state.availability.closed])
     try:
-        await state.database.ping()
-    except NO_DATABASE as why:
-        return [(outage(why) or DatabaseUnavailable()).detail]
-    return []
+        found: Readiness = await state.readiness.answer()
+    except TimeoutError:
+        return Readiness(serves=False, reasons=[f"The database did not answer within {SECONDS:g} s."])
+    return found

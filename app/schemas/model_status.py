@@ -4,6 +4,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.schemas.base import Body, Text200
+from app.schemas.live import DriftOut, LiveOut
 
 
 class ServingOut(BaseModel):
@@ -70,6 +71,8 @@ class ModelStatus(BaseModel):
     training: RunOut | None = Field(description="The run at work, if any.")
     waiting: int = Field(description="Runs that wait for their turn.")
     last_run: RunOut | None
+    live: LiveOut = Field(description="What students were told lately, against what then happened.")
+    drift: DriftOut = Field(description="What the model is asked lately, against what it learned from.")
     paused: PauseOut | None = Field(description="Set while trainings wait for `POST /model/resume`.")
     failures_in_a_row: int = Field(description="Trainings that failed since the last one that came to models.")
     retry_in_seconds: float | None = Field(description="After a failure: how long the next training waits.")

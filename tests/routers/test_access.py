@@ -106,6 +106,7 @@ RULES = {
     "GET /audit": Rule(ADMINS),
     "GET /healthz": Rule(OPEN),
     "GET /readyz": Rule(OPEN),
+    "GET /metrics": Rule(OPEN),
 }
 # Not in the OpenAPI document.
 PAGES = {

@@ -1,0 +1,54 @@
+"""Every request is counted and timed by its route; the log has a line of it where it failed, or where all have one."""
+
+import logging
+from time import perf_counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core import counters
+from app.core.settings import settings
+
+log = logging.getLogger("smartstudy.access")
+
+
+class Access:
+    """Plain ASGI. Says the route's template, never the path, the query, a header or a body: those may hold secrets."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._log_all = settings().access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = perf_counter(), 0
+
+        async def seen(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                self._answered(scope, status, perf_counter() - started)  # not after background work
+
+        try:
+            await self._app(scope, receive, seen)
+        except Exception:  # whoever is around us answers it
+            self._answered(scope, 500, perf_counter() - started)
+            raise
+
+    def _answered(self, scope: Scope, status: int, seconds: float) -> None:
+        method, route = scope["method"], template(scope)
+        counters.answered(method, route, status, seconds)
+        if self._log_all or status >= 500:
+            level = logging.INFO if status < 500 else logging.WARNING if status == 503 else logging.ERROR
+            said = {"method": method if method in counters.METHODS else counters.OTHER, "status": status}
+            said |= {"route": route or counters.UNMATCHED, "duration_ms": round(seconds * 1000, 2)}
+            log.log(level, "request", extra=said)
+
+
+def template(scope: Scope) -> str | None:
+    """The route as the code has it, such as /practice-tasks/{task_id}; none where no route matched."""
+    path: str | None = getattr(scope.get("route"), "path", None)
+    return path
