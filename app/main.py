@@ -10,17 +10,18 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.core import errors, schema
+from app.core import counters, errors, schema
 from app.core.access import Access
 from app.core.database import AsyncDatabase, engine
 from app.core.request_id import RequestId
 from app.ml.serving import ServingModels, serving_models
 from app.ml.trainer import trainer
-from app.routers import auth, health, model, practice_tasks
+from app.routers import auth, health, metrics, model, practice_tasks
 from app.web import home
 
 log = logging.getLogger("smartstudy")
 LOOK_FOR_VERSIONS_SECONDS = 1.0
+NOTE_CONNECTIONS_SECONDS = 2.0
 WAIT_FOR_THREADS_SECONDS = 0.0005  # that requests wait at the most while a thread loads a version; Python's is 0.005
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
@@ -41,8 +42,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.to_thread(_open, app.state.serving)
     await app.state.database.open()
     looking = asyncio.create_task(_look_for_versions(app.state.serving))
+    noting = asyncio.create_task(_note_connections(app.state.database))
     yield
     looking.cancel()
+    noting.cancel()
     await asyncio.to_thread(app.state.trainer.close)
     app.state.serving.close()
     await app.state.database.close()
@@ -70,16 +73,25 @@ async def _look_for_versions(serving: ServingModels) -> None:
             away = False
 
 
+async def _note_connections(database: AsyncDatabase) -> None:
+    """Where several processes count together, whichever is asked tells of the others too."""
+    while counters.shared_folder():
+        metrics.note_connections(database)
+        await asyncio.sleep(NOTE_CONNECTIONS_SECONDS)
+
+
 def create_app() -> FastAPI:
     made: FastAPI = FastAPIOffline(title="SmartStudy", version="1.0.0", description=DESCRIPTION, lifespan=lifespan)
     made.state.database = AsyncDatabase()
     made.state.serving = serving_models()
+    made.state.readiness = health.readiness_of(made.state.serving)
+    made.state.figures = metrics.stored_figures()
     made.state.trainer = trainer()
     made.state.trainer.on_published = made.state.serving.refresh
     made.add_middleware(Access)
     made.add_middleware(RequestId)
     errors.install(made)
-    for router in (home.router, auth.router, practice_tasks.router, model.router, health.router):
+    for router in (home.router, auth.router, practice_tasks.router, model.router, health.router, metrics.router):
         made.include_router(router)
     _describe_problems(made)
     return made

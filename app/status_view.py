@@ -54,6 +54,8 @@ def _now(db: Session) -> Table:
         grid.add_row("Degraded", found.reason)
     if scores:
         grid.add_row("On unseen tasks", scores)
+    grid.add_row("Live", found.live.text)
+    grid.add_row("Drift", found.drift.text)
     grid.add_row("Counter", found.counter.text)
     grid.add_row("Training", f"run {found.training.id}: {describe(found.training.progress)}" if found.training else "-")
     grid.add_row("Waiting", str(found.waiting))

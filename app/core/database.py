@@ -46,6 +46,14 @@ def engine() -> Engine:
     return made
 
 
+def connections() -> tuple[int, int]:
+    """Of the synchronous door: at work, and waiting for work."""
+    if not engine.cache_info().currsize:
+        return 0, 0
+    pool: Any = engine().pool
+    return pool.checkedout(), pool.checkedin()
+
+
 @lru_cache
 def new_session() -> sessionmaker[Session]:
     return sessionmaker(engine(), expire_on_commit=False)

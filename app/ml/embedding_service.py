@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.core import counters
 from app.core.settings import settings
 from app.core.statements import Conversation, hold_now
 from app.crud import accounts, practice_tasks, shadow_predictions, student_totals
@@ -18,6 +19,7 @@ from app.crud.student_totals import Past
 from app.domain.interactions import SECONDS_MAX
 from app.domain.tasks import Asked, Claim, Prediction, Task
 from app.ml.answers import Answer
+from app.ml.fallback import cause
 from app.ml.inputs import inputs_of_past
 from app.ml.prior import PRIOR
 from app.ml.serving import Loaded, ServingModels, serving_models
@@ -40,6 +42,7 @@ def predict_and_save(serving: ServingModels, asked: Asked, claim: Claim | None =
     row = practice_tasks.new_row(asked, past.at, prediction, features)
     yield practice_tasks.INSERT, row
     task = practice_tasks.stored(row)
+    counters.predicted(prediction.model_version, cause(serving.lineup, prediction.fallback_reason))
     for kind in settings().shadows():
         yield from _shadow(serving, kind, asked, past, task)
     serving.notice(past.serving)

@@ -6,6 +6,7 @@ week were tried and made answers worse: docs/models.md has the table.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -102,6 +103,19 @@ def inputs_of(known: Known) -> Floats:
         part = slice(start, start + AT_ONCE)
         inputs[part] = _described(_groups(known, part), known.session_tasks[part], _since(known, part))
     return inputs
+
+
+def newest_of(known: Known, n: int) -> Known:
+    """Only the last n tasks."""
+    rows = slice(max(len(known.at) - n, 0), None)
+    columns = {name: getattr(known, name) for name in Known.__slots__}
+    return Known(**{name: _rows_of(column, rows) for name, column in columns.items()})
+
+
+def _rows_of(column: Any, rows: slice) -> Any:
+    if isinstance(column, np.ndarray):
+        return column[rows]
+    return type(column)(*(getattr(column, name)[rows] for name in column.__slots__))
 
 
 @lru_cache(64)  # a past is asked for by every model that answers, and once more to be stored

@@ -23,8 +23,14 @@ def auc(correct: Bools, p: Floats) -> float:
 
 def log_loss(correct: Bools, p: Floats) -> float:
     """Mean negative log-likelihood, nats."""
+    return float(losses(correct, p).mean())
+
+
+def losses(correct: Bools, p: Floats) -> Floats:
+    """The negative log-likelihood of each, nats, (n,)."""
     said = np.where(correct, p, 1 - p)
-    return float(-np.log(np.clip(said, TINY, 1)).mean())
+    each: Floats = -np.log(np.clip(said, TINY, 1))
+    return each
 
 
 def brier(correct: Bools, p: Floats) -> float:

@@ -1,7 +1,7 @@
 """What comes of a run: each new model serves or is rejected, all in one transaction, each reason one plain sentence."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ class Findings:
     material: Material
     court: Court
     keep_versions: int
+    inputs: Mapping[str, Any] = field(default_factory=dict)  # what the models learned from, in short
 
     def learnt(self) -> str:
         """What from, in words."""
@@ -176,7 +177,7 @@ class Publication:
             folder=candidate.folder,
             files=made.files,
             n_tasks=run.material.tasks,
-            report=made.report,
+            report={**made.report, "inputs": run.inputs},
             scores=candidate.judged.scores,
             span=(_moment(int(fitted_on[0])), _moment(int(fitted_on[-1]))),
             run_id=run.run_id,

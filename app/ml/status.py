@@ -6,6 +6,8 @@ from app.core.settings import settings
 from app.crud import attempts, model_tracker, training_runs
 from app.crud.model_tracker import Tracker
 from app.crud.training_runs import Run
+from app.ml.drift import drift
+from app.ml.live import live_quality
 from app.ml.serving import Loaded, ServingModels
 from app.schemas.model_status import CounterOut, ModelStatus, RunOut, ServingOut
 
@@ -26,6 +28,8 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
         training=_run(run),
         waiting=training_runs.waiting(db),
         last_run=_run(last),
+        live=live_quality(db),
+        drift=drift(db, who.version.id if who else None, who.version.report.get("inputs") if who else None),
         text=_text(who, counter, run, last, problem),
     )
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app.core.database import engine_for
 from app.crud import attempts, model_tracker, model_versions, training_runs
 from app.ml import artifacts
+from app.ml.drift import summary
 from app.ml.gate import FAVOURITE, Court, drift
 from app.ml.kinds import BY_NAME, GOES_ON_FROM, KINDS, Fitted, Kind
 from app.ml.material import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole
@@ -89,7 +90,7 @@ def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
             )
             for each, said in zip(made, judged, strict=True)
         ]
-    findings = Findings(order.run_id, material, court, order.keep_versions)
+    findings = Findings(order.run_id, material, court, order.keep_versions, summary(material.older))
     with _transaction(writer) as db:
         publication = Publication(db, findings, incumbents)
         result = publication.decide(candidates, failures)

@@ -3,6 +3,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.schemas.live import DriftOut, LiveOut
+
 
 class ServingOut(BaseModel):
     """Who answers predictions in this process now."""
@@ -51,4 +53,6 @@ class ModelStatus(BaseModel):
     training: RunOut | None = Field(description="The run at work, if any.")
     waiting: int = Field(description="Runs that wait for their turn.")
     last_run: RunOut | None
+    live: LiveOut = Field(description="What students were told lately, against what then happened.")
+    drift: DriftOut = Field(description="What the model is asked lately, against what it learned from.")
     text: str = Field(description="All of it in a sentence or two.")

@@ -16,6 +16,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     request_id: str = Field(description="Also in the header X-Request-ID and in the log.")
+    reasons: list[str] | None = Field(None, description="Of /readyz: why the service can't serve.")
     errors: list[FieldProblem] | None = Field(None, description="Which fields were wrong, and what is accepted.")
 
 

@@ -1,0 +1,46 @@
+"""A question that may hang, asked by those who can't wait: in a thread, one at a time, for so many seconds."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Bounded(Generic[T]):
+    """The answer is kept for `fresh` seconds; whoever asks while one is awaited, awaits the same."""
+
+    def __init__(self, ask: Callable[[], T], seconds: float, fresh: float = 0) -> None:
+        self._ask, self._seconds, self._fresh = ask, seconds, fresh
+        self._asked: Future[T] | None = None
+        self._since = 0.0  # when it was answered
+
+    async def answer(self) -> T:
+        """What `ask` returns or raises; TimeoutError where it takes too long."""
+        asked = self._under_way_or_fresh() or self._begin()
+        return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(asked)), self._seconds)
+
+    def _under_way_or_fresh(self) -> "Future[T] | None":
+        asked = self._asked
+        if asked is None or not asked.done():
+            return asked
+        good = asked.exception() is None and time.monotonic() < self._since + self._fresh
+        return asked if good else None
+
+    def _begin(self) -> "Future[T]":
+        self._asked = asked = Future[T]()
+        asked.set_running_or_notify_cancel()
+        threading.Thread(target=self._answer, args=(asked,), daemon=True, name="watching").start()
+        return asked
+
+    def _answer(self, asked: "Future[T]") -> None:
+        try:
+            found = self._ask()
+        except Exception as why:
+            asked.set_exception(why)
+        else:
+            self._since = time.monotonic()
+            asked.set_result(found)

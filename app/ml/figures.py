@@ -1,0 +1,126 @@
+"""The database's part of /metrics: read now and then, so that it holds for all processes and after a restart."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from app.core.database import new_session
+from app.core.settings import settings
+from app.crud import watching
+from app.crud.model_versions import Version
+from app.ml.drift import drift
+from app.ml.live import live_quality
+from app.schemas.live import DriftOut, LiveOut, LiveQuality
+
+STATES = ("idle", "at_work", "waiting", "paused")
+VERDICTS = ("steady", "shifted", "strongly shifted")
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # a registry keeps it by identity
+class Figures:
+    """What the database says of one moment."""
+
+    trainings: watching.Trainings
+    tasks: watching.Tasks
+    serving: list[tuple[Version, float]]  # with its age in seconds, best first
+    live: LiveOut
+    drift: DriftOut
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._trainings()
+        yield from self._tasks()
+        yield from self._models()
+        yield from self._live()
+        yield from self._drift()
+
+    def _trainings(self) -> Iterator[Metric]:
+        of = self.trainings
+        runs = CounterMetricFamily("smartstudy_training_runs", "Training runs, by how they ended.", labels=["outcome"])
+        for outcome, n in of.by_outcome.items():
+            if outcome not in ("asked", "running"):  # those haven't ended
+                runs.add_metric([outcome], n)
+        yield runs
+        state = GaugeMetricFamily("smartstudy_trainer_state", "1 for what the trainer is doing.", labels=["state"])
+        for name in STATES:
+            state.add_metric([name], _holds(of, name))
+        yield state
+        yield _gauge("training_seconds", "Since the run at work began; 0 without one.", of.at_work_seconds or 0)
+        yield _gauge("training_failures_in_a_row", "Runs that failed since the last success.", of.failed_in_a_row)
+
+    def _tasks(self) -> Iterator[Metric]:
+        yield _gauge("tasks_completed", "Tasks with a result.", self.tasks.completed)
+        yield _gauge("tasks_open", "Tasks without a result.", self.tasks.open)
+        yield _gauge("tasks_since_training", "Completed tasks that no training took yet.", self.tasks.since_training)
+        yield _gauge("retrain_every", "So many completed tasks ask for a training.", settings().retrain_every)
+
+    def _models(self) -> Iterator[Metric]:
+        said = {
+            "age_seconds": "Since the serving version was published.",
+            "trained_tasks": "Tasks that there were when the serving version was trained.",
+            "answers": "1 for the kind that answers first, 0 for those that stand by.",
+        }
+        family = {name: _of_models(f"serving_model_{name}", words) for name, words in said.items()}
+        for place, (version, age) in enumerate(self.serving):
+            family["age_seconds"].add_metric([version.kind], age)
+            family["trained_tasks"].add_metric([version.kind], version.n_tasks)
+            family["answers"].add_metric([version.kind], place == 0)
+        yield from family.values()
+
+    def _live(self) -> Iterator[Metric]:
+        for name, words in LIVE.items():
+            family = _of_models(f"live_{name}", words)
+            for kind in self.live.kinds:
+                if (value := _figure(kind, name)) is not None:
+                    family.add_metric([kind.kind], value)
+            yield family
+
+    def _drift(self) -> Iterator[Metric]:
+        if self.drift.verdict is None:
+            return
+        yield _gauge("drift", "0 steady, 1 shifted, 2 strongly shifted.", VERDICTS.index(self.drift.verdict))
+        psi = GaugeMetricFamily("smartstudy_drift_psi", "How far each input has moved.", labels=["input"])
+        for each in self.drift.inputs:
+            psi.add_metric([each.name], each.psi)
+        yield psi
+
+
+LIVE = {
+    "tasks": "Newest completed predictions that the live figures are of.",
+    "log_loss": "Of these, nats.",
+    "log_loss_of_base_rate": "Of always saying the share that was right.",
+    "log_loss_at_training": "Of the newest version, on tasks that it was not fitted on.",
+    "calibration_error": "Expected calibration error.",
+    "mean_predicted": "Mean predicted chance.",
+    "observed": "Share that was right.",
+    "rmse_log_time": "Root mean squared error of log seconds.",
+    "time_interval_coverage": "Share of times within the 80 % interval.",
+}
+
+
+def figures() -> Figures:
+    """Ask the database; blocks."""
+    with new_session().begin() as db:
+        watching.impatiently(db)
+        serving = watching.serving(db)
+        first = serving[0][0] if serving else None
+        compared = drift(db, first.id if first else None, first.report.get("inputs") if first else None)
+        return Figures(watching.trainings(db), watching.tasks(db), serving, live_quality(db), compared)
+
+
+def _holds(of: watching.Trainings, state: str) -> bool:
+    """Paused or waiting it may be beside another state."""
+    return {"paused": of.paused_at is not None, "waiting": of.waiting > 0}.get(state, of.state == state)
+
+
+def _figure(kind: LiveQuality, name: str) -> float | None:
+    value: float | None = getattr(kind, "n" if name == "tasks" else name)
+    return value
+
+
+def _gauge(name: str, words: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"smartstudy_{name}", words, value=value)
+
+
+def _of_models(name: str, words: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"smartstudy_{name}", words, labels=["model"])

@@ -1,0 +1,75 @@
+"""Live quality: what students were told lately, against what then happened."""
+
+from collections import Counter
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from app.crud import live, model_versions
+from app.crud.live import Completed
+from app.crud.model_versions import Version
+from app.ml import metrics
+from app.schemas.live import LiveOut, LiveQuality
+
+NEWEST = 1_000  # completed tasks
+LEAST = 50
+CLEAR = 2.0  # standard errors
+
+
+def live_quality(db: Session) -> LiveOut:
+    """Of each kind that answered enough of the newest tasks; silent while there are few."""
+    found = live.completed(db, NEWEST)
+    if len(found) < LEAST:
+        few = f"Live quality speaks from {LEAST} completed tasks on; there are {len(found)}."
+        return LiveOut(n=len(found), minimum=LEAST, kinds=[], text=few)
+    counts = Counter(found.kind.tolist()).most_common()
+    told = [_quality(db, kind, found.take(found.kind == kind)) for kind, n in counts if n >= LEAST]
+    text = " ".join(each.text for each in told) or f"No kind of model has {LEAST} of the newest {len(found)} tasks."
+    return LiveOut(n=len(found), minimum=LEAST, kinds=told, text=text)
+
+
+def _quality(db: Session, kind: str, rows: Completed) -> LiveQuality:
+    newest = int(rows.version[0])
+    losses = metrics.losses(rows.correct, rows.probability)
+    observed = float(rows.correct.mean())
+    known = np.isfinite(rows.low) & np.isfinite(rows.high)
+    quality = LiveQuality(
+        kind=kind,
+        model_version_id=newest or None,
+        versions=len(np.unique(rows.version)),
+        n=len(rows),
+        log_loss=float(losses.mean()),
+        log_loss_standard_error=float(losses.std(ddof=1) / np.sqrt(len(rows))),
+        log_loss_of_base_rate=metrics.log_loss(rows.correct, np.full(len(rows), observed)),
+        **_at_training(model_versions.get(db, newest) if newest else None),
+        mean_predicted=float(rows.probability.mean()),
+        observed=observed,
+        calibration_error=metrics.calibration_error(rows.correct, rows.probability),
+        rmse_log_time=metrics.rmse_log_time(rows.seconds, rows.estimate),
+        time_interval_coverage=(
+            metrics.coverage(rows.seconds[known], rows.low[known], rows.high[known]) if known.any() else None
+        ),
+        text="",
+    )
+    return quality.model_copy(update={"text": sentence(quality)})
+
+
+def _at_training(version: Version | None) -> dict[str, float | None]:
+    scores = (version.scores if version else None) or {}
+    return {
+        "log_loss_at_training": scores.get("log_loss"),
+        "log_loss_at_training_standard_error": scores.get("log_loss_standard_error"),
+    }
+
+
+def sentence(live: LiveQuality) -> str:
+    """How it does, and whether that is a reason to look closer."""
+    said = f"{live.kind}: log-loss {live.log_loss:.3f} on its newest {live.n:,} completed tasks"
+    then, error = live.log_loss_at_training, live.log_loss_at_training_standard_error or 0.0
+    if then is not None:
+        worse = live.log_loss - then > CLEAR * float(np.hypot(error, live.log_loss_standard_error))
+        said += f", {'clearly worse than' if worse else 'against'} {then:.3f} at training"
+    said += f"; always saying {live.observed:.0%} would give {live.log_loss_of_base_rate:.3f}"
+    if live.log_loss > live.log_loss_of_base_rate + CLEAR * live.log_loss_standard_error:
+        said += ", which is better: its predictions are worth less than the base rate"
+    return said + "."

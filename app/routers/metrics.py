@@ -1,0 +1,94 @@
+"""Figures for Prometheus."""
+
+import hmac
+import logging
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+
+from app.core import counters, schema
+from app.core.bounded import Bounded
+from app.core.database import AsyncDatabase, connections
+from app.core.processes import Processes
+from app.core.settings import settings
+from app.domain.errors import NotSignedIn
+from app.ml.figures import Figures, figures
+from app.ml.serving import ServingModels
+from app.schemas.problem import problems
+
+router = APIRouter(tags=["Health"])
+log = logging.getLogger("smartstudy.metrics")
+WORDS = "Prometheus' text format, or OpenMetrics where it is asked for."
+PLAIN: dict[int | str, dict[str, Any]] = {
+    200: {"description": WORDS, "content": {"text/plain": {"schema": {"type": "string"}}}}
+}
+
+
+def stored_figures() -> Bounded[Figures]:
+    """The database is asked every few seconds, and is not waited for."""
+    return Bounded(figures, seconds=2.0, fresh=3.0)
+
+
+@router.get("/metrics", response_class=Response, responses={**problems(401), **PLAIN})
+async def metrics(request: Request) -> Response:
+    """Requests, predictions, trainings, live quality and the process, for Prometheus; no personal data.
+
+    With METRICS_TOKEN set it wants `Authorization: Bearer` with that token. While the database is away, what it would
+    say is left out and `smartstudy_database_up` is 0.
+    """
+    _only_with_token(request.headers.get("authorization", ""))
+    state = request.app.state
+    note_connections(state.database)
+    stored = await _stored(state.figures)
+    registry = CollectorRegistry()
+    for part in (counters.counted(), Processes(), Here(request.app.version, state.serving, stored is not None), stored):
+        if part is not None:
+            registry.register(part)
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(registry), media_type=None, headers={"Content-Type": content_type})
+
+
+def _only_with_token(authorization: str) -> None:
+    wanted = settings().metrics_token
+    if wanted is None:
+        return
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(
+        token.strip().encode(), wanted.get_secret_value().encode()
+    ):
+        raise NotSignedIn("Send `Authorization: Bearer` with METRICS_TOKEN.")
+
+
+async def _stored(asked: Bounded[Figures]) -> Figures | None:
+    try:
+        return await asked.answer()
+    except Exception as why:  # whatever it is: the scrape tells what this process knows
+        log.warning("the database has no figures: %s: %s", type(why).__name__, " ".join(str(why).splitlines()[:1]))
+        return None
+
+
+class Here:
+    """What this process knows by itself."""
+
+    def __init__(self, version: str, serving: ServingModels, database_up: bool) -> None:
+        self._version, self._serving, self._up = version, serving, database_up
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("smartstudy_database_up", "1 while the database gives its figures.", self._up)
+        degraded = bool(self._serving.problems)
+        yield GaugeMetricFamily("smartstudy_degraded", "1 while a model should answer but can't.", degraded)
+        build = {"version": self._version, "schema": schema.REVISION, "python": platform.python_version()}
+        yield InfoMetricFamily("smartstudy_build", "What runs here.", build)
+
+
+def note_connections(database: AsyncDatabase) -> None:
+    """The pools of this process; with several, each notes its own."""
+    pools = {"requests": database.connections(), "others": connections()}
+    for pool, (at_work, idle) in pools.items():
+        counters.CONNECTIONS.labels(pool, "in_use").set(at_work)
+        counters.CONNECTIONS.labels(pool, "idle").set(idle)

@@ -1,0 +1,159 @@
+"""Figures for Prometheus and readiness with its reasons, as those see them who watch the service."""
+
+from collections.abc import Callable
+
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.core.settings import settings
+from tests.school import Student
+from tests.versions import serving, version
+
+Students = Callable[..., Student]
+Labels = frozenset[tuple[str, str]]
+
+
+def scraped(client: TestClient, **headers: str) -> dict[tuple[str, Labels], float]:
+    answer = client.get("/metrics", headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def value(found: dict[tuple[str, Labels], float], name: str, **labels: str) -> float:
+    return found.get((f"smartstudy_{name}", frozenset(labels.items())), 0)
+
+
+def test_requests_are_counted_by_route_and_unknown_paths_as_one(service: TestClient, student: Students) -> None:
+    ada = student()
+    before = scraped(service)
+    tasks = [ada.ask().json()["id"] for _ in range(2)]
+    for task in tasks:
+        ada.get(f"/practice-tasks/{task}")
+    for path in ("/nope", "/nowhere/42", "/practice-tasks/1/2/3"):
+        service.get(path)
+    service.request("BREW", "/healthz")
+    after = scraped(service)
+
+    def more(**labels: str) -> float:
+        found = (value(each, "http_requests_total", **labels) for each in (after, before))
+        return next(found) - next(found)
+
+    assert more(method="POST", route="/practice-tasks", status="201") == 2
+    assert more(method="GET", route="/practice-tasks/{task_id}", status="200") == 2
+    assert more(method="GET", route="unmatched", status="404") == 3
+    assert more(method="other", route="/healthz", status="405") == 1
+    assert not any(tasks[0] in str(key) for key in after)
+    seconds = {"method": "POST", "route": "/practice-tasks"}
+    assert value(after, "http_request_duration_seconds_count", **seconds) >= 2
+
+
+def test_predictions_are_counted_by_model_and_cause(service: TestClient, student: Students, db: Session) -> None:
+    ada = student()
+    before = scraped(service)
+    ada.ask()
+    after = scraped(service)
+    prior = {"model": "prior", "cause": "no_model_yet"}
+    assert value(after, "predictions_total", **prior) - value(before, "predictions_total", **prior) == 1
+    serving(db, version(db))  # whose files were never there
+    ada.status()
+    ada.ask()
+    assert value(scraped(service), "predictions_total", model="prior", cause="files_damaged") >= 1
+    assert value(scraped(service), "degraded") == 1
+
+
+def test_what_the_database_knows_is_scraped_too(service: TestClient, student: Students, db: Session) -> None:
+    student().do()
+    student("ben").ask()
+    serving(db, version(db, "embedding_v2"))
+    db.execute(text("INSERT INTO training_runs (outcome, finished_at) VALUES ('failed', now()), ('failed', now())"))
+    db.execute(text("UPDATE training_control SET paused_at = now(), reason = 'A test.'"))
+    db.commit()
+    found = scraped(service)
+    assert value(found, "database_up") == 1
+    assert (value(found, "tasks_completed"), value(found, "tasks_open")) == (1, 1)
+    assert value(found, "tasks_since_training") == 1
+    assert value(found, "training_runs_total", outcome="failed") == 2
+    assert value(found, "training_runs_total", outcome="published") == 1
+    assert value(found, "training_failures_in_a_row") == 2
+    assert [value(found, "trainer_state", state=state) for state in ("paused", "at_work", "idle")] == [1, 0, 0]
+    assert value(found, "serving_model_trained_tasks", model="embedding_v2") == 40
+    assert ("smartstudy_serving_model_age_seconds", frozenset({("model", "embedding_v2")})) in found
+    assert ("process_resident_memory_bytes", frozenset()) in found
+
+
+def test_metrics_answer_while_the_database_is_away(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> None:
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(service.app.state.figures, "_ask", away)  # type: ignore[attr-defined]
+    found = scraped(service)
+    assert value(found, "database_up") == 0
+    assert ("smartstudy_build_info", frozenset()) not in found
+    assert any(name == "smartstudy_build_info" for name, _ in found)
+    assert not any(name == "smartstudy_tasks_open" for name, _ in found)
+
+
+def test_metrics_want_the_token_where_there_is_one(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METRICS_TOKEN", "scrape me")
+    settings.cache_clear()
+    for headers in ({}, {"Authorization": "Bearer scrape"}, {"Authorization": "Basic scrape me"}):
+        refused = service.get("/metrics", headers=headers)
+        assert (refused.status_code, refused.headers["content-type"]) == (401, "application/problem+json")
+    scraped(service, Authorization="Bearer scrape me")
+
+
+def test_ready_says_what_it_looked_at(service: TestClient) -> None:
+    answer = service.get("/readyz").json()
+    assert answer["status"] == "ok"
+    assert answer["checks"] == {"database": "ok", "schema": "0007", "models": "ok", "trainings": "idle"}
+
+
+def test_ready_but_degraded_where_files_or_trainings_are_not_as_they_should_be(
+    service: TestClient, student: Students, db: Session
+) -> None:
+    made = version(db)
+    serving(db, made)
+    db.execute(text("INSERT INTO training_runs (outcome, finished_at) VALUES ('failed', now()), ('failed', now())"))
+    db.commit()
+    student().status()
+    answer = service.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert f"Version {made} of embedding_v2 can't be loaded" in answer.json()["degraded"][0]
+    assert answer.json()["degraded"][1] == "The last 2 trainings failed; the model in use stays."
+    db.execute(text("UPDATE training_control SET paused_at = now(), reason = 'Five failed in a row.'"))
+    db.commit()
+    assert "Five failed in a row." in service.get("/readyz").json()["degraded"][1]
+
+
+def test_not_ready_where_the_tables_are_others(service: TestClient, db: Session) -> None:
+    db.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    db.commit()
+    answer = service.get("/readyz")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "smartstudy migrate" in answer.json()["reasons"][0]
+
+
+def test_not_ready_in_bounded_time_where_the_database_hangs(
+    service: TestClient, db: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock that nobody gives back is as good as a database that hangs."""
+    from app.core.bounded import Bounded
+
+    db.execute(text("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"))
+    monkeypatch.setattr(service.app.state.readiness, "_seconds", 0.05)  # type: ignore[attr-defined]
+    assert isinstance(service.app.state.readiness, Bounded)  # type: ignore[attr-defined]
+    answer = service.get("/readyz")
+    assert answer.status_code == 503
+    assert "did not answer within" in answer.json()["reasons"][0]
+    db.rollback()
+    monkeypatch.setattr(service.app.state.readiness, "_seconds", 30)  # type: ignore[attr-defined]
+    assert service.get("/readyz").status_code == 200
