@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check unit bench bench-full bench-lnirt lock clean
+.PHONY: run test check unit schemathesis faults bench bench-full bench-lnirt lock clean
 
 run: $(READY)  ## Run the service on port 4008, with a guided run on an empty database
 	$(BIN)/smartstudy serve --guided
@@ -19,6 +19,10 @@ check: $(READY)  ## Style, types
 
 unit: $(READY)  ## The tests
 	$(BIN)/python -m pytest
+
+schemathesis: $(READY)  ## Every route, asked for what it should take and refuse, for long (ten minutes)
+	SCHEMATHESIS_EXAMPLES=$${SCHEMATHESIS_EXAMPLES:-300} $(BIN)/python -m pytest -rP \
+	    tests/routers/test_schema_conformance.py
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SmartStudy needs Python 3.11 or newer")'
@@ -39,6 +43,9 @@ bench-full: $(READY)  ## The same up to a million tasks (half an hour)
 
 bench-lnirt: $(READY)  ## LNIRT: agreement, recovery, prediction and seconds, beside R's (half a minute)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.lnirt
+
+faults: $(READY)  ## Every file, database and training call fails once, and the process is killed there (minutes)
+	$(BIN)/python -m faults
 
 clean:  ## Remove what was installed here
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
 from app.core.security import hash_password
-from app.crud import accounts
+from app.crud import accounts, audit
+from app.domain.actors import COMMAND_LINE
 from app.schemas.accounts import Email, Registration
 
 PASSWORD = "ADMIN_PASSWORD"
@@ -27,10 +28,12 @@ def create(db: Session, email: str, name: str | None) -> str:
         return f"{address} is an admin already."
     if is_admin is False:
         accounts.make_admin(db, address)
+        audit.record(db, COMMAND_LINE, "admin created", address, account="had one before")
         return f"{address} had an account and is an admin now; its password stays as it was."
     password, told = _password()
     new = _checked(address, password, name)
     accounts.register(db, new.email, new.name, hash_password(new.password), is_admin=True)
+    audit.record(db, COMMAND_LINE, "admin created", new.email, account="made")
     return f"{address} has an account now and is an admin.{told}"
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from app.core.one_thread import use_one_thread
+from app.domain.actors import COMMAND_LINE
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -38,7 +39,6 @@ admins = typer.Typer(no_args_is_help=True, help="Admins: who may see and change 
 app.add_typer(admins, name="admin")
 console = Console()
 SHOW_AFTER_SECONDS = 2.0
-COMMAND_LINE = "command line"  # who changed who serves
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, show_default=False)]
 KindName = Annotated[
@@ -98,6 +98,7 @@ def serve(
             log_config=logs.as_dict(),
             log_level=None,
             timeout_graceful_shutdown=5,
+            forwarded_allow_ips=given.forwarded_allow_ips,
         )
 
 
@@ -119,13 +120,85 @@ def migrate() -> None:
 def create_key(name: Annotated[str, typer.Argument(help="Whose key it is, such as the school's name.")]) -> None:
     """Make a service key and print it, this once: only its hash is stored."""
     from app.core.database import new_session
-    from app.crud import accounts
+    from app.crud import service_keys
 
     _usable_engine()
     with _explained(), new_session().begin() as db:
-        key = accounts.create_key(db, name)
+        key = service_keys.create(db, name, COMMAND_LINE)
     print(key)
     console.print("Keep it: it is not shown again. Send it as `Authorization: Bearer KEY`.", style="dim")
+
+
+@keys.command("list")
+def list_keys(as_json: AsJson = False) -> None:
+    """All service keys, newest first: whose, how each begins, whether it is in use."""
+    from app import keys_view
+    from app.core.database import new_session
+    from app.crud import service_keys
+
+    _usable_engine()
+    with _explained(), new_session().begin() as db:
+        found = service_keys.listed(db)
+    if as_json:
+        print(keys_view.as_json(found))
+    else:
+        console.print(keys_view.table(found) if found else keys_view.NOTHING)
+
+
+@keys.command("rotate")
+def rotate_key(
+    name: Annotated[str, typer.Argument(help="The name of the key to replace.", show_default=False)],
+    keep_old: Annotated[
+        float, typer.Option(min=0, max=24 * 365, metavar="HOURS", help="How long the old one goes on; 0: ends at once.")
+    ] = 24,
+) -> None:
+    """Make a new key of the same name and print it, this once; the old one goes on until everybody has the new one."""
+    from app.core.database import new_session
+    from app.crud import service_keys
+
+    if keep_old != keep_old:
+        raise typer.BadParameter("must be a number of hours", param_hint="--keep-old")
+    _usable_engine()
+    with _explained(), new_session().begin() as db:
+        key = service_keys.rotate(db, name, keep_old, COMMAND_LINE)
+    print(key)
+    old = f"is valid for another {keep_old:g} h" if keep_old else "has ended"
+    console.print(f"Keep it: it is not shown again. The old key {old}.", style="dim")
+
+
+@keys.command("revoke")
+def revoke_key(
+    which: Annotated[
+        str, typer.Argument(metavar="NAME_OR_PREFIX", help="See `smartstudy key list`.", show_default=False)
+    ],
+) -> None:
+    """Let nobody in with a key any more, at once."""
+    from app.core.database import new_session
+    from app.crud import service_keys
+
+    _usable_engine()
+    with _explained(), new_session().begin() as db:
+        said = service_keys.revoke(db, which, COMMAND_LINE)
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def audit(
+    limit: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="How many, newest first.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """What was done that only admins may do: when, by whom, to what."""
+    from app import audit_view
+    from app.core.database import new_session
+    from app.crud import audit as entries
+
+    _usable_engine()
+    with _explained(), new_session().begin() as db:
+        found = entries.newest(db, limit)
+    if as_json:
+        print(audit_view.as_json(found))
+    else:
+        console.print(audit_view.table(found) if found else audit_view.NOTHING)
 
 
 @admins.command("create")
@@ -176,6 +249,38 @@ def import_file(file: File, skip_bad: SkipBad = False) -> None:
 
 
 @app.command()
+def erase(
+    student: Annotated[str, typer.Argument(help="The student's id, as service keys or an imported file name them.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+) -> None:
+    """Erase all that is stored about a student, and their account if they have one. It can't be undone.
+
+    Tasks, totals and what was worked out from them go at once; the next training begins anew without them.
+    """
+    from uuid import UUID
+
+    from app import erasing_view
+    from app.core.database import new_session
+    from app.crud import erasures
+    from app.domain.interactions import student_uuid
+    from app.ml.erasing import erase as erase_all
+
+    student_id = UUID(bytes=student_uuid(student))
+    _usable_engine()
+    with _explained():
+        with new_session().begin() as db:
+            found = erasures.find(db, student_id)
+        if not found.anything:
+            raise SystemExit(f"Nothing is stored about the student {student}.")
+        if not yes:
+            typer.confirm(erasing_view.question(student, found), abort=True)
+        with new_session()() as db:
+            erased = erase_all(db, student_id, COMMAND_LINE)
+            said = erasing_view.done(student, erased, erasures.pending(db))
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
 def train(kind: KindName = None) -> None:
     """Train now on all finished tasks, and wait for it (the service goes on answering meanwhile)."""
     from app.ml.embedding_service import describe
@@ -190,7 +295,7 @@ def train(kind: KindName = None) -> None:
             progress.update(shown, detail=describe(step), total=step.get("epochs"), completed=step.get("epoch", 0))
 
         try:
-            result = trainer().train_now(say, kinds=kinds)
+            result = trainer().train_now(say, kinds=kinds, actor=COMMAND_LINE)
         finally:
             trainer().close()
     console.print(result["message"])
@@ -224,28 +329,28 @@ def versions(
 @app.command()
 def promote(version: Annotated[int, typer.Argument(min=1, max=2**31 - 1, help="See `smartstudy versions`.")]) -> None:
     """Let this version answer; a later training replaces it only by one that is clearly better."""
-    from app.crud import model_versions
+    from app.crud import serving_acts
 
-    _change_who_serves(lambda db: model_versions.promote(db, version, COMMAND_LINE))
+    _change_who_serves(lambda db: serving_acts.promote(db, version, COMMAND_LINE))
 
 
 @app.command()
 def rollback() -> None:
     """Go back to the version that answered before; called again, it goes back one more."""
-    from app.crud import model_versions
+    from app.crud import serving_acts
 
-    _change_who_serves(lambda db: model_versions.roll_back(db, COMMAND_LINE))
+    _change_who_serves(lambda db: serving_acts.roll_back(db, COMMAND_LINE))
 
 
 @app.command()
 def pause(reason: Annotated[str, typer.Option(help="Shown to whoever asks why.")] = "A person wanted it so.") -> None:
     """Let no training begin by itself until `smartstudy resume`; predictions go on."""
     from app.core.database import new_session
-    from app.crud import training_control
+    from app.crud import training_acts
 
     _usable_engine()
     with _explained(), new_session().begin() as db:
-        done = training_control.pause(db, COMMAND_LINE, reason)
+        done = training_acts.pause(db, COMMAND_LINE, reason)
     console.print("Trainings are paused." if done else "Trainings were paused already.")
 
 
@@ -253,11 +358,11 @@ def pause(reason: Annotated[str, typer.Option(help="Shown to whoever asks why.")
 def resume() -> None:
     """Let trainings begin by themselves again, after a pause or after failures; the service begins one that is due."""
     from app.core.database import new_session
-    from app.crud import training_control
+    from app.crud import training_acts
 
     _usable_engine()
     with _explained(), new_session().begin() as db:
-        done = training_control.resume(db)
+        done = training_acts.resume(db, COMMAND_LINE)
     console.print("Trainings go on." if done else "Nothing held trainings up.")
 
 
@@ -633,10 +738,14 @@ def _bytes_progress(what: str) -> Iterator[tuple[Callable[[int], None], Callable
             progress.start()
         progress.update(shown, detail=f"{done / 1e6:,.0f} MB")
 
+    def pause() -> None:
+        if progress.live.is_started:  # else it would print an empty line
+            progress.stop()
+
     try:
-        yield say, progress.stop
+        yield say, pause
     finally:
-        progress.stop()
+        pause()
 
 
 def _end_on_sigterm() -> None:

@@ -15,7 +15,8 @@ from rich.progress import Progress
 
 from app.core.database import new_session
 from app.core.settings import settings
-from app.crud import accounts, attempts
+from app.crud import attempts, service_keys
+from app.domain.actors import COMMAND_LINE
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.interactions import Interactions, attempts_of, opened
 
@@ -69,7 +70,7 @@ def _run(address: str, console: Console) -> None:
 
 def _show(client: httpx.Client, address: str, console: Console) -> None:
     with new_session().begin() as db:
-        key = accounts.create_key(db, KEY_NAME)
+        key = service_keys.create(db, KEY_NAME, COMMAND_LINE)
     client.headers["Authorization"] = f"Bearer {key}"
     steps, truth = _real(console) if os.environ.get("SAMPLE") else _simulated(console)
     console.print("[dim]predicted before the task            what then happened[/dim]")

@@ -7,8 +7,7 @@ import time
 
 from app.core import database, schema
 from app.core.availability import Availability
-from app.core.embedded_postgres import EmbeddedPostgresError
-from app.core.outages import NO_DATABASE, outage, reason
+from app.core.outages import NO_DATABASE, reason
 from app.core.schema import SchemaMismatch
 from app.ml.serving import ServingModels
 from app.ml.trainer import Trainer
@@ -28,6 +27,7 @@ class Looking:
     def __init__(self, serving: ServingModels, trainer: Trainer, availability: Availability) -> None:
         self._serving, self._trainer, self._availability = serving, trainer, availability
         self._said: str | None = None
+        self._complaints: set[str] = set()
         self._seen = False  # a database that fits, since the start
 
     async def for_ever(self, first: asyncio.Event) -> None:
@@ -37,24 +37,34 @@ class Looking:
             await asyncio.sleep(LOOK_SECONDS)
 
     def look(self) -> None:
-        """Once. Blocks, for about ten seconds at the most."""
+        """Once. Blocks, for about ten seconds at the most; raises nothing, for there has to be a next time."""
         started = time.monotonic()
         try:
             database.keep_up()
             schema.check(database.engine())
-            self._serving.refresh()
-            self._trainer.look()  # whoever should have asked may have died
+            self._follow_up()
         except SchemaMismatch as why:
             self._say(str(why))
             self._availability.closed = str(why)
-        except EmbeddedPostgresError as why:
-            self._away(str(why), close=True)
-        except NO_DATABASE as why:
-            if outage(why) is None:
-                raise
+        except Exception as why:
             self._away(reason(why), close=not self._seen or time.monotonic() - started > SLOW_SECONDS)
         else:
             self._back()
+
+    def _follow_up(self) -> None:
+        """A version that can't be loaded, or a run that can't begin, is no reason to answer nobody."""
+        for step in (self._serving.refresh, self._trainer.look):  # the latter: whoever should have asked may have died
+            try:
+                step()
+            except NO_DATABASE:
+                raise
+            except Exception as why:
+                self._complain(why)
+
+    def _complain(self, why: Exception) -> None:
+        if repr(why) not in self._complaints:
+            log.error("Looking after versions and trainings went wrong, and is tried again.", exc_info=why)
+        self._complaints.add(repr(why))
 
     def _away(self, why: str, close: bool) -> None:
         """Who is let through finds out by itself, and that it is back too; where that takes long, nobody is."""

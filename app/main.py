@@ -12,12 +12,14 @@ from fastapi_offline import FastAPIOffline
 from app.core import counters, errors, patience
 from app.core.access import Access
 from app.core.availability import Availability, OnlyWhileAvailable
+from app.core.body_limit import BodyLimit
 from app.core.database import AsyncDatabase
+from app.core.headers import SafeHeaders
 from app.core.request_id import RequestId
 from app.looking import FIRST_LOOK_SECONDS, Looking
 from app.ml.serving import serving_models
 from app.ml.trainer import trainer
-from app.routers import auth, health, metrics, model, practice_tasks
+from app.routers import audit, auth, health, metrics, model, people, practice_tasks
 from app.web import home
 
 NOTE_CONNECTIONS_SECONDS = 2.0
@@ -71,14 +73,22 @@ def create_app() -> FastAPI:
     made.state.figures = metrics.stored_figures()
     made.state.trainer = trainer()
     made.state.trainer.on_published = made.state.serving.refresh
+    made.add_middleware(BodyLimit)
     made.add_middleware(OnlyWhileAvailable, availability=made.state.availability)
     made.add_middleware(Access)
     made.add_middleware(RequestId)
+    _guard_every_answer(made)
     errors.install(made)
-    for router in (home.router, auth.router, practice_tasks.router, model.router, health.router, metrics.router):
-        made.include_router(router)
+    for part in (home, auth, practice_tasks, people, model, audit, health, metrics):
+        made.include_router(part.router)
     _describe_problems(made)
     return made
+
+
+def _guard_every_answer(made: FastAPI) -> None:
+    """Starlette answers 500 outside of all middleware that is added, so this one stands around it."""
+    plain = made.build_middleware_stack
+    made.build_middleware_stack = lambda: SafeHeaders(plain())  # type: ignore[method-assign]
 
 
 def _describe_problems(made: FastAPI) -> None:

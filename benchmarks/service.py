@@ -45,21 +45,20 @@ def free_port() -> int:
 
 
 class Service:
-    """A service in a folder; what stands there already is used again."""
+    """A service in a folder; what stands there is used again, and its database unless DATABASE_URL is given."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, port: int | None = None, **environment: str) -> None:
         folder.mkdir(exist_ok=True)
         folder.chmod(0o711)  # for root's PostgreSQL runs as another account: it keeps its data in here, too
-        self.port = free_port()
+        self.port = port or free_port()
         self.folder = folder
         self.environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
             "DATA_DIR": str(folder / "data"),
             "MODEL_DIR": str(folder / "models"),
             "KEEP_VERSIONS": "3",
             **environment,
         }
-        self.environment.pop("DATABASE_URL", None)
         with (folder / "log").open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "app", "serve", "--port", str(self.port)],

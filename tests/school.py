@@ -103,3 +103,4 @@ def throw_away(data_dir: Path) -> None:
     """End an embedded database of a test's own and leave nothing of it, wherever root had to put it."""
     embedded_postgres.stop(data_dir)
     shutil.rmtree((data_dir / "postgres").resolve(), ignore_errors=True)
+    shutil.rmtree(data_dir, ignore_errors=True)

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -17,10 +18,15 @@ import httpx
 import psycopg2
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from app.core import patience
 from app.core.schema import REVISION
-from tests.school import Student, throw_away, until
+from app.ml.simulated import school, simulate
+from app.ml.trainer import Trainer
+from tests.conftest import SharedProcess
+from tests.school import Student, imported, throw_away, until
 from tests.wire import Wire
 
 BACK_SECONDS = 10.0
@@ -116,6 +122,27 @@ def test_a_frozen_database_keeps_nobody_waiting_for_long(
     assert service.get("/healthz").status_code == httpx.codes.OK
     wire.mend()
     until(lambda: ada.complete(task).status_code == httpx.codes.OK, BACK_SECONDS)
+
+
+def test_a_training_that_loses_its_connection_fails_and_the_next_one_closes_what_it_left(
+    wire: Wire, db: Session, warm_process: SharedProcess, database_url: str
+) -> None:
+    imported(db, simulate(school(8, seed=5), 50, seed=5).attempts)
+    db.close()
+
+    def cut(step: Mapping[str, Any]) -> None:
+        if str(step.get("step")).startswith("fit"):
+            wire.cut()
+
+    trainer = Trainer(warm_process)
+    assert trainer.train_now(cut, kinds=["lnirt"])["outcome"] == "failed"
+    assert trainer.pid is not None  # the process lives on
+    wire.mend()
+    assert trainer.train_now(kinds=["lnirt"])["outcome"] == "published"
+    rows = db.execute(text("SELECT outcome, finished_at, message FROM training_runs ORDER BY id")).all()
+    assert [row.outcome for row in rows] == ["interrupted", "published"]
+    assert all(row.finished_at and row.message for row in rows)
+    trainer.close()
 
 
 Serve = Callable[..., tuple[str, "subprocess.Popen[bytes]", Path]]

@@ -27,6 +27,7 @@ runner = CliRunner()
 COMMANDS = (
     *("serve", "migrate", "import", "train", "status", "replay", "stop", "url", "key", "key create", "fit-lnirt"),
     *("versions", "promote", "rollback", "comparison", "admin", "admin create", "backup", "restore"),
+    *("audit", "key list", "key rotate", "key revoke", "pause", "resume", "erase"),
 )
 
 
@@ -50,6 +51,32 @@ def csv_file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
     assert "Usage" in run(*command.split(), "--help")
+
+
+def test_erase_asks_and_says_what_it_did(db: Session, csv_file: Path) -> None:
+    run("import", str(csv_file))
+    student = str(db.scalar(text("SELECT user_id FROM practice_tasks LIMIT 1")))
+    db.rollback()
+    asked = runner.invoke(cli.app, ["erase", student], input="n\n")
+    assert asked.exit_code == 1
+    assert f"Erase 20 tasks of the student {student}? It can't be undone" in asked.output
+    assert db.scalar(text("SELECT count(*) FROM practice_tasks")) == 240
+    db.rollback()
+    assert f"Erased 20 tasks (20 completed) of the student {student}" in run("erase", student, "--yes")
+    assert db.scalar(text("SELECT count(*) FROM practice_tasks")) == 220
+    assert runner.invoke(cli.app, ["erase", student, "--yes"]).exit_code == 1
+
+
+def test_erase_knows_the_names_of_an_imported_file_and_takes_the_account_along(db: Session, tmp_path: Path) -> None:
+    file = tmp_path / "tasks.csv"
+    file.write_text("student_id,topic,correct,time_seconds\nAda,b,1,2\n")
+    run("import", str(file))
+    db.execute(text("INSERT INTO users (id, email, password_hash) SELECT user_id, 'a@b.c', '' FROM practice_tasks"))
+    db.commit()
+    asked = runner.invoke(cli.app, ["erase", "Ada"], input="y\n", env={"COLUMNS": "150"})
+    assert "Erase 1 task of the student Ada and the account a@b.c?" in asked.output
+    assert "Erased 1 task (1 completed) of the student Ada" in asked.output
+    assert db.scalar(text("SELECT count(*) FROM users")) == 0
 
 
 def test_import_says_what_it_did(db: Session, csv_file: Path) -> None:
@@ -141,6 +168,21 @@ def test_serve_answers_with_two_workers_and_ends_on_sigterm(served: tuple[str, "
     assert process.wait(15) in (0, -signal.SIGTERM)
 
 
+@pytest.mark.parametrize("proxies", ["", "10.0.0.0/8, 192.0.2.1"])
+def test_nobodys_word_on_where_a_request_comes_from_is_taken_but_that_of_a_proxy_that_is_named(
+    db: Session, monkeypatch: pytest.MonkeyPatch, proxies: str
+) -> None:
+    from app.core.settings import settings
+
+    given: dict[str, object] = {}
+    monkeypatch.setattr("uvicorn.run", lambda *_, **more: given.update(more))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxies)
+    settings.cache_clear()
+    run("serve")
+    assert given["forwarded_allow_ips"] == proxies
+
+
 def test_the_web_process_imports_no_tensorflow() -> None:
     code = "import app.main, sys; sys.exit(bool({'tensorflow', 'keras', 'alembic', 'scipy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
@@ -189,6 +231,14 @@ def test_promote_and_rollback_say_what_they_did(db: Session) -> None:
         assert "Traceback" not in run(*arguments, ok=False)
     db.rollback()
     assert db.scalar(text("SELECT id FROM model_versions WHERE state = 'serving'")) == new
+
+
+def test_pause_and_resume_say_what_they_did(db: Session) -> None:
+    assert run("resume").strip() == "Nothing held trainings up."
+    assert run("pause", "--reason", "Exams.").strip() == "Trainings are paused."
+    assert run("pause").strip() == "Trainings were paused already."
+    assert "by command line: Exams." in " ".join(run("status").split())
+    assert run("resume").strip() == "Trainings go on."
 
 
 def test_comparison_is_worth_reading_before_anything_happened(db: Session) -> None:

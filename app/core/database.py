@@ -37,9 +37,9 @@ def engine_for(url: str) -> Engine:
     return create_engine(
         url.replace("postgresql://", "postgresql+psycopg2://", 1),
         pool_pre_ping=True,
+        hide_parameters=True,  # values may be secret, and errors are logged
         pool_timeout=patience.STATEMENT_SECONDS,
         connect_args=_connect_args(url),
-        hide_parameters=True,
     )
 
 

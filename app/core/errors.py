@@ -9,12 +9,16 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.core.outages import NO_DATABASE, outage, reason
 from app.core.request_id import Names
 from app.domain.errors import AppError
 
 log = logging.getLogger("smartstudy.requests")
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+MOST_NAMED = 20  # fields that are wrong; who sends thousands needs no list of them
 
 
 def problem(
@@ -24,11 +28,26 @@ def problem(
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": detail,
+        "detail": printable(detail, 2_000),
         "request_id": request.scope.get("request_id", ""),
         **more,
     }
     return JSONResponse(body, status, dict(headers or {}), media_type="application/problem+json")
+
+
+def printable(text: str, most: int) -> str:
+    """What callers wrote, as it can be shown to them and logged: control characters spelt out, and not too long."""
+    short = text if len(text) <= most else f"{text[:most]} ..."
+    return short if short.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in short)
+
+
+def method_not_allowed(request: Request) -> JSONResponse:
+    """A 405 that names all methods of the path; Starlette knows only those of the first route."""
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    methods = [m for m, scope in scopes.items() if any(r.matches(scope)[0] is Match.FULL for r in request.app.routes)]
+    allowed = ", ".join(methods)
+    detail = f"{request.method} is not possible at {request.url.path}; what is: {allowed}."
+    return problem(request, 405, detail, {"Allow": allowed})
 
 
 def install(app: FastAPI) -> None:
@@ -40,17 +59,21 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        errors = [{"field": _field(e["loc"]), "message": _message(e)} for e in error.errors()]
-        if any(e["type"] == "json_invalid" for e in error.errors()):
+        wrong = error.errors()
+        errors = [{"field": _field(e["loc"]), "message": _message(e)} for e in wrong[:MOST_NAMED]]
+        if any(e["type"] == "json_invalid" for e in wrong):
             return problem(request, 400, "The body is not valid JSON.", errors=errors)
-        detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors)
+        more = [f"and {len(wrong) - MOST_NAMED} more"] if len(wrong) > MOST_NAMED else []
+        detail = "; ".join([*(f"{e['field']}: {e['message']}" for e in errors), *more])
         return problem(request, 422, detail, errors=errors)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         detail = str(error.detail)
         if error.status_code == 404 and detail == "Not Found":
-            detail = f"There is nothing at {request.url.path}; the routes are listed at /docs."
+            detail = f"There is nothing at {printable(request.url.path, 200)}; the routes are listed at /docs."
+        if error.status_code == 405:
+            return method_not_allowed(request)
         return problem(request, error.status_code, detail, error.headers)
 
     @app.exception_handler(Exception)
@@ -74,10 +97,11 @@ def install(app: FastAPI) -> None:
 def _field(location: tuple[int | str, ...]) -> str:
     """`body.topic` is plain `topic` to the caller."""
     parts = [str(part) for part in location]
-    return ".".join(parts[1:] if parts[0] in ("body", "query", "path") and len(parts) > 1 else parts)
+    named = parts[1:] if parts[0] in ("body", "query", "path") and len(parts) > 1 else parts
+    return printable(".".join(named), 200)
 
 
 def _message(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return "is not a field of this request"
-    return str(error["msg"]).removeprefix("Value error, ")
+    return printable(str(error["msg"]).removeprefix("Value error, "), 300)

@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg2.extensions
 
-CONNECT_SECONDS = 4
+CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 6.0  # together with a new connection: an answer within ten
 LOOK_SECONDS = 0.2
 KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}

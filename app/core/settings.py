@@ -3,8 +3,10 @@
 import os
 import secrets
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -30,10 +32,19 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=default_data_dir)
     model_dir: Path = APP / "ml" / "models"
     secret_key: SecretStr | None = None  # none: made once and kept in DATA_DIR
+    previous_secret_key: SecretStr | None = None  # signs no more; what it signed is good until it expires
     token_hours: float = Field(24, gt=0, le=24 * 365)
+
+    # How often something may be tried, 0: as often as one likes. Kept in the database, for all processes together.
+    failed_sign_ins: int = Field(10, ge=0, le=1_000_000)  # of one account from one address, in 5 minutes
+    failed_sign_ins_per_address: int = Field(100, ge=0, le=1_000_000)  # in 5 minutes
+    failed_sign_ins_per_account: int = Field(100, ge=0, le=1_000_000)  # in an hour
+    registrations_per_address: int = Field(100, ge=0, le=1_000_000)  # in 10 minutes
+    max_body_bytes: int = Field(65_536, ge=1024)  # of a request
 
     host: str = "127.0.0.1"
     port: int = Field(4008, ge=0, le=65535)
+    forwarded_allow_ips: str = ""  # proxies whose word on the client's address is taken, separated by commas
 
     retrain_every: int = Field(5, ge=1)  # finished tasks, of anybody
     min_training_tasks: int = Field(10, ge=10)  # fewer can't be split into a part to learn and a part to check
@@ -69,7 +80,7 @@ class Settings(BaseSettings):
     def _large(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("database_url", "secret_key", "metrics_token", mode="before")
+    @field_validator("database_url", "secret_key", "previous_secret_key", "metrics_token", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None
@@ -88,12 +99,30 @@ class Settings(BaseSettings):
             raise ValueError(f"can't be read as {DATABASE_FORM}; signs such as @ : / in a password are written %40 ...")
         return url
 
-    @field_validator("secret_key")
+    @field_validator("database_url")
+    @classmethod
+    def _can_be_read(cls, url: SecretStr | None) -> SecretStr | None:
+        """Those who would stumble over it later quote it, password and all."""
+        try:
+            _ = urlsplit(url.get_secret_value()).port if url else None
+        except ValueError:
+            raise ValueError("can't be read; in a password / is written %2F, # %23, ? %3F and @ %40") from None
+        return url
+
+    @field_validator("secret_key", "previous_secret_key")
     @classmethod
     def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
         if key and len(key.get_secret_value().encode()) < 32:
             raise ValueError("needs 32 bytes or more; leave it out and one is made and kept in DATA_DIR")
         return key
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _proxies_can_be_read(cls, written: str) -> str:
+        for each in filter(None, (part.strip() for part in written.split(","))):
+            if each != "*":
+                _ = ip_network(each)  # its error says what is wrong
+        return written
 
     @field_validator("rollout")
     @classmethod

@@ -15,11 +15,13 @@ from app.domain.tasks import Caller, Claim
 from app.models import ServiceKey, User
 
 STUDENT = Statement("SELECT id, email, is_admin FROM users WHERE id = :id")
-KEY = Statement("SELECT id FROM service_keys WHERE key_hash = :key_hash AND revoked_at IS NULL")
+KEY_IN_USE = "(revoked_at IS NULL OR revoked_at > now())"  # one that has been replaced may run on for a while
+KEY = Statement(f"SELECT id FROM service_keys WHERE key_hash = :key_hash AND {KEY_IN_USE}")
 KEY_PREFIX = "ssk_"
+SHOWN_CHARACTERS = 8  # of a key, to tell it from others
 # Part of a statement that does something else, so that it costs no round trip.
-ADMITTED = """(EXISTS (SELECT FROM users WHERE id = :student)
-    OR EXISTS (SELECT FROM service_keys WHERE key_hash = :key_hash AND revoked_at IS NULL))"""
+ADMITTED = f"""(EXISTS (SELECT FROM users WHERE id = :student)
+    OR EXISTS (SELECT FROM service_keys WHERE key_hash = :key_hash AND {KEY_IN_USE}))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,5 +103,5 @@ def create_key(db: Session, name: str) -> str:
     if db.scalar(select(ServiceKey.id).where(ServiceKey.name == name, ServiceKey.revoked_at.is_(None))):
         raise ValueError(f"There is a key named {name!r} in use; choose another name.")
     key = KEY_PREFIX + secrets.token_urlsafe(32)
-    db.execute(insert(ServiceKey).values(name=name, prefix=key[:8], key_hash=key_hash(key)))
+    db.execute(insert(ServiceKey).values(name=name, prefix=key[:SHOWN_CHARACTERS], key_hash=key_hash(key)))
     return key

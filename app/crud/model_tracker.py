@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.statements import Statement
+from app.crud import attempts
 
 # In the completion's own transaction, after the task and the totals: everybody locks in this order.
 # Ops may have emptied the row or the column, so it is made anew rather than missed.
@@ -59,6 +60,31 @@ def trained(db: Session, *, n_tasks: int, taken: int, model_version: str) -> Non
                        n_samples_since_training = greatest(coalesce(n_samples_since_training, 0) - :taken, 0),
                        model_version = :model_version WHERE id = 1"""),
         {"n_tasks": n_tasks, "taken": taken, "model_version": model_version},
+    )
+
+
+def erased(db: Session) -> int:
+    """Finished tasks went: the counter holds no more than there are, both numbers add up to them. How many remain.
+
+    The row is locked before they are counted, so that a completion is in both or in neither.
+    """
+    db.execute(text("SELECT FROM embedding_model_tracker WHERE id = 1 FOR UPDATE"))
+    remaining = attempts.count(db)
+    db.execute(
+        text("""UPDATE embedding_model_tracker SET updated_at = timezone('utc', now()),
+                       n_samples_since_training = since, n_samples_last_training = CAST(:remaining AS int) - since
+                FROM (SELECT least(coalesce(n_samples_since_training, 0), :remaining) AS since
+                      FROM embedding_model_tracker WHERE id = 1) AS kept WHERE id = 1"""),
+        {"remaining": remaining},
+    )
+    return remaining
+
+
+def answered_by(db: Session, model_version: str) -> None:
+    """Another kind answers, without a training."""
+    db.execute(
+        text("UPDATE embedding_model_tracker SET model_version = :model_version WHERE id = 1"),
+        {"model_version": model_version},
     )
 
 

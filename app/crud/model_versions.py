@@ -13,6 +13,10 @@ from app.domain.errors import NotKept, VersionNotFound
 
 CHANGING = "hashtext('smartstudy.serving')"  # who changes who serves, waits for others who do
 
+# Whoever was erased since it was trained may be known to it.
+KNOWS_ERASED = "erasures < (SELECT coalesce(max(id), 0) FROM erasures)"
+FORMER = "a former admin"
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -35,6 +39,7 @@ class Version:
     data_to: datetime | None = None
     run_id: int | None = None
     pruned_at: datetime | None = None
+    erasures: int = 0  # the last one that it was trained after
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +79,14 @@ def add(
     scores: Mapping[str, Any],
     span: tuple[datetime, datetime],
     run_id: int,
+    erasures: int = 0,
 ) -> int:
     """A new version: a candidate until it serves or is rejected."""
     made: int = db.scalar(
         text("""INSERT INTO model_versions (kind, folder, files, state, n_tasks, report, scores, train_seconds,
-                                            data_from, data_to, run_id)
+                                            data_from, data_to, run_id, erasures)
                 VALUES (:kind, :folder, CAST(:files AS jsonb), 'candidate', :n_tasks, CAST(:report AS jsonb),
-                        CAST(:scores AS jsonb), :train_seconds, :data_from, :data_to, :run_id)
+                        CAST(:scores AS jsonb), :train_seconds, :data_from, :data_to, :run_id, :erasures)
                 RETURNING id"""),
         {
             "kind": kind,
@@ -93,6 +99,7 @@ def add(
             "data_from": span[0],
             "data_to": span[1],
             "run_id": run_id,
+            "erasures": erasures,
         },
     )
     return made
@@ -179,11 +186,11 @@ def promote(db: Session, version_id: int, made_by: str) -> str:
 
     Raises:
         VersionNotFound: there is no such version.
-        NotKept: its files are gone, or it never was a model that can serve.
+        NotKept: its files are gone, it never was a model that can serve, or it knows somebody who was erased.
     """
     take_turn(db)
     version = get(db, version_id)
-    _must_be_kept(version)
+    _must_be_kept(version, last_erasure(db))
     others = [other.id for other in serving(db).values() if other.kind != version.kind]
     reason = f"Version {version_id} of {version.kind} was promoted by {made_by}."
     serve(db, [version_id, *others], what="promoted", made_by=made_by, reason=reason, by_hand=version_id)
@@ -201,8 +208,9 @@ def roll_back(db: Session, made_by: str) -> str:
     now = serving(db)
     back_to = _before(db, next(iter(now.values()), None))
     if back_to is None:
-        raise NotKept("There is no earlier version to go back to.")
-    wanted = [version for version in (get(db, each) for each in back_to.lineup) if version.pruned_at is None]
+        raise NotKept(f"There is no earlier version to go back to{_without_erased(db)}.")
+    kept = [version for version in (get(db, each) for each in back_to.lineup) if version.pruned_at is None]
+    wanted = [version for version in kept if version.erasures >= last_erasure(db)]
     kinds = {version.kind for version in wanted}
     lineup = [version.id for version in (*wanted, *(v for v in now.values() if v.kind not in kinds))]
     reason = f"Rolled back to version {lineup[0]} of {wanted[0].kind} by {made_by}."
@@ -224,7 +232,8 @@ def _before(db: Session, answering: Version | None) -> Change | None:
                  WHERE lineup[1] <> :id
                    AND id < (SELECT coalesce(back_to, id) FROM serving_changes ORDER BY id DESC LIMIT 1)
                    AND EXISTS (SELECT 1 FROM model_versions
-                               WHERE model_versions.id = earlier.lineup[1] AND pruned_at IS NULL)
+                               WHERE model_versions.id = earlier.lineup[1] AND pruned_at IS NULL
+                                 AND NOT ({KNOWS_ERASED}))
                  ORDER BY id DESC LIMIT 1"""),
         {"id": answering.id},
     ).mappings()
@@ -232,11 +241,27 @@ def _before(db: Session, answering: Version | None) -> Change | None:
     return Change(**found) if found else None
 
 
-def _must_be_kept(version: Version) -> None:
+def last_erasure(db: Session) -> int:
+    """0 before anybody was erased."""
+    n: int = db.scalar(text("SELECT coalesce(max(id), 0) FROM erasures"))
+    return n
+
+
+def _without_erased(db: Session) -> str:
+    """What to add where versions are kept that must not come back."""
+    kept = text(f"SELECT EXISTS (SELECT FROM model_versions WHERE pruned_at IS NULL AND {KNOWS_ERASED})")
+    return " that was trained since a student was erased" if db.scalar(kept) else ""
+
+
+def _must_be_kept(version: Version, last_erasure: int) -> None:
     if version.pruned_at is not None:
         raise NotKept(f"The files of version {version.id} are gone since {version.pruned_at:%Y-%m-%d %H:%M} UTC.")
     if version.scores and version.scores.get("usable") is False:
         raise NotKept(f"Version {version.id} can't serve: {version.reason}")
+    if version.erasures < last_erasure:
+        raise NotKept(
+            f"Version {version.id} may know a student who was erased since it was trained; it can't be chosen any more."
+        )
 
 
 def serving(db: Session) -> dict[str, Version]:
@@ -260,11 +285,12 @@ def retired(db: Session, kind: str, most: int = 5) -> list[Version]:
 def to_go_on_from(db: Session, kind: str, file: str) -> Version | None:
     """The version of this kind that a training goes on from: the serving one, else the newest whose files are kept.
 
-    It has to have this file.
+    It has to have this file, and may know nobody who was erased.
     """
     rows = db.execute(
         text(f"""SELECT {COLUMNS} FROM model_versions
                  WHERE kind = :kind AND pruned_at IS NULL AND data_to IS NOT NULL AND files ? :file
+                   AND NOT ({KNOWS_ERASED})
                  ORDER BY state = 'serving' DESC, id DESC LIMIT 1"""),
         {"kind": kind, "file": file},
     ).mappings()
@@ -302,6 +328,14 @@ def latest(db: Session, limit: int = 10, kind: str | None = None, before: int | 
     return [Version(**row) for row in rows]
 
 
+def with_files(db: Session) -> list[Version]:
+    """Those whose files are there, newest first."""
+    rows = db.execute(
+        text(f"SELECT {COLUMNS} FROM model_versions WHERE pruned_at IS NULL ORDER BY id DESC")
+    ).mappings()  # fmt: skip
+    return [Version(**row) for row in rows]
+
+
 def changes(db: Session, limit: int = 10) -> list[Change]:
     """Newest first."""
     rows = db.execute(
@@ -326,3 +360,30 @@ def prune(db: Session, kinds: Iterable[str], keep: int) -> list[str]:
         )
         gone += [row.folder for row in rows]
     return gone
+
+
+def withdraw(db: Session, kinds: Iterable[str] | None = None) -> list[str]:
+    """Mark as gone what may know somebody who was erased and doesn't serve, of these kinds or of all.
+
+    Their folders are to be deleted after the commit.
+    """
+    rows = db.execute(
+        text(f"""UPDATE model_versions SET pruned_at = now()
+                 WHERE pruned_at IS NULL AND state <> 'serving' AND {KNOWS_ERASED}
+                   AND (CAST(:kinds AS text[]) IS NULL OR kind = ANY(CAST(:kinds AS text[]))) RETURNING folder"""),
+        {"kinds": None if kinds is None else list(kinds)},
+    )
+    return [row.folder for row in rows]
+
+
+def forget_name(db: Session, email: str) -> None:
+    """An admin was erased: what they chose stays, their address does not."""
+    names = {"email": email, "former": FORMER, "ending": f" by {email}."}
+    for table in ("serving_changes", "model_versions"):
+        db.execute(
+            text(f"""UPDATE {table} SET reason = left(reason, -length(:ending)) || ' by ' || :former || '.'
+                     WHERE right(reason, length(:ending)) = :ending"""),
+            names,
+        )
+    db.execute(text("UPDATE serving_changes SET made_by = :former WHERE made_by = :email"), names)
+    db.execute(text("UPDATE training_control SET paused_by = :former WHERE paused_by = :email"), names)

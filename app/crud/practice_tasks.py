@@ -20,17 +20,23 @@ COLUMNS = """id, user_id, topic, difficulty, item_id, created_at, completed, is_
 
 COLUMNS_OF_TASK = ", ".join(f"(task).{column.strip()}" for column in COLUMNS.split(","))
 
+# Who was let in may have been erased since: nothing is stored for an account that is gone or going. The lock is the one
+# that a foreign key would take; an erasure waits for it, and nobody waits for an erasure.
 INSERT = Single(
     """
+    WITH added AS (
     INSERT INTO practice_tasks (id, user_id, topic, difficulty, item_id, created_at,
                                 correctness_prob, estimated_time_seconds, lnirt_model_version, model_version_id,
                                 correctness_prob_low, correctness_prob_high, time_low_seconds, time_high_seconds,
                                 fallback_reason, features)
-    VALUES (:id, :user_id, :topic, :difficulty, :item_id, :created_at,
-            :correctness_prob, :estimated_time_seconds, :model_version, :model_version_id,
-            :correctness_prob_low, :correctness_prob_high, :time_low_seconds, :time_high_seconds, :fallback_reason,
-            CAST(:features AS double precision[]))
-    RETURNING id""",
+    SELECT :id, :user_id, :topic, :difficulty, :item_id, :created_at,
+           :correctness_prob, :estimated_time_seconds, :model_version, :model_version_id,
+           :correctness_prob_low, :correctness_prob_high, :time_low_seconds, :time_high_seconds, :fallback_reason,
+           CAST(:features AS double precision[])
+    WHERE CAST(:student AS uuid) IS NULL
+        OR EXISTS (SELECT FROM users WHERE id = CAST(:student AS uuid) FOR KEY SHARE SKIP LOCKED)
+    RETURNING id)
+    SELECT EXISTS (SELECT FROM added) AS stored""",
     at_once=2,
 )
 

@@ -5,11 +5,12 @@ from uuid import UUID
 from app.core.statements import Statement
 from app.domain.tasks import Prediction
 
+# Nothing is stored of a task that was erased meanwhile.
 INSERT = Statement("""
     INSERT INTO shadow_predictions (task_id, model_version_id, correctness_prob, estimated_time_seconds,
                                     time_low_seconds, time_high_seconds)
-    VALUES (:task_id, :model_version_id, :correctness_prob, :estimated_time_seconds, :time_low_seconds,
-            :time_high_seconds)
+    SELECT id, :model_version_id, :correctness_prob, :estimated_time_seconds, :time_low_seconds, :time_high_seconds
+    FROM practice_tasks WHERE id = :task_id FOR KEY SHARE
     ON CONFLICT DO NOTHING""")
 
 

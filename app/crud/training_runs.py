@@ -146,6 +146,15 @@ def left_behind(db: Session) -> dict[str, bool]:
     return {row.folder: row.is_kept for row in rows}
 
 
+def leave_behind(db: Session, folders: Sequence[str]) -> None:
+    """The next run deletes these, should whoever is about to do it not get to it."""
+    db.execute(
+        text("""UPDATE training_runs SET folders = coalesce(folders, '{}') || CAST(:folders AS text[])
+                WHERE id = (SELECT max(id) FROM training_runs WHERE finished_at IS NOT NULL)"""),
+        {"folders": list(folders)},
+    )
+
+
 def tidied(db: Session, folders: Sequence[str]) -> None:
     """None of these is left behind any more."""
     db.execute(

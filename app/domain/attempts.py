@@ -18,6 +18,14 @@ class Difficulty(StrEnum):
 DIFFICULTIES: tuple[str, ...] = tuple(level.value for level in Difficulty)
 
 
+LEAST_SECONDS = 0.1  # that anybody takes; what is shorter counts as this where a model learns from a time's logarithm
+
+
+def plausible(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Times to learn from, (n,): one of 1e-300 s would outweigh all others. What is no number stays so."""
+    return np.maximum(seconds, LEAST_SECONDS)
+
+
 @dataclass(frozen=True, slots=True)
 class Attempts:
     """n finished tasks as columns of equal length, ordered by (finished, task id).

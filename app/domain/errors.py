@@ -57,6 +57,18 @@ class TrainingBusy(AppError):
     status = 409
 
 
+class StudentNotFound(AppError):
+    """Nothing is stored about this student."""
+
+    status = 404
+
+
+class HasAccount(AppError):
+    """This student has an account of their own: only they can erase it, signed in, with DELETE /users/me."""
+
+    status = 409
+
+
 class EmailTaken(AppError):
     """Somebody has registered with this e-mail address; sign in, or use another."""
 
@@ -67,6 +79,15 @@ class NotAccepted(AppError):
     """The request can't be accepted as it is."""
 
     status = 422
+
+
+class TooManyTries(AppError):
+    """This was tried too often; try again later."""
+
+    status = 429
+
+    def __init__(self, detail: str, wait_seconds: int) -> None:
+        super().__init__(detail, Retry_After=str(wait_seconds))
 
 
 class DatabaseUnavailable(AppError):

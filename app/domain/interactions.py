@@ -6,18 +6,22 @@ import hashlib
 import io
 import math
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TextIO, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 from uuid import UUID
 
 import numpy as np
 
 from app.domain.attempts import DIFFICULTIES, Attempts
+
+if TYPE_CHECKING:
+    from _csv import Reader as Rows
 
 COLUMNS = ("student_id", "item_id", "topic", "difficulty", "correct", "time_seconds", "timestamp")
 NAMESPACE = UUID("8f6f2c1e-9d0b-5c6e-a3b7-51a7d5708c11").bytes  # of SmartStudy's UUIDv5
@@ -48,6 +52,9 @@ class Interaction(NamedTuple):
     started: float  # UTC epoch seconds
 
 
+Parse = Callable[[list[str], int], Interaction]  # cells, number of the line
+
+
 @dataclass
 class Interactions:
     """The rows of a CSV file, in its order; each iteration reads it from the start.
@@ -67,29 +74,61 @@ class Interactions:
             self.source.seek(0)
         self.begun, self.bad, self.first_bad = True, 0, None
         rows = csv.reader(self.source)
-        parse = _Parser(_positions(next(rows, []))).parse
-        for row in rows:
-            if not row:
-                continue
-            try:
-                yield parse(row, rows.line_num)
-            except BadRow as why:
-                if not self.skip_bad:
-                    raise
-                self.bad += 1
-                self.first_bad = self.first_bad or str(why)
+        with told_why(rows):
+            parse, good = _Parser(_positions(next(rows, []))).parse, True
+            while good:
+                good = yield from self._parsed(rows, parse)
+
+    def _parsed(
+        self, rows: "Rows", parse: Callable[[list[str], int], Interaction]
+    ) -> Generator[Interaction, None, bool]:
+        """The rows up to one that is no CSV, which is told by True; reading may go on behind it."""
+        try:
+            for row in rows:
+                if not row:
+                    continue
+                try:
+                    yield parse(row, rows.line_num)
+                except BadRow as why:
+                    self._leave_out(why)
+        except csv.Error as why:
+            self._leave_out(BadRow(rows.line_num, f"it can't be read: {why}"))
+            return True
+        return False
+
+    def _leave_out(self, why: BadRow) -> None:
+        if not self.skip_bad:
+            raise why from None
+        self.bad += 1
+        self.first_bad = self.first_bad or str(why)
+
+
+@contextmanager
+def told_why(rows: "Rows") -> Iterator[None]:
+    """What ends the reading of a file early, in words that say what to do."""
+    try:
+        yield
+    except csv.Error as why:
+        raise BadRow(rows.line_num, f"it can't be read: {why}") from None
+    except UnicodeDecodeError as why:
+        raise ValueError(
+            f"The file is not UTF-8 ({why.reason}, after line {rows.line_num}): save it as UTF-8."
+        ) from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as why:
+        raise ValueError(f"The file can't be unzipped to its end: {why}. Fetch or zip it again.") from None
 
 
 def header_places(header: list[str]) -> dict[str, int]:
-    """Where each column stands; spreadsheets put a byte order mark before the first."""
-    return {name.strip().lstrip("\ufeff"): place for place, name in enumerate(header)}
+    """Where each column stands."""
+    return {name.strip().lstrip("\ufeff"): place for place, name in enumerate(header)}  # a mark in text once pasted
 
 
 def _positions(header: list[str]) -> dict[str, int]:
     at = header_places(header)
     missing = [name for name in ("student_id", "topic", "correct", "time_seconds") if name not in at]
     if missing:
-        raise BadRow(1, f"no column {', '.join(missing)}; the columns are {','.join(COLUMNS)}, more are ignored")
+        cells = ", separated by commas" if len(header) < 2 else ""
+        raise BadRow(1, f"no column {', '.join(missing)}; the columns are {','.join(COLUMNS)}{cells}, more are ignored")
     return at
 
 
@@ -241,10 +280,13 @@ def _epoch(value: str, line: int) -> float:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[TextIO, IO[bytes]]]:
-    """The file as text, unzipped where it ends in .gz, and the raw file, whose position tells how far it is read."""
+    """The file as text, unzipped where it ends in .gz, and the raw file, whose position tells how far it is read.
+
+    Spreadsheets put a byte order mark before the text, which is none of it.
+    """
     with path.open("rb") as raw:
         unzipped = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
-        with io.TextIOWrapper(unzipped, encoding="utf-8", newline="") as text:
+        with io.TextIOWrapper(unzipped, encoding="utf-8-sig", newline="") as text:
             yield text, raw
 
 

@@ -3,9 +3,12 @@
 import csv
 import math
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from app.domain.interactions import BadRow, header_places
+from app.domain.interactions import BadRow, header_places, told_why
+
+if TYPE_CHECKING:
+    from _csv import Reader as Rows
 
 NAMES = {"person": ("person", "student_id"), "item": ("item", "item_id")}
 MISSING = ("", "NA", "nan", "NaN")
@@ -33,6 +36,11 @@ def read_responses(source: TextIO, limit_seconds: float | None = None) -> Respon
         BadRow: names the line and what is wrong with it.
     """
     rows = csv.reader(source)
+    with told_why(rows):
+        return _read(rows, limit_seconds)
+
+
+def _read(rows: "Rows", limit_seconds: float | None) -> Responses:
     at = _columns(next(rows, []))
     found = Responses()
     width = 0

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.ml.features import UNKNOWN_RATE, UNKNOWN_SECONDS, History, Spans
 
 Floats = NDArray[np.float64]
@@ -46,7 +46,7 @@ def moved_by_student(attempts: Attempts, p: Floats, log_time: Floats) -> Answers
     """
     before = _before(attempts, attempts.student)
     surprise, information = before.sums(attempts.correct - p), before.sums(p * (1 - p))
-    slower = before.sums(np.log(attempts.seconds) - log_time)
+    slower = before.sums(np.log(plausible(attempts.seconds)) - log_time)
     ability = surprise / (information + 1 / ABILITY_VARIANCE)
     return expit(logit(p) + ability), log_time + slower / (before.counts() + STEADINESS)
 
@@ -74,4 +74,6 @@ def _means(before: Spans, attempts: Attempts, p: float | Floats, log_time: float
     """Mean correctness and log time before each attempt, starting as `weight` tasks of the given ones."""
     tasks = before.counts() + weight
     correct = before.sums(attempts.correct.astype(np.int64))
-    return (correct + weight * p) / tasks, (before.sums(np.log(attempts.seconds)) + weight * log_time) / tasks
+    return (correct + weight * p) / tasks, (
+        before.sums(np.log(plausible(attempts.seconds))) + weight * log_time
+    ) / tasks

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, expit, logit
 
+from app.domain.attempts import plausible
 from app.ml.answers import Answers
 
 Floats = NDArray[np.float64]
@@ -50,7 +51,7 @@ class Calibration:
     ) -> "Calibration":
         """From n held-out tasks: what happened, and what the model had said."""
         slope, intercept = _platt(correct, _logit(p), intercept_sd)
-        residuals = np.log(seconds) - np.log(predicted)
+        residuals = np.log(plausible(seconds)) - np.log(predicted)
         low, middle, high = _quantiles(residuals)
         bounds = _reliability(correct, slope * _logit(p) + intercept)
         shift = CARRIED_ON * middle

@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.attempts import Attempts
+from app.domain.attempts import Attempts, plausible
 from app.ml.answers import TaskModel
 
 CELLS = 5  # the most frequent tasks
@@ -34,7 +34,7 @@ def reversal(model: TaskModel, attempts: Attempts) -> str | None:
 def _made_up(attempts: Attempts) -> tuple[Attempts, NDArray[np.intp]]:
     """Four students a cell, each with a past of the same task again and again; and the rows that ask."""
     cells = _frequent(attempts)
-    typical = float(np.exp(np.log(attempts.seconds).mean()))
+    typical = float(np.exp(np.log(plausible(attempts.seconds)).mean()))
     students = list(product(cells.tolist(), (True, False), (FASTER, SLOWER)))
     n = PAST + 1
     topic, difficulty, item = np.repeat([cell for cell, _, _ in students], n, axis=0).T.astype(np.int32)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.attempts import plausible
 from app.ml.features import COUNT_UNITS, SECONDS_UNIT
 from app.ml.inputs import GROUPS, INPUTS, ITEM_UNIT, SESSION_UNIT
 
@@ -90,7 +91,7 @@ class Scale:
         return cls(
             *(tuple(mean.tolist()), tuple(sd.tolist())),
             *((0.0, *results[:, 1:].mean(axis=0).tolist()), (1.0, *_sd(results[:, 1:]).tolist())),
-            *(tuple(used), float(np.exp(np.log(seconds).mean()))),
+            *(tuple(used), float(np.exp(np.log(plausible(seconds)).mean()))),
         )
 
     def of_inputs(self, inputs: Floats) -> Singles:

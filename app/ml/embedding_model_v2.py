@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.attempts import plausible
 from app.ml.features import COUNT_UNITS, FEATURES, SECONDS_UNIT
 from app.ml.inputs import GROUPS, INPUTS, ITEM_UNIT, SESSION_UNIT
 from app.ml.numpy_v2 import Weights, transformed
@@ -93,7 +94,9 @@ class Scale:
         past = transformed(inputs, low, high, np.array(units), np.array(factors))
         columns = (low, high, np.array(units), np.array(factors), past.mean(axis=0), past.var(axis=0) + LEAST_VARIANCE)
         kept: list[tuple[float, ...]] = [tuple(column.tolist()) for column in columns]
-        return cls(kept[0], kept[1], kept[2], kept[3], kept[4], kept[5], float(np.exp(np.log(seconds).mean())))
+        return cls(
+            kept[0], kept[1], kept[2], kept[3], kept[4], kept[5], float(np.exp(np.log(plausible(seconds)).mean()))
+        )
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> "Scale":

@@ -40,7 +40,9 @@ def predict_and_save(serving: ServingModels, asked: Asked, claim: Claim | None =
     prediction = yield from predict(serving, asked, past)
     features = inputs_of_past(past)[0].tolist()
     row = practice_tasks.new_row(asked, past.at, prediction, features)
-    yield practice_tasks.INSERT, row
+    inserted = (yield practice_tasks.INSERT, row | {"student": claim and claim.student})[0]
+    if claim and not inserted["stored"]:
+        raise accounts.refused(claim)  # erased between the two round trips
     task = practice_tasks.stored(row)
     counters.predicted(prediction.model_version, cause(serving.lineup, prediction.fallback_reason))
     for kind in settings().shadows():

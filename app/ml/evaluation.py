@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.ml import metrics, peers
 from app.ml.answers import Answers
 from app.ml.baselines import PRIOR_TASKS, moved_by_student
@@ -180,19 +180,19 @@ def _items_and_students(train: Attempts, test: Attempts, *, items: bool, student
     if students:
         p, log_time = moved_by_student(test, p, log_time)
         own_p, own_log_time = moved_by_student(train, own_p, own_log_time)
-    low, high = np.quantile(np.log(train.seconds) - own_log_time, [0.1, 0.9])
+    low, high = np.quantile(np.log(plausible(train.seconds)) - own_log_time, [0.1, 0.9])
     return answers_with_interval(p, np.exp(log_time), float(low), float(high))
 
 
 def _item_means(train: Attempts, asked: Attempts, items: bool) -> tuple[Floats, Floats]:
     """Probabilities and log times of the asked tasks' items in the training; pulled to the mean of all."""
-    share, log_time = (train.correct.sum() + 1) / (len(train) + 2), float(np.log(train.seconds).mean())
+    share, log_time = (train.correct.sum() + 1) / (len(train) + 2), float(np.log(plausible(train.seconds)).mean())
     if not items:
         return np.full(len(asked), share), np.full(len(asked), log_time)
     names, places = np.unique(_labels(train), return_inverse=True)
     n = np.bincount(places) + PRIOR_TASKS
     shares = (np.bincount(places, train.correct) + PRIOR_TASKS * share) / n
-    times = (np.bincount(places, np.log(train.seconds)) + PRIOR_TASKS * log_time) / n
+    times = (np.bincount(places, np.log(plausible(train.seconds))) + PRIOR_TASKS * log_time) / n
     wanted = _labels(asked)
     place = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
     known = names[place] == wanted

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.attempts import Attempts
+from app.domain.attempts import Attempts, plausible
 from app.ml import metrics
 from app.ml.answers import Answers, TaskModel
 from app.ml.directions import reversal
@@ -103,7 +103,7 @@ class Court:
     def _judged(self, answers: Answers) -> Judged:
         losses = _losses(self._correct, answers.probability)
         with np.errstate(divide="ignore", invalid="ignore"):
-            errors = np.square(np.log(answers.seconds) - np.log(self._seconds))
+            errors = np.square(np.log(answers.seconds) - np.log(plausible(self._seconds)))
         scores = self._scores(answers, losses)
         skilled = self._beyond_luck(scores.get("auc")) > NOT_LUCK
         return Judged(answers, losses, errors, {**scores, "skilled": skilled}, skilled, answers.probability)
@@ -134,12 +134,17 @@ class Court:
         by_student = np.bincount(self._student, w * (difference - mean))
         return mean, float(np.sqrt(max(np.square(w * difference).sum(), np.square(by_student).sum())))
 
+    @cached_property
+    def _of_several(self) -> bool:
+        """Whether several students judge, if there are several: one's tasks don't say how others are to be answered."""
+        return len(np.unique(self._student)) >= min(SEVERAL, len(np.unique(self._attempts.student)))
+
     def jump(self, new: Judged, old: Judged) -> float:
-        """Mean change of the probability, where it is large and the new model not far better; else 0."""
+        """Mean change of the probability, where it is large and several students don't find it far better; else 0."""
         if len(new.panel) != len(old.panel) or len(new.panel) < LEAST_PANEL:
             return 0.0
         moved = float(new.panel.mean() - old.panel.mean())
-        far_better = self.clearly_greater(old.losses, new.losses, VERY_CLEAR)
+        far_better = self._of_several and self.clearly_greater(old.losses, new.losses, VERY_CLEAR)
         return moved if abs(moved) > WORTH_SAYING and not far_better else 0.0
 
     def _scores(self, said: Answers, losses: Floats) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from app.domain.attempts import plausible
 from app.ml.answers import Answer
 from app.ml.calibration import Calibration
 from app.ml.lnirt_posterior import Prediction
@@ -32,7 +33,9 @@ class LnirtCalibration:
         """From n held-out tasks: what happened, and what LNIRT had said."""
         ones = np.ones(len(said))
         platt = Calibration.fitted(correct, np.array([each.probability for each in said]), ones, ones)
-        residuals = (np.log(seconds) - np.log([each.seconds for each in said])) / [_spread(each) for each in said]
+        residuals = (np.log(plausible(seconds)) - np.log([each.seconds for each in said])) / [
+            _spread(each) for each in said
+        ]
         weight = len(said) / (len(said) + USUAL_ROWS)
         low, middle, high = weight * np.quantile(residuals, [0.1, 0.5, 0.9])
         usual = (1 - weight) * NORMAL

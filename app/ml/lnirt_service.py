@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.core.statements import Conversation, Row
 from app.crud import student_states
 from app.crud.student_totals import Past
-from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.attempts import DIFFICULTIES, LEAST_SECONDS, Attempts, plausible
 from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers
 from app.ml.lnirt import LnirtFit, fit
@@ -70,7 +70,7 @@ def fit_lnirt(attempts: Attempts) -> FittedLnirt:
 
 def _fitted(attempts: Attempts) -> FittedLnirt:
     labels, codes, cells = _items(attempts)
-    fitted = fit(attempts.student, codes, attempts.correct, attempts.seconds)
+    fitted = fit(attempts.student, codes, attempts.correct, plausible(attempts.seconds))
     fitted = replace(fitted, items=np.array([labels[code] for code in fitted.items.tolist()], dtype=object))
     numbers = (fitted.alpha, fitted.beta, fitted.phi, fitted.lambda_, fitted.sigma2, fitted.cov)
     if not all(np.isfinite(each).all() for each in numbers):
@@ -149,6 +149,14 @@ class ServedLnirt:
         yield student_states.KEEP, {**whose, "n": n, "through": past.at, "state": state}
         return posterior
 
+    def told(self, state: bytes) -> dict[str, dict[str, float]]:
+        """What a kept posterior says of the student: ability and speed, each with its sd."""
+        try:
+            said = Posterior.from_array(np.frombuffer(state, "<f8"), self.population).summary()
+        except ValueError:  # not written by this version
+            return {}
+        return {"ability": {"mean": said.theta, "sd": said.theta_sd}, "speed": {"mean": said.zeta, "sd": said.zeta_sd}}
+
     def _nothing(self) -> tuple[Posterior, int, datetime]:
         return newcomer(self.population), 0, BEFORE_ALL
 
@@ -200,7 +208,8 @@ class _Followed:
             at = min(a.started[row], a.finished[row] - 1)
             while done < len(answers) and a.finished[answers[done]] <= at:
                 answer = int(answers[done])
-                posterior = update(posterior, self._item(answer), bool(a.correct[answer]), float(a.seconds[answer]))
+                seconds = max(float(a.seconds[answer]), LEAST_SECONDS)
+                posterior = update(posterior, self._item(answer), bool(a.correct[answer]), seconds)
                 done += 1
             yield int(row), predict(posterior, self._item(int(row)))
 

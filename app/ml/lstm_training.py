@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.ml import fitting
 from app.ml.calibration import Calibration
 from app.ml.embedding_model import IDS, OUTPUTS, Scale, Singles, Sizes, network, set_weights, shapes, start_weights
@@ -343,7 +343,7 @@ class Training:
             self._start.scale.of_inputs(inputs),
             self._start.scale.of_results(told),
             a.correct.astype(np.float32),
-            np.log(a.seconds / self._start.scale.seconds).astype(np.float32),
+            np.log(plausible(a.seconds) / self._start.scale.seconds).astype(np.float32),
         )
 
     def epoch(self, number: int) -> Floats:
@@ -396,7 +396,7 @@ class Training:
     def losses(self, scores: Floats, rows: Rows) -> Floats:
         """Cross-entropy and squared error of the log time of each row, (2, m)."""
         sign = 2.0 * self.attempts.correct[rows] - 1
-        log_time = np.log(self.attempts.seconds[rows] / self._start.scale.seconds)
+        log_time = np.log(plausible(self.attempts.seconds[rows]) / self._start.scale.seconds)
         return np.stack([np.logaddexp(0, -sign * scores[0]), np.square(scores[1] - log_time)])
 
     def raw(self, scores: Floats) -> tuple[Floats, Floats]:

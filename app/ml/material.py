@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from app.crud import attempts as finished_tasks
+from app.crud import model_versions
 from app.domain.attempts import Attempts
 from app.ml.gate import cut
 
@@ -35,6 +36,7 @@ class Material:
     tasks: int  # finished in all
     taken: int  # of the counter: finished since the last training
     from_scratch: bool
+    erasures: int = 0  # the last one of these tasks' moment: nobody erased by then is among them
 
     @property
     def is_whole(self) -> bool:
@@ -55,7 +57,8 @@ class Material:
 def whole(db: Session, taken: int, from_scratch: bool) -> Material:
     """Every finished task. Call it in a snapshot."""
     attempts = finished_tasks.read_all(db)
-    return Material(attempts, cut(len(attempts)), len(attempts), taken, from_scratch)
+    erasures = model_versions.last_erasure(db)
+    return Material(attempts, cut(len(attempts)), len(attempts), taken, from_scratch, erasures)
 
 
 def some(db: Session, tasks: int, taken: int, since: datetime | None, seed: int) -> Material:
@@ -69,7 +72,7 @@ def some(db: Session, tasks: int, taken: int, since: datetime | None, seed: int)
     chosen = some_students(students, counts, fresh, judges, seed)
     attempts = finished_tasks.read_students(db, chosen)
     start = int(np.searchsorted(attempts.finished, finished_tasks.microseconds(first)))
-    return Material(attempts, start, tasks, taken, from_scratch=False)
+    return Material(attempts, start, tasks, taken, from_scratch=False, erasures=model_versions.last_erasure(db))
 
 
 def some_students(

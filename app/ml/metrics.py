@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.attempts import plausible
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -47,7 +49,7 @@ def calibration_error(correct: Bools, p: Floats) -> float:
 
 def rmse_log_time(seconds: Floats, predicted: Floats) -> float:
     """Root mean squared error of natural log seconds."""
-    return float(np.sqrt(np.square(np.log(predicted) - np.log(seconds)).mean()))
+    return float(np.sqrt(np.square(np.log(predicted) - np.log(plausible(seconds))).mean()))
 
 
 def mae_seconds(seconds: Floats, predicted: Floats) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.attempts import Attempts
+from app.domain.attempts import Attempts, plausible
 from app.ml.answers import Answers
 from app.ml.calibration import Calibration
 from app.ml.inputs import GROUPS, INPUTS, inputs_of, known_before
@@ -93,7 +93,7 @@ class GradientBoosting:
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         made = HistGradientBoostingRegressor(categorical_features=self._categorical(), random_state=0)
-        return made.fit(rows, np.log(seconds))
+        return made.fit(rows, np.log(plausible(seconds)))
 
 
 class LogisticRegression:
@@ -109,8 +109,8 @@ class LogisticRegression:
         self._categories = [np.unique(column[~np.isnan(column)]) for column in self._columns.ids(train).T]
         rows = self._rows(train)
         self._correct = Logistic(max_iter=2000).fit(rows, train.correct)
-        self._seconds = Ridge().fit(rows, np.log(train.seconds))
-        residuals = np.log(train.seconds) - self._seconds.predict(rows)
+        self._seconds = Ridge().fit(rows, np.log(plausible(train.seconds)))
+        residuals = np.log(plausible(train.seconds)) - self._seconds.predict(rows)
         self._interval = tuple(np.quantile(residuals, [0.1, 0.9]).tolist())
 
     def answers(self, attempts: Attempts) -> Answers:

@@ -19,6 +19,13 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHANGED = "who serves was changed while it was trained"
 
 
+class ErasedMeanwhile(Exception):
+    """A student was erased whom the run has learnt from."""
+
+    def __init__(self) -> None:
+        super().__init__("A student was erased during the run, so nothing of it is kept; the next run begins anew.")
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """A fitted model whose files are on disk."""
@@ -70,6 +77,7 @@ class Findings:
     material: Material
     court: Court
     keep_versions: int
+    kinds: Sequence[str] | None = None  # that were to be trained; none: all of them
     inputs: Mapping[str, Any] = field(default_factory=dict)  # what the models learned from, in short
 
     def learnt(self) -> str:
@@ -86,12 +94,18 @@ class Publication:
     def __init__(self, db: Session, run: Findings, incumbents: Mapping[str, Incumbent]) -> None:
         self._db, self._run = db, run
         model_versions.take_turn(db)
+        none_erased(db, run.material)
         now = model_versions.serving(db)
         judged = {each.version.id: each.judged for each in incumbents.values()}
         self._now = [version.id for version in now.values()]
-        self._answering = incumbents.get(next(iter(now), ""))
         self._changed = set(self._now) != set(judged)
-        self._standing = {k: Standing(v.id, judged.get(v.id), v.by_hand) for k, v in now.items()}
+        self._knowing = {k for k, v in now.items() if v.erasures < run.material.erasures}
+        self._leaving = {k: v.id for k, v in now.items() if self._leaves(k)}
+        first = next((kind for kind in now if kind not in self._leaving), "")
+        self._answering = incumbents.get(first) if first == next(iter(now), "") else None
+        self._standing = {
+            k: Standing(v.id, judged.get(v.id), v.by_hand) for k, v in now.items() if k not in self._leaving
+        }
         self._said: list[str] = []
         self._rejected: set[str] = set()  # kinds; one that can't be judged then leaves, if another serves
 
@@ -100,12 +114,15 @@ class Publication:
         for candidate in sorted(candidates, key=lambda each: each.made.kind != "lnirt"):  # what LNIRT can, others must
             self._settle(candidate)
         self._said += [f"{kind} could not be trained: {why.rstrip('.')}." for kind, why in failures.items()]
+        self._said += [f"Version {n} of {kind} knew a student who was erased." for kind, n in self._leaving.items()]
         lineup = self._lineup()
         published = [f"version {each.id} of {kind}" for kind, each in lineup if each.new]
         if published:
             self._said.insert(0, f"{self._run.learnt()} and in service: {', '.join(published)}.")
         if lineup:
             self._said.append(f"Version {lineup[0][1].id} of {lineup[0][0]} answers.")
+        elif self._leaving:
+            self._said.append("The prior answers.")
         if [each.id for _, each in lineup] != self._now:
             self._serve(lineup)
         return {
@@ -118,11 +135,13 @@ class Publication:
     def record(self, result: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
         """Counter, tracker and run in the same transaction; the folders that may go after it."""
         run, first = self._run, next((kind for kind, _ in self._lineup()), None)
+        on_tasks = BY_NAME[first].on_tasks if first else "prior"
         if candidates:
-            on_tasks = BY_NAME[first].on_tasks if first else "prior"
             model_tracker.trained(
                 self._db, n_tasks=run.material.tasks, taken=run.material.taken, model_version=on_tasks
             )
+        elif self._leaving:
+            model_tracker.answered_by(self._db, on_tasks)
         reports = {each.made.kind: {**each.made.report, **each.judged.scores} for each in candidates}
         notes = {"state": result["outcome"], **result, "run_id": run.run_id, "report": reports}
         model_tracker.note(self._db, notes)
@@ -131,7 +150,13 @@ class Publication:
             n_tasks=run.material.tasks,
             taken=run.material.taken,
         )
-        return model_versions.prune(self._db, [each.made.kind for each in candidates], run.keep_versions)
+        pruned = model_versions.prune(self._db, [each.made.kind for each in candidates], run.keep_versions)
+        return [*pruned, *model_versions.withdraw(self._db, run.kinds)]
+
+    def _leaves(self, kind: str) -> bool:
+        """A version that knows somebody who was erased makes way, for a new one or for nobody; where others than those
+        that were judged serve, the next run sees to it."""
+        return kind in self._knowing and not self._changed and (self._run.kinds is None or kind in self._run.kinds)
 
     def _settle(self, candidate: Candidate) -> None:
         kind, version_id = candidate.made.kind, self._add(candidate)
@@ -149,7 +174,7 @@ class Publication:
         court, kind = self._run.court, candidate.made.kind
         if old and court.one_sided:
             return court.one_sided
-        lnirt = self._standing.get("lnirt") if kind != "lnirt" else None
+        lnirt = self._standing.get("lnirt") if kind != "lnirt" and not self._is_no_rival("lnirt") else None
         name = f"version {version_id}"
         why = objection(
             court,
@@ -159,6 +184,11 @@ class Publication:
             Rival("LNIRT", lnirt.judged) if lnirt and lnirt.judged else None,
         )
         return why or self._nothing_learnt(name, candidate.judged)
+
+    def _is_no_rival(self, kind: str) -> bool:
+        """It stays for this time, but keeps nobody out who doesn't know whom it knows."""
+        standing = self._standing.get(kind)
+        return kind in self._knowing and standing is not None and not standing.new
 
     def _nothing_learnt(self, name: str, judged: Judged) -> str | None:
         """Nothing takes its place beside a version that once told right from wrong, and doesn't: the data are odd."""
@@ -181,6 +211,7 @@ class Publication:
             scores=candidate.judged.scores,
             span=(_moment(int(fitted_on[0])), _moment(int(fitted_on[-1]))),
             run_id=run.run_id,
+            erasures=run.material.erasures,
         )
 
     def _lineup(self) -> list[tuple[str, Standing]]:
@@ -214,6 +245,12 @@ class Publication:
         scores = standing.judged.scores if standing.judged else {}
         error = f"{scores['log_loss']:.3f} +- {scores['log_loss_standard_error']:.3f}"
         return f"Serves for {kind}: log-loss {error} on {scores['held_out_rows']} tasks that it was not fitted on."
+
+
+def none_erased(db: Session, material: Material) -> None:
+    """Raise ErasedMeanwhile where the material may hold somebody who has been erased since it was read."""
+    if model_versions.last_erasure(db) != material.erasures:
+        raise ErasedMeanwhile
 
 
 def _moment(microseconds: int) -> datetime:

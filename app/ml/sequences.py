@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.attempts import Attempts
+from app.domain.attempts import Attempts, plausible
 from app.ml.features import Floats, History, Ints
 from app.ml.inputs import LONG_AGO, SECOND
 
@@ -88,4 +88,4 @@ def told(correct: NDArray[np.bool_], seconds: Floats, since: Ints) -> Floats:
     `since` is in microseconds; with no finish before, it is that of 30 days, which is also the most, as in the inputs.
     """
     gap = np.log1p(np.clip(since, 0, LONG_AGO) / SECOND)
-    return np.column_stack([2.0 * correct - 1, np.log(seconds), gap])
+    return np.column_stack([2.0 * correct - 1, np.log(plausible(seconds)), gap])

@@ -13,8 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.database import database_url, new_session
-from app.core.settings import settings
-from app.crud import attempts, model_tracker, training_control, training_runs
+from app.core.settings import KINDS, settings
+from app.crud import attempts, audit, erasures, model_tracker, training_control, training_runs
+from app.domain.actors import Actor
 from app.domain.errors import NotAccepted, TrainingBusy
 from app.ml.training_process import TrainingDied, TrainingProcess
 from app.ml.training_run import Order, record_failure, too_few
@@ -53,20 +54,22 @@ class Trainer:
         if not self._closing and self._waiting.acquire(blocking=False):  # held until that run starts
             self._pool.submit(self._in_turn, self._train_if_due)
 
-    def ask(self, kinds: Sequence[str] | None = None) -> int:
-        """Train these kinds (none: all) soon, whatever the counter says; the id of the run.
+    def ask(self, kinds: Sequence[str] | None = None, actor: Actor | None = None) -> int:
+        """Train these kinds (none: all) soon, whatever the counter says; the id of the run. `actor` is who asks.
 
         Raises:
             NotAccepted: there are too few finished tasks.
             TrainingBusy: one training is at work and one is waiting, here or in another process.
         """
         with new_session().begin() as db:
-            enough_to_train(db)
+            if why := not_enough(db):
+                raise NotAccepted(why)
         if self._closing or not self._waiting.acquire(timeout=LETTING_GO_SECONDS):
             raise TrainingBusy
         try:
             with new_session().begin() as db:
                 run_id = training_runs.ask_if_free(db, kinds, settings().trainer_silent_seconds)
+                _record(db, actor, run_id, kinds)
             self._asked = run_id
             self._pool.submit(self._in_turn, partial(self._train_as_asked, run_id, kinds))
             return run_id
@@ -75,11 +78,20 @@ class Trainer:
             raise
 
     def train_now(
-        self, say: Say = silent, *, forced: bool = True, kinds: Sequence[str] | None = None
+        self,
+        say: Say = silent,
+        *,
+        forced: bool = True,
+        kinds: Sequence[str] | None = None,
+        actor: Actor | None = None,
     ) -> dict[str, Any]:
-        """Train and wait for it: {"outcome", "message", ...}."""
+        """Train and wait for it: {"outcome", "message", ...}. Too few tasks are no run, and no failure of one."""
         with new_session().begin() as db:
+            if why := not_enough(db):
+                model_tracker.note(db, {"state": "failed", "message": why})
+                return {"outcome": "failed", "message": why}
             run_id = training_runs.ask(db, kinds)
+            _record(db, actor, run_id, kinds)
         return self._train(_order(run_id, forced, kinds), say)
 
     def look(self) -> None:
@@ -195,8 +207,8 @@ def recorded(db: Session, run_id: int, outcome: str, message: str) -> str | None
 
 
 def is_due(db: Session) -> bool:
-    """Enough finished tasks since the last training, and enough in all."""
-    if model_tracker.read(db).since_training < settings().retrain_every:
+    """Enough finished tasks since the last training, or somebody erased whom those in service know; enough in all."""
+    if model_tracker.read(db).since_training < settings().retrain_every and not erasures.pending(db):
         return False
     return attempts.count(db) >= settings().min_training_tasks
 
@@ -206,11 +218,16 @@ def may_begin(db: Session) -> bool:
     return is_due(db) and training_control.read(db).may_begin
 
 
-def enough_to_train(db: Session) -> None:
-    """Raise NotAccepted, with the sentence that the run itself would end with, where there are too few tasks."""
+def not_enough(db: Session) -> str | None:
+    """Where there are too few finished tasks, the sentence that the run itself would end with."""
     n, least = attempts.count(db), settings().min_training_tasks
-    if n < least:
-        raise NotAccepted(too_few(n, least))
+    return too_few(n, least) if n < least else None
+
+
+def _record(db: Session, actor: Actor | None, run_id: int, kinds: Sequence[str] | None) -> None:
+    """A training that a person asked for stands in the audit."""
+    if actor is not None:
+        audit.record(db, actor, "training asked", f"run {run_id}", kinds=list(kinds or KINDS))
 
 
 def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:

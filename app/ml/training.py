@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.ml import fitting
 from app.ml.embedding_model_v2 import Scale, Sizes
 from app.ml.fitted_v2 import FittedV2
@@ -156,7 +156,7 @@ def _rows(fitted: FittedV2, attempts: Attempts, inputs: Floats) -> Rows:
         np.stack([names.of(column) for names, column in zip(fitted.names(), columns, strict=True)]),
         fitted.scale.normalised(inputs).astype(np.float32),
         attempts.correct.astype(np.float32),
-        np.log(attempts.seconds / fitted.scale.seconds).astype(np.float32),
+        np.log(plausible(attempts.seconds) / fitted.scale.seconds).astype(np.float32),
     )
 
 

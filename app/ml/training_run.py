@@ -14,13 +14,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.database import engine_for
-from app.crud import attempts, model_tracker, model_versions, training_runs
+from app.core.outages import reason
+from app.crud import attempts, erasures, model_tracker, model_versions, training_runs
 from app.ml import artifacts
 from app.ml.drift import summary
 from app.ml.gate import FAVOURITE, Court, drift
 from app.ml.kinds import BY_NAME, GOES_ON_FROM, KINDS, Fitted, Kind
 from app.ml.material import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole
-from app.ml.publication import Candidate, Findings, Incumbent, Made, Publication
+from app.ml.publication import Candidate, ErasedMeanwhile, Findings, Incumbent, Made, Publication, none_erased
 from app.ml.serving import load, show_files
 from app.ml.signs_of_life import signs_of_life
 
@@ -70,6 +71,8 @@ def train(order: Order, say: Say) -> dict[str, Any]:
             return _train(writer, order, say)  # the lock is this connection's: whoever publishes, holds it
     except NothingToDo as why:
         return _end(engine, order, "merged", str(why))
+    except ErasedMeanwhile as why:
+        return _end(engine, order, "interrupted", str(why))
     except Exception as why:  # whatever it was, the model in use stays and the row says why
         log.exception("the run failed")
         return _end(engine, order, "failed", sentence(why))
@@ -96,11 +99,30 @@ def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
             Candidate(each, said, artifacts.settle(each.place, model_dir, place))
             for each, said, place in zip(made, judged, places, strict=True)
         ]
-    findings = Findings(order.run_id, material, court, order.keep_versions, summary(material.older))
+    findings = Findings(order.run_id, material, court, order.keep_versions, order.kinds, summary(material.older))
+    try:
+        return _published(writer, findings, incumbents, candidates, failures, model_dir, staging_place)
+    except ErasedMeanwhile:
+        for candidate in candidates:
+            artifacts.remove(model_dir, candidate.folder)
+        raise
+
+
+def _published(
+    writer: Connection,
+    findings: Findings,
+    incumbents: Mapping[str, Incumbent],
+    candidates: Sequence[Candidate],
+    failures: Mapping[str, str],
+    model_dir: Path,
+    staging: str,
+) -> dict[str, Any]:
+    """Decide and record in one transaction; the files of those that leave go after it."""
     with _transaction(writer) as db:
         publication = Publication(db, findings, incumbents)
         result = publication.decide(candidates, failures)
-        training_runs.writes(db, order.run_id, publication.record(result, candidates))
+        let_go = publication.record(result, candidates)
+        training_runs.writes(db, findings.run_id, [staging, *let_go])  # it may have resisted being deleted
         serving = model_versions.serving(db)
     show_files(model_dir, serving.values())
     _tidy(writer, model_dir)
@@ -173,6 +195,8 @@ def _made(
         fit = _way(writer, order, material, kind)
         if fit is None:
             continue
+        with _transaction(writer) as db:
+            none_erased(db, material)  # else all that is to come would be for nothing
         tell({"step": f"fit {kind.name}"}, now=True)
         try:
             made.append(_fitted(kind, fit, staging, tell))
@@ -249,7 +273,7 @@ def _snapshot(writer: Connection, order: Order) -> Material:
     """The finished tasks that the run works with and how many of them the counter holds, of one moment."""
     with _snapshot_transaction(writer) as db:
         taken = model_tracker.read(db).since_training
-        if not order.forced and taken < order.retrain_every:
+        if not order.forced and taken < order.retrain_every and not erasures.pending(db):
             raise NothingToDo("Another run took these tasks.")
         tasks = attempts.count(db)
         if tasks < order.min_training_tasks:
@@ -277,8 +301,8 @@ def _end(engine: Engine, order: Order, outcome: str, message: str) -> dict[str, 
     try:
         with Session(engine) as db, db.begin():
             record_failure(db, order.run_id, outcome, message)
-    except SQLAlchemyError:
-        log.exception("how the run ended could not be recorded")
+    except SQLAlchemyError as why:
+        log.error("the run stays open, for the database is away: %s", reason(why))
     return {"outcome": outcome, "message": message}
 
 

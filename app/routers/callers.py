@@ -14,6 +14,7 @@ from app.core.database import AsyncDatabase, get_db
 from app.core.security import student_of
 from app.core.statements import hold
 from app.crud import accounts
+from app.domain.actors import Actor
 from app.domain.errors import NotAccepted, NotAllowed, NotSignedIn
 from app.domain.tasks import Caller, Claim
 
@@ -104,3 +105,17 @@ async def only_admins(caller: SignedIn) -> Caller:
 
 
 Admin = Annotated[Caller, Depends(only_admins)]
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Where the request came from; behind a proxy uvicorn's FORWARDED_ALLOW_IPS makes it the client's address."""
+    return connection.client.host if connection.client else ""
+
+
+async def who_acts(request: Request, caller: SignedIn) -> Actor:
+    """The caller, as the audit names them."""
+    name = caller.email if caller.key is None else "service key"
+    return Actor(name, caller.student or caller.key, request.scope.get("request_id"), address_of(request))
+
+
+Acting = Annotated[Actor, Depends(who_acts)]

@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from sqlalchemy.orm import Session
 
-from app.crud import model_versions, training_control, training_runs
+from app.crud import model_versions, serving_acts, training_acts, training_runs
 from app.ml.comparison import comparison
 from app.ml.serving import ServingModels
 from app.ml.status import model_status
 from app.ml.version_words import outcome, told
-from app.routers.callers import Admin, Db
+from app.routers.callers import Acting, Admin, Db
 from app.routers.practice_tasks import Serving, TheTrainer
 from app.schemas.comparison import Comparison
 from app.schemas.model_status import ModelStatus, PauseChanged, PauseWish, RunOut
@@ -67,21 +67,21 @@ def get_version(version_id: VersionId, _admin: Admin, db: Db) -> VersionDetail:
 
 
 @router.post("/versions/{version_id}/promote", responses=problems(401, 403, 404, 409, 422))
-def promote(version_id: VersionId, admin: Admin, db: Db, serving: Serving) -> Promoted:
+def promote(version_id: VersionId, _admin: Admin, actor: Acting, db: Db, serving: Serving) -> Promoted:
     """Let this version answer from now on. A later training replaces it only by one that is clearly better.
 
     A version whose files are gone (`pruned_at`), or that gave numbers that are none, is a 409. For admins.
     """
-    return _changed(db, serving, model_versions.promote(db, version_id, admin.email))
+    return _changed(db, serving, serving_acts.promote(db, version_id, actor))
 
 
 @router.post("/rollback", responses=problems(401, 403, 409))
-def roll_back(admin: Admin, db: Db, serving: Serving) -> Promoted:
+def roll_back(_admin: Admin, actor: Acting, db: Db, serving: Serving) -> Promoted:
     """Go back to who answered before the answering version did; 409 where there is nothing to go back to. For admins.
 
     Called again, it goes back one more.
     """
-    return _changed(db, serving, model_versions.roll_back(db, admin.email))
+    return _changed(db, serving, serving_acts.roll_back(db, actor))
 
 
 @router.get("/changes", responses=problems(401, 403, 422))
@@ -113,31 +113,31 @@ def list_runs(_admin: Admin, db: Db, before: Before = None, limit: Limit = 50) -
     return RunPage(items=items, next=items[-1].id if len(found) > limit else None)
 
 
-@router.post("/train", status_code=202, responses=problems(400, 401, 403, 409, 422))
-def train(_admin: Admin, trainer: TheTrainer, wish: TrainingWish | None = None) -> TrainingAsked:
+@router.post("/train", status_code=202, responses=problems(400, 401, 403, 409, 413, 422))
+def train(_admin: Admin, actor: Acting, trainer: TheTrainer, wish: TrainingWish | None = None) -> TrainingAsked:
     """Train on all finished tasks, whatever the counter says, in the background; `GET /model/status` follows it.
 
     While one training is at work and one is waiting, it is a 409: the one that waits will see all tasks finished until
     it begins. With too few finished tasks it is a 422 that says how many it takes. For admins.
     """
-    run_id = trainer.ask([wish.kind] if wish and wish.kind else None)
+    run_id = trainer.ask([wish.kind] if wish and wish.kind else None, actor)
     return TrainingAsked(run_id=run_id, message=f"Training run {run_id} begins as soon as no other is at work.")
 
 
-@router.post("/pause", responses=problems(400, 401, 403, 422))
-def pause(admin: Admin, db: Db, wish: PauseWish | None = None) -> PauseChanged:
+@router.post("/pause", responses=problems(400, 401, 403, 413, 422))
+def pause(_admin: Admin, actor: Acting, db: Db, wish: PauseWish | None = None) -> PauseChanged:
     """Let no training begin by itself until `POST /model/resume`; predictions go on. For admins.
 
     `POST /model/train` still trains. After five failed trainings in a row the service pauses by itself.
     """
-    done = training_control.pause(db, admin.email, (wish and wish.reason) or "A person wanted it so.")
+    done = training_acts.pause(db, actor, (wish and wish.reason) or "A person wanted it so.")
     return PauseChanged(paused=True, message="Trainings are paused." if done else "Trainings were paused already.")
 
 
 @router.post("/resume", responses=problems(401, 403))
-def resume(_admin: Admin, db: Db, trainer: TheTrainer) -> PauseChanged:
+def resume(_admin: Admin, actor: Acting, db: Db, trainer: TheTrainer) -> PauseChanged:
     """Let trainings begin by themselves again, and forget the failures so far; one that is due begins. For admins."""
-    done = training_control.resume(db)
+    done = training_acts.resume(db, actor)
     db.commit()
     trainer.request()
     return PauseChanged(paused=False, message="Trainings go on." if done else "Nothing held trainings up.")

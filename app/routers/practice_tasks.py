@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, cast
 from uuid import UUID
 
@@ -42,7 +42,7 @@ Serving = Annotated[ServingModels, Depends(serving_models)]
 TheTrainer = Annotated[Trainer, Depends(trainer_of)]
 
 
-@router.post("", status_code=201, response_model=TaskOut, responses=problems(400, 401, 422))
+@router.post("", status_code=201, response_model=TaskOut, responses=problems(400, 401, 413, 422))
 async def create_task(new: NewTask, claim: Claimed, request: Request) -> Response:
     """Say what the student is about to do; the answer says how likely they will get it right and in how many seconds.
 
@@ -55,7 +55,7 @@ async def create_task(new: NewTask, claim: Claimed, request: Request) -> Respons
     return answer(await hold(talk, await async_database(request)), 201)
 
 
-@router.patch("/{task_id}", response_model=TaskOut, responses=problems(400, 401, 404, 409, 422))
+@router.patch("/{task_id}", response_model=TaskOut, responses=problems(400, 401, 404, 409, 413, 422))
 async def complete_task(task_id: UUID, result: TaskResult, claim: Claimed, request: Request) -> Response:
     """Say how it went. Sending the same result again is fine and changes nothing; another result is a 409.
 
@@ -141,6 +141,6 @@ def position_of(cursor: str) -> tuple[datetime, UUID]:
         moment = datetime.fromisoformat(created_at)
         if moment.tzinfo is None:
             raise ValueError(cursor)
-        return moment, UUID(task_id)
-    except (ValueError, binascii.Error):
+        return moment.astimezone(UTC), UUID(task_id)  # PostgreSQL knows fewer offsets than Python
+    except (ValueError, OverflowError, binascii.Error):
         raise NotAccepted("before: not a position; pass the `next` of an earlier page as it is.") from None

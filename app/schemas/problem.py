@@ -23,14 +23,24 @@ class Problem(BaseModel):
 MEANINGS = {
     400: "The request could not be read.",
     401: "Not signed in, or the token or key is not valid.",
-    403: "Only an admin may do this.",
+    403: "Others may do this: admins, or service keys, or students with an account.",
     404: "There is no such thing, or it is not yours.",
     409: "It contradicts what is stored.",
+    413: "The body is longer than is accepted (`MAX_BODY_BYTES`).",
     422: "A value is not accepted; `errors` says which and why.",
+    429: "This was tried too often; try again after `Retry-After` seconds.",
     503: "The database does not answer; try again after `Retry-After` seconds.",
 }
 
 
+WAIT = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For a route's `responses`: the errors it answers with."""
-    return {status: {"model": Problem, "description": MEANINGS[status]} for status in (*statuses, 503)}
+    return {status: _described(status) for status in (*statuses, 503)}
+
+
+def _described(status: int) -> dict[str, Any]:
+    described = {"model": Problem, "description": MEANINGS[status]}
+    return {**described, "headers": WAIT} if status in (429, 503) else described

@@ -5,19 +5,21 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.crud import training_runs
+from app.crud import training_control, training_runs
 from app.ml import artifacts, training, training_run
 from app.ml.fitting import TrainingFailed
 from app.ml.simulated import school, simulate
-from app.ml.trainer import Trainer
-from app.ml.training_process import TrainingProcess
+from app.ml.trainer import Say, Trainer, silent
+from app.ml.training_process import TrainingDied, TrainingProcess
 from tests.conftest import SharedProcess
 from tests.school import imported, until
 
@@ -238,3 +240,190 @@ def test_old_versions_are_pruned_but_never_the_serving_one(
     rows = db.scalars(text("SELECT folder FROM model_versions WHERE pruned_at IS NULL")).all()
     assert kept == sorted(folder.split("/")[1] for folder in rows)
     assert len(kept) == 6  # two of each kind
+
+
+class Dying(TrainingProcess):
+    """A training process that never gets to the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs = 0
+
+    def train(self, order: training_run.Order, say: Say, timeout: float) -> dict[str, Any]:
+        self.runs += 1
+        raise TrainingDied("The training process was killed by signal 9 (SIGKILL).")
+
+
+def looked(trainer: Trainer) -> None:
+    """One look, and what it set off."""
+    trainer.look()
+    trainer._pool.submit(lambda: None).result(60)
+
+
+def waited(db: Session) -> None:
+    """Any time to wait after a failure is over."""
+    db.execute(text("UPDATE training_runs SET finished_at = finished_at - interval '1 hour'"))
+    db.commit()
+
+
+def test_failures_wait_longer_and_longer_and_five_in_a_row_pause_until_told_to_go_on(
+    db: Session, trainer: Trainer, caplog: pytest.LogCaptureFixture
+) -> None:
+    imported(db, TASKS.take(slice(0, 40)))
+    process = Dying()
+    dying = Trainer(process)
+    waits = []
+    for failed in range(1, 6):
+        looked(dying)
+        assert process.runs == failed
+        waits.append(training_control.read(db).wait_seconds)
+        db.rollback()
+        looked(dying)  # too soon
+        assert process.runs == failed
+        waited(db)
+    assert all(0 < wait <= longest for wait, longest in zip(waits, (1, 2, 4, 8, 16), strict=True))
+    assert waits == sorted(waits)
+    looked(dying)
+    assert process.runs == 5  # paused
+    control = training_control.read(db)
+    assert (control.is_paused, control.failures, control.paused_by) == (True, 5, "the service")
+    assert "signal 9" in (control.reason or "")
+    assert "Trainings are paused: 5 trainings failed in a row" in caplog.text
+    assert tracker(db)["metadata"]["state"] == "paused"
+    assert tracker(db)["n_samples_since_training"] == 40  # nothing is lost
+    training_control.resume(db)
+    db.commit()
+    looked(dying)
+    assert process.runs == 6
+    dying.close()
+
+
+def test_a_training_by_hand_that_comes_out_well_ends_the_pause(db: Session, trainer: Trainer) -> None:
+    imported(db, TASKS.take(slice(0, 40)))
+    dying = Trainer(Dying())
+    for _ in range(5):
+        looked(dying)
+        waited(db)
+    assert training_control.read(db).is_paused
+    db.rollback()
+    assert trainer.train_now(kinds=["lnirt"])["outcome"] == "published"
+    assert training_control.read(db).may_begin
+
+
+def test_what_a_person_paused_stays_paused(db: Session, trainer: Trainer) -> None:
+    imported(db, TASKS.take(slice(0, 40)))
+    assert training_control.pause(db, "ada@example.com", "Exams.")
+    assert not training_control.pause(db, "bob@example.com", "Too late.")
+    db.commit()
+    assert trainer.train_now(kinds=["lnirt"])["outcome"] == "published"
+    db.execute(text("UPDATE embedding_model_tracker SET n_samples_since_training = 9"))
+    db.commit()
+    looked(trainer)
+    assert training_control.read(db).paused_by == "ada@example.com"
+    assert db.scalar(text("SELECT count(*) FROM training_runs")) == 1
+
+
+def test_a_training_that_is_due_begins_though_whoever_should_have_asked_died(db: Session, trainer: Trainer) -> None:
+    imported(db, TASKS.take(slice(0, 40)))
+    with db.begin():
+        training_runs.ask(db)  # by a process that is no more
+    looked(trainer)
+    assert tracker(db)["n_samples_since_training"] == 40  # it may still come
+    db.execute(text("UPDATE training_runs SET seen_at = now() - interval '61 seconds'"))
+    db.commit()
+    looked(trainer)
+    assert tracker(db)["n_samples_since_training"] == 0
+
+
+def test_the_end_of_a_run_is_recorded_when_the_database_is_back(
+    db: Session, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.ml import trainer as module
+
+    imported(db, TASKS.take(slice(0, 40)))
+    dying = Trainer(Dying())
+
+    def away() -> None:
+        raise OperationalError("SELECT 1", {}, Exception("the database is away"))
+
+    with db.begin():
+        run_id = training_runs.ask(db)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "new_session", away)
+        dying._train(module._order(run_id, True, None), silent)
+    assert db.scalar(text("SELECT outcome FROM training_runs")) == "asked"
+    db.rollback()
+    dying._record_what_ended()
+    assert db.scalar(text("SELECT outcome FROM training_runs")) == "failed"
+    dying.close()
+
+
+def stopped(db: Session, process: TrainingProcess, first: threading.Event) -> Say:
+    """Stop the training process at its second epoch, as a debugger or a freezing machine would."""
+
+    def stop(step: Mapping[str, Any]) -> None:
+        if step.get("epoch") == 2 and process.pid and not first.is_set():
+            os.kill(process.pid, signal.SIGSTOP)
+            first.set()
+
+    return stop
+
+
+def test_a_writer_that_was_stopped_loses_its_turn_and_publishes_nothing_when_it_wakes(
+    db: Session, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, environment: Path
+) -> None:
+    imported(db, TASKS.take(slice(0, 60)))
+    late = TrainingProcess()
+    is_stopped = threading.Event()
+    with db.begin():
+        run_id = training_runs.ask(db)
+    ends: list[dict[str, Any]] = []
+    patient = replace(_order(environment, run_id), silent_seconds=600)
+    thread = threading.Thread(target=lambda: ends.append(late.train(patient, stopped(db, late, is_stopped), 600)))
+    thread.start()
+    assert is_stopped.wait(120)
+    db.execute(text("UPDATE training_runs SET seen_at = now() - interval '61 seconds'"))
+    db.commit()
+    assert trainer.train_now()["outcome"] == "published"  # takes its place
+    published = db.execute(text("SELECT id, run_id FROM model_versions ORDER BY id")).all()
+    counter = tracker(db)["n_samples_since_training"]
+    assert late.pid
+    os.kill(late.pid, signal.SIGCONT)
+    thread.join(120)
+    late.close()
+    assert ends[0]["outcome"] == "failed"
+    assert db.execute(text("SELECT id, run_id FROM model_versions ORDER BY id")).all() == published
+    assert run_id not in {row.run_id for row in published}
+    assert db.scalar(text("SELECT outcome FROM training_runs WHERE id = :id"), {"id": run_id}) == "interrupted"
+    assert tracker(db)["n_samples_since_training"] == counter
+    kept = {folder.name for folder in (environment / "models" / "versions").iterdir()}
+    assert kept == {folder.split("/")[1] for folder in db.scalars(text("SELECT folder FROM model_versions"))}
+
+
+def test_a_training_process_that_gives_no_sign_of_life_is_ended(db: Session, environment: Path) -> None:
+    imported(db, TASKS.take(slice(0, 60)))
+    process, is_stopped = TrainingProcess(), threading.Event()
+    with db.begin():
+        run_id = training_runs.ask(db)
+    order = replace(_order(environment, run_id), kinds=["lnirt"])
+    process.train(order, silent, 600)  # warm
+    impatient = replace(_order(environment, run_id), silent_seconds=1)
+    with pytest.raises(TrainingDied, match="not heard of for 1 s"):
+        process.train(impatient, stopped(db, process, is_stopped), 600)
+    process.close()
+
+
+def test_what_a_killed_run_wrote_is_swept_by_the_next(db: Session, trainer: Trainer, environment: Path) -> None:
+    imported(db, TASKS.take(slice(0, 40)))
+    left = ["versions/.staging-killed", "versions/lnirt-1-killed"]
+    with db.begin():
+        run_id = training_runs.ask(db)
+        training_runs.start(db, run_id)
+        training_runs.writes(db, run_id, left)
+    foreign = environment / "models" / "versions" / "lnirt-1-of-another-database"
+    for folder in (*(environment / "models" / name for name in left), foreign):
+        folder.mkdir(parents=True)
+    assert trainer.train_now(kinds=["lnirt"])["outcome"] == "published"
+    assert [(environment / "models" / name).exists() for name in left] == [False, False]
+    assert foreign.exists()
+    assert db.scalar(text("SELECT count(*) FROM training_runs WHERE folders IS NOT NULL")) == 0

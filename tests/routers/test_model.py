@@ -29,6 +29,8 @@ ROUTES = [
     ("GET", "/model/comparison"),
     ("GET", "/model/runs"),
     ("POST", "/model/train"),
+    ("POST", "/model/pause"),
+    ("POST", "/model/resume"),
 ]
 
 
@@ -279,3 +281,28 @@ def test_the_document_lists_every_problem_of_these_routes(service: TestClient) -
         assert operation["tags"] == ["Model"]
         assert {"401", "403", "503"} <= set(operation["responses"])
         assert operation["description"].rstrip().endswith("admins.") or "For admins" in operation["description"]
+
+
+def test_an_admin_pauses_trainings_and_lets_them_go_on(admin: Student, db: Session, idle: list[Any]) -> None:
+    tasks(db)
+    paused = post(admin, "/model/pause", {"reason": "Exams until Friday."})
+    assert (paused.status_code, paused.json()) == (200, {"paused": True, "message": "Trainings are paused."})
+    assert post(admin, "/model/pause").json()["message"] == "Trainings were paused already."
+    status = admin.status()
+    assert (status["paused"]["by"], status["paused"]["reason"]) == ("grace@example.com", "Exams until Friday.")
+    assert "Trainings are paused by grace@example.com: Exams until Friday." in status["text"]
+    assert post(admin, "/model/resume").json() == {"paused": False, "message": "Trainings go on."}
+    assert admin.status()["paused"] is None
+    assert post(admin, "/model/resume").json()["message"] == "Nothing held trainings up."
+    assert post(admin, "/model/pause", {"reason": ""}).status_code == 422
+
+
+def test_failures_in_a_row_are_shown_with_the_time_to_wait(admin: Student, db: Session, idle: list[Any]) -> None:
+    for _ in range(4):
+        run_id = training_runs.ask(db)
+        training_runs.finish(db, run_id, "failed", "No space left on device")
+    db.commit()
+    status = admin.status()
+    assert (status["failures_in_a_row"], status["paused"]) == (4, None)
+    assert 0 < status["retry_in_seconds"] <= 8
+    assert "After 4 failed in a row the next training waits" in status["text"]

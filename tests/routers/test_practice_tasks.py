@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -107,7 +108,7 @@ def test_a_time_that_is_no_finite_positive_number_is_refused(student: Students, 
     assert ada.get(f"/practice-tasks/{task}").json()["completed"] is False
 
 
-@pytest.mark.parametrize("body", ["", "{", '{"topic": "\\ud800", "difficulty": "easy"}', "[" * 100_000, "\xff"])
+@pytest.mark.parametrize("body", ["", "{", '{"topic": "\\ud800", "difficulty": "easy"}', "[" * 60_000, "\xff"])
 def test_a_body_that_is_no_json_is_a_problem_not_a_crash(student: Students, body: str) -> None:
     ada = student()
     headers = {**ada.headers, "Content-Type": "application/json"}
@@ -179,6 +180,22 @@ def test_64_concurrent_results_each_sent_twice_count_once(
     counted = "SELECT n_samples_last_training + n_samples_since_training FROM embedding_model_tracker"
     assert db.scalar(text(counted)) == 64
     assert db.scalar(text("SELECT count(*) FROM training_runs WHERE outcome = 'published'")) >= 1
+
+
+def test_32_results_for_one_task_at_once_count_once_and_the_others_are_refused(student: Students, db: Session) -> None:
+    ada = student()
+    task = ada.ask().json()["id"]
+
+    def send(n: int) -> tuple[int, float | None]:
+        answer = ada.complete(task, True, 20.0 if n % 2 else 30.0)
+        return answer.status_code, answer.json().get("actual_time_seconds")
+
+    with ThreadPoolExecutor(32) as many:
+        answers = list(many.map(send, range(32)))
+    kept = ada.get(f"/practice-tasks/{task}").json()["actual_time_seconds"]
+    assert sorted(answers, key=str) == [(200, kept)] * 16 + [(409, None)] * 16
+    assert ada.status()["counter"]["since_training"] == 1
+    assert db.scalar(text("SELECT n FROM student_totals WHERE scope = 'all'")) == 1
 
 
 def test_a_deleted_account_and_a_revoked_key_are_out_at_once(student: Students, school: Student, db: Session) -> None:

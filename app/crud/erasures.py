@@ -1,0 +1,122 @@
+"""A student is erased: tasks, totals, states and account go in one transaction.
+
+That somebody was erased is kept, not who: a version that was trained before may know them (docs/decisions/0009).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.crud import model_tracker, model_versions, training_runs
+
+WITHDRAWN = "A student was erased and too few finished tasks remain to train on, so the prior answers."
+AT_ONCE = 5_000  # tasks in a statement: none may take long (app/core/patience.py)
+DELETE_TASKS = """
+    WITH gone AS (DELETE FROM practice_tasks WHERE id = ANY(CAST(:ids AS uuid[])) RETURNING completed)
+    SELECT count(*) AS tasks, count(*) FILTER (WHERE completed) AS completed FROM gone"""
+# What a trigger would have missed; not what a service key stores of the same student in this moment.
+DELETE_TOTALS = """
+    DELETE FROM student_totals WHERE user_id = :student
+        AND NOT EXISTS (SELECT FROM practice_tasks WHERE user_id = :student AND completed)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is stored about a student."""
+
+    tasks: int
+    email: str | None  # of the account, if there is one
+
+    @property
+    def anything(self) -> bool:
+        return self.tasks > 0 or self.email is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What went."""
+
+    tasks: int
+    completed: int  # of them
+    account: bool
+    folders: list[str] = field(default_factory=list)  # of versions that were withdrawn; to be removed after the commit
+
+
+def find(db: Session, student: UUID) -> Found:
+    """What there is to erase."""
+    row = db.execute(
+        text("""SELECT (SELECT count(*) FROM practice_tasks WHERE user_id = :student) AS tasks,
+                       (SELECT email FROM users WHERE id = :student) AS email"""),
+        {"student": student},
+    ).one()
+    return Found(row.tasks, row.email)
+
+
+def erase(db: Session, student: UUID, least: int) -> Erased:
+    """Erase all that is stored about this student. `least` is how many finished tasks a training takes.
+
+    Locks as everybody does (docs/decisions/0001): who serves, the account, the tasks by id, the totals by key, the
+    counter. A task that is being stored is waited for; later ones find no account.
+    """
+    model_versions.take_turn(db)
+    account = _delete_account(db, student)
+    tasks, completed = _delete_tasks(db, student)
+    folders = _erased(db, least) if completed else []  # else no version can know them
+    return Erased(tasks, completed, account, folders)
+
+
+def pending(db: Session) -> bool:
+    """Whether a version in service may know somebody who was erased since it was trained."""
+    knows: bool = db.scalar(
+        text(f"""SELECT EXISTS (SELECT FROM model_versions
+                                WHERE state = 'serving' AND {model_versions.KNOWS_ERASED})""")
+    )
+    return knows
+
+
+def _delete_account(db: Session, student: UUID) -> bool:
+    gone = db.execute(
+        text("DELETE FROM users WHERE id = :student RETURNING email, is_admin"), {"student": student}
+    ).first()
+    if gone is None:
+        return False
+    if gone.is_admin:
+        model_versions.forget_name(db, gone.email)
+    return True
+
+
+def _delete_tasks(db: Session, student: UUID) -> tuple[int, int]:
+    """How many there were, and how many of them were completed."""
+    whose = {"student": student}
+    ids = db.scalars(text("SELECT id FROM practice_tasks WHERE user_id = :student ORDER BY id FOR UPDATE"), whose).all()
+    db.execute(text("SELECT FROM student_totals WHERE user_id = :student ORDER BY scope, key FOR UPDATE"), whose)
+    gone = [_delete_some(db, part) for part in _parts([str(each) for each in ids])]
+    db.execute(text("DELETE FROM student_states WHERE user_id = :student"), whose)
+    db.execute(text(DELETE_TOTALS), whose)
+    return sum(tasks for tasks, _ in gone), sum(completed for _, completed in gone)
+
+
+def _parts(ids: list[str]) -> list[list[str]]:
+    return [ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE)]
+
+
+def _delete_some(db: Session, ids: Sequence[str]) -> tuple[int, int]:
+    row = db.execute(text(DELETE_TASKS), {"ids": list(ids)}).one()
+    return row.tasks, row.completed
+
+
+def _erased(db: Session, least: int) -> list[str]:
+    """Keep the counter right and say that somebody was erased; the folders of the versions that leave at once."""
+    remaining = model_tracker.erased(db)
+    db.execute(text("INSERT INTO erasures DEFAULT VALUES"))
+    if remaining >= least:
+        return []
+    if model_versions.serving(db):
+        model_versions.serve(db, [], what="published", made_by="an erasure", reason=WITHDRAWN)
+        model_tracker.answered_by(db, "prior")
+    folders = model_versions.withdraw(db)
+    training_runs.leave_behind(db, folders)
+    return folders

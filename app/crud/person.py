@@ -1,0 +1,73 @@
+"""All that is stored about a student, as rows; their tasks page by page, so that their number doesn't matter."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.crud.practice_tasks import COLUMNS
+from app.domain.errors import NotSignedIn
+
+Row = dict[str, Any]
+ACCOUNT = "SELECT id, email, name, created_at, is_admin FROM users WHERE id = :student"
+TOTALS = """
+    SELECT scope, key, n AS tasks, n_correct AS correct, CAST(microseconds AS float8) / 1e6 AS seconds
+    FROM student_totals WHERE user_id = :student ORDER BY scope, key"""
+STATES = """
+    SELECT kind, version_id AS model_version_id, n AS tasks, through, state
+    FROM student_states WHERE user_id = :student ORDER BY kind"""
+TASKS = f"""
+    SELECT {COLUMNS}, features FROM practice_tasks
+    WHERE user_id = :student AND (created_at, id) > (:after, :after_id)
+    ORDER BY created_at, id LIMIT :limit"""
+SHADOWS = """
+    SELECT task_id, model_version_id, kind, correctness_prob, estimated_time_seconds, time_low_seconds,
+           time_high_seconds
+    FROM shadow_predictions JOIN model_versions ON model_versions.id = model_version_id
+    WHERE task_id = ANY(:tasks) ORDER BY task_id, model_version_id"""
+BEFORE_ALL = (datetime(1, 1, 2, tzinfo=UTC), UUID(int=0))
+
+
+def account(db: Session, student: UUID) -> Row:
+    """Never the password's hash. Raises NotSignedIn where the account is gone."""
+    found = _rows(db, ACCOUNT, student=student)
+    if not found:
+        raise NotSignedIn("The account of this token is gone.")
+    return found[0]
+
+
+def totals(db: Session, student: UUID) -> list[Row]:
+    """Sums over what they have finished: of all, by topic, by difficulty, by item."""
+    return _rows(db, TOTALS, student=student)
+
+
+def states(db: Session, student: UUID) -> list[Row]:
+    """What their answers say to versions of models, each in the kind's own numbers."""
+    return _rows(db, STATES, student=student)
+
+
+def tasks(db: Session, student: UUID, after: tuple[datetime, UUID] = BEFORE_ALL, limit: int = 1000) -> list[Row]:
+    """The next tasks after this position, oldest first, each with its shadow predictions."""
+    found = _rows(db, TASKS, student=student, after=after[0], after_id=after[1], limit=limit)
+    shadows = _shadows(db, [task["id"] for task in found])
+    return [task | {"shadow_predictions": shadows.get(task["id"], [])} for task in found]
+
+
+def _shadows(db: Session, of: Sequence[UUID]) -> dict[UUID, list[Row]]:
+    told: dict[UUID, list[Row]] = {}
+    for row in _rows(db, SHADOWS, tasks=list(of)):
+        told.setdefault(row.pop("task_id"), []).append(row)
+    return told
+
+
+def _rows(db: Session, sql: str, **values: object) -> list[Row]:
+    """Moments in UTC, whatever the session's time zone."""
+    rows = db.execute(text(sql), values).mappings()
+    return [{name: _utc(value) for name, value in row.items()} for row in rows]
+
+
+def _utc(value: Any) -> Any:
+    return value.astimezone(UTC) if isinstance(value, datetime) else value

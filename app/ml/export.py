@@ -1,0 +1,149 @@
+"""A person's data as one JSON document, or their tasks as CSV: written as it is read, however much it is."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+from uuid import UUID
+
+import numpy as np
+from pydantic_core import to_json
+from sqlalchemy.orm import Session
+
+from app.crud import model_versions, person
+from app.crud.person import Row
+from app.domain.tasks import Task
+from app.ml.inputs import INPUTS
+from app.ml.serving import ServingModels
+
+Open = Callable[[], AbstractContextManager[Session]]
+PAGE = 1000  # tasks in memory
+METADATA_FILE = "metadata.json"
+# What a spreadsheet would take for a formula gets an apostrophe in front; so does what begins with one, so that taking
+# one apostrophe away always gives the text back.
+FORMULA = tuple("=+-@\t\r\n'＝＋－＠")  # the wide ones too
+BROKEN_OFF = "THIS FILE IS NOT COMPLETE: the export broke off; ask for it again."
+OF_TASK = (*Task.__slots__, "correctness_confidence")
+COLUMNS = (*OF_TASK, *INPUTS, "shadow_predictions")
+NUMBERS = {"lnirt": "<f8", "embedding_lstm": "<f4"}  # of a student's kept state
+
+
+@runtime_checkable
+class KnowsStudents(Protocol):
+    """A model that says in words of the field what a student's kept state means."""
+
+    def told(self, state: bytes) -> Mapping[str, Any]:
+        """`ability` and `speed`, each with `mean` and `sd`; nothing where the state isn't this model's."""
+        ...
+
+
+def head(db: Session, serving: ServingModels, model_dir: Path, student: UUID) -> dict[str, Any]:
+    """All but the tasks."""
+    return {
+        "account": person.account(db, student),
+        "exported_at": datetime.now(UTC),
+        "totals": person.totals(db, student),
+        "states": [_state(serving, row) for row in person.states(db, student)],
+        "embedded_in": _embedded_in(db, model_dir, student),
+    }
+
+
+def as_json(before: Mapping[str, Any], pages: Iterator[list[Row]]) -> Iterator[bytes]:
+    """One document. Where something goes wrong on the way it is not closed, so nobody takes it for whole."""
+    yield to_json(before, inf_nan_mode="null")[:-1] + b',"tasks":['
+    for place, page in enumerate(pages):
+        yield (b"," if place else b"") + to_json(page, inf_nan_mode="null")[1:-1]
+    yield b"]}"
+
+
+def as_csv(pages: Iterator[list[Row]]) -> Iterator[bytes]:
+    """One row a task, the features in columns of their own, shadow predictions as JSON in one.
+
+    Where something goes wrong, the last line says so.
+    """
+    yield _lines([COLUMNS])
+    try:
+        for page in pages:
+            yield _lines([_cells(task) for task in page])
+    except Exception:
+        yield _lines([[BROKEN_OFF]])
+        raise
+
+
+def pages(open_session: Open, student: UUID) -> Iterator[list[Row]]:
+    """The tasks, oldest first. No connection is held while a page is on its way, however slowly it is fetched.
+
+    Raises NotSignedIn where the student is erased meanwhile: what would follow is missing.
+    """
+    after = person.BEFORE_ALL
+    while True:
+        with open_session() as db:
+            page = person.tasks(db, student, after, PAGE)
+            person.account(db, student)
+        if page:
+            after = page[-1]["created_at"], page[-1]["id"]
+            yield [_task(row) for row in page]
+        if len(page) < PAGE:
+            return
+
+
+def _task(row: Row) -> Row:
+    """As the schema ExportedTask has it."""
+    p, features = row["correctness_prob"], row["features"]
+    named = None if features is None else dict(zip(INPUTS, features, strict=False))
+    return row | {"correctness_confidence": None if p is None else max(p, 1 - p), "features": named}
+
+
+def _lines(rows: Sequence[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+def _cells(task: Row) -> list[object]:
+    features = list((task["features"] or {}).values())
+    shadows = to_json(task["shadow_predictions"]).decode() if task["shadow_predictions"] else None
+    return [*(_cell(task[name]) for name in OF_TASK), *features, *[None] * (len(INPUTS) - len(features)), shadows]
+
+
+def _cell(value: object) -> object:
+    """Numbers as they are, moments as in JSON, nothing for nothing; a text never as a formula."""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(FORMULA) else value
+    if isinstance(value, bool | datetime):
+        return to_json(value).decode().strip('"')
+    return value
+
+
+def _state(serving: ServingModels, row: Row) -> dict[str, Any]:
+    state, loaded = row["state"], serving.lineup.of(row["kind"])
+    told = {name: value for name, value in row.items() if name != "state"}
+    if loaded and loaded.version.id == row["model_version_id"] and isinstance(loaded.model, KnowsStudents):
+        told |= loaded.model.told(state)
+    return {"ability": None, "speed": None} | told | {"values": _numbers(row["kind"], state)}
+
+
+def _numbers(kind: str, state: bytes) -> list[float]:
+    numbers = np.dtype(NUMBERS.get(kind, "<f8"))
+    whole = len(state) // numbers.itemsize * numbers.itemsize
+    values: list[float] = np.frombuffer(state[:whole], numbers).tolist()
+    return values
+
+
+def _embedded_in(db: Session, model_dir: Path, student: UUID) -> list[dict[str, Any]]:
+    """Versions that name the student: their vector stands in the files beside."""
+    return [
+        {"id": each.id, "kind": each.kind, "state": each.state}
+        for each in model_versions.with_files(db)
+        if _names(model_dir / each.folder, str(student))
+    ]
+
+
+def _names(folder: Path, student: str) -> bool:
+    try:
+        return student in (folder / METADATA_FILE).read_text(encoding="utf-8")
+    except OSError:  # damaged or just removed
+        return False

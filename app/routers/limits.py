@@ -1,0 +1,76 @@
+"""How often one may try to sign in and to register, by where the request comes from and by account."""
+
+from collections.abc import Sequence
+from ipaddress import IPv6Address, ip_address, ip_network
+from itertools import count
+
+from fastapi import Request
+from sqlalchemy.orm import Session
+
+from app.core.database import new_session
+from app.core.settings import settings
+from app.crud import rate_limits
+from app.crud.rate_limits import Limit, key_of
+from app.domain.errors import TooManyTries
+from app.routers.callers import address_of
+
+MINUTE = 60
+CLEANED_EVERY = 100  # counted tries of this process
+tries = count()
+
+
+def count_sign_in(request: Request, email: str) -> list[Limit]:
+    """Count a sign-in as failed, before it is tried.
+
+    Raises:
+        TooManyTries: whether or not there is such an account.
+    """
+    limits = _of_sign_in(neighbourhood(address_of(request)), email)
+    _count(limits, "Too many attempts to sign in have failed")
+    return limits
+
+
+def signed_in(db: Session, limits: Sequence[Limit]) -> None:
+    """It did not fail after all. Within the request's own transaction: a second connection might be waited for."""
+    first, *others = limits
+    rate_limits.forget(db, first)
+    for limit in others:
+        rate_limits.give_back(db, limit)
+
+
+def count_registration(request: Request) -> None:
+    """Raises TooManyTries."""
+    address = neighbourhood(address_of(request))
+    most = settings().registrations_per_address
+    _count([Limit(key_of("register", address), most, 10 * MINUTE)], "Too many accounts were asked for from here")
+
+
+def neighbourhood(address: str) -> str:
+    """Who has one address of IPv6 has all that begin with the same 64 bits."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:  # no address: a socket of the machine's own
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return str(parsed)
+    return str(parsed.ipv4_mapped or ip_network((parsed, 64), strict=False))
+
+
+def _of_sign_in(address: str, email: str) -> list[Limit]:
+    given = settings()
+    return [
+        Limit(key_of("sign in from", email, address), given.failed_sign_ins, 5 * MINUTE),
+        Limit(key_of("sign in anywhere from", address), given.failed_sign_ins_per_address, 5 * MINUTE),
+        Limit(key_of("sign in", email), given.failed_sign_ins_per_account, 60 * MINUTE),
+    ]
+
+
+def _count(limits: Sequence[Limit], what: str) -> None:
+    """In a transaction of its own, so that it stays counted however the request ends."""
+    with new_session().begin() as db:
+        wait = rate_limits.count(db, limits)
+    if next(tries) % CLEANED_EVERY == 0:
+        with new_session().begin() as db:
+            rate_limits.clean(db)
+    if wait:
+        raise TooManyTries(f"{what}; try again in {wait} seconds.", wait)

@@ -1,0 +1,133 @@
+"""A person's data: seen, taken along, erased."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Response
+from fastapi.responses import StreamingResponse
+
+from app.core.accepted import weight
+from app.core.database import new_session
+from app.core.settings import settings
+from app.crud import erasures, person
+from app.domain.actors import Actor
+from app.domain.errors import HasAccount, NotAllowed, StudentNotFound
+from app.ml import export
+from app.ml.erasing import erase
+from app.routers.callers import Acting, Db, SignedIn
+from app.routers.practice_tasks import Serving, TheTrainer
+from app.schemas.person import Export, Me
+from app.schemas.problem import problems
+
+router = APIRouter(tags=["A person's data"])
+CSV = "text/csv"
+AS_CSV = {"schema": {"type": "string"}, "example": "id,user_id,topic,difficulty,item_id,created_at,..."}
+
+
+async def own_id(caller: SignedIn) -> UUID:
+    """The student who is signed in; an admin is one too."""
+    if caller.student is None:
+        raise NotAllowed("A service key has no account of its own; a student has to be signed in for this.")
+    return caller.student
+
+
+async def only_keys(caller: SignedIn) -> None:
+    """Those who name students."""
+    if caller.key is None:
+        raise NotAllowed("Only a service key may name a student; your own data are at /users/me.")
+
+
+Student = Annotated[UUID, Depends(own_id)]
+
+
+@router.get("/users/me", responses=problems(401, 403))
+def get_me(student: Student, db: Db) -> Me:
+    """Your account."""
+    return Me.model_validate(person.account(db, student))
+
+
+@router.get(
+    "/users/me/export",
+    responses={
+        200: {"model": Export, "content": {CSV: AS_CSV}, "description": "The download."},
+        **problems(401, 403, 422),
+    },
+)
+def export_me(
+    student: Student,
+    db: Db,
+    serving: Serving,
+    format: Annotated[
+        Literal["json", "csv"] | None, Query(description="json where neither this nor `Accept: text/csv` says else.")
+    ] = None,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+) -> StreamingResponse:
+    """Everything that is stored about you, as a file: your account, your tasks with their predictions and results, and
+    what has been worked out from them.
+
+    As CSV it is your tasks, one row each. There a text that begins with = + - @ or an apostrophe has an apostrophe in
+    front, so that no spreadsheet takes it for a formula. A download that breaks off is not a whole file: JSON is not
+    closed then, and a CSV's last line says so.
+    """
+    before = export.head(db, serving, settings().model_dir, student)
+    pages = export.pages(lambda: new_session().begin(), student)
+    if format == "csv" or (format is None and weight(accept, CSV) > weight(accept, "application/json")):
+        return _download(export.as_csv(pages), "csv", f"{CSV}; charset=utf-8")
+    return _download(export.as_json(before, pages), "json", "application/json")
+
+
+@router.delete("/users/me", status_code=204, response_class=Response, responses=problems(401, 403))
+def erase_me(student: Student, db: Db, serving: Serving, trainer: TheTrainer, background: BackgroundTasks) -> None:
+    """Erase your account and everything that is stored about you, at once. **It can't be undone.**
+
+    The token is of no use afterwards. The models are trained anew without you, which begins right away.
+    """
+    _erase(student, db, serving, trainer, background)
+
+
+@router.delete(
+    "/students/{user_id}",
+    status_code=204,
+    response_class=Response,
+    dependencies=[Depends(only_keys)],
+    responses=problems(401, 403, 404, 409, 422),
+)
+def erase_student(
+    user_id: UUID, db: Db, serving: Serving, trainer: TheTrainer, background: BackgroundTasks, actor: Acting
+) -> None:
+    """Erase everything that is stored about a student whom a service key names. **It can't be undone.**
+
+    Where nothing is stored it is a 404. A student with an account of their own is a 409: only they can erase that.
+    """
+    found = erasures.find(db, user_id)
+    if found.email is not None:
+        raise HasAccount
+    if not found.anything:
+        raise StudentNotFound
+    _erase(user_id, db, serving, trainer, background, actor)
+
+
+def _erase(
+    student: UUID,
+    db: Db,
+    serving: Serving,
+    trainer: TheTrainer,
+    background: BackgroundTasks,
+    actor: Actor | None = None,
+) -> None:
+    """And have this process answer without the versions that were withdrawn; the trainer sees to the others."""
+    erase(db, student, actor)
+    serving.refresh()
+    background.add_task(trainer.request)
+
+
+def _download(chunks: Iterator[bytes], ending: str, media_type: str) -> StreamingResponse:
+    name = f"smartstudy-{datetime.now(UTC):%Y-%m-%d}.{ending}"
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Cache-Control": "no-store",
+        "Vary": "Accept",
+    }
+    return StreamingResponse(chunks, headers=headers, media_type=media_type)

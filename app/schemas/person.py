@@ -1,0 +1,88 @@
+"""A person's data, as it is handed out."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.schemas.accounts import AccountOut
+from app.schemas.practice_tasks import TaskOut
+
+
+class Me(AccountOut):
+    """The account of whoever is signed in."""
+
+    created_at: datetime
+    is_admin: bool
+
+
+class ShadowOut(BaseModel):
+    """What another version would have said of a task; it was only recorded."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_version_id: int
+    kind: str
+    correctness_prob: float
+    estimated_time_seconds: float
+    time_low_seconds: float | None
+    time_high_seconds: float | None
+
+
+class ExportedTask(TaskOut):
+    """A task with all that is stored of it."""
+
+    features: dict[str, float] | None = Field(
+        description="What the prediction was made from: the eleven features and more, in the units that the models "
+        "use (rates 0-1, seconds / 100, counts scaled); null where it was not kept."
+    )
+    shadow_predictions: list[ShadowOut]
+
+
+class TotalOut(BaseModel):
+    """Sums over finished tasks."""
+
+    scope: str = Field(description="all, topic, difficulty or item.")
+    key: str = Field(description="The topic, the difficulty, the item; empty for all.")
+    tasks: int
+    correct: int
+    seconds: float
+
+
+class Known(BaseModel):
+    """A number and how well it is known, on the model's own scale: the average student is about 0."""
+
+    mean: float
+    sd: float
+
+
+class StateOut(BaseModel):
+    """What the student's answers say to a version of a model (a posterior, or the state of a network)."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    kind: str
+    model_version_id: int
+    tasks: int = Field(description="Finished tasks in it.")
+    through: datetime = Field(description="Finished at or before.")
+    ability: Known | None = Field(description="LNIRT's, where that version serves.")
+    speed: Known | None
+    values: list[float] = Field(description="All its numbers, in the kind's own order.")
+
+
+class EmbeddedIn(BaseModel):
+    """A version whose files hold a vector of the student's."""
+
+    id: int
+    kind: str
+    state: str
+
+
+class Export(BaseModel):
+    """Everything that is stored about the student who is signed in; the password's hash is not shown to anybody."""
+
+    account: Me
+    exported_at: datetime
+    totals: list[TotalOut]
+    states: list[StateOut]
+    embedded_in: list[EmbeddedIn] = Field(description="Versions whose files hold a vector of this student's.")
+    tasks: list[ExportedTask] = Field(description="Oldest first.")

@@ -1,0 +1,68 @@
+"""Points at the steps of a training run, from asking for it to counting down what it took."""
+
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from typing import Any
+
+from faults.points import Points
+
+MOST = 3  # of the calls of each: an epoch is like the other
+STEPS = (
+    ("app.crud.training_runs", "ask"),
+    ("app.crud.training_runs", "take_turn"),
+    ("app.crud.training_runs", "start"),
+    ("app.ml.training_run", "whole"),  # the snapshot
+    ("app.ml.training_run", "some"),
+    ("app.ml.fitting", "checked_inputs"),  # features
+    ("app.ml.lnirt_service", "fit_lnirt"),
+    ("app.ml.training", "fit_v2"),
+    ("app.ml.training", "go_on_v2"),
+    ("app.ml.numpy_training", "Learner.epoch"),
+    ("app.ml.lstm_training", "fit_lstm"),
+    ("app.ml.lstm_training", "go_on_lstm"),
+    ("app.ml.lstm_training", "Training.epoch"),
+    ("app.ml.lnirt_service", "FittedLnirt.save"),
+    ("app.ml.fitted_v2", "FittedV2.save"),
+    ("app.ml.lstm_training", "FittedLstm.save"),
+    ("app.ml.lnirt_service", "ServedLnirt.load"),
+    ("app.ml.numpy_v2", "NumpyV2.load"),
+    ("app.ml.numpy_lstm", "NumpyLstm.load"),
+    ("app.ml.artifacts", "hashes"),
+    ("app.ml.artifacts", "verify"),
+    ("app.ml.gate", "Court.judge"),
+    ("app.ml.artifacts", "settle"),
+    ("app.ml.publication", "Publication.decide"),
+    ("app.crud.model_versions", "add"),  # the version's row
+    ("app.crud.model_versions", "serve"),  # the pointer
+    ("app.crud.model_tracker", "trained"),  # the counter
+    ("app.crud.training_runs", "finish"),
+    ("app.crud.training_runs", "writes"),  # which folders, before they are
+    ("app.crud.training_runs", "left_behind"),
+    ("app.crud.training_runs", "tidied"),
+    ("app.crud.model_versions", "prune"),
+)
+
+
+def install(points: Points) -> None:
+    """From now on, and for good."""
+    for module, name in STEPS:
+        *owner, last = name.split(".")
+        holder = import_module(module)
+        for each in owner:
+            holder = getattr(holder, each)
+        found = vars(holder)[last]  # as it stands there: a class method is one still
+        if isinstance(found, classmethod):
+            setattr(holder, last, classmethod(_guarded(points, name, found.__func__)))
+        else:
+            setattr(holder, last, _guarded(points, name, found))
+
+
+def _guarded(points: Points, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(call)
+    def guarded(*values: Any, **options: Any) -> Any:
+        if points.strikes("training", name, MOST):
+            points.fail()
+        return call(*values, **options)
+
+    return guarded

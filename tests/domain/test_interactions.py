@@ -1,0 +1,233 @@
+"""A CSV file says the same whoever wrote it, and one that can't be used says why."""
+
+import csv
+import gzip
+import io
+import re
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.crud import attempts, imports
+from app.domain.attempts import DIFFICULTIES
+from app.domain.interactions import COLUMNS, BadRow, Interaction, Interactions, opened, student_uuid
+from app.domain.responses import read_responses
+from tests.hostile import TEXTS
+
+LATEST = 1_700_000_000  # seconds since 1970
+ROW = ["s1", "i1", "a", "easy", "1", "12.5", "1700000000"]
+
+# Legal cells: whatever can be stored, once its ends are trimmed.
+word = (
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=200)
+    | st.sampled_from([each for each in TEXTS if len(each) <= 200 and "\x00" not in each])
+).filter(lambda cell: cell.strip())
+row = st.fixed_dictionaries(
+    {
+        "student_id": word | st.uuids().map(str),
+        "item_id": word | st.just(""),
+        "topic": word,
+        "difficulty": st.sampled_from(DIFFICULTIES),
+        "correct": st.booleans(),
+        "time_seconds": st.floats(0, 86_400, exclude_min=True),
+        "timestamp": st.floats(0, LATEST) | st.integers(0, LATEST).map(float),
+    }
+)
+dialect = st.fixed_dictionaries(
+    {
+        "quoting": st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+        "lineterminator": st.sampled_from(["\n", "\r\n", "\r"]),
+    }
+) | st.just({"quoting": csv.QUOTE_MINIMAL, "lineterminator": "\r\n"})  # Python 3.11 quotes no other line breaks
+
+
+def written(rows: list[dict[str, Any]], columns: list[str], **dialect: Any) -> str:
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, columns, extrasaction="ignore", **dialect)
+    writer.writeheader()
+    writer.writerows({**each, "correct": int(each["correct"])} for each in rows)
+    return out.getvalue()
+
+
+def read(content: bytes | str, folder: Path, name: str = "tasks.csv", *, skip_bad: bool = False) -> list[Interaction]:
+    file = folder / name
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with opened(file) as (source, _):
+        return list(Interactions(source, skip_bad))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(row, max_size=8),
+    how=dialect,
+    order=st.permutations(COLUMNS),
+    mark=st.booleans(),
+    zipped=st.booleans(),
+)
+def test_legal_rows_come_through_any_dialect(
+    tmp_path: Path, rows: list[dict[str, Any]], how: dict[str, Any], order: list[str], mark: bool, zipped: bool
+) -> None:
+    content = written(rows, order, **how).encode("utf-8-sig" if mark else "utf-8")
+    found = read(gzip.compress(content) if zipped else content, tmp_path, "tasks.csv.gz" if zipped else "tasks.csv")
+    assert [each[1:] for each in found] == [
+        (
+            student_uuid(each["student_id"].strip()),
+            each["item_id"].strip() or None,
+            each["topic"].strip(),
+            each["difficulty"],
+            each["correct"],
+            each["time_seconds"],
+            each["timestamp"],
+        )
+        for each in rows
+    ]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(row, max_size=6))
+def test_what_was_legal_is_stored_as_it_was(db: Session, tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    db.rollback()  # what the example before did
+    found = {each.id: each for each in read(written(rows, [*COLUMNS]), tmp_path)}
+    assert imports.add(db, list(found.values())) == len(found)
+    columns = "id, user_id, item_id, topic, difficulty, is_correct, actual_time_seconds, extract(epoch FROM created_at)"
+    for stored in db.execute(text(f"SELECT {columns} FROM practice_tasks")):
+        told = found[stored.id.bytes]
+        assert (stored.user_id.bytes, *stored[2:7]) == told[1:7]
+        assert abs(float(stored[7]) - told.started) < 1e-6
+    assert len(attempts.read_all(db)) == len(found)
+    assert imports.add(db, list(found.values())) == 0
+
+
+MOMENTS = [
+    *(
+        "1700000000",
+        "1.7e9",
+        " 1700000000.0 ",
+        "2023-11-14T22:13:20Z",
+        "2023-11-14 22:13:20",
+        "2023-11-14T22:13:20+00:00",
+    ),
+    *("2023-11-14T23:13:20+01:00", "20231114T221320Z", "2023-W46-2T22:13:20", "2023-11-14T22:13:20.000000"),
+]
+NO_MOMENTS = [
+    *(
+        "NaN",
+        "inf",
+        "-1",
+        "1e308",
+        "14.11.2023",
+        "11/14/2023",
+        "2023-13-45",
+        "now",
+        "0000-01-01",
+        "9999-12-31T23:59:59+00:00",
+    ),
+    *(
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+        "294277-01-01",
+        "1e12",
+        "0x10",
+        "²",
+        "2023-11-14 25:00:00",
+    ),
+]
+NO_SECONDS = [
+    "NaN",
+    "inf",
+    "-inf",
+    "1e308",
+    "-0",
+    "0",
+    "-3",
+    "86400.1",
+    "",
+    "3 s",
+    "1,5",
+    "0x1p3",
+    "1e999",
+    "²",
+    "12:30",
+]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_moment_may_be_written_in_many_ways(tmp_path: Path, moment: str) -> None:
+    found = read(",".join(COLUMNS) + "\n" + ",".join([*ROW[:6], moment]), tmp_path)
+    assert found[0].started == 1_700_000_000
+
+
+BAD = [*((6, each) for each in NO_MOMENTS), *((5, each) for each in NO_SECONDS), (4, "yes"), (3, "EASY"), (2, "a\x00b")]
+
+
+def test_a_row_that_cannot_be_used_is_named_and_nothing_is_stored(db: Session, tmp_path: Path) -> None:
+    for place, value in [*BAD, (0, ""), (2, " "), (2, "x" * 201), (1, "y" * 1_000_000), (2, "z" * 1_000_000)]:
+        bad = [*ROW[:place], f'"{value}"', *ROW[place + 1 :]]
+        content = "\n".join([",".join(COLUMNS), ",".join(ROW), ",".join(bad), ",".join([*ROW[:2], "b", *ROW[3:]])])
+        file = tmp_path / "tasks.csv"
+        file.write_text(content)
+        with opened(file) as (source, _), pytest.raises(BadRow, match=r"^line 3: "):
+            imports.add(db, Interactions(source))
+        db.rollback()
+        assert db.scalar(text("SELECT count(*) FROM practice_tasks")) == 0
+        with opened(file) as (source, _):
+            kept = Interactions(source, skip_bad=True)
+            assert (len(list(kept)), kept.bad) == (2, 1), value
+        assert (kept.first_bad or "").startswith("line 3: ")
+
+
+GOOD = (",".join(COLUMNS) + "\n" + ",".join(ROW) + "\n").encode()
+LONG = gzip.compress(GOOD + b"".join(b"s%d,i1,a,easy,1,12.5,1700000000\n" % n for n in range(20_000)))
+DAMAGED = [
+    ("tasks.csv.gz", LONG[:-200], "can't be unzipped to its end"),
+    (
+        "tasks.csv.gz",
+        LONG[: len(LONG) // 2] + b"\xff" * 50 + LONG[len(LONG) // 2 + 50 :],
+        "can't be unzipped to its end",
+    ),
+    ("tasks.csv.gz", LONG[:-8] + b"\0\0\0\0" + LONG[-4:], "can't be unzipped to its end: CRC check failed"),
+    ("tasks.csv.gz", LONG + b"more", "can't be unzipped to its end"),
+    ("tasks.csv.gz", GOOD, "can't be unzipped to its end: Not a gzipped file"),
+    ("tasks.csv", LONG, "not UTF-8"),
+    ("tasks.csv", GOOD.decode().encode("utf-16"), "not UTF-8"),
+    ("tasks.csv", GOOD.replace(b",a,", ",Größe,".encode("latin-1")), "not UTF-8"),
+    ("tasks.csv", b"", "line 1: no column student_id, topic, correct, time_seconds"),
+    ("tasks.csv.gz", b"", "line 1: no column"),
+    ("tasks.csv", GOOD.replace(b",", b";"), "separated by commas"),
+    ("tasks.csv", GOOD.replace(b",", b"\t"), "separated by commas"),
+    ("tasks.csv", b'"' + b"x" * 1_000_000, "line 1: it can't be read"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "complaint"), DAMAGED)
+def test_a_file_that_cannot_be_read_says_why(
+    db: Session, tmp_path: Path, name: str, content: bytes, complaint: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with opened(tmp_path / name) as (source, _), pytest.raises(ValueError, match=re.escape(complaint)):
+        imports.add(db, Interactions(source, skip_bad=True))
+    db.rollback()
+    assert db.scalar(text("SELECT count(*) FROM practice_tasks")) == 0
+    with (
+        opened(tmp_path / name) as (source, _),
+        pytest.raises(ValueError, match=r"UTF-8|unzipped|column|can't be read|cells"),
+    ):
+        read_responses(source)
+
+
+def test_a_header_alone_brings_nothing(tmp_path: Path) -> None:
+    assert read(",".join(COLUMNS), tmp_path) == []
+    assert read('\ufeff"' + '","'.join(COLUMNS) + '"\r\n', tmp_path) == []
+
+
+def test_a_uuid_is_one_student_however_it_is_spelt(tmp_path: Path) -> None:
+    own = UUID("537b7b10-1111-4222-8333-444455556666")
+    spelt = [str(own), str(own).upper(), own.hex, f"{{{own}}}", own.urn]
+    found = read(",".join(COLUMNS) + "\n" + "".join(",".join([one, *ROW[1:]]) + "\n" for one in spelt), tmp_path)
+    assert {each.student for each in found} == {own.bytes}

@@ -1,0 +1,282 @@
+"""Every route, asked by everybody: who is let in stands in RULES, and a route without a rule fails.
+
+`python -m tests.routers.test_access` writes the table in docs/security.md anew.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import jwt
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.core import security
+from app.core.settings import settings
+from app.crud import accounts
+from app.main import create_app
+from app.ml.simulated import school as simulated_school
+from app.ml.simulated import simulate
+from app.ml.trainer import Trainer
+from tests.school import PASSWORD, SOMEBODY, Student, imported
+from tests.versions import serving, version
+
+pytestmark = pytest.mark.usefixtures("cheap_passwords")
+DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
+BEGIN, END = "<!-- matrix -->\n", "<!-- end of matrix -->"
+
+GOOD = ("student", "another student", "service key", "admin")
+BAD = ("nobody", "expired token", "forged token", "revoked key", "token of one who is gone")
+COLUMNS = ("nobody", *GOOD, *BAD[1:])
+
+# What those who are known get; None: they are let in. Everybody else gets 401.
+OPEN = dict.fromkeys(COLUMNS)  # whoever asks, and whatever they send along
+SIGNED_IN = dict.fromkeys(GOOD)
+OWNER = {"student": None, "another student": 404, "service key": None, "admin": 404}
+STUDENTS = {"student": None, "another student": None, "service key": 403, "admin": None}
+KEYS = {"student": 403, "another student": 403, "service key": None, "admin": 403}
+ADMINS = {"student": 403, "another student": 403, "service key": 403, "admin": None}
+
+
+@dataclass
+class World:
+    """What there is to ask for, and by whom."""
+
+    task_id: str
+    version_id: int
+    user_id: str  # a student without an account
+    secrets: dict[str, list[str | None]] = field(default_factory=dict)  # of each caller, one or several
+
+
+Body = Callable[[str], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who is let in, and how a request looks that lacks nothing but perhaps the right to be sent."""
+
+    whom: dict[str, int | None]
+    ok: int = 200
+    json: Body | None = None
+    form: Body | None = None
+
+    def expects(self, caller: str) -> int:
+        return self.whom.get(caller, 401) or self.ok
+
+
+def registration(_: str) -> dict[str, Any]:
+    return {"email": f"{uuid4()}@example.com", "password": PASSWORD}
+
+
+def task(caller: str) -> dict[str, Any]:
+    new = {"topic": "Calculus", "difficulty": "medium"}
+    return {**new, "user_id": SOMEBODY} if caller in ("service key", "revoked key") else new
+
+
+RULES = {
+    "GET /": Rule(OPEN),
+    "POST /auth/register": Rule(OPEN, 201, json=registration),
+    "POST /auth/token": Rule(OPEN, form=lambda _: {"username": "student@example.com", "password": PASSWORD}),
+    "GET /practice-tasks": Rule(SIGNED_IN),
+    "POST /practice-tasks": Rule(SIGNED_IN, 201, json=task),
+    "GET /practice-tasks/{task_id}": Rule(OWNER),
+    "PATCH /practice-tasks/{task_id}": Rule(OWNER, json=lambda _: {"is_correct": True, "actual_time_seconds": 30.0}),
+    "GET /practice-tasks/{task_id}/explanation": Rule(OWNER),
+    "GET /users/me": Rule(STUDENTS),
+    "GET /users/me/export": Rule(STUDENTS),
+    "DELETE /users/me": Rule(STUDENTS, 204),
+    "DELETE /students/{user_id}": Rule(KEYS, 204),
+    "GET /model/status": Rule(OPEN),
+    "GET /model/versions": Rule(ADMINS),
+    "GET /model/versions/{version_id}": Rule(ADMINS),
+    "POST /model/versions/{version_id}/promote": Rule(ADMINS),
+    "POST /model/rollback": Rule(ADMINS),
+    "GET /model/changes": Rule(ADMINS),
+    "GET /model/comparison": Rule(ADMINS),
+    "GET /model/runs": Rule(ADMINS),
+    "POST /model/train": Rule(ADMINS, 202, json=lambda _: {"kind": "lnirt"}),
+    "POST /model/pause": Rule(ADMINS, json=lambda _: {"reason": "Exams."}),
+    "POST /model/resume": Rule(ADMINS),
+    "GET /audit": Rule(ADMINS),
+    "GET /healthz": Rule(OPEN),
+    "GET /readyz": Rule(OPEN),
+    "GET /metrics": Rule(OPEN),
+}
+# Not in the OpenAPI document.
+PAGES = {
+    "GET /openapi.json": Rule(OPEN),
+    "GET /docs": Rule(OPEN),
+    "GET /docs/oauth2-redirect": Rule(OPEN),
+    "GET /redoc": Rule(OPEN),
+    "GET /static-offline-docs": Rule(OPEN),
+}
+BELOW = {"/static-offline-docs": "/static-offline-docs/swagger-ui.css"}  # a folder: one of its files
+
+
+def documented() -> dict[str, dict[str, Any]]:
+    """Every operation of the OpenAPI document."""
+    paths = create_app().openapi()["paths"]
+    return {f"{method.upper()} {path}": known for path, by in paths.items() for method, known in by.items()}
+
+
+def routes(found: Any) -> Iterator[Any]:
+    """Every route, those of included routers too."""
+    for route in found:
+        inner = getattr(route, "original_router", None)
+        yield from routes(inner.routes) if inner is not None else [route]
+
+
+def undocumented() -> set[str]:
+    found = set()
+    for route in routes(create_app().routes):
+        if not getattr(route, "include_in_schema", False):
+            methods = set(getattr(route, "methods", None) or {"GET"}) - {"HEAD"}
+            found |= {f"{method} {route.path}" for method in methods}
+    return found
+
+
+def matrix() -> str:
+    """The table, as docs/security.md has it."""
+    head = f"| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}\n"
+    rows = (
+        f"| `{name}` | {' | '.join(str(rule.expects(caller)) for caller in COLUMNS)} |\n"
+        for name, rule in (RULES | PAGES).items()
+    )
+    return head + "".join(rows)
+
+
+def with_matrix(document: str) -> str:
+    before, _, rest = document.partition(BEGIN)
+    return f"{before}{BEGIN}\n{matrix()}\n{END}{rest.partition(END)[2]}"
+
+
+def forged(token: str, user_id: str) -> list[str | None]:
+    """By nobody's key, by another key, and with the payload of somebody else."""
+    claims = {"sub": user_id, "exp": int(time.time()) + 3600}
+    other = jwt.encode(claims, "another key of thirty-two bytes..", security.ALGORITHM)
+    head, _, signature = token.split(".")
+    return [jwt.encode(claims, "", "none"), other, f"{head}.{other.split('.')[1]}.{signature}"]
+
+
+def token_of(user_id: str, **change: Any) -> str:
+    claims = {"sub": user_id, "exp": int(time.time()) + 3600, **change}
+    return jwt.encode(claims, settings().signing_key(), security.ALGORITHM)
+
+
+@pytest.fixture
+def world(service: TestClient, db: Session, monkeypatch: pytest.MonkeyPatch) -> World:
+    """One of each, a task of the student's, two versions of which the later serves, tasks to train on."""
+    monkeypatch.setattr(Trainer, "_supervised", lambda *_: {"outcome": "published", "message": "Trained by nobody."})
+    callers = {
+        name: Student.registered(service, name.replace(" ", "-")) for name in (*GOOD, "gone") if "key" not in name
+    }
+    ids = {name: str(security.student_of(caller.secret)) for name, caller in callers.items()}
+    accounts.make_admin(db, "admin@example.com")
+    key, revoked = accounts.create_key(db, "school"), accounts.create_key(db, "closed school")
+    db.execute(text("UPDATE service_keys SET revoked_at = now() WHERE name = 'closed school'"))
+    db.execute(text("DELETE FROM users WHERE email = 'gone@example.com'"))
+    imported(db, simulate(simulated_school(4, seed=1), 5, seed=1).attempts)
+    old, new = version(db), version(db)
+    serving(db, old)
+    serving(db, new)
+    unknown = db.scalar(text("SELECT user_id FROM practice_tasks WHERE user_id NOT IN (SELECT id FROM users) LIMIT 1"))
+    db.rollback()
+    made = World(callers["student"].ask().json()["id"], old, str(unknown))
+    made.secrets = {name: [caller.secret] for name, caller in callers.items() if name != "gone"}
+    made.secrets |= {
+        "nobody": [None, "", "nonsense", "ssk_nonsense"],
+        "service key": [key],
+        "revoked key": [revoked],
+        "expired token": [token_of(ids["student"], exp=int(time.time()) - 60)],
+        "forged token": forged(callers["student"].secret, ids["admin"]),
+        "token of one who is gone": [callers["gone"].secret],
+    }
+    return made
+
+
+def send(service: TestClient, world: World, name: str, rule: Rule, caller: str, secret: str | None) -> httpx.Response:
+    method, path = name.split(" ")
+    answer: httpx.Response = service.request(
+        method,
+        BELOW.get(path, path).format(**vars(world)),
+        json=rule.json(caller) if rule.json else None,
+        data=rule.form(caller) if rule.form else None,
+        headers={} if secret is None else {"Authorization": f"Bearer {secret}"},
+    )
+    return answer
+
+
+def test_every_route_of_the_document_has_a_rule_and_every_rule_a_route() -> None:
+    assert set(RULES) == set(documented())
+
+
+def test_every_route_outside_of_the_document_has_a_rule_and_every_rule_a_route() -> None:
+    assert set(PAGES) == undocumented()
+
+
+@pytest.mark.parametrize("name", RULES | PAGES)
+def test_it_lets_in_whom_it_should_and_nobody_else(service: TestClient, world: World, name: str) -> None:
+    rule = (RULES | PAGES)[name]
+    got = {}
+    for caller in (*BAD, *reversed(GOOD)):  # those who are to be kept out come first
+        answers = [send(service, world, name, rule, caller, secret) for secret in world.secrets[caller]]
+        got[caller] = {answer.status_code for answer in answers}
+        for answer in answers:
+            if answer.status_code >= 400:
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert ("www-authenticate" in answer.headers) == (answer.status_code == 401)
+    assert got == {caller: {rule.expects(caller)} for caller in COLUMNS}
+
+
+def test_the_document_says_who_has_to_sign_in_and_how_they_are_refused() -> None:
+    for name, operation in documented().items():
+        refusals = {str(status) for status in RULES[name].whom.values() if status}
+        refusals |= {"401"} if RULES[name].whom is not OPEN else set()
+        assert bool(operation.get("security")) == (RULES[name].whom is not OPEN), name
+        assert refusals <= set(operation["responses"]), name
+
+
+def test_no_path_knows_a_method_that_is_not_documented(service: TestClient, world: World) -> None:
+    known = set(documented())
+    for path in {name.split(" ")[1] for name in known}:
+        for method in ("PUT", "DELETE", "PATCH", "POST", "OPTIONS", "TRACE"):
+            if f"{method} {path}" not in known:
+                asked = path.format(**vars(world))
+                answer = service.request(
+                    method, asked, headers={"Authorization": f"Bearer {world.secrets['admin'][0]}"}
+                )
+                assert answer.status_code == 405, f"{method} {path}"
+
+
+def test_who_becomes_an_admin_or_is_none_any_more_is_treated_so_at_once(
+    service: TestClient, world: World, db: Session
+) -> None:
+    for is_admin, status in ((True, 200), (False, 403)):
+        db.execute(text("UPDATE users SET is_admin = :is_admin"), {"is_admin": is_admin})
+        db.commit()
+        secret = world.secrets["student"][0]
+        assert service.get("/audit", headers={"Authorization": f"Bearer {secret}"}).status_code == status
+
+
+def test_a_token_names_no_rights(service: TestClient, world: World) -> None:
+    """Whatever else a token of ours might say: who is an admin stands in the database."""
+    student = str(security.student_of(str(world.secrets["student"][0])))
+    for claims in ({"is_admin": True}, {"role": "admin"}, {"scope": "admin"}):
+        answer = service.get("/audit", headers={"Authorization": f"Bearer {token_of(student, **claims)}"})
+        assert answer.status_code == 403
+    assert UUID(student)
+
+
+def test_the_table_in_the_document_is_up_to_date() -> None:
+    written = DOCUMENT.read_text()
+    assert with_matrix(written) == written, "run `python -m tests.routers.test_access`"
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(with_matrix(DOCUMENT.read_text()))
