@@ -127,7 +127,7 @@ def service(environment: Path, warm_process: SharedProcess, monkeypatch: pytest.
     from app.main import create_app
 
     monkeypatch.setattr(trainer, "TrainingProcess", lambda: warm_process)
-    with TestClient(create_app(), raise_server_exceptions=True) as client:
+    with TestClient(create_app(), raise_server_exceptions=False) as client:
         yield client
 
 
