@@ -547,6 +547,7 @@ def backup(
     _end_on_sigterm()
     with _explained(), _bytes_progress(f"Backing up to {file.name}") as (say, _):
         done = backup_view.back_up(file, force, say)
+        _audited("backed up", file)
         warnings = backup_view.warnings(file)
     console.print(done, soft_wrap=True, highlight=False, markup=False)
     for warning in warnings:
@@ -573,6 +574,7 @@ def restore(
     _end_on_sigterm()
     with _explained(), _bytes_progress(f"Restoring {file.name}") as (say, pause):
         done = backup_view.restore(file, replace, yes, say, pause)
+        _audited("restored", file)
     console.print(done, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -597,6 +599,14 @@ def url() -> None:
 
     _usable_engine()
     print(engine().url.render_as_string(hide_password=False))
+
+
+def _audited(act: str, file: Path) -> None:
+    from app.core.database import new_session
+    from app.crud import audit
+
+    with new_session().begin() as db:
+        audit.record(db, COMMAND_LINE, act, file.name)
 
 
 def _usable_engine() -> "Engine":

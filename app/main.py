@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.core import counters, errors, patience
+from app.core import counters, errors, patience, tracing
 from app.core.access import Access
 from app.core.availability import Availability, OnlyWhileAvailable
 from app.core.body_limit import BodyLimit
@@ -55,6 +55,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(state.trainer.close)
         state.serving.close()
         await state.database.close()
+        await asyncio.to_thread(tracing.flush)
 
 
 async def _note_connections(database: AsyncDatabase) -> None:
@@ -65,7 +66,13 @@ async def _note_connections(database: AsyncDatabase) -> None:
 
 
 def create_app() -> FastAPI:
-    made: FastAPI = FastAPIOffline(title="SmartStudy", version="1.0.0", description=DESCRIPTION, lifespan=lifespan)
+    made: FastAPI = FastAPIOffline(
+        title="SmartStudy",
+        version="1.0.0",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        telemetry=tracing.of_requests(),
+    )
     made.state.database = AsyncDatabase()
     made.state.availability = Availability()
     made.state.serving = serving_models()

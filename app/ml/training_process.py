@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from app.core import logs
+from app.core import logs, tracing
 from app.core.one_thread import ONE_THREAD
 from app.ml.signs_of_life import ALIVE
 from app.ml.training_run import Order
@@ -187,7 +187,10 @@ def serve_orders() -> None:
     while True:
         order = Order(**json.loads(orders.get()))
         logs.run_id.set(order.run_id)
-        say(train(order, say))
+        with tracing.span("training run", run_id=order.run_id, forced=order.forced):
+            result = train(order, say)
+        say(result)
+        tracing.flush()
 
 
 def _orders_until_parent_ends() -> "queue.SimpleQueue[str]":
