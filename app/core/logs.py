@@ -20,7 +20,7 @@ from app.core import request_id
 from app.core.settings import settings
 
 log = logging.getLogger("smartstudy")
-EXTRA = ("method", "route", "status", "duration_ms")
+EXTRA = ("run_id", "method", "route", "status", "duration_ms")
 SECRETS = re.compile(
     r"(?P<user>://[^\s:/@]+:)[^\s@]+(?=@)"  # a password in a URL
     r"|ssk_[\w-]+"  # a service key

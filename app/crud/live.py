@@ -64,15 +64,16 @@ def completed(db: Session, most: int) -> Completed:
     return Completed(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
 
 
-def inputs(db: Session, wide: int, most: int) -> Floats:
-    """What the newest predictions were made from, newest first, (n, wide)."""
+def inputs(db: Session, wide: int, most: int) -> tuple[Floats, NDArray[np.void]]:
+    """What the newest predictions were made from, newest first, (n, wide), and whose they were, (n,)."""
     data = io.BytesIO()
     cursor = db.connection().connection.cursor()
-    cursor.copy_expert(f"COPY ({PREDICTED % ('features', wide, most)}) TO STDOUT (FORMAT binary)", data)
+    cursor.copy_expert(f"COPY ({PREDICTED % ('user_id, features', wide, most)}) TO STDOUT (FORMAT binary)", data)
     one = np.dtype([("length", ">i4"), ("value", ">f8")])
-    row = np.dtype([("n", ">i2"), ("length", ">i4"), ("head", ">i4", 5), ("values", one, wide)])
-    found: Floats = np.frombuffer(data.getbuffer()[HEADER:-TRAILER], row)["values"]["value"].astype(np.float64)
-    return found
+    columns = [("n", ">i2"), ("_user", ">i4"), ("user", "V16"), ("length", ">i4"), ("head", ">i4", 5)]
+    row = np.dtype([*columns, ("values", one, wide)])
+    found = np.frombuffer(data.getbuffer()[HEADER:-TRAILER], row)
+    return found["values"]["value"].astype(np.float64), found["user"].copy()
 
 
 def names(db: Session, wide: int, most: int) -> tuple[list[str], list[str]]:

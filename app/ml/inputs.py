@@ -105,9 +105,8 @@ def inputs_of(known: Known) -> Floats:
     return inputs
 
 
-def newest_of(known: Known, n: int) -> Known:
-    """Only the last n tasks."""
-    rows = slice(max(len(known.at) - n, 0), None)
+def only(known: Known, rows: slice) -> Known:
+    """Of these tasks alone."""
     columns = {name: getattr(known, name) for name in Known.__slots__}
     return Known(**{name: _rows_of(column, rows) for name, column in columns.items()})
 

@@ -6,7 +6,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.crud import live, model_versions
-from app.crud.live import Completed
+from app.crud.live import Completed, Floats
 from app.crud.model_versions import Version
 from app.ml import metrics
 from app.schemas.live import LiveOut, LiveQuality
@@ -30,8 +30,8 @@ def live_quality(db: Session) -> LiveOut:
 
 def _quality(db: Session, kind: str, rows: Completed) -> LiveQuality:
     newest = int(rows.version[0])
-    losses = metrics.losses(rows.correct, rows.probability)
     observed = float(rows.correct.mean())
+    losses, of_base_rate = (metrics.losses(rows.correct, p) for p in (rows.probability, np.full(len(rows), observed)))
     known = np.isfinite(rows.low) & np.isfinite(rows.high)
     quality = LiveQuality(
         kind=kind,
@@ -39,8 +39,8 @@ def _quality(db: Session, kind: str, rows: Completed) -> LiveQuality:
         versions=len(np.unique(rows.version)),
         n=len(rows),
         log_loss=float(losses.mean()),
-        log_loss_standard_error=float(losses.std(ddof=1) / np.sqrt(len(rows))),
-        log_loss_of_base_rate=metrics.log_loss(rows.correct, np.full(len(rows), observed)),
+        log_loss_standard_error=_standard_error(losses),
+        log_loss_of_base_rate=float(of_base_rate.mean()),
         **_at_training(model_versions.get(db, newest) if newest else None),
         mean_predicted=float(rows.probability.mean()),
         observed=observed,
@@ -51,7 +51,12 @@ def _quality(db: Session, kind: str, rows: Completed) -> LiveQuality:
         ),
         text="",
     )
-    return quality.model_copy(update={"text": sentence(quality)})
+    return quality.model_copy(update={"text": sentence(quality, _standard_error(losses - of_base_rate))})
+
+
+def _standard_error(values: Floats) -> float:
+    """Of their mean."""
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def _at_training(version: Version | None) -> dict[str, float | None]:
@@ -62,14 +67,14 @@ def _at_training(version: Version | None) -> dict[str, float | None]:
     }
 
 
-def sentence(live: LiveQuality) -> str:
-    """How it does, and whether that is a reason to look closer."""
+def sentence(live: LiveQuality, error_against_base_rate: float) -> str:
+    """How it does, and whether that is a reason to look closer; the base rate is compared task by task."""
     said = f"{live.kind}: log-loss {live.log_loss:.3f} on its newest {live.n:,} completed tasks"
     then, error = live.log_loss_at_training, live.log_loss_at_training_standard_error or 0.0
     if then is not None:
         worse = live.log_loss - then > CLEAR * float(np.hypot(error, live.log_loss_standard_error))
         said += f", {'clearly worse than' if worse else 'against'} {then:.3f} at training"
     said += f"; always saying {live.observed:.0%} would give {live.log_loss_of_base_rate:.3f}"
-    if live.log_loss > live.log_loss_of_base_rate + CLEAR * live.log_loss_standard_error:
+    if live.log_loss > live.log_loss_of_base_rate + CLEAR * error_against_base_rate:
         said += ", which is better: its predictions are worth less than the base rate"
     return said + "."

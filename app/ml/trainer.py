@@ -145,7 +145,7 @@ class Trainer:
 
     def _train(self, order: Order, say: Say) -> dict[str, Any]:
         result = self._supervised(order, say)
-        log.info("training run %s: %s", order.run_id, result["message"])
+        log.info("training run %s: %s", order.run_id, result["message"], extra={"run_id": order.run_id})
         self._ended.append((order.run_id, result))
         with suppress(SQLAlchemyError):  # the database is away: `look` does it when it is back
             self._record_what_ended()

@@ -44,7 +44,7 @@ class InputDrift(BaseModel):
     psi: float = Field(description="Population stability index against the tasks that the model learned from.")
     by_chance: float = Field(description="What the index may be where nothing has moved; more with fewer tasks.")
     verdict: Verdict
-    decides: bool = Field(description="False for numbers of tasks so far, which only ever grow.")
+    decides: bool = Field(description="False for how many tasks were done before and how long ago.")
 
 
 class DriftOut(BaseModel):
