@@ -217,7 +217,8 @@ def test_what_keeps_the_service_from_its_database_is_said_once_without_the_passw
 ) -> None:
     address, _, log = serve(wrong(database_url))
     until(lambda: status(address, "/readyz") == httpx.codes.SERVICE_UNAVAILABLE, 60)
-    until(lambda: log.read_text().replace('\\"', '"').count(said) >= 2, 20)  # by the command and by the process that serves
+    # By the command and by the process that serves; JSON escapes quotes.
+    until(lambda: log.read_text().replace('\\"', '"').count(said) >= 2, 20)
     assert status(address, "/healthz") == httpx.codes.OK
     written = log.read_text()
     assert written.count("\n") <= 4, written

@@ -78,6 +78,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        log.error("not foreseen: %r", error)  # the server logs its traceback
         names: Names | None = request.scope.get("names")  # this answer leaves outside of what names the others
         detail = "Something went wrong on our side; the log has it under this request's id."
         return problem(request, 500, detail, names.headers() if names else None)
@@ -85,7 +86,7 @@ def install(app: FastAPI) -> None:
     async def no_database(request: Request, error: Exception) -> JSONResponse:
         said = outage(error)
         if said is None:
-            log.error("not foreseen: %s", reason(error), exc_info=error)
+            log.error("the database refused: %s", reason(error), exc_info=error)
             return await unforeseen(request, error)
         log.warning("no database: %s", reason(error))
         return await ours(request, said)
