@@ -75,7 +75,6 @@ def test_the_same_claims_signed_otherwise_open_nothing(service: TestClient, stud
         {"sub": 5},
         {"sub": ["a"]},
         {"nbf": 2**40},
-        {"iat": 2**40},
         {"sub": str(uuid4())},
     ],
 )
