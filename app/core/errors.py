@@ -46,7 +46,7 @@ def method_not_allowed(request: Request) -> JSONResponse:
     scopes = {method: {**request.scope, "method": method} for method in METHODS}
     methods = [m for m, scope in scopes.items() if any(r.matches(scope)[0] is Match.FULL for r in request.app.routes)]
     allowed = ", ".join(methods)
-    detail = f"{request.method} is not possible at {request.url.path}; what is: {allowed}."
+    detail = f"{printable(request.method, 20)} is not possible here; what is: {allowed}."
     return problem(request, 405, detail, {"Allow": allowed})
 
 
