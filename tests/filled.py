@@ -66,6 +66,15 @@ SINCE = {
         "UPDATE training_runs SET backend = 77, folders = ARRAY['versions/lnirt9'] WHERE id = 9",
         "UPDATE training_control SET paused_at = now(), paused_by = 'the service', reason = 'five failures'",
     ],
+    "0008": [
+        "UPDATE users SET language = 'de', theme = 'dark' WHERE email = 'student7@example.com'",
+        """INSERT INTO browser_sessions (token_hash, user_id, expires_at)
+           SELECT sha256(id::text::bytea), id, now() + interval '1 day' FROM users LIMIT 20""",
+        """INSERT INTO exam_plans (user_id, name, exam_date, topics, minutes_per_day, target_success_rate,
+                                   chances_at_start)
+           SELECT id, 'finals', '2027-01-15', ARRAY['Calculus', 'Waves'], 30, 0.8, '{"Calculus": 0.4}'
+           FROM users LIMIT 20""",
+    ],
 }
 
 

@@ -28,11 +28,12 @@ class Found:
     """What is stored about a student."""
 
     tasks: int
+    plans: int
     email: str | None  # of the account, if there is one
 
     @property
     def anything(self) -> bool:
-        return self.tasks > 0 or self.email is not None
+        return self.tasks > 0 or self.plans > 0 or self.email is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,11 @@ def find(db: Session, student: UUID) -> Found:
     """What there is to erase."""
     row = db.execute(
         text("""SELECT (SELECT count(*) FROM practice_tasks WHERE user_id = :student) AS tasks,
+                       (SELECT count(*) FROM exam_plans WHERE user_id = :student) AS plans,
                        (SELECT email FROM users WHERE id = :student) AS email"""),
         {"student": student},
     ).one()
-    return Found(row.tasks, row.email)
+    return Found(row.tasks, row.plans, row.email)
 
 
 def erase(db: Session, student: UUID, least: int) -> Erased:
@@ -95,6 +97,7 @@ def _delete_tasks(db: Session, student: UUID) -> tuple[int, int]:
     db.execute(text("SELECT FROM student_totals WHERE user_id = :student ORDER BY scope, key FOR UPDATE"), whose)
     gone = [_delete_some(db, part) for part in _parts([str(each) for each in ids])]
     db.execute(text("DELETE FROM student_states WHERE user_id = :student"), whose)
+    db.execute(text("DELETE FROM exam_plans WHERE user_id = :student"), whose)
     db.execute(text(DELETE_TOTALS), whose)
     return sum(tasks for tasks, _ in gone), sum(completed for _, completed in gone)
 

@@ -12,13 +12,16 @@ from app.crud.practice_tasks import COLUMNS
 from app.domain.errors import NotSignedIn
 
 Row = dict[str, Any]
-ACCOUNT = "SELECT id, email, name, created_at, is_admin FROM users WHERE id = :student"
+ACCOUNT = "SELECT id, email, name, created_at, is_admin, language, theme FROM users WHERE id = :student"
 TOTALS = """
     SELECT scope, key, n AS tasks, n_correct AS correct, CAST(microseconds AS float8) / 1e6 AS seconds
     FROM student_totals WHERE user_id = :student ORDER BY scope, key"""
 STATES = """
     SELECT kind, version_id AS model_version_id, n AS tasks, through, state
     FROM student_states WHERE user_id = :student ORDER BY kind"""
+EXAMS = """
+    SELECT id, name, exam_date, topics, minutes_per_day, target_success_rate, chances_at_start, created_at
+    FROM exam_plans WHERE user_id = :student ORDER BY exam_date, id"""
 TASKS = f"""
     SELECT {COLUMNS}, features FROM practice_tasks
     WHERE user_id = :student AND (created_at, id) > (:after, :after_id)
@@ -47,6 +50,11 @@ def totals(db: Session, student: UUID) -> list[Row]:
 def states(db: Session, student: UUID) -> list[Row]:
     """What their answers say to versions of models, each in the kind's own numbers."""
     return _rows(db, STATES, student=student)
+
+
+def exams(db: Session, student: UUID) -> list[Row]:
+    """What they prepare for."""
+    return _rows(db, EXAMS, student=student)
 
 
 def tasks(db: Session, student: UUID, after: tuple[datetime, UUID] = BEFORE_ALL, limit: int = 1000) -> list[Row]:

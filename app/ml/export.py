@@ -45,6 +45,7 @@ def head(db: Session, serving: ServingModels, model_dir: Path, student: UUID) ->
     return {
         "account": person.account(db, student),
         "exported_at": datetime.now(UTC),
+        "exams": person.exams(db, student),
         "totals": person.totals(db, student),
         "states": [_state(serving, row) for row in person.states(db, student)],
         "embedded_in": _embedded_in(db, model_dir, student),

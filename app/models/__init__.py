@@ -1,15 +1,18 @@
 """The tables."""
 
-from app.models.accounts import ServiceKey, User
+from app.models.accounts import BrowserSession, ServiceKey, User
 from app.models.base import Base
 from app.models.guarding import AuditEntry, Erasure, RateLimit, TrainingControl
+from app.models.planning import ExamPlan
 from app.models.practice_task import PracticeTask, ShadowPrediction, StudentState, StudentTotal
 from app.models.training import ModelTracker, ModelVersion, ServingChange, TrainingRun
 
 __all__ = [
     "AuditEntry",
     "Base",
+    "BrowserSession",
     "Erasure",
+    "ExamPlan",
     "ModelTracker",
     "ModelVersion",
     "PracticeTask",

@@ -1,7 +1,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Index, func, text
+from sqlalchemy import ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base
@@ -18,6 +18,21 @@ class User(Base):
     password_hash: Mapped[str]  # Argon2id
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     is_admin: Mapped[bool] = mapped_column(server_default=text("false"))
+    language: Mapped[str | None]  # of the pages; none: as the browser asks
+    theme: Mapped[str | None]  # light or dark; none: as the machine is set
+
+
+class BrowserSession(Base):
+    """A browser in which somebody is signed in; its cookie holds the token."""
+
+    __tablename__ = "browser_sessions"
+
+    token_hash: Mapped[bytes] = mapped_column(primary_key=True)  # SHA-256 of 256 random bits
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_browser_sessions_user_id", "user_id"),)
 
 
 class ServiceKey(Base):

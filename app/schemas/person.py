@@ -1,6 +1,7 @@
 """A person's data, as it is handed out."""
 
-from datetime import datetime
+from datetime import date, datetime
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +14,8 @@ class Me(AccountOut):
 
     created_at: datetime
     is_admin: bool
+    language: str | None = Field(description="Of the pages; null: as the browser asks.")
+    theme: str | None = Field(description="light or dark; null: as the machine is set.")
 
 
 class ShadowOut(BaseModel):
@@ -36,6 +39,19 @@ class ExportedTask(TaskOut):
         "use (rates 0-1, seconds / 100, counts scaled); null where it was not kept."
     )
     shadow_predictions: list[ShadowOut]
+
+
+class ExportedExam(BaseModel):
+    """What the student prepares for."""
+
+    id: UUID
+    name: str | None
+    exam_date: date
+    topics: list[str]
+    minutes_per_day: int
+    target_success_rate: float
+    chances_at_start: dict[str, float] = Field(description="By topic, when the plan was made.")
+    created_at: datetime
 
 
 class TotalOut(BaseModel):
@@ -82,6 +98,7 @@ class Export(BaseModel):
 
     account: Me
     exported_at: datetime
+    exams: list[ExportedExam]
     totals: list[TotalOut]
     states: list[StateOut]
     embedded_in: list[EmbeddedIn] = Field(description="Versions whose files hold a vector of this student's.")
