@@ -44,7 +44,7 @@ bench-full: $(READY)  ## The same up to a million tasks (half an hour)
 bench-lnirt: $(READY)  ## LNIRT: agreement, recovery, prediction and seconds, beside R's (half a minute)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.lnirt
 
-faults: $(READY)  ## Every file, database and training call fails once, and the process is killed there (minutes)
+faults: $(READY)  ## Every file, database and training call fails once, and the process is killed there (a quarter of an hour)
 	$(BIN)/python -m faults
 
 clean:  ## Remove what was installed here

@@ -3,6 +3,7 @@
     python -m faults [--seeds 2] [--scenario NAME] [--mode MODE] [--k K --seed S] [--short]
 
 For k = 1, 2, 3 ... until none strikes, in a training run, completions, an import and a promotion with its rollback.
+A kill is tried at every point with every seed; for the other faults the seeds share the points between them.
 After each, what must hold is checked (`faults/invariants.py`), and the next attempt has to succeed. Each case has a
 database and model files of its own, on a server that is gone at the end. The exit code is 1 where something broke; each
 break names the options that play it again.
@@ -43,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=2, help="how many; they vary data, start and kind of fault")
+    parser.add_argument("--seeds", type=int, default=2, help="how many; they vary data and start")
     parser.add_argument("--scenario", choices=list(SCENARIOS), help="only this one")
     parser.add_argument("--mode", choices=MODES, help="only this kind of fault")
     parser.add_argument("--k", type=int, help="only this point; with --seed, it plays one case again")
@@ -87,9 +88,12 @@ def _all(made: Worlds, plan: suite.Plan) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
     # No thread of its own: this process forks.
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as progress:
-        shown = progress.add_task("faults", total=None, said="")
+        shown, at = progress.add_task("faults", total=None, said=""), [("", "", -1)]
 
         def say(case: Case, found: suite.Findings) -> None:
+            if (now := (case.scenario, case.mode, case.seed)) != at[0] and not sys.stderr.isatty():
+                print(f"{', '.join(map(str, now))}: {found.faults} tried so far", file=sys.stderr, flush=True)
+            at[0] = now
             said = f"{found.faults} tried, {len(found.broken)} broke"
             progress.update(shown, description=f"{case.scenario}, {case.mode}, seed {case.seed}", said=said)
             progress.refresh()

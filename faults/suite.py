@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from rich.table import Table
 
 from faults.cases import Case, Outcome, played
-from faults.points import MODES
+from faults.points import KILL, MODES
 from faults.scenarios import SCENARIOS
 from faults.world import Worlds
 
@@ -25,6 +25,10 @@ class Plan:
     seeds: Sequence[int]
     step: int = 1  # every which point
     jobs: int = 2
+
+    def shared(self, mode: str) -> int:
+        """Kills are tried at every point with every seed; for other faults the seeds share the points between them."""
+        return 1 if mode == KILL else len(self.seeds)
 
     def sweeps(self) -> Iterator[tuple[str, str, int]]:
         for seed in self.seeds:
@@ -76,7 +80,7 @@ def sweep(worlds: Worlds, plan: Plan, say: Callable[[Case, Findings], None]) -> 
         worlds.like(scenario.start(seed), seed, scenario.kinds)  # made before there are several processes
     with ProcessPoolExecutor(plan.jobs, get_context("fork"), _remember, (worlds,)) as pool:
         for name, mode, seed in plan.sweeps():
-            step = plan.step * SCENARIOS[name].step
+            step = plan.step * SCENARIOS[name].step * plan.shared(mode)
             for outcome in _until_none_strikes(pool, plan.jobs, name, mode, seed, step):
                 findings.add(outcome)
                 say(outcome.case, findings)
