@@ -20,7 +20,7 @@ from app.looking import FIRST_LOOK_SECONDS, Looking
 from app.ml.serving import serving_models
 from app.ml.trainer import trainer
 from app.routers import audit, auth, health, metrics, model, people, practice_tasks
-from app.web import home
+from app.web import home, pages, tasks, training
 
 NOTE_CONNECTIONS_SECONDS = 2.0
 WAIT_FOR_THREADS_SECONDS = 0.0005  # that requests wait at the most while a thread loads a version; Python's is 0.005
@@ -86,8 +86,11 @@ def create_app() -> FastAPI:
     made.add_middleware(RequestId)
     _guard_every_answer(made)
     errors.install(made)
-    for part in (home, auth, practice_tasks, people, model, audit, health, metrics):
-        made.include_router(part.router)
+    pages.install(made)
+    for part in (home.welcome, home.router, tasks.router, training.router):
+        made.include_router(part)
+    for each in (auth, practice_tasks, people, model, audit, health, metrics):
+        made.include_router(each.router)
     _describe_problems(made)
     return made
 

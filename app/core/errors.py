@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -23,7 +23,8 @@ MOST_NAMED = 20  # fields that are wrong; who sends thousands needs no list of t
 
 def problem(
     request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None, **more: object
-) -> JSONResponse:
+) -> Response:
+    """As JSON; as a page to those who look at pages, where the app has one for errors."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -32,6 +33,9 @@ def problem(
         "request_id": request.scope.get("request_id", ""),
         **more,
     }
+    as_page = getattr(request.app.state, "error_page", None)
+    if as_page and (page := as_page(request, body, headers or {})):
+        return cast(Response, page)
     return JSONResponse(body, status, dict(headers or {}), media_type="application/problem+json")
 
 
@@ -41,7 +45,7 @@ def printable(text: str, most: int) -> str:
     return short if short.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in short)
 
 
-def method_not_allowed(request: Request) -> JSONResponse:
+def method_not_allowed(request: Request) -> Response:
     """A 405 that names all methods of the path; Starlette knows only those of the first route."""
     scopes = {method: {**request.scope, "method": method} for method in METHODS}
     methods = [m for m, scope in scopes.items() if any(r.matches(scope)[0] is Match.FULL for r in request.app.routes)]
@@ -54,11 +58,11 @@ def install(app: FastAPI) -> None:
     """Have every error of the app answered as a problem."""
 
     @app.exception_handler(AppError)
-    async def ours(request: Request, error: AppError) -> JSONResponse:
+    async def ours(request: Request, error: AppError) -> Response:
         return problem(request, error.status, error.detail, error.headers)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         wrong = error.errors()
         errors = [{"field": _field(e["loc"]), "message": _message(e)} for e in wrong[:MOST_NAMED]]
         if any(e["type"] == "json_invalid" for e in wrong):
@@ -68,7 +72,7 @@ def install(app: FastAPI) -> None:
         return problem(request, 422, detail, errors=errors)
 
     @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> JSONResponse:
+    async def http(request: Request, error: HTTPException) -> Response:
         detail = str(error.detail)
         if error.status_code == 404 and detail == "Not Found":
             detail = f"There is nothing at {printable(request.url.path, 200)}; the routes are listed at /docs."
@@ -77,13 +81,13 @@ def install(app: FastAPI) -> None:
         return problem(request, error.status_code, detail, error.headers)
 
     @app.exception_handler(Exception)
-    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+    async def unforeseen(request: Request, error: Exception) -> Response:
         log.error("not foreseen: %r", error)  # the server logs its traceback
         names: Names | None = request.scope.get("names")  # this answer leaves outside of what names the others
         detail = "Something went wrong on our side; the log has it under this request's id."
         return problem(request, 500, detail, names.headers() if names else None)
 
-    async def no_database(request: Request, error: Exception) -> JSONResponse:
+    async def no_database(request: Request, error: Exception) -> Response:
         said = outage(error)
         if said is None:
             log.error("the database refused: %s", reason(error), exc_info=error)

@@ -23,8 +23,8 @@ REFERENCE = {"/docs", "/docs/oauth2-redirect", "/redoc"}
 REFERENCE_NEEDS = (
     "; script-src 'self'{scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src 'self' blob:"
 )
-EVERYBODYS = {"/", "/openapi.json", *REFERENCE}  # the same for everybody, so a cache may keep it
-STATIC = "/static-offline-docs/"
+EVERYBODYS = {"/openapi.json", *REFERENCE}  # the same for everybody, so a cache may keep it
+STATIC = ("/static-offline-docs/", "/static/")
 INLINE = re.compile(rb"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
@@ -70,7 +70,7 @@ class _ReferencePage:
 
 def _missing(headers: list[tuple[bytes, bytes]], path: str, is_https: bool) -> list[tuple[bytes, bytes]]:
     said = {name.lower() for name, _ in headers}
-    ours = list(ALWAYS)
+    ours = [(name, value) for name, value in ALWAYS if name not in said]
     if b"content-security-policy" not in said:
         ours.append((b"content-security-policy", POLICY))
     if b"cache-control" not in said and not _everybodys(path):
@@ -88,11 +88,6 @@ def _path(scope: Scope) -> str:
 
 def _everybodys(path: str) -> bool:
     return path in EVERYBODYS or path.startswith(STATIC)
-
-
-def own_page(page: str) -> dict[str, str]:
-    """The policy for a constant page of ours: its inline styles are named by their hashes."""
-    return {"Content-Security-Policy": OWN_ONLY.format(more=f"; style-src 'self'{hashes(page.encode(), b'style')}")}
 
 
 def hashes(page: bytes, tag: bytes) -> str:

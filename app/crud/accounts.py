@@ -105,3 +105,16 @@ def create_key(db: Session, name: str) -> str:
     key = KEY_PREFIX + secrets.token_urlsafe(32)
     db.execute(insert(ServiceKey).values(name=name, prefix=key[:SHOWN_CHARACTERS], key_hash=key_hash(key)))
     return key
+
+
+def store_preferences(db: Session, user_id: UUID, language: str | None, theme: str | None) -> None:
+    """How the pages speak to them and look; none: as the browser asks and the device is set."""
+    db.execute(update(User).where(User.id == user_id).values(language=language, theme=theme))
+
+
+def store_name(db: Session, user_id: UUID, name: str | None) -> None:
+    db.execute(update(User).where(User.id == user_id).values(name=name))
+
+
+def password_hash(db: Session, user_id: UUID) -> str | None:
+    return db.scalar(select(User.password_hash).where(User.id == user_id))

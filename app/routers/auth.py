@@ -1,9 +1,11 @@
 """Students register and sign in."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.security import OAuth2PasswordRequestForm
+from sqlalchemy.orm import Session
 
 from app.core import security
 from app.crud import accounts
@@ -19,22 +21,31 @@ router = APIRouter(prefix="/auth", tags=["Sign in"])
 @router.post("/register", status_code=201, responses=problems(400, 409, 413, 422, 429))
 def register(new: Registration, request: Request, db: Db) -> AccountOut:
     """Make an account for a student. The e-mail address is the name to sign in with; no mail is sent."""
-    limits.count_registration(request)
-    account = accounts.register(db, new.email, new.name, security.hash_password(new.password))
-    return AccountOut.model_validate(account)
+    return AccountOut.model_validate(made_account(new, request, db))
 
 
 @router.post("/token", responses=problems(400, 401, 413, 422, 429))
 def sign_in(form: Annotated[OAuth2PasswordRequestForm, Depends()], request: Request, db: Db) -> Token:
     """Sign in: `username` is the e-mail address. The answer's `access_token` goes into `Authorization: Bearer`."""
-    email = form.username.strip().lower()
+    token, seconds = security.issue_token(who_signs_in(form.username, form.password, request, db))
+    return Token(access_token=token, expires_in=seconds)
+
+
+def made_account(new: Registration, request: Request, db: Session) -> accounts.Account:
+    """Raises TooManyTries or EmailTaken."""
+    limits.count_registration(request)
+    return accounts.register(db, new.email, new.name, security.hash_password(new.password))
+
+
+def who_signs_in(address: str, password: str, request: Request, db: Session) -> UUID:
+    """Whose address and password these are. Raises TooManyTries or NotSignedIn."""
+    email = address.strip().lower()
     counted = limits.count_sign_in(request, email)  # before the password is looked at, which takes long
     found = None if "\x00" in email else accounts.sign_in_data(db, email)
-    if not security.password_fits(form.password, found[1] if found else None) or found is None:
+    if not security.password_fits(password, found[1] if found else None) or found is None:
         raise NotSignedIn("E-mail address or password is wrong.")
     user_id, password_hash = found
     if security.HASHER.check_needs_rehash(password_hash):
-        accounts.store_password(db, user_id, security.hash_password(form.password))
+        accounts.store_password(db, user_id, security.hash_password(password))
     limits.signed_in(db, counted)
-    token, seconds = security.issue_token(user_id)
-    return Token(access_token=token, expires_in=seconds)
+    return user_id

@@ -15,11 +15,11 @@ from tests.school import Student
 STRICT = "default-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 
 
-def guarded(answer: Any) -> None:
+def guarded(answer: Any, referrer: str = "no-referrer") -> None:
     said = answer.headers
     assert said["x-content-type-options"] == "nosniff"
     assert said["x-frame-options"] == "DENY"
-    assert said["referrer-policy"] == "no-referrer"
+    assert said.get_list("referrer-policy") == [referrer]
     assert said["cross-origin-opener-policy"] == "same-origin"
     assert "camera=()" in said["permissions-policy"]
     assert said["content-security-policy"].startswith(STRICT)
@@ -101,12 +101,18 @@ def test_the_reference_pages_may_run_their_own_scripts_and_no_other(environment:
         assert not re.search(r'(?:src|href)="(?:https?:)?//(?!fastapi)', page.text)
 
 
-def test_the_home_page_may_have_its_own_style_and_no_script(service: TestClient) -> None:
+def test_a_page_of_ours_needs_nothing_but_ours(service: TestClient) -> None:
     page = service.get("/", headers={"Accept": "text/html"})
-    guarded(page)
-    styles = re.findall(r"<style>(.*?)</style>", page.text, re.DOTALL)
-    assert len(styles) == 1
-    assert b64encode(sha256(styles[0].encode()).digest()).decode() in page.headers["content-security-policy"]
-    assert "unsafe" not in page.headers["content-security-policy"]
-    assert 'style="' not in page.text
-    assert "<script" not in page.text
+    guarded(page, referrer="same-origin")
+    assert page.headers["content-security-policy"] == STRICT
+    assert page.headers["cache-control"] == "no-store"
+    assert not re.search(r"<style|style=|<script>|\son\w+=", page.text)
+    for address in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+        assert address.startswith(("/", "#"))
+        assert not address.startswith("//")
+    for file in re.findall(r'"(/static/[^"]+)"', page.text):
+        answer = service.get(file)
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        guarded(answer)
+    assert service.get("/static/style.css").headers["cache-control"] == "no-cache"

@@ -1,0 +1,64 @@
+"""Browsers in which somebody is signed in. The cookie holds 256 random bits; the table holds their hash."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+FIND = text("""
+    SELECT users.id, email, name, is_admin, language, theme
+    FROM browser_sessions JOIN users ON users.id = user_id
+    WHERE token_hash = :hash AND expires_at > now()""")
+START = text("""
+    INSERT INTO browser_sessions (token_hash, user_id, expires_at)
+    VALUES (:hash, :user_id, now() + make_interval(secs => :seconds))""")
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who looks at a page, signed in."""
+
+    id: UUID
+    email: str
+    name: str | None
+    is_admin: bool
+    language: str | None  # chosen in the settings
+    theme: str | None
+
+    @property
+    def called(self) -> str:
+        return self.name or self.email.partition("@")[0]
+
+
+def start(db: Session, user_id: UUID, seconds: float) -> str:
+    """Let a browser in; what its cookie is to hold. Sessions that have ended are cleared away."""
+    db.execute(text("DELETE FROM browser_sessions WHERE expires_at <= now()"))
+    token = secrets.token_urlsafe(32)
+    db.execute(START, {"hash": _hash(token), "user_id": user_id, "seconds": seconds})
+    return token
+
+
+def find(db: Session, token: str) -> Visitor | None:
+    """Whose browser this is; none where the session has ended or never was."""
+    row = db.execute(FIND, {"hash": _hash(token)}).first()
+    return Visitor(*row) if row else None
+
+
+def end(db: Session, token: str) -> None:
+    db.execute(text("DELETE FROM browser_sessions WHERE token_hash = :hash"), {"hash": _hash(token)})
+
+
+def end_others(db: Session, user_id: UUID, token: str) -> int:
+    """Sign out every other browser of the account; how many there were."""
+    gone = db.execute(
+        text("DELETE FROM browser_sessions WHERE user_id = :user_id AND token_hash <> :hash RETURNING 1"),
+        {"user_id": user_id, "hash": _hash(token)},
+    )
+    return len(gone.all())
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

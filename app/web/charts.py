@@ -1,0 +1,273 @@
+"""Charts as SVG, drawn here: no script, no style attribute, colours by class, and the numbers as a table below.
+
+Each function returns a <figure>: the picture with a title and a description for who can't see it, and the numbers.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Literal
+
+from markupsafe import Markup
+
+from app.web.languages import Words
+
+WIDTH, HEIGHT = 640.0, 240.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 12.0, 30.0
+GRID_LINES = 4
+LABELS, LONGEST_LABEL = 7, 14  # along the x axis at the most, and characters of each
+COLOURS = 4
+DOTS = 40  # values; a line through more of them has none
+numbers = count(1)  # of the elements that others refer to
+
+Unit = Literal["percent", "seconds", "number", "signed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Values at the places of the x axis; None where there are none. `low` and `high` make a band."""
+
+    label: str
+    values: Sequence[float | None]
+    low: Sequence[float | None] = ()
+    high: Sequence[float | None] = ()
+    kind: Literal["line", "bars", "dashes", "dots"] = "line"
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What the y axis shows, from where to where (None: as the values need)."""
+
+    unit: Unit = "percent"
+    low: float | None = 0.0
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    low: float
+    high: float
+    places: int
+
+    def x(self, place: float) -> float:
+        inner = WIDTH - LEFT - RIGHT
+        return LEFT + inner * (place + 0.5) / max(self.places, 1)
+
+    def y(self, value: float) -> float:
+        inner = HEIGHT - TOP - BOTTOM
+        share = (value - self.low) / ((self.high - self.low) or 1)
+        return TOP + inner * (1 - min(max(share, 0.0), 1.0))
+
+
+# The elements; what is written into them is escaped.
+LINE = Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>')
+TICK = Markup('<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
+DOT = Markup('<circle class="{} dot" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"><title>{}</title></circle>')
+BAR = Markup(
+    '<rect class="{} bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="2"><title>{}</title></rect>'
+)
+PATH = Markup('<polyline class="{} line" points="{}"/>')
+BAND = Markup('<polygon class="{} band" points="{}"/>')
+KEY = Markup(
+    '<li><svg viewBox="0 0 20 12" aria-hidden="true">'
+    '<rect class="s{} key" x="1" y="{}" width="18" height="{}" rx="2"/></svg>{}</li>'
+)
+PICTURE = Markup(
+    '<svg class="{kind}" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-labelledby="c{n}t c{n}d">'
+    '<title id="c{n}t">{title}</title><desc id="c{n}d">{text}</desc>{parts}</svg>'
+)
+FIGURE = Markup(
+    '<figure class="chart"><figcaption><strong>{title}</strong><span>{text}</span></figcaption>{drawn}{legend}'
+    "<details><summary>{numbers}</summary>"
+    '<div class="scroll" tabindex="0" role="region" aria-label="{title}">{table}</div></details></figure>'
+)
+NOTHING = Markup("")
+
+
+def over(words: Words, title: str, text: str, labels: Sequence[str], series: Sequence[Series], axis: Axis) -> Markup:
+    """Series over days, topics or tasks: `labels` name the places of the x axis, `text` says what is to be seen."""
+    scale = _Scale(*_range(series, axis), len(labels))
+    parts = [*_grid(scale, words, axis), *_names(scale, labels)]
+    for place, each in enumerate(series):
+        shown = partial(_shown, words, axis.unit, labels, each)
+        drawn = _bars if each.kind == "bars" else _lines
+        parts += drawn(scale, each, f"s{place % COLOURS + 1}", shown)
+    table = _table(words, labels, series, axis)
+    return _figure(words, title, text, parts, table, _legend(series))
+
+
+def reliability(
+    words: Words, title: str, text: str, points: Sequence[tuple[float, float, int]], axes: tuple[str, str]
+) -> Markup:
+    """Predicted share against what came of it, in groups of n tasks; on the line they agree."""
+    scale = _Scale(0, 1, 1)
+
+    def x(share: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * share
+
+    parts = [*_grid(scale, words, Axis("percent", 0, 1)), LINE.format("ideal", x(0), scale.y(0), x(1), scale.y(1))]
+    parts += [TICK.format(x(share), HEIGHT - 10, "middle", words.percent(share)) for share in (0, 0.25, 0.5, 0.75, 1)]
+    most = max((n for *_, n in points), default=1)
+    for predicted, observed, n in points:
+        told = f"{words.percent(predicted)} / {words.percent(observed)} ({words.number(n)})"
+        parts.append(DOT.format("s1", x(predicted), scale.y(observed), 4 + 8 * (n / most) ** 0.5, told))
+    rows = [(words.percent(p), words.percent(o), words.number(n)) for p, o, n in points]
+    return _figure(words, title, text, parts, _rows_of([*axes, words("Tasks")], rows), NOTHING)
+
+
+def interval(words: Words, title: str, low: float, value: float, high: float, real: float | None, unit: Unit) -> Markup:
+    """A prediction with its 80 % interval on a strip, and what really happened."""
+    end = 1.0 if unit == "percent" else max(high, real or 0) * 1.08
+
+    def x(at: float) -> float:
+        return 8 + 384 * min(max(at / end, 0), 1)
+
+    parts = [LINE.format("rail", x(0), 26, x(end), 26), LINE.format("range", x(low), 26, x(high), 26)]
+    parts.append(Markup('<circle class="value" cx="{:.1f}" cy="26" r="8"/>').format(x(value)))
+    if real is not None:
+        parts.append(LINE.format("real", x(real), 10, x(real), 42))
+    parts += [TICK.format(x(at), 56, anchor, told(words, at, unit)) for at, anchor in ((0, "start"), (end, "end"))]
+    text = words(
+        "Predicted %(value)s, in four of five cases between %(low)s and %(high)s.",
+        value=told(words, value, unit), low=told(words, low, unit), high=told(words, high, unit),
+    )  # fmt: skip
+    if real is not None:
+        text += " " + words("Really: %(real)s.", real=told(words, real, unit))
+    return _picture(title, text, parts, 400, 60, "strip")
+
+
+def told(words: Words, value: float | None, unit: Unit) -> str:
+    """A value with its unit."""
+    if value is None:
+        return "–"
+    if unit == "percent":
+        return words.percent(value)
+    if unit == "seconds":
+        return words.seconds(value)
+    return words.number(value, 2 if unit == "signed" else 1)
+
+
+def _shown(words: Words, unit: Unit, labels: Sequence[str], series: Series, place: int) -> str:
+    return f"{labels[place]}: {series.label} {told(words, series.values[place], unit)}"
+
+
+def _range(series: Sequence[Series], axis: Axis) -> tuple[float, float]:
+    """Where the y axis begins and ends; around 0 where it may begin anywhere."""
+    found = [v for each in series for part in (each.values, each.low, each.high) for v in part if v is not None]
+    if axis.low is None:
+        reach = max([*map(abs, found), 0.5]) * 1.1
+        return -reach, reach
+    if axis.high is not None:
+        return axis.low, axis.high
+    return axis.low, (max([*found, axis.low]) or 1.0) * 1.08
+
+
+def _grid(scale: _Scale, words: Words, axis: Axis) -> list[Markup]:
+    parts = []
+    for line in range(GRID_LINES + 1):
+        value = scale.low + (scale.high - scale.low) * line / GRID_LINES
+        y = scale.y(value)
+        parts.append(LINE.format("grid", LEFT, y, WIDTH - RIGHT, y))
+        parts.append(TICK.format(LEFT - 6, y + 4, "end", told(words, value, axis.unit)))
+    return parts
+
+
+def _names(scale: _Scale, labels: Sequence[str]) -> list[Markup]:
+    """Below the axis; not all of them where there are many."""
+    step = max(-(-len(labels) // LABELS), 1)
+    return [
+        TICK.format(scale.x(place), HEIGHT - 10, "middle", _cut(labels[place]))
+        for place in range(0, len(labels), step)
+    ]  # fmt: skip
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
+
+
+def _lines(scale: _Scale, series: Series, colour: str, shown: Callable[[int], str]) -> list[Markup]:
+    parts = [_band(scale, series, colour, run) for run in _runs(series.low)] if series.low else []
+    if series.kind != "dots":
+        style = f"{colour} dashed" if series.kind == "dashes" else colour
+        parts += [PATH.format(style, _points(scale, series.values, run)) for run in _runs(series.values)]
+    if series.kind == "dots" or len(series.values) <= DOTS:
+        parts += [
+            DOT.format(colour, scale.x(place), scale.y(value), 3.5, shown(place))
+            for place, value in enumerate(series.values)
+            if value is not None
+        ]
+    return parts
+
+
+def _band(scale: _Scale, series: Series, colour: str, run: Sequence[int]) -> Markup:
+    there, back = _points(scale, series.high, run), _points(scale, series.low, run[::-1])
+    return BAND.format(colour, f"{there} {back}")
+
+
+def _bars(scale: _Scale, series: Series, colour: str, shown: Callable[[int], str]) -> list[Markup]:
+    width = min(0.7 * (WIDTH - LEFT - RIGHT) / max(scale.places, 1), 48)
+    bottom = scale.y(scale.low)
+    return [
+        BAR.format(
+            colour, scale.x(place) - width / 2, scale.y(value), width, max(bottom - scale.y(value), 1), shown(place)
+        )
+        for place, value in enumerate(series.values)
+        if value is not None
+    ]
+
+
+def _points(scale: _Scale, values: Sequence[float | None], places: Sequence[int]) -> str:
+    return " ".join(f"{scale.x(place):.1f},{scale.y(values[place] or 0.0):.1f}" for place in places)
+
+
+def _runs(values: Sequence[float | None]) -> list[list[int]]:
+    """Places of values, in stretches without a gap."""
+    runs: list[list[int]] = [[]]
+    for place, value in enumerate(values):
+        if value is None:
+            runs.append([])
+        else:
+            runs[-1].append(place)
+    return [run for run in runs if run]
+
+
+def _legend(series: Sequence[Series]) -> Markup:
+    if len(series) < 2:
+        return NOTHING
+    items = [
+        KEY.format(place % COLOURS + 1, 1 if each.kind == "bars" else 5, 10 if each.kind == "bars" else 3, each.label)
+        for place, each in enumerate(series)
+    ]
+    return Markup('<ul class="legend">{}</ul>').format(NOTHING.join(items))
+
+
+def _table(words: Words, labels: Sequence[str], series: Sequence[Series], axis: Axis) -> Markup:
+    def cell(each: Series, place: int) -> str:
+        text = told(words, each.values[place], axis.unit)
+        if each.low and each.values[place] is not None:
+            text += f" ({told(words, each.low[place], axis.unit)} … {told(words, each.high[place], axis.unit)})"
+        return text
+
+    rows = [(label, *(cell(each, place) for each in series)) for place, label in enumerate(labels)]
+    return _rows_of(["", *(each.label for each in series)], rows)
+
+
+def _rows_of(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    def line(cell: Markup, cells: Sequence[str]) -> Markup:
+        return Markup("<tr>{}</tr>").format(NOTHING.join(cell.format(each) for each in cells))
+
+    body = NOTHING.join(line(Markup("<td>{}</td>"), row) for row in rows)
+    head_line = line(Markup("<th>{}</th>"), head)
+    return Markup("<table><thead>{}</thead><tbody>{}</tbody></table>").format(head_line, body)
+
+
+def _figure(words: Words, title: str, text: str, parts: Sequence[Markup], table: Markup, legend: Markup) -> Markup:
+    drawn = _picture(title, text, parts, WIDTH, HEIGHT, "plot")
+    return FIGURE.format(title=title, text=text, drawn=drawn, legend=legend, numbers=words("The numbers"), table=table)
+
+
+def _picture(title: str, text: str, parts: Sequence[Markup], width: float, height: float, kind: str) -> Markup:
+    return PICTURE.format(
+        kind=kind, width=width, height=height, n=next(numbers), title=title, text=text, parts=NOTHING.join(parts)
+    )

@@ -1,0 +1,124 @@
+"""The languages of the pages: English as it stands in the code, the others from `locale/*.po`."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, tzinfo
+from functools import lru_cache
+from pathlib import Path
+
+from babel import Locale
+from babel.dates import format_date, format_datetime, format_skeleton
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.numbers import format_decimal, format_percent
+from babel.support import Translations
+
+from app.core.accepted import weight
+
+LOCALE = Path(__file__).parent / "locale"
+ENGLISH = "en"
+NAMES = {ENGLISH: "English", "de": "Deutsch"}
+MINUTE, HOUR = 60, 3600
+
+
+def chosen(preferred: str | None, accept_language: str) -> str:
+    """The language for a visitor: what they chose, else what the browser asks for, else English."""
+    if preferred in NAMES:
+        return preferred
+    wanted = [(weight(_short(accept_language), name), -place) for place, name in enumerate(NAMES)]
+    best, place = max(wanted)
+    return list(NAMES)[-place] if best > 0 else ENGLISH
+
+
+def _short(accept_language: str) -> str:
+    """`de-AT;q=0.8` counts for German."""
+    parts = [part.strip().partition(";") for part in accept_language.split(",")]
+    return ",".join(f"{tag.partition('-')[0]}{mark}{rest}" for tag, mark, rest in parts)
+
+
+@lru_cache
+def catalogue(language: str) -> Translations:
+    """The sentences of a language, read from its .po file."""
+    if language == ENGLISH:
+        return Translations()
+    compiled = io.BytesIO()
+    with (LOCALE / f"{language}.po").open("rb") as file:
+        write_mo(compiled, read_po(file, locale=language))
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+@lru_cache
+def sentences(language: str) -> dict[str, Callable[..., str]]:
+    """What templates call: `_(sentence, name=...)` and `ngettext(one, several, n)`."""
+    found = catalogue(language)
+
+    def said(sentence: str, **values: object) -> str:
+        told = found.gettext(sentence)
+        return told % values if values else told
+
+    def many(one: str, several: str, n: int, **values: object) -> str:
+        return found.ngettext(one, several, n) % {"num": n, **values}
+
+    return {"_": said, "ngettext": many}
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How a visitor is spoken to: sentences, numbers and dates in their language and time zone."""
+
+    language: str
+    zone: tzinfo
+
+    def __call__(self, sentence: str, **values: object) -> str:
+        return sentences(self.language)["_"](sentence, **values)
+
+    def many(self, one: str, several: str, n: int, **values: object) -> str:
+        """The singular or the plural, as n asks for."""
+        return sentences(self.language)["ngettext"](one, several, n, **values)
+
+    @property
+    def locale(self) -> Locale:
+        return Locale.parse(self.language)
+
+    def number(self, value: float, digits: int = 0) -> str:
+        return format_decimal(round(value, digits) + 0.0, locale=self.language, decimal_quantization=False)
+
+    def percent(self, share: float) -> str:
+        return format_percent(round(share, 2) + 0.0, locale=self.language)
+
+    def signed(self, value: float) -> str:
+        """A whole number with its sign."""
+        return f"{round(value) or 0:+d}".replace("-", "−").replace("+0", "0")
+
+    def points(self, share: float) -> str:
+        """A difference of shares, in points."""
+        return self.signed(100 * share)
+
+    def seconds(self, value: float) -> str:
+        """`45 s`, `2 min 5 s`, `1 h 10 min`."""
+        whole = round(value)
+        if whole < MINUTE * 2:
+            return f"{self.number(value, 1 if value < 10 else 0)} s"
+        if whole < HOUR:
+            minutes, rest = divmod(whole, MINUTE)
+            return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+        hours, rest = divmod(round(whole / MINUTE), 60)
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+
+    def day(self, value: date, form: str = "medium") -> str:
+        return format_date(value, form, locale=self.language)
+
+    def short_day(self, value: date) -> str:
+        """Day and month, for an axis."""
+        return format_skeleton("MMMd", datetime(value.year, value.month, value.day), locale=self.language)
+
+    def weekday(self, value: date) -> str:
+        return format_skeleton("MMMEd", datetime(value.year, value.month, value.day), locale=self.language)
+
+    def moment(self, value: datetime) -> str:
+        return format_datetime(value, "short", tzinfo=self.zone, locale=self.language)
+
+    def today(self, now: datetime) -> date:
+        return now.astimezone(self.zone).date()

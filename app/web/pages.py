@@ -1,0 +1,117 @@
+"""How a page is made: a template, the visitor's language and theme, and the same guards on each."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from app.core.accepted import weight
+from app.web import charts
+from app.web.languages import NAMES, sentences
+from app.web.visitors import SignInFirst, theme, way_to_sign_in, words
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+# Forms say whence they come only where this lets them: without it a browser writes `Origin: null`.
+HEADERS = {"Referrer-Policy": "same-origin"}
+KEPT_SECONDS = 365 * 86_400  # what is named by its contents never changes
+ASSETS = "/static"
+PLACES = ("/dashboard", "/admin", "/sign-in", "/sign-out", "/register", "/preferences", "/begin")
+
+
+@lru_cache
+def environment(language: str) -> Environment:
+    """The templates in one language. What they are given is escaped; what they are not given is an error."""
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
+    made.globals.update(sentences(language), asset=asset, languages=NAMES, chart=charts)
+    return made
+
+
+def render(request: Request, template: str, status: int = 200, **values: object) -> HTMLResponse:
+    """A page of ours."""
+    speaking = words(request)
+    text = (
+        environment(speaking.language)
+        .get_template(template)
+        .render(
+            {
+                "visitor": getattr(request.state, "visitor", None),
+                "words": speaking,
+                "theme": theme(request),
+                "root": root(request),
+                "path": request.url.path.removeprefix(root(request)),
+                **values,
+            }
+        )
+    )
+    return HTMLResponse(text, status, HEADERS)
+
+
+def root(request: Request) -> str:
+    """What stands before our paths, where a proxy puts the service below one of its own."""
+    found: str = request.scope.get("root_path", "")
+    return found
+
+
+def go_to(request: Request, path: str, **query: object) -> RedirectResponse:
+    """After a form: the browser fetches the page, and a reload sends nothing twice."""
+    given = {name: value for name, value in query.items() if value is not None}
+    return RedirectResponse(f"{root(request)}{path}" + (f"?{urlencode(given)}" if given else ""), 303, HEADERS)
+
+
+@lru_cache
+def asset(name: str) -> str:
+    """The path of a file that the pages use, named by its contents, so that browsers may keep it."""
+    return f"{ASSETS}/{name}?v={sha256((STATIC / name).read_bytes()).hexdigest()[:12]}"
+
+
+class Assets(StaticFiles):
+    """A name with its version may be kept for ever, one without it has to be asked for again."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        answer = super().file_response(*args, **kwargs)
+        scope = kwargs.get("scope") or args[2]
+        versioned = b"v=" in scope.get("query_string", b"")
+        answer.headers["Cache-Control"] = f"public, max-age={KEPT_SECONDS}, immutable" if versioned else "no-cache"
+        return answer
+
+
+def prefers_html(accept: str) -> bool:
+    """Whether text/html is asked for by name, and not less than JSON (RFC 9110, section 12.5.1)."""
+    html = max(weight(accept, "text/html"), weight(accept, "application/xhtml+xml"))
+    return html > 0 and html >= weight(accept, "application/json")
+
+
+def error_page(request: Request, problem: Mapping[str, Any], headers: Mapping[str, str]) -> Response | None:
+    """An error as a page, for who looks at pages; none for callers of the API."""
+    path = request.url.path.removeprefix(root(request))
+    is_page = path == "/" or path.startswith(PLACES)
+    if not prefers_html(request.headers.get("accept", "")) or not (is_page or problem["status"] == 404):
+        return None
+    answer = render(request, "error.html", problem["status"], problem=problem)
+    answer.headers.update({name: value for name, value in headers.items() if name.lower() != "www-authenticate"})
+    return answer
+
+
+def install(app: FastAPI) -> None:
+    """Files for the pages, errors as pages, and the way to the sign-in."""
+    app.mount(ASSETS, Assets(directory=STATIC), name="static")
+    app.state.error_page = error_page
+
+    @app.exception_handler(SignInFirst)
+    async def sign_in_first(request: Request, _: SignInFirst) -> Response:
+        return RedirectResponse(way_to_sign_in(request), 303, HEADERS)

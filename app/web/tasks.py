@@ -1,0 +1,134 @@
+"""Practising: choose a task, see the prediction, do it, say how it went, see how it compares, go on."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, BackgroundTasks, Depends, Form, Request
+from fastapi.responses import Response
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from app.core.settings import settings
+from app.core.statements import hold_now
+from app.crud import practice_tasks, studying
+from app.domain.attempts import DIFFICULTIES
+from app.domain.errors import NotKept, OtherResult, TaskNotFound
+from app.domain.tasks import Asked, Claim, Task
+from app.ml.embedding_service import complete, predict_and_save
+from app.ml.explanation import explanation
+from app.routers.callers import Db
+from app.routers.practice_tasks import Serving, TheTrainer
+from app.schemas.practice_tasks import NewTask, TaskResult
+from app.web.features import feature_name, feature_value
+from app.web.pages import go_to, render
+from app.web.training import model_name, panel
+from app.web.visitors import SignedIn, only_own_forms, words
+
+router = APIRouter(prefix="/dashboard/tasks", include_in_schema=False, dependencies=[Depends(only_own_forms)])
+Text = Annotated[str, Form()]
+LEAST_SECONDS = 0.1
+
+
+@router.get("")
+def choose(
+    request: Request, visitor: SignedIn, db: Db, serving: Serving, topic: str = "", difficulty: str = ""
+) -> Response:
+    """Choose what to do next."""
+    return _choose(request, db, serving, visitor.id, {"topic": topic, "difficulty": difficulty or "medium"})
+
+
+def _choose(
+    request: Request, db: Session, serving: Any, student: UUID, given: dict[str, str], wrong: str | None = None
+) -> Response:
+    return render(
+        request,
+        "choose.html",
+        422 if wrong else 200,
+        given=given,
+        wrong=wrong,
+        topics=[total.key for total in studying.totals(db, student, most=50)],
+        difficulties=DIFFICULTIES,
+        open_task=studying.last_open(db, student),
+        panel=panel(db, serving, words(request)),
+        model_name=model_name,
+    )
+
+
+@router.post("")
+def ask(
+    request: Request, visitor: SignedIn, db: Db, serving: Serving, topic: Text = "", difficulty: Text = "medium"
+) -> Response:
+    """Create the task with its prediction."""
+    try:
+        new = NewTask.model_validate({"topic": topic, "difficulty": difficulty})
+    except ValidationError:
+        wrong = words(request)("Please name a topic of 1 to 200 characters, and choose how difficult the task is.")
+        return _choose(request, db, serving, visitor.id, {"topic": topic[:200], "difficulty": difficulty}, wrong)
+    asked = Asked(visitor.id, new.topic, new.difficulty.value)
+    task = hold_now(predict_and_save(serving, asked, Claim(student=visitor.id)), db)
+    return go_to(request, f"/dashboard/tasks/{task.id}")
+
+
+@router.get("/{task_id}")
+def show(request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serving) -> Response:
+    """The prediction and the timer; or, when it is done, the result beside the prediction."""
+    return _show(request, db, serving, _own(db, task_id, visitor.id))
+
+
+def _show(request: Request, db: Session, serving: Any, task: Task, wrong: str | None = None) -> Response:
+    speaking = words(request)
+    values = {"task": task, "model_name": model_name, "wrong": wrong, "panel": panel(db, serving, speaking)}
+    return render(request, "result.html" if task.completed else "task.html", 422 if wrong else 200, **values)
+
+
+@router.post("/{task_id}")
+def finish(
+    request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serving, trainer: TheTrainer,
+    background: BackgroundTasks, result: Text = "", seconds: Text = "",
+) -> Response:  # fmt: skip
+    """Record how it went. Without a time, the time since the task was asked for counts."""
+    task = _own(db, task_id, visitor.id)
+    try:
+        said = TaskResult.model_validate(
+            {"is_correct": {"right": True, "wrong": False}.get(result), "actual_time_seconds": _seconds(seconds, task)}
+        )
+    except ValueError:
+        wrong = words(request)(
+            "Please say whether it was right or wrong, and how long it took: a number of seconds above 0."
+        )
+        return _show(request, db, serving, task, wrong)
+    try:
+        conversation = complete(task.id, Claim(student=visitor.id), said.is_correct, said.actual_time_seconds)
+        _, since_training = hold_now(conversation, db)
+    except OtherResult:  # sent twice, or from two windows: the first counts, and the page shows it
+        return go_to(request, f"/dashboard/tasks/{task.id}", already=1)
+    if since_training >= settings().retrain_every:
+        background.add_task(trainer.request)
+    return go_to(request, f"/dashboard/tasks/{task.id}")
+
+
+def _seconds(given: str, task: Task) -> float:
+    """As a person may write it; raises ValueError."""
+    if not given.strip():
+        return max((datetime.now(UTC) - task.created_at).total_seconds(), LEAST_SECONDS)
+    return float(given.strip().replace(",", "."))
+
+
+@router.get("/{task_id}/why")
+def why(request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serving) -> Response:
+    """What moved the prediction."""
+    task = _own(db, task_id, visitor.id)
+    try:
+        found = explanation(db, serving, task, to_student=True)
+    except NotKept:
+        found = None
+    return render(request, "why.html", task=task, found=found, feature_name=feature_name, feature_value=feature_value)
+
+
+def _own(db: Session, task_id: str, student: UUID) -> Task:
+    """Raises TaskNotFound, for what is not theirs too."""
+    try:
+        return practice_tasks.task_of(practice_tasks.GET.first_now(db, id=UUID(task_id), owner=student))
+    except ValueError:
+        raise TaskNotFound from None

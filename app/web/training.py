@@ -1,0 +1,105 @@
+"""How the next training stands, for students: the counter, the run at work, how the last one ended."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+from sqlalchemy.orm import Session
+
+from app.core.settings import settings
+from app.crud import attempts, model_tracker, training_control, training_runs
+from app.crud.training_runs import Run
+from app.ml.serving import Loaded, ServingModels
+from app.routers.callers import Db
+from app.routers.practice_tasks import Serving
+from app.web.languages import Words
+from app.web.pages import render
+from app.web.visitors import SignedIn, only_own_forms, words
+
+router = APIRouter(include_in_schema=False, dependencies=[Depends(only_own_forms)])
+WATCHED_MS = 1000
+JUST_FINISHED_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What the page shows."""
+
+    since: int  # finished tasks that no model has learned from
+    every: int
+    missing: int  # tasks to go before there can be a first training
+    run: Run | None
+    step: str  # of the run, in words
+    done: float | None  # of the step, 0-1
+    paused: bool
+    last: Run | None
+    answering: Loaded | None
+
+    @property
+    def is_due(self) -> bool:
+        return self.since >= self.every and not self.missing and not self.paused
+
+    @property
+    def watched_ms(self) -> int | None:
+        """How often to look again; None where nothing is going on."""
+        return WATCHED_MS if self.run or self.is_due else None
+
+    @property
+    def to_go(self) -> int:
+        return max(self.every - self.since, self.missing, 0)
+
+
+def panel(db: Session, serving: ServingModels, speaking: Words) -> Panel:
+    serving.refresh()
+    tracker, run = model_tracker.read(db), training_runs.at_work(db)
+    full = tracker.since_training >= settings().retrain_every
+    missing = settings().min_training_tasks - attempts.count(db) if full or not tracker.trained_on else 0
+    progress = dict(run.progress) if run else {}
+    epoch, epochs = progress.get("epoch"), progress.get("epochs")
+    return Panel(
+        tracker.since_training,
+        settings().retrain_every,
+        max(missing, 0),
+        run,
+        in_words(speaking, str(progress.get("step", ""))),
+        epoch / epochs if epoch and epochs else None,
+        training_control.read(db).is_paused,
+        next(iter(training_runs.latest(db)), None),
+        serving.answering,
+    )
+
+
+def in_words(speaking: Words, step: str) -> str:
+    """A step of a run, as its row has it, in words for people."""
+    said = {
+        "read": speaking("reading the finished tasks"),
+        "judge": speaking("judging the new versions on tasks they have not seen"),
+        "publish": speaking("publishing"),
+    }
+    if step.startswith("fit "):
+        return speaking("fitting %(model)s", model=model_name(speaking, step.removeprefix("fit ")))
+    return said.get(step, speaking("getting ready"))
+
+
+def model_name(speaking: Words, kind: str | None) -> str:
+    """A kind of model, by its name in the registry or on a task, as people call it."""
+    names = {
+        "embedding_v2": speaking("the V2 network"),
+        "embedding_lstm": speaking("the LSTM network"),
+        "lnirt": "LNIRT",
+        "v1.0": "LNIRT",
+        "prior": speaking("the first guess"),
+    }
+    return names.get(kind or "prior", kind or "")
+
+
+def seconds_ago(run: Run | None, now: datetime) -> float | None:
+    return (now - run.finished_at).total_seconds() if run and run.finished_at else None
+
+
+@router.get("/dashboard/training")
+def training(request: Request, _visitor: SignedIn, db: Db, serving: Serving) -> Response:
+    """The panel alone: what the script looks at again and again, and a page for those without."""
+    speaking = words(request)
+    return render(request, "training.html", panel=panel(db, serving, speaking), model_name=model_name)

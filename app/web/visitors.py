@@ -1,0 +1,146 @@
+"""Who looks at a page: a cookie names a session, the session an account. And whether a form was really ours."""
+
+from typing import Annotated, cast
+from urllib.parse import quote, urlsplit
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from fastapi import Depends, Request
+from fastapi.responses import Response
+from sqlalchemy.orm import Session
+
+from app.core.settings import settings
+from app.crud import browser_sessions
+from app.crud.browser_sessions import Visitor
+from app.domain.actors import Actor
+from app.domain.errors import NotAllowed
+from app.routers.callers import Db, address_of
+from app.web.languages import Words, chosen
+
+COOKIE = "smartstudy"
+LANGUAGE, THEME, ZONE = "language", "theme", "zone"  # cookies of those who are not signed in; the zone is a script's
+THEMES = ("light", "dark")
+DAY = 86_400
+YEAR = 365 * DAY
+SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+class SignInFirst(Exception):  # no error: the way to the page leads over the sign-in
+    """Nobody is signed in; answered with the way to the sign-in."""
+
+
+def visitor(request: Request, db: Db) -> Visitor | None:
+    """Who is signed in, if somebody is."""
+    token = request.cookies.get(COOKIE)
+    found = browser_sessions.find(db, token) if token else None
+    request.state.visitor = found
+    return found
+
+
+Anybody = Annotated[Visitor | None, Depends(visitor)]
+
+
+def signed_in(found: Anybody) -> Visitor:
+    if found is None:
+        raise SignInFirst
+    return found
+
+
+SignedIn = Annotated[Visitor, Depends(signed_in)]
+
+
+def only_admins(found: SignedIn) -> Visitor:
+    if not found.is_admin:
+        raise NotAllowed("This page is for admins. `smartstudy admin create EMAIL` makes one.")
+    return found
+
+
+Admin = Annotated[Visitor, Depends(only_admins)]
+
+
+def who_acts(request: Request, found: SignedIn) -> Actor:
+    """The visitor, as the audit names them."""
+    return Actor(found.email, found.id, request.scope.get("request_id"), address_of(request))
+
+
+Acting = Annotated[Actor, Depends(who_acts)]
+
+
+async def only_own_forms(request: Request) -> None:
+    """A form that another site made a browser send is refused (docs/decisions/0011).
+
+    Browsers say where a request comes from: `Sec-Fetch-Site`, else `Origin`. What sends neither is no browser, and
+    holds no cookie that it was not given on purpose.
+    """
+    if request.method in SAFE:
+        return
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is None and origin is not None:
+        site = "same-origin" if urlsplit(origin).netloc == request.headers.get("host") else "cross-site"
+    if site not in (None, "same-origin", "none"):
+        raise NotAllowed("This was sent from another site, so it was not done.")
+
+
+def let_in(request: Request, db: Session, answer: Response, user_id: UUID) -> None:
+    """Sign this browser in; whoever was signed in with it before is signed out."""
+    if before := request.cookies.get(COOKIE):
+        browser_sessions.end(db, before)
+    seconds = settings().session_days * DAY
+    _keep(request, answer, COOKIE, browser_sessions.start(db, user_id, seconds), int(seconds))
+
+
+def let_out(request: Request, db: Session, answer: Response) -> None:
+    if token := request.cookies.get(COOKIE):
+        browser_sessions.end(db, token)
+    answer.delete_cookie(COOKIE, path=_root(request), httponly=True, samesite="lax")
+
+
+def remember(request: Request, answer: Response, name: str, value: str) -> None:
+    """Keep what somebody without an account chose."""
+    _keep(request, answer, name, value, YEAR)
+
+
+def _keep(request: Request, answer: Response, name: str, value: str, seconds: int) -> None:
+    secure = request.url.scheme == "https"
+    answer.set_cookie(name, value, seconds, path=_root(request), httponly=True, samesite="lax", secure=secure)
+
+
+def _root(request: Request) -> str:
+    return request.scope.get("root_path", "") or "/"
+
+
+def words(request: Request) -> Words:
+    """How to speak to this visitor."""
+    found = cast(Visitor | None, getattr(request.state, "visitor", None))
+    preferred = (found.language if found else None) or request.cookies.get(LANGUAGE)
+    return Words(chosen(preferred, request.headers.get("accept-language", "")), _zone(request))
+
+
+def theme(request: Request) -> str:
+    found = cast(Visitor | None, getattr(request.state, "visitor", None))
+    wanted = (found.theme if found else None) or request.cookies.get(THEME, "")
+    return wanted if wanted in THEMES else ""
+
+
+def _zone(request: Request) -> ZoneInfo:
+    """Where the browser says it is; UTC where it doesn't."""
+    try:
+        return ZoneInfo(request.cookies.get(ZONE, "UTC"))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo("UTC")
+
+
+Speaking = Annotated[Words, Depends(lambda request: words(request))]
+
+
+def way_to_sign_in(request: Request) -> str:
+    """Where to sign in, and come back from."""
+    back = request.url.path if request.method in SAFE else ""
+    return f"{request.scope.get('root_path', '')}/sign-in" + (f"?next={quote(back)}" if back not in ("", "/") else "")
+
+
+def own_path(path: str | None, otherwise: str) -> str:
+    """A path of ours to go to after signing in; never another host's."""
+    if not path or not path.startswith("/") or path.startswith(("//", "/\\")) or not path.isprintable():
+        return otherwise
+    return path
