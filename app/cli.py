@@ -249,6 +249,21 @@ def import_file(file: File, skip_bad: SkipBad = False) -> None:
 
 
 @app.command()
+def sample() -> None:
+    """Load made-up students into an empty installation, to look around with: 40 who did 30 tasks each.
+
+    The running service trains on them when it sees them, within seconds; `smartstudy train` does it now.
+    """
+    from app.core.database import new_session
+    from app.ml import sample as made_up
+
+    _usable_engine()
+    with _explained(), new_session().begin() as db:
+        added = made_up.load(db)
+    console.print(f"Loaded {added:,} tasks of {made_up.STUDENTS} made-up students.")
+
+
+@app.command()
 def erase(
     student: Annotated[str, typer.Argument(help="The student's id, as service keys or an imported file name them.")],
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,

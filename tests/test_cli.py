@@ -25,7 +25,20 @@ from tests.versions import pruned, serving, version
 
 runner = CliRunner()
 COMMANDS = (
-    *("serve", "migrate", "import", "train", "status", "replay", "stop", "url", "key", "key create", "fit-lnirt"),
+    *(
+        "serve",
+        "migrate",
+        "import",
+        "sample",
+        "train",
+        "status",
+        "replay",
+        "stop",
+        "url",
+        "key",
+        "key create",
+        "fit-lnirt",
+    ),
     *("versions", "promote", "rollback", "comparison", "admin", "admin create", "backup", "restore"),
     *("audit", "key list", "key rotate", "key revoke", "pause", "resume", "erase"),
 )

@@ -26,15 +26,15 @@ def chosen(preferred: str | None, accept_language: str) -> str:
     """The language for a visitor: what they chose, else what the browser asks for, else English."""
     if preferred in NAMES:
         return preferred
-    wanted = [(weight(_short(accept_language), name), -place) for place, name in enumerate(NAMES)]
+    wanted = [(_wanted(accept_language, name), -place) for place, name in enumerate(NAMES)]
     best, place = max(wanted)
     return list(NAMES)[-place] if best > 0 else ENGLISH
 
 
-def _short(accept_language: str) -> str:
-    """`de-AT;q=0.8` counts for German."""
-    parts = [part.strip().partition(";") for part in accept_language.split(",")]
-    return ",".join(f"{tag.partition('-')[0]}{mark}{rest}" for tag, mark, rest in parts)
+def _wanted(accept_language: str, name: str) -> float:
+    """How much, 0-1; `de-AT` counts for German (RFC 4647, section 3.3.1)."""
+    tags = {part.partition(";")[0].strip().lower() for part in accept_language.split(",")}
+    return max((weight(accept_language, tag) for tag in tags if tag.partition("-")[0] == name), default=0.0)
 
 
 @lru_cache

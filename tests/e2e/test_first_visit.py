@@ -1,0 +1,43 @@
+"""The short path through the pages in a real browser; `make e2e` goes the long one."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import expect
+from sqlalchemy.orm import Session
+
+from app.ml import sample
+from tests.e2e.visits import Visits
+
+
+def test_a_student_registers_practises_sees_the_training_plans_an_exam_and_takes_the_data_along(
+    db: Session, visit: Callable[..., Visits], tmp_path: Path
+) -> None:
+    sample.load(db)
+    db.commit()
+    window = visit()
+    page = window.register().page
+    for number in range(5):
+        window.ask("Calculus")
+        expect(page.get_by_text("Chance of a right answer").first).to_be_visible()
+        expect(page.get_by_role("timer")).to_have_text(re.compile(r"^0:0\d$"))
+        window.answer(right=number % 2 == 0, seconds=20 + number)
+    expect(page.locator("#training")).to_contain_text("Last training", timeout=120_000)
+    window.ask("Calculus")
+    expect(page.get_by_text(re.compile(r"Predicted by (the (V2|LSTM) network|LNIRT), version \d+"))).to_be_visible()
+    window.answer(seconds=31)
+    expect(page.get_by_role("heading", name=re.compile("Right"))).to_be_visible()
+    _takes_the_data_along(window, tmp_path)
+
+
+def _takes_the_data_along(window: Visits, folder: Path) -> None:
+    page = window.open("/dashboard/settings")
+    with page.expect_download() as coming:
+        page.get_by_role("link", name="JSON").click()
+    coming.value.save_as(folder / "mine.json")
+    mine = json.loads((folder / "mine.json").read_text())
+    assert mine["account"]["email"] == "ada@example.com"
+    assert len(mine["tasks"]) == 6
+    assert mine["tasks"][-1]["actual_time_seconds"] == 31

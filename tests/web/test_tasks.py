@@ -1,0 +1,113 @@
+"""Practising, as a student without JavaScript sees it."""
+
+import re
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.ml.simulated import school as simulated_school
+from app.ml.simulated import simulate
+from tests.school import imported, until
+from tests.web.browsing import Browser, said
+
+
+@pytest.fixture
+def ada(service: TestClient) -> Browser:
+    return Browser(service).register("ada")
+
+
+def test_the_way_from_the_choice_to_the_result(ada: Browser) -> None:
+    assert "What will you do next?" in said(ada.get("/dashboard/tasks"))
+    asked = ada.send("/dashboard/tasks", topic="  Calculus ", difficulty="hard")
+    assert re.search(r"/dashboard/tasks/[0-9a-f-]{36}$", str(asked.url))
+    page = said(asked)
+    for sentence in ("Calculus hard", "50%", "60 s", "I got it right", "I got it wrong", "Why this prediction?"):
+        assert sentence in page
+    done = ada.send(asked.url.path, result="right", seconds="38,5")
+    assert done.url.path == asked.url.path
+    assert "Right , in 38 s" in said(done)
+    assert "The first training starts when 9 more tasks are finished, by anybody." in said(done)
+    assert "Go on" in said(done)
+
+
+def test_the_service_measures_the_time_where_no_script_does(ada: Browser, db: Session) -> None:
+    asked = ada.send("/dashboard/tasks", topic="Calculus", difficulty="easy")
+    ada.send(asked.url.path, result="wrong", seconds="")
+    assert db.execute(text("SELECT is_correct, actual_time_seconds BETWEEN 0.1 AND 60 FROM practice_tasks")).one() == (
+        False,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    "form", [{"result": "", "seconds": "3"}, {"result": "right", "seconds": "x"}, {"result": "right", "seconds": "0"},
+             {"result": "right", "seconds": "nan"}, {"result": "right", "seconds": "1e308"}, {"result": "perhaps"}]
+)  # fmt: skip
+def test_a_result_that_can_not_be_is_said_so_beside_the_form(ada: Browser, form: dict[str, Any]) -> None:
+    asked = ada.send("/dashboard/tasks", topic="Calculus", difficulty="easy")
+    again = ada.send(asked.url.path, **form)
+    assert again.status_code == 422
+    assert "Please say whether it was right or wrong" in said(again)
+    assert "I got it right" in said(again)
+
+
+@pytest.mark.parametrize(
+    "form", [{"topic": "  "}, {"topic": "x" * 201}, {"topic": "a\x00b"}, {"topic": "a", "difficulty": "extreme"}]
+)
+def test_a_task_that_can_not_be_is_said_so_beside_the_form(ada: Browser, form: dict[str, Any]) -> None:
+    again = ada.send("/dashboard/tasks", **form)
+    assert again.status_code == 422
+    assert "Please name a topic" in said(again)
+
+
+def test_a_result_that_is_sent_twice_counts_once(ada: Browser, db: Session) -> None:
+    asked = ada.send("/dashboard/tasks", topic="Calculus", difficulty="easy")
+    ada.send(asked.url.path, result="right", seconds="20")
+    for form in ({"result": "right", "seconds": "20"}, {"result": "wrong", "seconds": "99"}):
+        assert "Right , in 20 s" in said(ada.send(asked.url.path, **form))
+    assert db.scalar(text("SELECT n_samples_since_training FROM embedding_model_tracker")) == 1
+
+
+def test_what_a_student_writes_is_shown_as_written_and_runs_nowhere(ada: Browser) -> None:
+    topic = "<script>alert('1')</script> & \"more\" \u202e"
+    page = ada.send("/dashboard/tasks", topic=topic, difficulty="easy").text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp;" in page
+
+
+def test_somebody_elses_task_is_as_one_that_is_not_there(ada: Browser, service: TestClient) -> None:
+    theirs = ada.practise().url.path
+    ada.send("/sign-out")
+    ben = Browser(service).register("ben")
+    for path in (theirs, f"{theirs}/why", f"/dashboard/tasks/{uuid4()}", "/dashboard/tasks/none"):
+        answer = ben.get(path)
+        assert answer.status_code == 404
+        assert "There is no such task among yours." in said(answer)
+    assert ben.send(theirs, result="wrong", seconds="1").status_code == 404
+
+
+def test_an_open_task_is_offered_again(ada: Browser) -> None:
+    assert "You have a task open" not in said(ada.get("/dashboard/tasks"))
+    ada.send("/dashboard/tasks", topic="Waves", difficulty="easy")
+    assert "You have a task open: Waves, easy. Go on with it" in said(ada.get("/dashboard/tasks"))
+
+
+def test_the_training_is_shown_and_the_next_task_is_predicted_by_its_model(ada: Browser, db: Session) -> None:
+    imported(db, simulate(simulated_school(8, seed=2), 12, seed=2).attempts)
+    for number in range(5):
+        page = ada.practise("algebra", right=number % 2 == 0, seconds=20 + number)
+    assert "Predicted by" in said(page) or "this is what everybody is told at first" in said(page)
+    until(lambda: "Last training" in said(ada.get("/dashboard/training")))
+    asked = ada.send("/dashboard/tasks", topic="algebra", difficulty="easy")
+    assert re.search(r"Predicted by (the V2 network|the LSTM network|LNIRT), version \d+", said(asked))
+    why = said(ada.get(f"{asked.url.path}/why"))
+    assert "Right, on this topic" in why or "LNIRT made this prediction" in why
+
+
+def test_german_is_spoken_to_those_who_ask_for_it(service: TestClient) -> None:
+    page = service.get("/", headers={"Accept": "text/html", "Accept-Language": "de-AT,de;q=0.9,en;q=0.5"})
+    assert '<html lang="de"' in page.text
