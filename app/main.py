@@ -19,7 +19,7 @@ from app.core.request_id import RequestId
 from app.looking import FIRST_LOOK_SECONDS, Looking
 from app.ml.serving import serving_models
 from app.ml.trainer import trainer
-from app.routers import audit, auth, health, metrics, model, people, practice_tasks
+from app.routers import audit, auth, health, metrics, model, people, practice_tasks, preparation
 from app.web import home
 
 NOTE_CONNECTIONS_SECONDS = 2.0
@@ -86,7 +86,7 @@ def create_app() -> FastAPI:
     made.add_middleware(RequestId)
     _guard_every_answer(made)
     errors.install(made)
-    for part in (home, auth, practice_tasks, people, model, audit, health, metrics):
+    for part in (home, auth, practice_tasks, preparation, people, model, audit, health, metrics):
         made.include_router(part.router)
     _describe_problems(made)
     return made
