@@ -19,8 +19,8 @@ from app.core.request_id import RequestId
 from app.looking import FIRST_LOOK_SECONDS, Looking
 from app.ml.serving import serving_models
 from app.ml.trainer import trainer
-from app.routers import audit, auth, health, metrics, model, people, practice_tasks
-from app.web import home, pages, tasks, training
+from app.routers import audit, auth, health, metrics, model, people, practice_tasks, preparation
+from app.web import home, pages, preparation_page, tasks, training
 
 NOTE_CONNECTIONS_SECONDS = 2.0
 WAIT_FOR_THREADS_SECONDS = 0.0005  # that requests wait at the most while a thread loads a version; Python's is 0.005
@@ -87,9 +87,9 @@ def create_app() -> FastAPI:
     _guard_every_answer(made)
     errors.install(made)
     pages.install(made)
-    for part in (home.welcome, home.router, tasks.router, training.router):
+    for part in (home.welcome, home.router, tasks.router, preparation_page.router, training.router):
         made.include_router(part)
-    for each in (auth, practice_tasks, people, model, audit, health, metrics):
+    for each in (auth, practice_tasks, preparation, people, model, audit, health, metrics):
         made.include_router(each.router)
     _describe_problems(made)
     return made

@@ -32,7 +32,7 @@ def _numbers() -> str:
 
 # One statement, one snapshot: whether the caller is let in, the moment the task is created, the past up to it, and
 # who serves. What is newest is found by an index, so the length of the past doesn't matter.
-PAST = Single(f"""
+PAST_SQL = f"""
     SELECT {accounts.ADMITTED} AS admitted, statement_timestamp() AS at,
         ARRAY(SELECT id FROM model_versions WHERE state = 'serving' ORDER BY place, id) AS serving,
         {_numbers()} AS numbers
@@ -75,7 +75,8 @@ PAST = Single(f"""
         ON difficulty.user_id = :user_id AND difficulty.scope = 'difficulty' AND difficulty.key = :difficulty
     LEFT JOIN student_totals AS item
         ON item.user_id = :user_id AND item.scope = 'item' AND item.key = :item_id
-""")
+"""
+PAST = Single(PAST_SQL)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

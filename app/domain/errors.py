@@ -33,6 +33,18 @@ class TaskNotFound(AppError):
     status = 404
 
 
+class PlanNotFound(AppError):
+    """There is no such plan among yours."""
+
+    status = 404
+
+
+class TooManyPlans(AppError):
+    """Twenty plans are as many as a student may have: delete one first, with DELETE /preparation/plans/{id}."""
+
+    status = 409
+
+
 class OtherResult(AppError):
     """The task has been completed before, with another result; the first one counts."""
 

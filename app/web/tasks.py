@@ -22,6 +22,7 @@ from app.routers.practice_tasks import Serving, TheTrainer
 from app.schemas.practice_tasks import NewTask, TaskResult
 from app.web.features import feature_name, feature_value
 from app.web.pages import go_to, render
+from app.web.suggesting import suggested
 from app.web.training import model_name, panel
 from app.web.visitors import SignedIn, only_own_forms, words
 
@@ -32,10 +33,17 @@ LEAST_SECONDS = 0.1
 
 @router.get("")
 def choose(
-    request: Request, visitor: SignedIn, db: Db, serving: Serving, topic: str = "", difficulty: str = ""
+    request: Request,
+    visitor: SignedIn,
+    db: Db,
+    serving: Serving,
+    topic: str = "",
+    difficulty: str = "",
+    target: str = "",
 ) -> Response:
-    """Choose what to do next."""
-    return _choose(request, db, serving, visitor.id, {"topic": topic, "difficulty": difficulty or "medium"})
+    """Choose what to do next, or take a suggestion."""
+    given = {"topic": topic[:200], "difficulty": difficulty or "medium", "target": target}
+    return _choose(request, db, serving, visitor.id, given)
 
 
 def _choose(
@@ -52,6 +60,7 @@ def _choose(
         open_task=studying.last_open(db, student),
         panel=panel(db, serving, words(request)),
         model_name=model_name,
+        **suggested(db, serving, student, given.get("target", "")),
     )
 
 

@@ -67,8 +67,8 @@ def test_a_task_that_can_not_be_is_said_so_beside_the_form(ada: Browser, form: d
 def test_a_result_that_is_sent_twice_counts_once(ada: Browser, db: Session) -> None:
     asked = ada.send("/dashboard/tasks", topic="Calculus", difficulty="easy")
     ada.send(asked.url.path, result="right", seconds="20")
-    for form in ({"result": "right", "seconds": "20"}, {"result": "wrong", "seconds": "99"}):
-        assert "Right , in 20 s" in said(ada.send(asked.url.path, **form))
+    for result, seconds in (("right", "20"), ("wrong", "99")):
+        assert "Right , in 20 s" in said(ada.send(asked.url.path, result=result, seconds=seconds))
     assert db.scalar(text("SELECT n_samples_since_training FROM embedding_model_tracker")) == 1
 
 

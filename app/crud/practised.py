@@ -1,0 +1,147 @@
+"""What a student has practised, topic by topic, and what is known before tasks that are only thought of.
+
+Everything is found by an index and has a bound, so that a hundred thousand tasks cost no more than a hundred.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from app.core.statements import Conversation, Row, Statement
+from app.crud import accounts
+from app.crud.student_totals import PAST_SQL, Past, past_of
+from app.domain.planning import Done
+from app.domain.tasks import Asked
+
+NEWEST = 300  # tasks: where topics practised lately, and what was done today, are looked for
+RECENT = 10  # tasks of each topic
+TOTALS, MOST = 2_000, 20  # totals that are looked at for the topics with the most tasks, and how many of these
+LONGEST_SECONDS = 3_600  # a task done today counts as at the most
+LATELY = 5_000  # finished tasks of everybody, for those who have none
+SEVERAL = 3  # students: a topic is free text, and what only one or two have typed may tell of them
+POPULAR = 10  # topics
+
+# A row for each topic that is wanted, or of the student's own; at least one row, of no topic.
+PRACTISED = Statement(f"""
+    WITH newest AS MATERIALIZED (
+        SELECT topic, difficulty, is_correct, actual_time_seconds, completed_at
+        FROM practice_tasks WHERE user_id = :user_id AND completed
+        ORDER BY completed_at DESC, id DESC LIMIT {NEWEST}
+    ), today AS (
+        SELECT topic, count(*) AS n, sum(least(actual_time_seconds, {LONGEST_SECONDS})) AS seconds
+        FROM newest
+        WHERE completed_at >= date_trunc('day', statement_timestamp(), 'UTC') AND completed_at <= statement_timestamp()
+        GROUP BY topic
+    ), wanted AS (
+        SELECT unnest(CAST(:topics AS text[])) AS topic
+        UNION SELECT topic FROM newest WHERE CAST(:and_own AS boolean)
+        UNION (SELECT key FROM (SELECT key, n FROM student_totals
+                                WHERE user_id = :user_id AND scope = 'topic' LIMIT {TOTALS}) AS a_few
+               WHERE CAST(:and_own AS boolean) ORDER BY n DESC, key LIMIT {MOST})
+    )
+    SELECT statement_timestamp() AS now, last.*, effect.*, wanted.topic AS topic,
+        coalesce(total.n, 0) AS n, coalesce(total.n_correct, 0) AS n_correct,
+        coalesce(today.n, 0) AS tasks_today, coalesce(today.seconds, 0)::float8 AS seconds_today,
+        recent.difficulties, recent.results, recent.moments
+    FROM (SELECT 1) AS always
+    LEFT JOIN (SELECT topic AS last_topic, difficulty AS last_difficulty, is_correct AS last_is_correct,
+                      completed_at AS last_at FROM newest LIMIT 1) AS last ON true
+    LEFT JOIN (SELECT (report->'practice_effect'->>'gain')::float8 AS gain,
+                      (report->'practice_effect'->>'standard_error')::float8 AS gain_error,
+                      (report->'practice_effect'->>'tasks')::int AS gain_tasks
+               FROM (SELECT id, report, erasures FROM model_versions ORDER BY id DESC LIMIT 20) AS latest
+               WHERE report->'practice_effect' IS NOT NULL
+                   AND erasures >= (SELECT coalesce(max(id), 0) FROM erasures)
+               ORDER BY id DESC LIMIT 1) AS effect ON true
+    LEFT JOIN wanted ON true
+    LEFT JOIN student_totals AS total
+        ON total.user_id = :user_id AND total.scope = 'topic' AND total.key = wanted.topic
+    LEFT JOIN today ON today.topic = wanted.topic
+    LEFT JOIN LATERAL (
+        SELECT array_agg(difficulty) AS difficulties, array_agg(is_correct) AS results,
+               array_agg(completed_at) AS moments
+        FROM (SELECT difficulty, is_correct, completed_at FROM practice_tasks
+              WHERE user_id = :user_id AND completed AND topic = wanted.topic
+              ORDER BY completed_at DESC, id DESC LIMIT {RECENT}) AS lasts
+    ) AS recent ON true
+    ORDER BY wanted.topic""")
+
+# PAST for several tasks of one student that are only thought of, in the order asked.
+PASTS = Statement(f"""
+    SELECT past.*
+    FROM unnest(CAST(:topics AS text[]), CAST(:difficulties AS text[]))
+        WITH ORDINALITY AS asked (topic, difficulty, place)
+    CROSS JOIN LATERAL ({
+    PAST_SQL.replace(accounts.ADMITTED, "true")
+    .replace(":topic", "asked.topic")
+    .replace(":difficulty", "asked.difficulty")
+    .replace(":item_id", "NULL")
+}) AS past
+    ORDER BY asked.place""")
+
+OTHERS = Statement(f"""
+    SELECT topic, count(DISTINCT user_id) AS students
+    FROM (SELECT topic, user_id FROM practice_tasks WHERE completed
+          ORDER BY completed_at DESC LIMIT {LATELY}) AS lately
+    WHERE user_id <> :user_id
+    GROUP BY topic HAVING count(DISTINCT user_id) >= {SEVERAL}
+    ORDER BY students DESC, topic LIMIT {POPULAR}""")
+
+
+@dataclass(frozen=True, slots=True)
+class Practised:
+    """A topic, and what the student has done of it."""
+
+    topic: str
+    n: int = 0
+    n_correct: int = 0
+    recent: tuple[Done, ...] = ()  # newest first
+    tasks_today: int = 0  # UTC day
+    seconds_today: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a student has practised."""
+
+    now: datetime  # the database's clock, UTC
+    topics: tuple[Practised, ...]
+    last_topic: str | None  # of the task finished last
+    last: Done | None
+    effect: dict[str, Any] | None  # how much practice helps, as the last training found it
+
+
+def known(student: UUID, topics: Sequence[str], *, and_own: bool) -> Conversation[Known]:
+    """Of these topics and, where asked for, of the student's own: those of their newest tasks, and the largest."""
+    rows = yield PRACTISED, {"user_id": student, "topics": list(topics), "and_own": and_own}
+    first = rows[0]
+    last = None
+    if first["last_at"] is not None:
+        last = Done(first["last_difficulty"], first["last_is_correct"], first["last_at"].astimezone(UTC))
+    effect = None
+    if first["gain"] is not None:
+        effect = {"gain": first["gain"], "standard_error": first["gain_error"], "tasks": first["gain_tasks"]}
+    found = tuple(_practised(row) for row in rows if row["topic"] is not None)
+    return Known(first["now"].astimezone(UTC), found, first["last_topic"], last, effect)
+
+
+def _practised(row: Row) -> Practised:
+    columns = [row[name] or () for name in ("difficulties", "results", "moments")]
+    recent = (Done(level, result, at.astimezone(UTC)) for level, result, at in zip(*columns, strict=True))
+    numbers = row["n"], row["n_correct"]
+    return Practised(row["topic"], *numbers, tuple(recent), row["tasks_today"], row["seconds_today"])
+
+
+def pasts(student: UUID, asked: Sequence[Asked]) -> Conversation[list[Past]]:
+    """What is known before each of these tasks of the student, were it created now."""
+    topics, difficulties = [each.topic for each in asked], [each.difficulty for each in asked]
+    rows = yield PASTS, {"user_id": student, "topics": topics, "difficulties": difficulties}
+    return [past_of(row) for row in rows]
+
+
+def of_others(student: UUID) -> Conversation[dict[str, int]]:
+    """Topics that several others have practised lately, and how many did; most first."""
+    rows = yield OTHERS, {"user_id": student}
+    return {row["topic"]: row["students"] for row in rows}

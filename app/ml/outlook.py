@@ -1,0 +1,164 @@
+"""What a student can do now: topics they practise, with what the serving models predict of each difficulty.
+
+Nothing is stored of it but what a model keeps of a student's answers anyway, as when a task is created; and none of
+these predictions is counted as one that was given.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.core.statements import Conversation, Database, Rows, hold, hold_now
+from app.crud import exam_plans, practised, student_states
+from app.crud.practised import Known, Practised
+from app.crud.student_totals import Past
+from app.domain.attempts import DIFFICULTIES
+from app.domain.planning import TOPICS_MOST, Exam, PracticeEffect, TopicState
+from app.domain.tasks import Asked, Prediction
+from app.ml import choosing, practice_effect, spacing
+from app.ml.embedding_service import predict
+from app.ml.serving import ServingModels
+from app.ml.suggesting import Last
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Whose outlook, and on what."""
+
+    student: UUID
+    topics: tuple[str, ...] = ()
+    and_own: bool = False  # what they practise, too
+    exam: Exam | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """A student's topics as they are now."""
+
+    now: datetime  # UTC
+    topics: tuple[TopicState, ...]
+    effect: PracticeEffect
+    last: Last | None
+    exam: Exam | None
+    is_newcomer: bool  # who has finished nothing
+
+
+async def outlook(serving: ServingModels, database: Database, wanted: Conversation[Wanted]) -> Outlook:
+    """Through the asynchronous door; others have their turn between two predictions."""
+    found = await hold(_found(wanted), database)
+    said, kept = list[Prediction](), Kept()
+    for asked, past in found.cells:
+        said.append(await hold(asked_once(predict(serving, asked, past), kept), database))
+        await asyncio.sleep(0)
+    return _outlook(serving, found, said)
+
+
+def outlook_now(serving: ServingModels, db: Session, wanted: Conversation[Wanted]) -> Outlook:
+    """The same through the session."""
+    found, kept = hold_now(_found(wanted), db), Kept()
+    said = [hold_now(asked_once(predict(serving, asked, past), kept), db) for asked, past in found.cells]
+    return _outlook(serving, found, said)
+
+
+def for_wishes(student: UUID, topics: tuple[str, ...]) -> Conversation[Wanted]:
+    """These topics; without any the next exam's, and all that the student practises."""
+    if topics:
+        return Wanted(student, topics)
+    exam = yield from exam_plans.following(student)
+    return Wanted(student, exam.topics if exam else (), True, exam)
+
+
+def for_exam(student: UUID, topics: tuple[str, ...]) -> Conversation[Wanted]:
+    """An exam's topics."""
+    return Wanted(student, topics)
+    yield  # what makes it a conversation
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the database knows."""
+
+    wanted: Wanted
+    known: Known
+    topics: Sequence[Practised]
+    others: Mapping[str, int]
+    cells: Sequence[tuple[Asked, Past]]
+
+
+def _found(wanted_by: Conversation[Wanted]) -> Conversation[_Found]:
+    wanted = yield from wanted_by
+    known = yield from practised.known(wanted.student, wanted.topics, and_own=wanted.and_own)
+    others = dict[str, int]()
+    topics = _most_needed(known, wanted.topics)
+    if not topics:
+        others = yield from practised.of_others(wanted.student)
+        topics = [Practised(topic) for topic in others]
+    asked = [Asked(wanted.student, topic.topic, each) for topic in topics for each in DIFFICULTIES]
+    pasts = (yield from practised.pasts(wanted.student, asked)) if asked else []
+    return _Found(wanted, known, topics, others, list(zip(asked, pasts, strict=True)))
+
+
+def _most_needed(known: Known, first: Sequence[str]) -> list[Practised]:
+    """As many topics as are predicted: all that are wanted, in their order, then the student's own that seem to need
+    it most, by the share that went right."""
+    by_name = {topic.topic: topic for topic in known.topics}
+    own = [topic for topic in known.topics if topic.topic not in first]
+    own.sort(key=lambda topic: (-_seems_to_need(topic, known.now), topic.topic))
+    return [*(by_name[name] for name in first), *own][:TOPICS_MOST]
+
+
+def _seems_to_need(topic: Practised, now: datetime) -> float:
+    wrong = (topic.n - topic.n_correct + 1) / (topic.n + 2)
+    due = spacing.due(spacing.days_since(topic.recent, now), spacing.strength(topic.recent))
+    return choosing.need(wrong, due, topic.tasks_today)
+
+
+def _outlook(serving: ServingModels, found: _Found, said: Iterable[Prediction]) -> Outlook:
+    predictions = iter(said)
+    topics = tuple(
+        TopicState(
+            topic.topic,
+            {difficulty: next(predictions) for difficulty in DIFFICULTIES},
+            topic.n,
+            topic.n_correct,
+            topic.recent,
+            topic.tasks_today,
+            topic.seconds_today,
+            found.others.get(topic.topic, 0),
+        )
+        for topic in found.topics
+    )
+    if found.cells:
+        serving.notice(found.cells[0][1].serving)
+    known = found.known
+    last = Last(known.last_topic, known.last) if known.last_topic is not None and known.last else None
+    effect = practice_effect.from_report(known.effect)
+    return Outlook(known.now, topics, effect, last, found.wanted.exam, known.last is None)
+
+
+class Kept(dict[object, Rows]):
+    """What the database has answered, by statement and values."""
+
+
+def asked_once(conversation: Conversation[T], kept: Kept) -> Conversation[T]:
+    """The same conversation; what the database answered before is not asked again, until a state was stored."""
+    try:
+        question = next(conversation)
+        while True:
+            statement, values = question
+            key = (statement, *values.items())
+            if key not in kept:
+                rows = yield question
+                if statement is student_states.KEEP:
+                    kept.clear()
+                kept[key] = rows
+            question = conversation.send(kept[key])
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]

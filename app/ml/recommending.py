@@ -1,0 +1,39 @@
+"""The next tasks for a student, by either door to the database; `suggesting` decides, `outlook` knows."""
+
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.core.statements import Database
+from app.domain.planning import Reason, Recommendations, Wishes
+from app.ml.outlook import Outlook, for_wishes, outlook, outlook_now
+from app.ml.serving import ServingModels
+from app.ml.suggesting import Moment, suggestions
+
+
+async def recommend(
+    serving: ServingModels, database: Database, student: UUID, wishes: Wishes, n: int
+) -> Recommendations:
+    """At most n tasks, best first: for the topics wished for, else for the next exam's and then all that is practised.
+
+    Who has finished nothing gets topics that several others have practised lately, if there are any.
+    """
+    return _recommended(await outlook(serving, database, for_wishes(student, wishes.topics)), wishes, n)
+
+
+def recommend_now(serving: ServingModels, db: Session, student: UUID, wishes: Wishes, n: int) -> Recommendations:
+    """The same through the session."""
+    return _recommended(outlook_now(serving, db, for_wishes(student, wishes.topics)), wishes, n)
+
+
+def _recommended(found: Outlook, wishes: Wishes, n: int) -> Recommendations:
+    moment = Moment(found.now, wishes.target, found.exam, found.last)
+    return Recommendations(wishes.target, suggestions(found.topics, moment, n), found.exam, _remark(found))
+
+
+def _remark(found: Outlook) -> Reason | None:
+    if not found.topics:
+        return Reason("nothing_practised", {})
+    if any(topic.others for topic in found.topics):
+        return Reason("newcomer", {})
+    return None

@@ -1,0 +1,197 @@
+"""What to practise next, and plans for exams."""
+
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from pydantic import AfterValidator, Field
+
+from app.crud import exam_plans
+from app.domain.errors import NotAccepted
+from app.domain.planning import (
+    TARGET,
+    TARGET_LEAST,
+    TARGET_MOST,
+    TOPICS_MOST,
+    Exam,
+    Plan,
+    PlanDay,
+    Reason,
+    Recommendations,
+    Suggestion,
+    Wishes,
+)
+from app.domain.tasks import Caller
+from app.ml.planning_words import sentence
+from app.ml.preparing import Asked, plan_exam_now, prepare
+from app.ml.recommending import recommend
+from app.routers.callers import AsyncDb, CallerFirst, Db, SignedIn
+from app.routers.practice_tasks import Serving
+from app.schemas.base import Text200
+from app.schemas.planning import (
+    ExamOut,
+    LaterOut,
+    NewPlan,
+    PlanDayOut,
+    PlanItemOut,
+    PlanList,
+    PlanOut,
+    PracticeEffectOut,
+    ReasonOut,
+    RecommendationsOut,
+    SuggestionOut,
+    TopicOutlookOut,
+    once_each,
+)
+from app.schemas.problem import problems
+
+router = APIRouter(tags=["What to practise"], route_class=CallerFirst)
+
+TopicsAsked = Annotated[
+    list[Text200],
+    Query(description=f"Only these, at most {TOPICS_MOST}: repeat the parameter."),
+    Field(max_length=TOPICS_MOST),
+    AfterValidator(once_each),
+]
+OfStudent = Annotated[UUID | None, Query(description="The student. Service keys must name one; students must not.")]
+
+
+@router.get("/recommendations", responses=problems(401, 422))
+async def get_recommendations(
+    caller: SignedIn,
+    database: AsyncDb,
+    serving: Serving,
+    limit: Annotated[int, Query(ge=1, le=20)] = 5,
+    target_success_rate: Annotated[
+        float,
+        Query(ge=TARGET_LEAST, le=TARGET_MOST, allow_inf_nan=False, description="How much of it should go right."),
+    ] = TARGET,
+    topic: TopicsAsked = [],  # noqa: B006
+    user_id: OfStudent = None,
+) -> RecommendationsOut:
+    """What to practise next, best first, each with its prediction and the reasons for it.
+
+    Without `topic` the topics of the student's next exam come first, then all that they practise. Of each topic it is
+    the difficulty whose chance is nearest to `target_success_rate`; a step easier for a while after it went wrong.
+    Topics come in the order of need: weak ones, and those not practised for long. There may be fewer than `limit`, and
+    for somebody who has finished nothing none at all: then `remark` says what to do. Nothing is stored.
+    """
+    student = student_named(user_id, caller)
+    found = await recommend(serving, database, student, Wishes(target_success_rate, tuple(topic)), limit)
+    return recommendations_out(found, today())
+
+
+@router.post("/preparation/plans", status_code=201, responses=problems(400, 401, 409, 413, 422))
+def create_plan(new: NewPlan, caller: SignedIn, db: Db, serving: Serving) -> PlanOut:
+    """Plan an exam: from today to the day before it, what to practise on each day, and where that leads.
+
+    Only the exam is stored. The days are planned anew whenever the plan is asked for, from how practice has gone
+    until then; what has been done today is taken off today's minutes. A student may have 20 plans.
+    """
+    student = student_named(new.user_id, caller)
+    asked = Asked(student, new.exam_date, tuple(new.topics), new.minutes_per_day, new.target_success_rate, new.name)
+    return plan_out(*prepare(serving, db, asked, caller.student))
+
+
+@router.get("/preparation/plans", responses=problems(401, 422))
+def list_plans(caller: SignedIn, db: Db, user_id: OfStudent = None) -> PlanList:
+    """A student's plans without their days: the next exam first, those that are over last."""
+    exams = exam_plans.of_student(db, student_named(user_id, caller))
+    return PlanList(items=[exam_out(exam, today()) for exam in exams])
+
+
+@router.get("/preparation/plans/{plan_id}", responses=problems(401, 404, 422))
+def get_plan(plan_id: UUID, caller: SignedIn, db: Db, serving: Serving) -> PlanOut:
+    """A plan as it looks now, planned anew."""
+    exam = exam_plans.get(db, plan_id, caller.owner)
+    return plan_out(exam, plan_exam_now(serving, db, exam))
+
+
+@router.delete(
+    "/preparation/plans/{plan_id}", status_code=204, response_class=Response, responses=problems(401, 404, 422)
+)
+def delete_plan(plan_id: UUID, caller: SignedIn, db: Db) -> None:
+    """Remove a plan; what was practised stays."""
+    exam_plans.delete(db, plan_id, caller.owner)
+
+
+def student_named(user_id: UUID | None, caller: Caller) -> UUID:
+    """The student it is about: oneself, or the one whom a service key names."""
+    if caller.student is None:
+        if user_id is None:
+            raise NotAccepted("user_id: a service key has to name the student, by any UUID.")
+        return user_id
+    if user_id is not None:
+        raise NotAccepted("user_id: only a service key may name a student; leave it out, it is about you.")
+    return caller.student
+
+
+def today() -> date:
+    """UTC."""
+    return datetime.now(UTC).date()
+
+
+def recommendations_out(found: Recommendations, on: date) -> RecommendationsOut:
+    return RecommendationsOut(
+        target_success_rate=found.target,
+        exam=found.exam and exam_out(found.exam, on),
+        items=[_suggestion(each) for each in found.suggestions],
+        remark=found.remark and reason_out(found.remark),
+    )
+
+
+def _suggestion(each: Suggestion) -> SuggestionOut:
+    said = each.prediction
+    names = SuggestionOut.model_fields.keys() & set(said.__slots__)
+    values: dict[str, Any] = {name: getattr(said, name) for name in names}
+    reasons = [reason_out(reason) for reason in each.reasons]
+    return SuggestionOut(topic=each.topic, difficulty=each.difficulty, reasons=reasons, **values)
+
+
+def exam_out(exam: Exam, on: date) -> ExamOut:
+    return ExamOut(**_exam(exam, on))
+
+
+def _exam(exam: Exam, on: date) -> dict[str, Any]:
+    return {
+        "id": exam.id,
+        "user_id": exam.user_id,
+        "name": exam.name,
+        "exam_date": exam.exam_date,
+        "days_left": max((exam.exam_date - on).days, 0),
+        "topics": list(exam.topics),
+        "minutes_per_day": exam.minutes_per_day,
+        "target_success_rate": exam.target,
+        "created_at": exam.created_at,
+    }
+
+
+def plan_out(exam: Exam, plan: Plan) -> PlanOut:
+    return PlanOut(
+        **_exam(exam, plan.today),
+        days=[_day(day) for day in plan.days],
+        later=plan.later and LaterOut(**_values(plan.later)),
+        outlook=[TopicOutlookOut(**_values(each)) for each in plan.topics],
+        chance_now=plan.chance_now,
+        chance_at_exam=plan.chance_at_exam,
+        practice_effect=PracticeEffectOut(**_values(plan.effect)),
+        model_version=plan.model_version,
+        summary=reason_out(plan.summary),
+    )
+
+
+def _day(day: PlanDay) -> PlanDayOut:
+    items = [
+        PlanItemOut(**_values(item) | {"reasons": [reason_out(reason) for reason in item.reasons]})
+        for item in day.items
+    ]
+    return PlanDayOut(**_values(day) | {"items": items, "minutes": day.minutes, "tasks": day.tasks})
+
+
+def _values(of: Any) -> dict[str, Any]:
+    return {name: getattr(of, name) for name in of.__slots__}
+
+
+def reason_out(reason: Reason) -> ReasonOut:
+    return ReasonOut(code=reason.code, values=dict(reason.values), text=sentence(reason))

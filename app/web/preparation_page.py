@@ -1,0 +1,173 @@
+"""Preparing for an exam: which, when, how much a day; and the way there, day by day."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.responses import Response
+from markupsafe import Markup
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from app.crud import exam_plans, studying
+from app.domain.errors import AppError, NotAccepted, PlanNotFound, TooManyPlans
+from app.domain.planning import MINUTES_LEAST, MINUTES_MOST, TARGET, TOPICS_MOST, Plan
+from app.ml.preparing import Asked, plan_exam_now, prepare
+from app.routers.callers import Db
+from app.routers.practice_tasks import Serving
+from app.schemas.planning import NewPlan
+from app.web import charts
+from app.web.charts import Axis, Series
+from app.web.languages import Words
+from app.web.pages import go_to, render
+from app.web.reasons import reason
+from app.web.suggesting import TARGETS
+from app.web.visitors import SignedIn, only_own_forms, words
+
+router = APIRouter(prefix="/dashboard/preparation", include_in_schema=False, dependencies=[Depends(only_own_forms)])
+Text = Annotated[str, Form()]
+Texts = Annotated[list[str], Form()]
+MOST_OFFERED = 40  # topics
+LIMITS = {"least": MINUTES_LEAST, "most": MINUTES_MOST, "topics": TOPICS_MOST}
+
+
+@router.get("")
+def exams(request: Request, visitor: SignedIn, db: Db) -> Response:
+    """What you prepare for, and the form to plan an exam."""
+    return _exams(request, db, visitor.id, _usual())
+
+
+def _usual() -> dict[str, Any]:
+    """What the form begins with."""
+    in_two_weeks = datetime.now(UTC).date() + timedelta(days=14)
+    return {
+        "name": "",
+        "exam_date": in_two_weeks.isoformat(),
+        "topics": [],
+        "more": "",
+        "minutes": "30",
+        "target": TARGET,
+    }
+
+
+def _exams(
+    request: Request,
+    db: Session,
+    student: UUID,
+    given: dict[str, Any],
+    wrong: dict[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    return render(
+        request,
+        "exams.html",
+        status,
+        plans=exam_plans.of_student(db, student),
+        today=datetime.now(UTC).date(),
+        offered=[total.key for total in studying.totals(db, student, most=MOST_OFFERED)],
+        given=given,
+        wrong=wrong or {},
+        targets=TARGETS,
+        limits=LIMITS,
+    )
+
+
+@router.post("")
+def plan(
+    request: Request, visitor: SignedIn, db: Db, serving: Serving, name: Text = "", exam_date: Text = "",
+    topics: Texts = [], more: Text = "", minutes: Text = "", target: Text = "",  # noqa: B006
+) -> Response:  # fmt: skip
+    """Plan an exam."""
+    given = {"name": name, "exam_date": exam_date, "topics": topics, "more": more, "minutes": minutes, "target": target}
+    try:
+        new = _read(given)
+        asked = Asked(
+            visitor.id, new.exam_date, tuple(new.topics), new.minutes_per_day, new.target_success_rate, new.name
+        )
+        exam, _ = prepare(serving, db, asked, visitor.id)
+    except ValidationError as error:
+        return _exams(request, db, visitor.id, given, _wrong(words(request), error), 422)
+    except (NotAccepted, TooManyPlans) as error:
+        return _exams(request, db, visitor.id, given, _refused(words(request), error), error.status)
+    return go_to(request, f"/dashboard/preparation/{exam.id}")
+
+
+def _read(given: dict[str, Any]) -> NewPlan:
+    """As forms send it: texts, and further topics one a line or between commas."""
+    further = [each.strip() for each in given["more"].replace("\n", ",").split(",")]
+    return NewPlan.model_validate(
+        {
+            "name": given["name"].strip() or None,
+            "exam_date": given["exam_date"].strip(),
+            "topics": [*given["topics"], *filter(None, further)],
+            "minutes_per_day": _number(given["minutes"]),
+            "target_success_rate": float(_number(given["target"]) or TARGET),
+        }
+    )
+
+
+def _number(text: str) -> float | int | None:
+    try:
+        found = float(text.strip().replace(",", "."))
+    except ValueError:
+        return None
+    return int(found) if found.is_integer() else found
+
+
+def _wrong(words: Words, error: ValidationError) -> dict[str, str]:
+    """By field of the form, what is wrong."""
+    limits = {"least": MINUTES_LEAST, "most": MINUTES_MOST}
+    minutes = words("Please give whole minutes a day, %(least)s to %(most)s.", **limits)
+    topics = words("Please choose 1 to %(most)s topics, each of at most 200 characters.", most=TOPICS_MOST)
+    fields = {
+        "name": ("name", words("A name has at most 200 characters.")),
+        "exam_date": ("exam_date", words("Please give the day of the exam.")),
+        "topics": ("topics", topics),
+        "minutes_per_day": ("minutes", minutes),
+        "target_success_rate": ("target", words("Please choose one of the rates.")),
+    }
+    return dict(fields[str(each["loc"][0])] for each in error.errors())
+
+
+def _refused(words: Words, error: AppError) -> dict[str, str]:
+    if isinstance(error, TooManyPlans):
+        return {"": words("You have as many plans as anybody may. Remove one that is over first.")}
+    return {"exam_date": words("The exam has to be after today, and at most a year ahead.")}
+
+
+@router.get("/{plan_id}")
+def show(request: Request, plan_id: str, visitor: SignedIn, db: Db, serving: Serving) -> Response:
+    """The plan as it looks now."""
+    exam = exam_plans.get(db, _id(plan_id), visitor.id)
+    found = plan_exam_now(serving, db, exam)
+    speaking = words(request)
+    return render(
+        request, "plan.html", exam=exam, plan=found, reason=reason, chart_of=_chart(speaking, found), today=found.today
+    )
+
+
+def _chart(words: Words, plan: Plan) -> Markup:
+    """Of each topic the chance when the plan was made, now, and on the day of the exam."""
+    shown = [
+        Series(words("when the plan was made"), [each.chance_at_start for each in plan.topics], kind="dots"),
+        Series(words("now"), [each.chance_now for each in plan.topics], kind="bars"),
+        Series(words("on the day of the exam"), [each.chance_at_exam for each in plan.topics], kind="dots"),
+    ]
+    title = words("Chance to get a medium task right")
+    text = words("By topic: when the plan was made, now, and expected on the day of the exam if you follow the plan.")
+    return charts.over(words, title, text, [each.topic for each in plan.topics], shown, Axis("percent", 0, 1))
+
+
+@router.post("/{plan_id}/remove")
+def remove(request: Request, plan_id: str, visitor: SignedIn, db: Db) -> Response:
+    """Remove the plan; what was practised stays."""
+    exam_plans.delete(db, _id(plan_id), visitor.id)
+    return go_to(request, "/dashboard/preparation")
+
+
+def _id(given: str) -> UUID:
+    try:
+        return UUID(given)
+    except ValueError:
+        raise PlanNotFound from None
