@@ -22,14 +22,16 @@ class Browser:
         answer: httpx.Response = self.client.get(path, params=query, headers=HTML, follow_redirects=True)
         return answer
 
-    def send(self, path: str, headers: dict[str, str] | None = None, **form: Any) -> httpx.Response:
+    def send(self, path: str, headers: Any = None, **form: Any) -> httpx.Response:
         """Post a form."""
         sent = HTML | {"Origin": str(self.client.base_url).rstrip("/")} | (headers or {})
         answer: httpx.Response = self.client.post(path, data=form, headers=sent, follow_redirects=True)
         return answer
 
     def register(self, name: str = "ada") -> "Browser":
-        assert self.send("/register", name=name.title(), email=f"{name}@example.com", password=PASSWORD).is_success
+        self.client.cookies.clear()
+        self.send("/register", name=name.title(), email=f"{name}@example.com", password=PASSWORD)
+        assert "smartstudy" in self.client.cookies
         return self
 
     def practise(
