@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check unit schemathesis faults bench bench-full bench-lnirt lock clean
+.PHONY: run test check unit e2e schemathesis faults bench bench-full bench-lnirt lock clean
 
 run: $(READY)  ## Run the service on port 4008, with a guided run on an empty database
 	$(BIN)/smartstudy serve --guided
@@ -19,6 +19,9 @@ check: $(READY)  ## Style, types
 
 unit: $(READY)  ## The tests
 	$(BIN)/python -m pytest
+
+e2e: $(READY)  ## Every page in a real browser, and their screenshots into docs/pages (needs Chromium; minutes)
+	NEEDS_BROWSER=1 PICTURES=docs/pages $(BIN)/python -m pytest -m e2e tests/e2e
 
 schemathesis: $(READY)  ## Every route, asked for what it should take and refuse, for long (ten minutes)
 	SCHEMATHESIS_EXAMPLES=$${SCHEMATHESIS_EXAMPLES:-300} $(BIN)/python -m pytest -rP \

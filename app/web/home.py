@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 
 from app.core.database import new_session
+from app.core.settings import settings
 from app.crud import accounts
 from app.crud.browser_sessions import Visitor
 from app.domain.errors import EmailTaken, NotAllowed, NotSignedIn, TooManyTries
@@ -56,7 +57,15 @@ def _home(request: Request) -> Response:
     with new_session().begin() as db:
         found = visitor(request, db)
         empty = sample.is_empty(db)
-    return render(request, "home.html", is_empty=empty, may_begin=may_begin(request, found))
+    given = settings()
+    return render(
+        request,
+        "home.html",
+        is_empty=empty,
+        may_begin=may_begin(request, found),
+        every=given.retrain_every,
+        least=given.min_training_tasks,
+    )
 
 
 def may_begin(request: Request, found: Visitor | None) -> bool:

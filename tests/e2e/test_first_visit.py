@@ -29,6 +29,10 @@ def test_a_student_registers_practises_sees_the_training_plans_an_exam_and_takes
     expect(page.get_by_text(re.compile(r"Predicted by (the (V2|LSTM) network|LNIRT), version \d+"))).to_be_visible()
     window.answer(seconds=31)
     expect(page.get_by_role("heading", name=re.compile("Right"))).to_be_visible()
+    window.plan_an_exam()
+    expect(page.locator("main")).to_contain_text(re.compile(r"21 days to practise until .*4 topics"))
+    expect(page.get_by_role("button", name=re.compile("Start: ")).first).to_be_visible()
+    window.is_accessible()
     _takes_the_data_along(window, tmp_path)
 
 
@@ -41,3 +45,4 @@ def _takes_the_data_along(window: Visits, folder: Path) -> None:
     assert mine["account"]["email"] == "ada@example.com"
     assert len(mine["tasks"]) == 6
     assert mine["tasks"][-1]["actual_time_seconds"] == 31
+    assert mine["exams"][0]["topics"] == ["Calculus", "Waves", "Statistics", "Geometry"]

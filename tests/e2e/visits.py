@@ -1,6 +1,8 @@
 """What a person does in a browser window, and what they must never see."""
 
+import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -79,6 +81,16 @@ class Visits:
             self.page.get_by_label("Seconds it took").fill(str(seconds))
         self.page.get_by_role("button", name="I got it right" if right else "I got it wrong").click()
         self.page.get_by_role("heading", name="Go on").wait_for()
+
+    def plan_an_exam(self) -> str:
+        """Three weeks from now; the path of the plan."""
+        page = self.open("/dashboard/preparation")
+        page.get_by_label("Name", exact=False).first.fill("Finals")
+        page.get_by_label("Day of the exam").fill((datetime.now(UTC).date() + timedelta(days=21)).isoformat())
+        page.get_by_label(re.compile("with commas between")).fill("Calculus, Waves, Statistics, Geometry")
+        page.get_by_role("button", name="Make the plan").click()
+        page.get_by_role("heading", name="Day by day").wait_for()
+        return page.url.removeprefix(self.address)
 
     def fits(self) -> None:
         """Nothing hangs over the edge of the window."""
