@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Form, Header, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import ValidationError
 
 from app.core.database import new_session
@@ -19,7 +19,7 @@ from app.routers.callers import Db, address_of
 from app.routers.practice_tasks import TheTrainer
 from app.schemas.accounts import Registration
 from app.web.languages import NAMES
-from app.web.pages import go_to, prefers_html, render
+from app.web.pages import STATIC, go_to, prefers_html, render
 from app.web.visitors import (
     LANGUAGE,
     THEME,
@@ -79,6 +79,12 @@ def _is_at_the_machine(request: Request) -> bool:
     except ValueError:
         return False
     return near and not any(name in request.headers for name in FORWARDED)
+
+
+@router.get("/favicon.ico")
+async def icon() -> Response:
+    """For pages that name none, such as JSON in a browser."""
+    return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 
 
 @router.post("/begin")
