@@ -20,7 +20,20 @@ from app.looking import FIRST_LOOK_SECONDS, Looking
 from app.ml.serving import serving_models
 from app.ml.trainer import trainer
 from app.routers import audit, auth, health, metrics, model, people, practice_tasks
-from app.web import home, pages, tasks, training
+from app.web import (
+    admin,
+    admin_audit,
+    admin_comparison,
+    admin_runs,
+    admin_versions,
+    home,
+    keys,
+    own_data,
+    pages,
+    settings_page,
+    tasks,
+    training,
+)
 
 NOTE_CONNECTIONS_SECONDS = 2.0
 WAIT_FOR_THREADS_SECONDS = 0.0005  # that requests wait at the most while a thread loads a version; Python's is 0.005
@@ -89,6 +102,8 @@ def create_app() -> FastAPI:
     pages.install(made)
     for part in (home.welcome, home.router, tasks.router, training.router):
         made.include_router(part)
+    for page in (settings_page, own_data, keys, admin, admin_versions, admin_runs, admin_comparison, admin_audit):
+        made.include_router(page.router)
     for each in (auth, practice_tasks, people, model, audit, health, metrics):
         made.include_router(each.router)
     _describe_problems(made)
