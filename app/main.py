@@ -20,7 +20,7 @@ from app.looking import FIRST_LOOK_SECONDS, Looking
 from app.ml.serving import serving_models
 from app.ml.trainer import trainer
 from app.routers import audit, auth, health, metrics, model, people, practice_tasks, preparation
-from app.web import home, pages, preparation_page, tasks, training
+from app.web import every_page, pages
 
 NOTE_CONNECTIONS_SECONDS = 2.0
 WAIT_FOR_THREADS_SECONDS = 0.0005  # that requests wait at the most while a thread loads a version; Python's is 0.005
@@ -87,7 +87,7 @@ def create_app() -> FastAPI:
     _guard_every_answer(made)
     errors.install(made)
     pages.install(made)
-    for part in (home.welcome, home.router, tasks.router, preparation_page.router, training.router):
+    for part in every_page.ROUTERS:
         made.include_router(part)
     for each in (auth, practice_tasks, preparation, people, model, audit, health, metrics):
         made.include_router(each.router)

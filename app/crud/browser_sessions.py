@@ -60,5 +60,14 @@ def end_others(db: Session, user_id: UUID, token: str) -> int:
     return len(gone.all())
 
 
+def count(db: Session, user_id: UUID) -> int:
+    """In how many browsers they are signed in."""
+    n: int = db.scalar(
+        text("SELECT count(*) FROM browser_sessions WHERE user_id = :user_id AND expires_at > now()"),
+        {"user_id": user_id},
+    )
+    return n
+
+
 def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -15,16 +15,31 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 
+LOOKED_THROUGH = 5  # times as many tasks as are wanted
 # Predictions from before there were versions have none and are left out; the prior has none either, but a name.
+PREDICTED = f"""{FINISHED} AND correctness_prob IS NOT NULL
+          AND (model_version_id IS NOT NULL OR lnirt_model_version = 'prior')"""
+SHOWN = """id, model_version_id, is_correct, actual_time_seconds, correctness_prob, estimated_time_seconds,
+               time_low_seconds, time_high_seconds"""
+MIDNIGHT = "date_trunc('day', now() AT TIME ZONE 'UTC')"  # when today began, UTC
+ALL = f"""practice_tasks
+        WHERE {PREDICTED} AND completed_at >= ({MIDNIGHT} - make_interval(days => %(before)s)) AT TIME ZONE 'UTC'"""
+# The last of each day, by the index of the moment; where most of a day was imported, not every row is looked at.
+SOME = f"""generate_series(0, %(before)s) AS ago,
+        LATERAL (SELECT {MIDNIGHT} - make_interval(days => ago) AS midnight) AS day_began,
+        LATERAL (
+            SELECT * FROM (
+                SELECT * FROM practice_tasks
+                WHERE completed AND completed_at >= midnight AT TIME ZONE 'UTC'
+                  AND completed_at < (midnight + interval '1 day') AT TIME ZONE 'UTC'
+                ORDER BY completed_at DESC LIMIT {LOOKED_THROUGH} * %(most)s) AS newest
+            WHERE {PREDICTED} LIMIT %(most)s) AS some_of_the_day"""
 # A task is numbered, so that two predictions of the same one can be told.
 COPY = f"""COPY (
     WITH done AS (
-        SELECT *, CAST(row_number() OVER () AS integer) AS task,
+        SELECT {SHOWN}, CAST(row_number() OVER () AS integer) AS task,
                CAST(completed_at AT TIME ZONE 'UTC' AS date) - DATE '1970-01-01' AS day
-        FROM practice_tasks
-        WHERE {FINISHED} AND correctness_prob IS NOT NULL
-          AND (model_version_id IS NOT NULL OR lnirt_model_version = 'prior')
-          AND completed_at >= (date_trunc('day', now() AT TIME ZONE 'UTC') - interval '%s days') AT TIME ZONE 'UTC'
+        FROM %s
     )
     SELECT task, coalesce(model_version_id, 0), false, day, is_correct, actual_time_seconds,
            correctness_prob, estimated_time_seconds,
@@ -64,10 +79,12 @@ KINDS = dict(zip(Predicted.__slots__, (">i4", ">i4", "?", ">i4", "?", *[">f8"] *
 ROW = np.dtype([("n", ">i2")] + [part for name, kind in KINDS.items() for part in ((f"_{name}", ">i4"), (name, kind))])
 
 
-def completed(db: Session, days: int) -> Predicted:
-    """All predictions, shown or shadow, of tasks completed today or on the `days` - 1 days before, UTC."""
+def completed(db: Session, days: int, most_a_day: int | None = None) -> Predicted:
+    """Predictions, shown or shadow, of tasks completed today or on the `days` - 1 days before, UTC: all of them, or of
+    each day the last."""
+    tasks = (ALL if most_a_day is None else SOME) % {"before": int(days) - 1, "most": int(most_a_day or 0)}
     data = io.BytesIO()
-    db.connection().connection.cursor().copy_expert(COPY % (int(days) - 1), data)
+    db.connection().connection.cursor().copy_expert(COPY % tasks, data)
     rows = np.frombuffer(data.getbuffer()[HEADER:-TRAILER], dtype=ROW)
     return Predicted(*(rows[name].astype(rows.dtype[name].newbyteorder("=")) for name in KINDS))
 

@@ -63,6 +63,12 @@ class NotKept(AppError):
     status = 409
 
 
+class KeyNotFound(AppError):
+    """There is no such service key."""
+
+    status = 404
+
+
 class TrainingBusy(AppError):
     """One training is at work and one is waiting; that one will see all tasks finished until it starts."""
 

@@ -19,9 +19,12 @@ PRIOR = "prior"
 EPOCH = date(1970, 1, 1)
 
 
-def comparison(db: Session, days: int, limit: int = 50) -> Comparison:
-    """Every kind and the newest `limit` versions, over all these days and by day of completion."""
-    data = predictions.completed(db, days)
+def comparison(db: Session, days: int, limit: int = 50, most_a_day: int | None = None) -> Comparison:
+    """Every kind and the newest `limit` versions, over all these days and by day of completion.
+
+    Of all tasks, or of so many of each day at the most: then it takes no longer where there are more.
+    """
+    data = predictions.completed(db, days, most_a_day)
     versions, which = np.unique(data.version, return_inverse=True)
     known = {0: PRIOR, **predictions.kinds_of(db, versions.tolist())}
     kinds = {version: known[version] for version in versions.tolist()}

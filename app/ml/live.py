@@ -1,6 +1,7 @@
 """Live quality: what students were told lately, against what then happened."""
 
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -26,6 +27,25 @@ def live_quality(db: Session) -> LiveOut:
     told = [_quality(db, kind, found.take(found.kind == kind)) for kind, n in counts if n >= LEAST]
     text = " ".join(each.text for each in told) or f"No kind of model has {LEAST} of the newest {len(found)} tasks."
     return LiveOut(n=len(found), minimum=LEAST, kinds=told, text=text)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Tasks that were given about the same chance."""
+
+    promised: float  # mean chance
+    right: float  # share
+    n: int
+
+
+def groups(db: Session) -> list[Group]:
+    """The same tasks, whoever predicted them, by their chance in ten steps; none while there are few."""
+    found = live.completed(db, NEWEST)
+    if len(found) < LEAST:
+        return []
+    step = np.minimum((found.probability * metrics.BINS).astype(np.int64), metrics.BINS - 1)
+    parts = [found.take(step == each) for each in np.unique(step).tolist()]
+    return [Group(float(part.probability.mean()), float(part.correct.mean()), len(part)) for part in parts]
 
 
 def _quality(db: Session, kind: str, rows: Completed) -> LiveQuality:

@@ -26,10 +26,15 @@ def is_empty(db: Session) -> bool:
     return not db.scalar(text("SELECT EXISTS (SELECT FROM practice_tasks) OR EXISTS (SELECT FROM users)"))
 
 
+def has_room(db: Session) -> bool:
+    """Whether there are no tasks, so that it can be loaded."""
+    return not db.scalar(text("SELECT EXISTS (SELECT FROM practice_tasks)"))
+
+
 def load(db: Session) -> int:
     """Store the sample and count it; how many tasks it has. Raises NotEmpty where there are tasks already."""
     db.execute(text("SELECT pg_advisory_xact_lock(hashtext('smartstudy.sample'))"))
-    if db.scalar(text("SELECT EXISTS (SELECT FROM practice_tasks)")):
+    if not has_room(db):
         raise NotEmpty(NotEmpty.__doc__)
     return imports.add(db, _rows(_made_up()))
 

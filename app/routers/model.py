@@ -72,7 +72,7 @@ def promote(version_id: VersionId, _admin: Admin, actor: Acting, db: Db, serving
 
     A version whose files are gone (`pruned_at`), or that gave numbers that are none, is a 409. For admins.
     """
-    return _changed(db, serving, serving_acts.promote(db, version_id, actor))
+    return changed(db, serving, serving_acts.promote(db, version_id, actor))
 
 
 @router.post("/rollback", responses=problems(401, 403, 409))
@@ -81,7 +81,7 @@ def roll_back(_admin: Admin, actor: Acting, db: Db, serving: Serving) -> Promote
 
     Called again, it goes back one more.
     """
-    return _changed(db, serving, serving_acts.roll_back(db, actor))
+    return changed(db, serving, serving_acts.roll_back(db, actor))
 
 
 @router.get("/changes", responses=problems(401, 403, 422))
@@ -143,7 +143,7 @@ def resume(_admin: Admin, actor: Acting, db: Db, trainer: TheTrainer) -> PauseCh
     return PauseChanged(paused=False, message="Trainings go on." if done else "Nothing held trainings up.")
 
 
-def _changed(db: Session, serving: ServingModels, message: str) -> Promoted:
+def changed(db: Session, serving: ServingModels, message: str) -> Promoted:
     """Commit, have this process answer with it at once, and say who answers now."""
     first = next(iter(model_versions.serving(db).values()))
     db.commit()

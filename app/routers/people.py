@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
 
 from app.core.accepted import weight
 from app.core.database import new_session
@@ -16,6 +17,8 @@ from app.domain.actors import Actor
 from app.domain.errors import HasAccount, NotAllowed, StudentNotFound
 from app.ml import export
 from app.ml.erasing import erase
+from app.ml.serving import ServingModels
+from app.ml.trainer import Trainer
 from app.routers.callers import Acting, Db, SignedIn
 from app.routers.practice_tasks import Serving, TheTrainer
 from app.schemas.person import Export, Me
@@ -71,9 +74,15 @@ def export_me(
     front, so that no spreadsheet takes it for a formula. A download that breaks off is not a whole file: JSON is not
     closed then, and a CSV's last line says so.
     """
+    asked = format or ("csv" if weight(accept, CSV) > weight(accept, "application/json") else "json")
+    return download(db, serving, student, asked)
+
+
+def download(db: Session, serving: ServingModels, student: UUID, format: Literal["json", "csv"]) -> StreamingResponse:
+    """Everything that is stored about them, as a file that is written as it is read."""
     before = export.head(db, serving, settings().model_dir, student)
     pages = export.pages(lambda: new_session().begin(), student)
-    if format == "csv" or (format is None and weight(accept, CSV) > weight(accept, "application/json")):
+    if format == "csv":
         return _download(export.as_csv(pages), "csv", f"{CSV}; charset=utf-8")
     return _download(export.as_json(before, pages), "json", "application/json")
 
@@ -84,7 +93,7 @@ def erase_me(student: Student, db: Db, serving: Serving, trainer: TheTrainer, ba
 
     The token is of no use afterwards. The models are trained anew without you, which begins right away.
     """
-    _erase(student, db, serving, trainer, background)
+    erase_now(student, db, serving, trainer, background)
 
 
 @router.delete(
@@ -106,18 +115,19 @@ def erase_student(
         raise HasAccount
     if not found.anything:
         raise StudentNotFound
-    _erase(user_id, db, serving, trainer, background, actor)
+    erase_now(user_id, db, serving, trainer, background, actor)
 
 
-def _erase(
+def erase_now(
     student: UUID,
-    db: Db,
-    serving: Serving,
-    trainer: TheTrainer,
+    db: Session,
+    serving: ServingModels,
+    trainer: Trainer,
     background: BackgroundTasks,
     actor: Actor | None = None,
 ) -> None:
-    """And have this process answer without the versions that were withdrawn; the trainer sees to the others."""
+    """Erase and commit; have this process answer without the versions that were withdrawn, the trainer sees to the
+    others."""
     erase(db, student, actor)
     serving.refresh()
     background.add_task(trainer.request)

@@ -16,6 +16,8 @@ def _address(text: str) -> str:
 
 Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), AfterValidator(_address)]
 
+Password = Annotated[str, Field(min_length=8, max_length=200)]
+
 
 class Registration(Body):
     """A new student."""
@@ -26,7 +28,7 @@ class Registration(Body):
     )
 
     email: Email
-    password: Annotated[str, Field(min_length=8, max_length=200)]
+    password: Password
     name: Text200 | None = None
 
 

@@ -107,7 +107,10 @@ def reliability(
         return LEFT + (WIDTH - LEFT - RIGHT) * share
 
     parts = [*_grid(scale, words, Axis("percent", 0, 1)), LINE.format("ideal", x(0), scale.y(0), x(1), scale.y(1))]
-    parts += [TICK.format(x(share), HEIGHT - 10, "middle", words.percent(share)) for share in (0, 0.25, 0.5, 0.75, 1)]
+    parts += [
+        TICK.format(x(share), HEIGHT - 10, "end" if share == 1 else "middle", words.percent(share))
+        for share in (0, 0.25, 0.5, 0.75, 1)
+    ]
     most = max((n for *_, n in points), default=1)
     for predicted, observed, n in points:
         told = f"{words.percent(predicted)} / {words.percent(observed)} ({words.number(n)})"

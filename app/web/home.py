@@ -65,6 +65,7 @@ def _home(request: Request) -> Response:
         may_begin=may_begin(request, found),
         every=given.retrain_every,
         least=given.min_training_tasks,
+        erased=found is None and "erased" in request.query_params,
     )
 
 
@@ -97,7 +98,8 @@ def begin(request: Request, found: Anybody, db: Db, trainer: TheTrainer, backgro
     except sample.NotEmpty:
         return go_to(request, "/")
     background.add_task(trainer.request)
-    return go_to(request, "/register", loaded=1)
+    is_admin = found is not None and found.is_admin
+    return go_to(request, "/admin", done="sample") if is_admin else go_to(request, "/register", loaded=1)
 
 
 @router.get("/sign-in")
@@ -116,13 +118,13 @@ def sign_in(request: Request, db: Db, email: Text = "", password: Text = "", nex
             request, error, words(request)("The e-mail address or the password is wrong."), email, next
         )
     except TooManyTries as error:
-        return _sign_in_again(request, error, _wait(request, error), email, next)
+        return _sign_in_again(request, error, how_long(request, error), email, next)
     answer = go_to(request, own_path(next, DASHBOARD))
     let_in(request, db, answer, user_id)
     return answer
 
 
-def _wait(request: Request, error: TooManyTries) -> str:
+def how_long(request: Request, error: TooManyTries) -> str:
     seconds = float(error.headers["Retry-After"])
     speaking = words(request)
     return speaking("This was tried too often. Try again in %(time)s.", time=speaking.seconds(seconds))
@@ -161,7 +163,7 @@ def register(request: Request, db: Db, email: Text = "", password: Text = "", na
         taken = words(request)("Somebody has registered with this address. Is it you? Then sign in.")
         return _register_again(request, error.status, given, {"email": taken})
     except TooManyTries as error:
-        return _register_again(request, error.status, given, {"": _wait(request, error)})
+        return _register_again(request, error.status, given, {"": how_long(request, error)})
     answer = go_to(request, DASHBOARD)
     let_in(request, db, answer, account.id)
     return answer

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from app.core.accepted import weight
 from app.web import charts
 from app.web.languages import NAMES, sentences
-from app.web.visitors import SignInFirst, theme, way_to_sign_in, words
+from app.web.visitors import SignInFirst, path_of, theme, way_to_sign_in, words
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -53,7 +53,7 @@ def render(request: Request, template: str, status: int = 200, **values: object)
                 "words": speaking,
                 "theme": theme(request),
                 "root": root(request),
-                "path": request.url.path.removeprefix(root(request)),
+                "path": path_of(request),
                 **values,
             }
         )
@@ -98,7 +98,7 @@ def prefers_html(accept: str) -> bool:
 
 def error_page(request: Request, problem: Mapping[str, Any], headers: Mapping[str, str]) -> Response | None:
     """An error as a page, for who looks at pages; none for callers of the API."""
-    path = request.url.path.removeprefix(root(request))
+    path = path_of(request)
     is_page = path == "/" or path.startswith(PLACES)
     if not prefers_html(request.headers.get("accept", "")) or not (is_page or problem["status"] == 404):
         return None

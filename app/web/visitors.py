@@ -1,7 +1,7 @@
 """Who looks at a page: a cookie names a session, the session an account. And whether a form was really ours."""
 
 from typing import Annotated, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -76,7 +76,7 @@ async def only_own_forms(request: Request) -> None:
         return
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is None and origin is not None:
-        site = "same-origin" if urlsplit(origin).netloc == request.headers.get("host") else "cross-site"
+        site = "same-origin" if origin.partition("://")[2] == request.headers.get("host") else "cross-site"
     if site not in (None, "same-origin", "none"):
         raise NotAllowed("This was sent from another site, so it was not done.")
 
@@ -92,6 +92,11 @@ def let_in(request: Request, db: Session, answer: Response, user_id: UUID) -> No
 def let_out(request: Request, db: Session, answer: Response) -> None:
     if token := request.cookies.get(COOKIE):
         browser_sessions.end(db, token)
+    forget(request, answer)
+
+
+def forget(request: Request, answer: Response) -> None:
+    """Have the browser drop its cookie; the session goes by itself where the account does."""
     answer.delete_cookie(COOKIE, path=_root(request), httponly=True, samesite="lax")
 
 
@@ -101,7 +106,7 @@ def remember(request: Request, answer: Response, name: str, value: str) -> None:
 
 
 def _keep(request: Request, answer: Response, name: str, value: str, seconds: int) -> None:
-    secure = request.url.scheme == "https"
+    secure = request.scope["scheme"] == "https"
     answer.set_cookie(name, value, seconds, path=_root(request), httponly=True, samesite="lax", secure=secure)
 
 
@@ -133,9 +138,15 @@ def _zone(request: Request) -> ZoneInfo:
 Speaking = Annotated[Words, Depends(lambda request: words(request))]
 
 
+def path_of(request: Request) -> str:
+    """As the routes know it, wherever a proxy puts the service; `request.url` would stumble over a query's bytes."""
+    path: str = request.scope["path"]
+    return path.removeprefix(request.scope.get("root_path", ""))
+
+
 def way_to_sign_in(request: Request) -> str:
     """Where to sign in, and come back from."""
-    back = request.url.path if request.method in SAFE else ""
+    back = path_of(request) if request.method in SAFE else ""
     return f"{request.scope.get('root_path', '')}/sign-in" + (f"?next={quote(back)}" if back not in ("", "/") else "")
 
 

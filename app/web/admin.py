@@ -1,0 +1,106 @@
+"""For admins: who answers now and how well, trainings, and what can be done about either."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.responses import Response
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from app.core.settings import KINDS
+from app.crud import model_versions, serving_acts, training_acts
+from app.domain.errors import AppError
+from app.ml import live, sample
+from app.ml.serving import ServingModels
+from app.ml.status import model_status
+from app.routers.callers import Db
+from app.routers.model import changed
+from app.routers.practice_tasks import Serving, TheTrainer
+from app.schemas.model_status import PauseWish
+from app.web import admin_charts
+from app.web.admin_words import what_was_done
+from app.web.pages import go_to, render
+from app.web.scores import explained, shown
+from app.web.training import model_name, panel
+from app.web.visitors import Acting, Admin, only_own_forms, words
+
+router = APIRouter(prefix="/admin", include_in_schema=False, dependencies=[Depends(only_own_forms)])
+PAGE = "/admin"
+NEWEST_CHANGES = 5
+Text = Annotated[str, Form()]
+
+
+@router.get("")
+def overview(request: Request, _admin: Admin, db: Db, serving: Serving, done: str = "") -> Response:
+    serving.refresh()
+    return _page(request, db, serving, done=what_was_done(words(request), done))
+
+
+def _page(
+    request: Request,
+    db: Session,
+    serving: ServingModels,
+    status: int = 200,
+    done: str | None = None,
+    wrong: str | None = None,
+) -> Response:
+    speaking, found, who = words(request), model_status(db, serving), serving.answering
+    return render(
+        request,
+        "admin.html",
+        status,
+        done=done,
+        wrong=wrong,
+        found=found,
+        version=who.version if who else None,
+        scores=explained(speaking, (who.version.scores or {}) if who else {}),
+        live_chart=admin_charts.live(speaking, promised) if (promised := live.groups(db)) else None,
+        changes=model_versions.changes(db, NEWEST_CHANGES),
+        panel=panel(db, serving, speaking),
+        model_name=model_name,
+        kinds=KINDS,
+        shown=shown,
+        has_room=sample.has_room(db),
+    )
+
+
+@router.post("/rollback")
+def roll_back(request: Request, _admin: Admin, actor: Acting, db: Db, serving: Serving) -> Response:
+    try:
+        changed(db, serving, serving_acts.roll_back(db, actor))
+    except AppError as error:
+        return _page(request, db, serving, error.status, wrong=error.detail)
+    return go_to(request, PAGE, done="rolledback")
+
+
+@router.post("/train")
+def train(
+    request: Request, _admin: Admin, actor: Acting, db: Db, serving: Serving, trainer: TheTrainer, kind: Text = ""
+) -> Response:
+    """All kinds, or one; it waits for its turn."""
+    if kind not in ("", *KINDS):
+        return _page(request, db, serving, 422, wrong=words(request)("Please choose one of the kinds of model."))
+    try:
+        trainer.ask([kind] if kind else None, actor)
+    except AppError as error:
+        return _page(request, db, serving, error.status, wrong=error.detail)
+    return go_to(request, PAGE, done="asked")
+
+
+@router.post("/pause")
+def pause(request: Request, _admin: Admin, actor: Acting, db: Db, serving: Serving, reason: Text = "") -> Response:
+    try:
+        wish = PauseWish.model_validate({"reason": reason.strip() or None})
+    except ValidationError:
+        wrong = words(request)("A reason has at most 200 characters.")
+        return _page(request, db, serving, 422, wrong=wrong)
+    training_acts.pause(db, actor, wish.reason or "A person wanted it so.")
+    return go_to(request, PAGE, done="paused")
+
+
+@router.post("/resume")
+def resume(request: Request, _admin: Admin, actor: Acting, db: Db, trainer: TheTrainer) -> Response:
+    training_acts.resume(db, actor)
+    db.commit()
+    trainer.request()
+    return go_to(request, PAGE, done="resumed")
