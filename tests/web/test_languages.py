@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
@@ -29,6 +30,11 @@ def sentences() -> set[str]:
     return {message[0] if isinstance(message, tuple) else message for _, _, message, _, _ in found}
 
 
+def values(said: str | tuple[str, ...]) -> list[set[str]]:
+    """What is filled in, by form: the same in both languages."""
+    return [set(re.findall(r"%\((\w+)\)s", form)) for form in ([said] if isinstance(said, str) else said)]
+
+
 def catalogue(language: str) -> Catalog:
     return read_po(BytesIO((WEB / "locale" / f"{language}.po").read_bytes()), locale=language)
 
@@ -43,7 +49,7 @@ def test_every_sentence_is_there_in_every_language(language: str) -> None:
         if message.id:
             assert all(message.string if isinstance(message.string, tuple) else [message.string]), message.id
             assert not message.fuzzy, message.id
-            assert [str(error) for error in message.check(kept)] == []
+            assert values(message.string) == values(message.id)
 
 
 @pytest.mark.parametrize(
