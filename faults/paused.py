@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 
@@ -52,10 +53,11 @@ def run(rounds: int, silent: float = 3) -> list[str]:
 
 def _round(made: Town, paused: Service, other: Service, silent: float) -> list[str]:
     last = made.one("SELECT coalesce(max(id), 0) FROM training_runs")
-    asyncio.run(finish_some(paused.port, made, 5, last))
-    run_id = until(lambda: made.ask(FITTING, last), "a training")[0][0]
-    trainer = trainer_of(paused)
-    os.kill(trainer, signal.SIGSTOP)
+    with _stopped(other.process.pid):  # whichever looks first takes a training that is due: it has to be this one
+        asyncio.run(finish_some(paused.port, made, 5, last))
+        run_id = until(lambda: made.ask(FITTING, last), "a training")[0][0]
+        trainer = trainer_of(paused)
+        os.kill(trainer, signal.SIGSTOP)
     try:
         asyncio.run(finish_some(other.port, made, 5, last + 1))
         since = time.monotonic()
@@ -71,6 +73,15 @@ def _round(made: Town, paused: Service, other: Service, silent: float) -> list[s
     console.print(f"run {run_id} was paused, run {taken[0][0]} took over after {took:.1f} s; it ended {outcome}")
     late = [f"Run {run_id} woke late, ended {outcome} and has {versions} versions."]
     return [*(late if versions or outcome in ("published", "rejected") else []), *made.broken(settled=True)]
+
+
+@contextmanager
+def _stopped(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ import re
 from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -30,7 +31,7 @@ def sentences() -> set[str]:
     return {message[0] if isinstance(message, tuple) else message for _, _, message, _, _ in found}
 
 
-def values(said: str | tuple[str, ...]) -> list[set[str]]:
+def values(said: Any) -> list[set[str]]:
     """What is filled in, by form: the same in both languages."""
     return [set(re.findall(r"%\((\w+)\)s", form)) for form in ([said] if isinstance(said, str) else said)]
 
