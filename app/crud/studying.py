@@ -1,41 +1,86 @@
 """What the pages show a student of their own past. Each query is bounded, however many tasks there are."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from typing import Any
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import CursorResult, text
 from sqlalchemy.orm import Session
 
 from app.crud.practice_tasks import COLUMNS
 from app.domain.tasks import Task
 
 MOST_TOPICS = 200
-STREAK_DAYS = 366  # that are looked at
+STREAK_DAYS = (32, 366)  # that are looked at; most streaks are short
+DAY_TASKS = 2_000  # of one day that are counted
+PREDICTED_AMONG = 1_000  # of the newest
 
 TOTALS = """
     SELECT key, n, n_correct, CAST(microseconds AS float8) / 1e6 AS seconds FROM student_totals
     WHERE user_id = :student AND scope = :scope AND n > 0 ORDER BY n DESC, key LIMIT :most"""
-# From one day to the day before that has a task, by the index; as many steps as the streak has days.
+# From one day to the day before, while there are tasks; as many steps as the streak has days. `starts` of today, of
+# yesterday and so on: whoever asks knows where their midnights are, whatever zones the database has heard of.
 STREAK = """
-    WITH RECURSIVE day (last, day) AS (
-        (SELECT completed_at, (completed_at AT TIME ZONE :zone)::date FROM practice_tasks
-         WHERE user_id = :student AND completed ORDER BY completed_at DESC LIMIT 1)
-        UNION ALL
-        SELECT before.completed_at, (before.completed_at AT TIME ZONE :zone)::date FROM day, LATERAL (
-            SELECT completed_at FROM practice_tasks
-            WHERE user_id = :student AND completed AND completed_at < day.day::timestamp AT TIME ZONE :zone
-            ORDER BY completed_at DESC LIMIT 1) AS before
-        WHERE (before.completed_at AT TIME ZONE :zone)::date = day.day - 1)
-    SELECT day FROM day LIMIT :most"""
+    WITH RECURSIVE given (starts) AS (SELECT CAST(:starts AS timestamptz[])), day (n) AS (
+        SELECT 1 UNION ALL
+        SELECT n + 1 FROM day, given WHERE EXISTS (
+            SELECT FROM practice_tasks WHERE user_id = :student AND completed
+                AND completed_at >= starts[n + 1] AND completed_at < starts[n]))
+    SELECT max(n) - 1 + CAST(EXISTS (
+        SELECT FROM practice_tasks WHERE user_id = :student AND completed
+            AND completed_at >= :today AND completed_at < :tomorrow) AS integer)
+    FROM day"""
+DAYS = """
+    SELECT done.n, done.n_correct
+    FROM unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])) WITH ORDINALITY
+        AS day (start, until, place)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n, count(*) FILTER (WHERE is_correct) AS n_correct FROM (
+            SELECT is_correct FROM practice_tasks
+            WHERE user_id = :student AND completed AND completed_at >= day.start AND completed_at < day.until
+            LIMIT :most) AS counted
+    ) AS done
+    ORDER BY day.place DESC"""
 NEWEST = f"""
     SELECT {COLUMNS} FROM practice_tasks WHERE user_id = :student AND completed
     ORDER BY completed_at DESC, id DESC LIMIT :most"""
 OPEN = f"""
     SELECT {COLUMNS} FROM practice_tasks WHERE user_id = :student AND NOT completed
     ORDER BY created_at DESC, id DESC LIMIT 1"""
+# An import may have brought any number of tasks that nobody predicted: looked for among the newest only.
+PREDICTED = f"""
+    SELECT {COLUMNS} FROM (
+        SELECT * FROM practice_tasks WHERE user_id = :student AND completed
+        ORDER BY completed_at DESC, id DESC LIMIT :among
+    ) AS newest
+    WHERE correctness_prob IS NOT NULL ORDER BY completed_at DESC, id DESC LIMIT :most"""
+LAST_PREDICTED = f"""
+    SELECT {COLUMNS} FROM (
+        SELECT * FROM practice_tasks WHERE user_id = :student ORDER BY created_at DESC, id DESC LIMIT :among
+    ) AS newest
+    WHERE correctness_prob IS NOT NULL ORDER BY created_at DESC, id DESC LIMIT 1"""
+WINDOW = """
+    SELECT topic, difficulty, item_id, is_correct, actual_time_seconds, completed_at, correctness_prob,
+        estimated_time_seconds, time_low_seconds, time_high_seconds
+    FROM practice_tasks
+    WHERE user_id = :student AND completed AND completed_at <= :until AND completed_at > :span + (
+        SELECT completed_at FROM practice_tasks WHERE user_id = :student AND completed AND completed_at <= :until
+        ORDER BY completed_at DESC LIMIT 1)
+    ORDER BY completed_at DESC, id DESC LIMIT :most"""
+LATELY = """
+    SELECT practised.key, practised.n, lately.n AS lately, lately.n_correct AS lately_correct
+    FROM (
+        SELECT key, n FROM student_totals WHERE user_id = :student AND scope = 'topic' AND n > 0
+        ORDER BY n DESC, key LIMIT :most
+    ) AS practised
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n, count(*) FILTER (WHERE is_correct) AS n_correct FROM (
+            SELECT is_correct FROM practice_tasks
+            WHERE user_id = :student AND completed AND topic = practised.key
+            ORDER BY completed_at DESC, id DESC LIMIT :last) AS newest
+    ) AS lately
+    ORDER BY practised.n DESC, practised.key"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +112,48 @@ def totals(db: Session, student: UUID, scope: str = "topic", most: int = MOST_TO
     return [Total(*row) for row in rows]
 
 
-def streak(db: Session, student: UUID, zone: str, today: date) -> int:
-    """Days in a row with a finished task, up to today; a streak of up to yesterday goes on."""
-    days: Sequence[date] = db.scalars(text(STREAK), {"student": student, "zone": zone, "most": STREAK_DAYS}).all()
-    return len(days) if days and days[0] >= today - timedelta(days=1) else 0
+def starts(zone: tzinfo, last: date, days: int) -> list[datetime]:
+    """When each of so many days up to `last` begins in that zone, the last day first."""
+    midnights = [datetime.combine(last - timedelta(day), time(), zone) for day in range(days)]
+    return [midnight.astimezone(UTC) for midnight in midnights]
+
+
+def streak(db: Session, student: UUID, zone: tzinfo, today: date) -> int:
+    """Days in a row with a finished task, up to today; a streak of up to yesterday goes on. At the most a year's."""
+    found = 0
+    for days in STREAK_DAYS:
+        begin = starts(zone, today, days)
+        asked = {"student": student, "starts": begin, "today": begin[0], "tomorrow": _tomorrow(zone, today)}
+        found = db.scalar(text(STREAK), asked) or 0
+        if found < days - 1:
+            break
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """Finished tasks of one day."""
+
+    day: date
+    n: int  # DAY_TASKS at the most
+    n_correct: int  # of these
+
+    @property
+    def is_more(self) -> bool:
+        """Whether there may be more of them."""
+        return self.n == DAY_TASKS
+
+
+def last_days(db: Session, student: UUID, zone: tzinfo, today: date, days: int) -> list[Day]:
+    """The last so many days up to today, the oldest first."""
+    begin = starts(zone, today, days)
+    ends = [_tomorrow(zone, today), *begin[:-1]]
+    rows = db.execute(text(DAYS), {"student": student, "starts": begin, "ends": ends, "most": DAY_TASKS}).all()
+    return [Day(today - timedelta(days - 1 - place), *row) for place, row in enumerate(rows)]
+
+
+def _tomorrow(zone: tzinfo, today: date) -> datetime:
+    return starts(zone, today + timedelta(1), 1)[0]
 
 
 def newest(db: Session, student: UUID, most: int) -> list[Task]:
@@ -83,13 +166,58 @@ def last_open(db: Session, student: UUID) -> Task | None:
     return next(iter(_tasks(db, OPEN, student=student)), None)
 
 
-def finished_since(db: Session, student: UUID, moment: datetime) -> int:
-    found: int = db.scalar(
-        text("""SELECT count(*) FROM practice_tasks
-                WHERE user_id = :student AND completed AND completed_at >= :moment"""),
-        {"student": student, "moment": moment},
-    )
-    return found
+def predicted_lately(db: Session, student: UUID, most: int) -> list[Task]:
+    """The tasks finished last that had been predicted, the last first."""
+    return _tasks(db, PREDICTED, student=student, most=most, among=PREDICTED_AMONG)
+
+
+def last_predicted(db: Session, student: UUID) -> Task | None:
+    """The task asked for last, finished or not."""
+    return next(iter(_tasks(db, LAST_PREDICTED, student=student, among=PREDICTED_AMONG)), None)
+
+
+class Done(NamedTuple):  # thousands for one page
+    """A finished task beside what was predicted for it; None where nothing was."""
+
+    topic: str
+    difficulty: str
+    item_id: str | None
+    correct: bool
+    seconds: float
+    at: datetime  # UTC
+    chance: float | None
+    expected_seconds: float | None
+    low_seconds: float | None  # 10-90 %
+    high_seconds: float | None
+
+
+def window(db: Session, student: UUID, until: datetime, most: int, days: int) -> list[Done]:
+    """The tasks finished last, none of them so many days before the newest; the oldest first."""
+    asked = {"student": student, "until": until, "most": most, "span": timedelta(-days)}
+    rows = cast(
+        CursorResult[Any], db.execute(text(WINDOW), asked)
+    ).cursor.fetchall()  # a Row of each takes as long again
+    return [Done._make(row) for row in reversed(rows)]
+
+
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """The newest finished tasks of a topic, of which there are `n` in all."""
+
+    topic: str
+    n: int
+    lately: int
+    lately_correct: int
+
+    @property
+    def rate(self) -> float:
+        return self.lately_correct / self.lately
+
+
+def lately(db: Session, student: UUID, last: int, most: int = MOST_TOPICS) -> list[Lately]:
+    """How the last few tasks of each topic went, the most practised topics first."""
+    rows = db.execute(text(LATELY), {"student": student, "last": last, "most": most})
+    return [Lately(*row) for row in rows if row.lately]
 
 
 def _tasks(db: Session, sql: str, **values: Any) -> list[Task]:

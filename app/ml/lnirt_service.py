@@ -19,7 +19,16 @@ from app.ml.answers import Answer, Answers
 from app.ml.lnirt import LnirtFit, fit
 from app.ml.lnirt_calibration import LnirtCalibration
 from app.ml.lnirt_items import ItemBank, cell_label
-from app.ml.lnirt_posterior import Population, Posterior, Prediction, add_sums, newcomer, predict, update
+from app.ml.lnirt_posterior import (
+    ItemParameters,
+    Population,
+    Posterior,
+    Prediction,
+    add_sums,
+    newcomer,
+    predict,
+    update,
+)
 
 KIND = "lnirt"
 METADATA_FILE = "metadata.json"
@@ -27,6 +36,7 @@ HELD_OUT = 0.15  # share, the newest
 LEAST_HELD_OUT = 10  # tasks, to calibrate anything
 MOST_HELD_OUT = 2_000
 BEFORE_ALL = datetime(1900, 1, 1, tzinfo=UTC)
+NOT_FITTED = object()  # no label of an item
 Floats = NDArray[np.float64]
 
 
@@ -103,6 +113,7 @@ class ServedLnirt:
     def __init__(self, bank: ItemBank, calibration: LnirtCalibration | None = None) -> None:
         self._bank = bank
         self._calibration = calibration or LnirtCalibration()
+        self._expected: dict[tuple[str | None, str], ItemParameters] = {}  # of items that were not fitted
 
     @classmethod
     def load(cls, folder: Path) -> "ServedLnirt":
@@ -115,6 +126,21 @@ class ServedLnirt:
     @property
     def population(self) -> Population:
         return self._bank.fit.population
+
+    def parameters(self, item_id: str | None, topic: str, difficulty: str) -> ItemParameters:
+        """Of a task. What is expected of items that were not fitted takes a while, so it is worked out once."""
+        label = cell_label(topic, difficulty) if item_id is None else item_id
+        if label in self._bank.items:
+            return self._bank.items[label]
+        where = (topic if topic in self._bank.topics.index else None, difficulty)
+        if where not in self._expected:
+            self._expected[where] = self._bank.find(NOT_FITTED, *where).parameters
+        return self._expected[where]
+
+    def of_newcomer(self, asked: Asked) -> Answer:
+        """What is expected of the task where nothing is known of the student."""
+        item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
+        return self._calibration.answer(predict(newcomer(self.population), item))
 
     def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
         """The posterior predictive, from what the student's answers say up to this moment."""
@@ -169,7 +195,7 @@ class ServedLnirt:
 
     def _add(self, posterior: Posterior, rows: Iterable[Row]) -> Posterior:
         for row in rows:
-            item = self._bank.find(row["item_id"], row["topic"], row["difficulty"]).parameters
+            item = self.parameters(row["item_id"], row["topic"], row["difficulty"])
             right, n = row["n_correct"], row["n"]
             posterior = add_sums(
                 posterior, item, right=right, wrong=n - right, times=n, log_seconds=float(row["log_seconds"])

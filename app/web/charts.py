@@ -14,6 +14,7 @@ from markupsafe import Markup
 from app.web.languages import Words
 
 WIDTH, HEIGHT = 640.0, 240.0
+NARROW = 400.0  # of a strip
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 12.0, 30.0
 GRID_LINES = 4
 LABELS, LONGEST_LABEL = 7, 14  # along the x axis at the most, and characters of each
@@ -22,17 +23,28 @@ DOTS = 40  # values; a line through more of them has none
 numbers = count(1)  # of the elements that others refer to
 
 Unit = Literal["percent", "seconds", "number", "signed"]
+Rows = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Values at the places of the x axis; None where there are none. `low` and `high` make a band."""
+    """Values at the places of the x axis; None where there are none. `low` and `high` make a band, and bars stand on
+    `base`, where they are to stand on others.
+    """
 
     label: str
     values: Sequence[float | None]
     low: Sequence[float | None] = ()
     high: Sequence[float | None] = ()
     kind: Literal["line", "bars", "dashes", "dots"] = "line"
+    base: Sequence[float] = ()
+
+    @property
+    def tops(self) -> Sequence[float | None]:
+        """Where each value is drawn."""
+        if not self.base:
+            return self.values
+        return [None if value is None else value + below for value, below in zip(self.values, self.base, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +131,22 @@ def reliability(
     return _figure(words, title, text, parts, _rows_of([*axes, words("Tasks")], rows), NOTHING)
 
 
+def up_and_down(
+    words: Words, title: str, text: str, bars: Sequence[tuple[str, float, str]], table: tuple[Sequence[str], Rows]
+) -> Markup:
+    """Bars to the left (down) and to the right (up) of a middle: what each is called, its length, and that in words."""
+    longest = max((abs(length) for _, length, _ in bars), default=0) or 1
+    middle, row = NARROW / 2, 38.0
+    parts = [LINE.format("grid", middle, 18, middle, row * len(bars))]
+    for y, (name, length, said) in ((place * row, bar) for place, bar in enumerate(bars)):
+        reach = abs(length) / longest * middle
+        parts += [TICK.format(0, y + 13, "start", name), TICK.format(NARROW, y + 13, "end", said)]
+        left = middle - reach if length < 0 else middle
+        parts.append(BAR.format("s2" if length < 0 else "s3", left, y + 20, reach, 10, f"{name}: {said}"))
+    size = (NARROW, row * len(bars), "strip")
+    return _figure(words, title, text, parts, _rows_of(*table), NOTHING, size)
+
+
 def interval(words: Words, title: str, low: float, value: float, high: float, real: float | None, unit: Unit) -> Markup:
     """A prediction with its 80 % interval on a strip, and what really happened."""
     end = 1.0 if unit == "percent" else max(high, real or 0) * 1.08
@@ -157,7 +185,7 @@ def _shown(words: Words, unit: Unit, labels: Sequence[str], series: Series, plac
 
 def _range(series: Sequence[Series], axis: Axis) -> tuple[float, float]:
     """Where the y axis begins and ends; around 0 where it may begin anywhere."""
-    found = [v for each in series for part in (each.values, each.low, each.high) for v in part if v is not None]
+    found = [v for each in series for part in (each.tops, each.low, each.high) for v in part if v is not None]
     if axis.low is None:
         reach = max([*map(abs, found), 0.5]) * 1.1
         return -reach, reach
@@ -210,14 +238,14 @@ def _band(scale: _Scale, series: Series, colour: str, run: Sequence[int]) -> Mar
 
 def _bars(scale: _Scale, series: Series, colour: str, shown: Callable[[int], str]) -> list[Markup]:
     width = min(0.7 * (WIDTH - LEFT - RIGHT) / max(scale.places, 1), 48)
-    bottom = scale.y(scale.low)
+    feet = [scale.y(foot) for foot in series.base] or [scale.y(scale.low)] * len(series.values)
     return [
         BAR.format(
-            colour, scale.x(place) - width / 2, scale.y(value), width, max(bottom - scale.y(value), 1), shown(place)
+            colour, scale.x(place) - width / 2, scale.y(top), width, max(foot - scale.y(top), 1), shown(place)
         )
-        for place, value in enumerate(series.values)
-        if value is not None
-    ]
+        for place, (top, foot) in enumerate(zip(series.tops, feet, strict=True))
+        if top is not None
+    ]  # fmt: skip
 
 
 def _points(scale: _Scale, values: Sequence[float | None], places: Sequence[int]) -> str:
@@ -256,17 +284,17 @@ def _table(words: Words, labels: Sequence[str], series: Sequence[Series], axis: 
     return _rows_of(["", *(each.label for each in series)], rows)
 
 
-def _rows_of(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    def line(cell: Markup, cells: Sequence[str]) -> Markup:
-        return Markup("<tr>{}</tr>").format(NOTHING.join(cell.format(each) for each in cells))
-
-    body = NOTHING.join(line(Markup("<td>{}</td>"), row) for row in rows)
-    head_line = line(Markup("<th>{}</th>"), head)
-    return Markup("<table><thead>{}</thead><tbody>{}</tbody></table>").format(head_line, body)
+def _rows_of(head: Sequence[str], rows: Rows) -> Markup:
+    first = Markup("<tr><th>{}</th></tr>").format(Markup("</th><th>").join(head))
+    body = NOTHING.join(Markup("<tr><td>{}</td></tr>").format(Markup("</td><td>").join(row)) for row in rows)
+    return Markup("<table><thead>{}</thead><tbody>{}</tbody></table>").format(first, body)
 
 
-def _figure(words: Words, title: str, text: str, parts: Sequence[Markup], table: Markup, legend: Markup) -> Markup:
-    drawn = _picture(title, text, parts, WIDTH, HEIGHT, "plot")
+def _figure(
+    words: Words, title: str, text: str, parts: Sequence[Markup], table: Markup, legend: Markup,
+    size: tuple[float, float, str] = (WIDTH, HEIGHT, "plot"),
+) -> Markup:  # fmt: skip
+    drawn = _picture(title, text, parts, *size)
     return FIGURE.format(title=title, text=text, drawn=drawn, legend=legend, numbers=words("The numbers"), table=table)
 
 

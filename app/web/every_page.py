@@ -6,18 +6,22 @@ from app.web import (
     admin_comparison,
     admin_runs,
     admin_versions,
+    analytics,
     home,
     keys,
     own_data,
     preparation_page,
     settings_page,
     tasks,
+    today,
     training,
 )
 
 ROUTERS = (
     home.welcome,
     home.router,
+    today.router,
+    analytics.router,
     tasks.router,
     preparation_page.router,
     training.router,

@@ -64,6 +64,16 @@ def sentences(language: str) -> dict[str, Callable[..., str]]:
     return {"_": said, "ngettext": many}
 
 
+@lru_cache(4096)  # a page with charts says hundreds of numbers, mostly the same ones
+def _decimal(value: float, language: str) -> str:
+    return format_decimal(value, locale=language, decimal_quantization=False)
+
+
+@lru_cache(4096)
+def _percent(share: float, language: str) -> str:
+    return format_percent(share, locale=language)
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """How a visitor is spoken to: sentences, numbers and dates in their language and time zone."""
@@ -83,10 +93,10 @@ class Words:
         return Locale.parse(self.language)
 
     def number(self, value: float, digits: int = 0) -> str:
-        return format_decimal(round(value, digits) + 0.0, locale=self.language, decimal_quantization=False)
+        return _decimal(round(value, digits) + 0.0, self.language)
 
     def percent(self, share: float) -> str:
-        return format_percent(round(share, 2) + 0.0, locale=self.language)
+        return _percent(round(share, 2) + 0.0, self.language)
 
     def signed(self, value: float) -> str:
         """A whole number with its sign."""

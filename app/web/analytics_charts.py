@@ -1,0 +1,120 @@
+"""The charts of the analytics page."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from app.crud.studying import Done
+from app.schemas.explanation import Explanation
+from app.web import charts, reckoned
+from app.web.beliefs import LEAST_BELIEVED, Belief
+from app.web.charts import GRID_LINES, Axis, Series
+from app.web.features import feature_name, feature_value
+from app.web.languages import Words
+from app.web.reckoned import DayFigures, Judged
+
+if TYPE_CHECKING:
+    from app.ml.ability_path import Place
+
+ROUND_SECONDS = (2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 3600, 7200, 21_600)  # apart, the lines of an axis
+POINTS, FEW_DAYS = 60, 5  # of a path; with fewer days it goes task by task
+
+
+def success_chart(speaking: Words, days: Sequence[DayFigures]) -> Markup:
+    """Share right, and what was predicted."""
+    return charts.over(
+        speaking,
+        speaking("Share right, day by day"),
+        speaking("The bars are what you got right of a day's tasks, the line is what had been predicted for them."),
+        [speaking.short_day(day.day) for day in days],
+        [
+            Series(speaking("Right"), [day.right for day in days], kind="bars"),
+            *_where_predicted(Series(speaking("Predicted"), [day.chance for day in days])),
+        ],
+        Axis("percent", 0, 1),
+    )  # fmt: skip
+
+
+def time_chart(speaking: Words, days: Sequence[DayFigures]) -> Markup:
+    """The time in the middle, and what was predicted."""
+    return charts.over(
+        speaking,
+        speaking("Time for a task, day by day"),
+        speaking("The bars are the time in the middle of a day's tasks, the line is what had been predicted for them."),
+        [speaking.short_day(day.day) for day in days],
+        [
+            Series(speaking("Your time"), [day.seconds for day in days], kind="bars"),
+            *_where_predicted(Series(speaking("Predicted"), [day.expected_seconds for day in days])),
+        ],
+        Axis("seconds", 0, _high([day.seconds for day in days] + [day.expected_seconds or 0.0 for day in days])),
+    )  # fmt: skip
+
+
+def _high(seconds: Sequence[float]) -> float | None:
+    """Where an axis ends so that a short, round time stands at each line."""
+    return next((GRID_LINES * line for line in ROUND_SECONDS if GRID_LINES * line >= max(seconds)), None)
+
+
+def _where_predicted(series: Series) -> list[Series]:
+    return [series] if any(value is not None for value in series.values) else []
+
+
+def path_charts(
+    speaking: Words, found: Belief | None, done: Sequence[Done], days: Sequence[DayFigures]
+) -> tuple[Markup, Markup] | None:
+    """Ability and speed, as places among 100 students, over the window."""
+    if found is None or found.posterior is None or found.past.n < LEAST_BELIEVED:
+        return None
+    steps = reckoned.steps(days, POINTS, FEW_DAYS)
+    path = found.path(done, [n for n, _ in steps])
+    named = [speaking.short_day(day) if day else speaking("task %(n)s", n=n) for n, day in steps]
+    draw = partial(_path, speaking, [speaking("before"), *named])
+    return (
+        draw(speaking("Ability over time"), speaking("more able than, of 100"), [each.ability for each in path]),
+        draw(speaking("Speed over time"), speaking("quicker than, of 100"), [each.speed for each in path]),
+    )
+
+
+def _path(speaking: Words, labels: Sequence[str], title: str, called: str, places: "Sequence[Place]") -> Markup:
+    text = speaking("How many of 100 students you are ahead of; in four of five cases it is within the band.")
+    low, middle, high = ([round(100 * getattr(each, name)) for each in places] for name in ("low", "middle", "high"))
+    return charts.over(speaking, title, text, labels, [Series(called, middle, low, high)], Axis("number", 0, 100))
+
+
+def reliability(speaking: Words, judged: Judged) -> Markup | None:
+    """Predicted against real; none while there are too few."""
+    if judged.missing or not judged.groups:
+        return None
+    return charts.reliability(
+        speaking,
+        speaking("Predicted chance against what came of it"),
+        speaking("Each dot is a group of tasks with about the same chance, a bigger one for more of them.")
+        + " "
+        + speaking("On the dashed line it came as predicted; below it the chance was too high, above it too low."),
+        judged.groups,
+        (speaking("Predicted"), speaking("Right")),
+    )  # fmt: skip
+
+
+def why_chart(speaking: Words, found: Explanation) -> Markup:
+    """The eleven, by how far they moved the chance."""
+    head = [speaking("What"), speaking("You"), speaking("Average"), speaking("Chance"), speaking("Time")]
+    effects = [
+        (
+            feature_name(speaking, each.feature),
+            feature_value(speaking, each.feature, each.value),
+            feature_value(speaking, each.feature, each.average),
+            speaking.points(each.correctness_effect),
+            f"{speaking.signed(each.time_effect_seconds)} s",
+        )
+        for each in found.features
+    ]
+    return charts.up_and_down(
+        speaking,
+        speaking("What moved the chance"),
+        speaking("In points of a hundred: bars to the right moved the chance up, bars to the left moved it down."),
+        [(row[0], each.correctness_effect, row[3]) for row, each in zip(effects, found.features, strict=True)],
+        (head, effects),
+    )

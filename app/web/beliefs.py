@@ -1,0 +1,121 @@
+"""What LNIRT believes of a visitor, without keeping them waiting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import numpy as np
+from fastapi import BackgroundTasks
+from sqlalchemy.orm import Session
+
+from app.core.database import new_session
+from app.core.statements import hold_now
+from app.crud import student_states, student_totals
+from app.crud.student_totals import Past
+from app.crud.studying import Done
+from app.domain.attempts import plausible
+from app.domain.tasks import Asked
+from app.ml.serving import Loaded, ServingModels
+
+if TYPE_CHECKING:  # SciPy is imported when LNIRT is there, not before
+    from app.ml.ability_path import Answered, Standing
+    from app.ml.lnirt_posterior import Posterior
+    from app.ml.lnirt_service import ServedLnirt
+
+KIND = "lnirt"
+AT_ONCE = 3_000  # answers that are weighed while the page waits; more of them, once it is sent
+LEAST_BELIEVED = 5  # answers before anything is said
+weighing: set[UUID] = set()  # students whose answers are being weighed by this process
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What a version of LNIRT knows of a student."""
+
+    model: "ServedLnirt"
+    past: Past
+    posterior: "Posterior | None"  # none: the answers are still being weighed
+
+    @property
+    def now(self) -> "Standing | None":
+        from app.ml.ability_path import standing
+
+        return standing(self.posterior) if self.posterior else None
+
+    def path(self, done: Sequence[Done], ends: Sequence[int]) -> "list[Standing]":
+        """How it stood before the newest finished tasks, and after the first so many of them."""
+        from app.ml.ability_path import path, standing
+
+        if self.posterior is None:
+            return []
+        are_all = len(done) == self.past.n
+        return [standing(each) for each in path(self.posterior, _answered(self.model, done), ends, are_all=are_all)]
+
+
+def _answered(model: "ServedLnirt", done: Sequence[Done]) -> "Answered":
+    from app.ml.ability_path import Answered
+
+    names = [(each.item_id, each.topic, each.difficulty) for each in done]
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return Answered(
+        [model.parameters(*name) for name in places],
+        np.array([places[name] for name in names], np.intp),
+        np.array([each.correct for each in done], np.bool_),
+        plausible(np.array([each.seconds for each in done], np.float64)),
+    )
+
+
+def served(serving: ServingModels) -> "tuple[Loaded, ServedLnirt] | None":
+    """The version of LNIRT that is in service, if one is."""
+    loaded = serving.lineup.of(KIND)
+    if loaded is None:
+        return None
+    from app.ml.lnirt_service import ServedLnirt
+
+    return (loaded, loaded.model) if isinstance(loaded.model, ServedLnirt) else None
+
+
+def belief(db: Session, serving: ServingModels, student: UUID, later: BackgroundTasks) -> Belief | None:
+    """What is known of them now; where too many answers are new to this version, they are weighed `later`."""
+    found = served(serving)
+    if found is None:
+        return None
+    loaded, model = found
+    past = _past(db, student)
+    version = {"user_id": student, "kind": KIND, "version_id": loaded.version.id}
+    kept = student_states.KEPT.first_now(db, **version)
+    if past.n - (kept["n"] if kept else 0) <= AT_ONCE:
+        return Belief(model, past, _posterior(db, loaded, model, student, past))
+    if student not in weighing:
+        weighing.add(student)
+        later.add_task(_weigh, loaded, model, student)
+    return Belief(model, past, None)
+
+
+def _weigh(loaded: Loaded, model: "ServedLnirt", student: UUID) -> None:
+    try:
+        with new_session().begin() as db:
+            _posterior(db, loaded, model, student, _past(db, student))
+    finally:
+        weighing.discard(student)
+
+
+def _past(db: Session, student: UUID) -> Past:
+    rows = student_totals.PAST.rows_now(db, **student_totals.question(_anything(student), None))
+    return student_totals.past_of(rows[0])
+
+
+def _posterior(db: Session, loaded: Loaded, model: "ServedLnirt", student: UUID, past: Past) -> "Posterior":
+    """Kept and caught up."""
+    return hold_now(model.posterior(loaded.version.id, _anything(student), past), db)
+
+
+def _anything(student: UUID) -> Asked:
+    """A task of theirs; what it is about doesn't matter to what is known of them."""
+    return Asked(student, "", "medium")
+
+
+def of_hundred(share: float) -> int:
+    """As people say it: nobody is better than all, or than none."""
+    return min(max(round(100 * share), 1), 99)

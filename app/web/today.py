@@ -1,0 +1,100 @@
+"""The first page after signing in: today, the days before, and what the model now believes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from statistics import median
+
+from fastapi import APIRouter, BackgroundTasks, Depends, Request
+from fastapi.responses import Response
+from markupsafe import Markup
+
+from app.crud import studying
+from app.crud.studying import DAY_TASKS, Day
+from app.domain.tasks import Task
+from app.routers.callers import Db
+from app.routers.practice_tasks import Serving
+from app.web import charts
+from app.web.beliefs import LEAST_BELIEVED, belief, of_hundred
+from app.web.charts import GRID_LINES, Axis, Series
+from app.web.languages import Words
+from app.web.pages import render
+from app.web.reckoned import mean
+from app.web.training import model_name, panel
+from app.web.visitors import SignedIn, only_own_forms, words
+
+router = APIRouter(prefix="/dashboard", include_in_schema=False, dependencies=[Depends(only_own_forms)])
+DAYS = 14
+LATELY = 20  # predicted tasks that are set against what came of them
+
+
+@router.get("")
+def today(request: Request, visitor: SignedIn, db: Db, serving: Serving, background: BackgroundTasks) -> Response:
+    """How it stands today."""
+    speaking = words(request)
+    day = speaking.today(datetime.now(UTC))
+    stands = panel(db, serving, speaking)  # looks who serves now, before anybody is asked
+    days = studying.last_days(db, visitor.id, speaking.zone, day, DAYS)
+    return render(
+        request,
+        "today.html",
+        total=studying.total(db, visitor.id),
+        today=days[-1],
+        streak=studying.streak(db, visitor.id, speaking.zone, day),
+        most_a_day=DAY_TASKS,
+        days=days_chart(speaking, days) if any(each.n for each in days) else None,
+        lately=compared(studying.predicted_lately(db, visitor.id, LATELY)),
+        belief=belief(db, serving, visitor.id, background),
+        least_believed=LEAST_BELIEVED,
+        of_hundred=of_hundred,
+        open_task=studying.last_open(db, visitor.id),
+        panel=stands,
+        model_name=model_name,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """n finished tasks beside what was predicted for them."""
+
+    n: int
+    right: float  # share
+    chance: float  # mean
+    seconds: float  # median
+    expected_seconds: float  # median
+
+
+def compared(tasks: Sequence[Task]) -> Compared | None:
+    """None where there is nothing to compare."""
+    chances = [task.correctness_prob for task in tasks if task.correctness_prob is not None]
+    expected = [task.estimated_time_seconds for task in tasks if task.estimated_time_seconds is not None]
+    if not chances or not expected:
+        return None
+    right, took = [bool(task.is_correct) for task in tasks], [task.actual_time_seconds or 0.0 for task in tasks]
+    return Compared(len(tasks), mean(right), mean(chances), median(took), median(expected))
+
+
+def days_chart(speaking: Words, days: Sequence[Day]) -> Markup:
+    """Right and wrong, one on the other."""
+    right = [float(day.n_correct) for day in days]
+    wrong = [float(day.n - day.n_correct) for day in days]
+    most = max(day.n for day in days)
+    text = speaking("Each bar is a day: the tasks that you got right, and on top of them those that went wrong.")
+    if any(day.is_more for day in days):
+        text += " " + speaking("Of a day, %(n)s tasks are counted at the most.", n=speaking.number(DAY_TASKS))
+    return charts.over(
+        speaking,
+        speaking("Tasks, day by day"),
+        text,
+        [speaking.short_day(day.day) for day in days],
+        [
+            Series(speaking("right"), _shown(right, days), kind="bars"),
+            Series(speaking("wrong"), _shown(wrong, days), kind="bars", base=right),
+        ],
+        Axis("number", 0, -(-most // GRID_LINES) * GRID_LINES),  # so that whole numbers stand at the lines
+    )
+
+
+def _shown(values: Sequence[float], days: Sequence[Day]) -> list[float | None]:
+    """Nothing is drawn of a day without tasks."""
+    return [value if day.n else None for value, day in zip(values, days, strict=True)]
