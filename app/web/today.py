@@ -20,6 +20,7 @@ from app.web.charts import GRID_LINES, Axis, Series
 from app.web.languages import Words
 from app.web.pages import render
 from app.web.reckoned import mean
+from app.web.suggesting import suggested
 from app.web.training import model_name, panel
 from app.web.visitors import SignedIn, only_own_forms, words
 
@@ -50,6 +51,7 @@ def today(request: Request, visitor: SignedIn, db: Db, serving: Serving, backgro
         open_task=studying.last_open(db, visitor.id),
         panel=stands,
         model_name=model_name,
+        **suggested(db, serving, visitor.id),
     )
 
 
