@@ -27,7 +27,7 @@ def success_chart(speaking: Words, days: Sequence[DayFigures]) -> Markup:
     return charts.over(
         speaking,
         speaking("Share right, day by day"),
-        speaking("The bars are what you got right of a day's tasks, the line is what had been predicted for them."),
+        _with_line(speaking, speaking("Each bar is the share of a day's tasks that you got right."), days),
         [speaking.short_day(day.day) for day in days],
         [
             Series(speaking("Right"), [day.right for day in days], kind="bars"),
@@ -42,7 +42,7 @@ def time_chart(speaking: Words, days: Sequence[DayFigures]) -> Markup:
     return charts.over(
         speaking,
         speaking("Time for a task, day by day"),
-        speaking("The bars are the time in the middle of a day's tasks, the line is what had been predicted for them."),
+        _with_line(speaking, speaking("Each bar is the time in the middle of a day's tasks: half took longer."), days),
         [speaking.short_day(day.day) for day in days],
         [
             Series(speaking("Your time"), [day.seconds for day in days], kind="bars"),
@@ -55,6 +55,13 @@ def time_chart(speaking: Words, days: Sequence[DayFigures]) -> Markup:
 def _high(seconds: Sequence[float]) -> float | None:
     """Where an axis ends so that a short, round time stands at each line."""
     return next((GRID_LINES * line for line in ROUND_SECONDS if GRID_LINES * line >= max(seconds)), None)
+
+
+def _with_line(speaking: Words, bars: str, days: Sequence[DayFigures]) -> str:
+    """What there is to be seen."""
+    if all(day.chance is None for day in days):
+        return bars
+    return f"{bars} " + speaking("The line is what had been predicted for them.")
 
 
 def _where_predicted(series: Series) -> list[Series]:

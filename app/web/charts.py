@@ -285,7 +285,8 @@ def _table(words: Words, labels: Sequence[str], series: Sequence[Series], axis: 
 
 
 def _rows_of(head: Sequence[str], rows: Rows) -> Markup:
-    first = Markup("<tr><th>{}</th></tr>").format(Markup("</th><th>").join(head))
+    names = [Markup("<th>{}</th>").format(name) if name else Markup("<td></td>") for name in head]
+    first = Markup("<tr>{}</tr>").format(NOTHING.join(names))
     body = NOTHING.join(Markup("<tr><td>{}</td></tr>").format(Markup("</td><td>").join(row)) for row in rows)
     return Markup("<table><thead>{}</thead><tbody>{}</tbody></table>").format(first, body)
 

@@ -1,0 +1,160 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session
+
+from app.ml.lnirt_service import ServedLnirt, fit_lnirt
+from app.ml.simulated import school, simulate
+from app.web import beliefs, charts, today
+from app.web.charts import Axis, Series
+from app.web.languages import Words
+from tests.finished import account_of, finish
+from tests.routers.test_explanation import answered_by
+from tests.web.browsing import Browser, said
+
+NOW = datetime(2026, 3, 10, 23, 30, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who answers stays as the test has it."""
+    monkeypatch.setenv("RETRAIN_EVERY", "1000")
+
+
+@pytest.fixture
+def ada(service: TestClient) -> Browser:
+    return Browser(service).register()
+
+
+@pytest.fixture
+def at_half_past_eleven(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):  # type: ignore[no-untyped-def]
+            return NOW.astimezone(tz)
+
+    monkeypatch.setattr(today, "datetime", Clock)
+
+
+@pytest.fixture(scope="module")
+def lnirt() -> ServedLnirt:
+    return fit_lnirt(simulate(school(12, seed=5), 30, seed=5).attempts).serving()
+
+
+def test_a_newcomer_is_told_how_to_begin(ada: Browser) -> None:
+    page = ada.get("/dashboard")
+    assert "Hello, Ada" in said(page)
+    assert "Do the first task" in said(page)
+    assert 'href="/dashboard/tasks"' in page.text
+    for row_of_zeros in ("Streak", "Tasks today", "<svg class"):
+        assert row_of_zeros not in page.text
+
+
+def test_nobody_sees_it_without_signing_in(service: TestClient) -> None:
+    assert service.get("/dashboard", follow_redirects=False).headers["location"] == "/sign-in?next=/dashboard"
+
+
+def test_what_was_done_today_stands_beside_what_was_predicted(ada: Browser) -> None:
+    for right, seconds in ((True, 20), (True, 30), (False, 200)):
+        ada.practise(right=right, seconds=seconds)
+    told = said(ada.get("/dashboard"))
+    assert "Tasks today 3 2 of them right" in told
+    assert "Streak one day today is in" in told
+    assert "Tasks in all 3 67% of them right" in told
+    assert "Right, of the last 3 67% predicted: 50%" in told
+    assert "Time for one of them 30 s predicted: 60 s" in told
+
+
+@pytest.mark.usefixtures("at_half_past_eleven")
+@pytest.mark.parametrize(("zone", "n"), [("UTC", "1"), ("Asia/Tokyo", "0"), ("Factory", "1"), ("no zone", "1")])
+def test_today_is_the_visitors_day(ada: Browser, db: Session, zone: str, n: str) -> None:
+    finish(db, account_of(db), NOW - 10 * HOUR)  # in Tokyo, it is the morning after by now
+    ada.client.cookies.set("zone", zone)
+    told = said(ada.get("/dashboard"))
+    assert f"Tasks today {n} " in told
+    assert "Streak one day" in told
+    assert ("a task today keeps it up" in told) == (n == "0")
+
+
+@pytest.mark.usefixtures("at_half_past_eleven")
+def test_the_days_are_drawn_and_written(ada: Browser, db: Session) -> None:
+    student = account_of(db)
+    for hours, right in ((1, True), (2, True), (3, False), (30, True), (24 * 13, False), (24 * 20, True)):
+        finish(db, student, NOW - hours * HOUR, right=right)
+    page = ada.get("/dashboard")
+    assert "Mar 10 2 1" in said(page)
+    assert "Mar 9 1 0" in said(page)
+    assert "Feb 25 0 1" in said(page)
+    assert "Feb 18" not in said(page)
+    assert page.text.count('class="s1 bar"') == page.text.count('class="s2 bar"') == 3
+
+
+@pytest.mark.usefixtures("at_half_past_eleven")
+def test_a_long_pause_is_told_in_words(ada: Browser, db: Session) -> None:
+    finish(db, account_of(db), NOW - 24 * 20 * HOUR)
+    told = said(ada.get("/dashboard"))
+    assert "Streak none a task today begins one" in told
+    assert "You have not finished a task in the last two weeks." in told
+    assert "As soon as a predicted task is finished" in told
+
+
+def test_an_open_task_can_be_gone_on_with(ada: Browser) -> None:
+    path = ada.send("/dashboard/tasks", topic="Waves", difficulty="hard").url.path
+    page = ada.get("/dashboard")
+    assert "You have a task open: Waves, hard." in said(page)
+    assert f'href="{path}"' in page.text
+
+
+def test_another_students_tasks_are_not_counted(service: TestClient) -> None:
+    Browser(service).register("ben").practise()
+    assert "Do the first task" in said(Browser(service).register("ada").get("/dashboard"))
+
+
+def test_before_there_is_a_lnirt_the_page_says_when_it_comes(ada: Browser) -> None:
+    ada.practise()
+    assert "It comes with a training, as soon as there are enough tasks." in said(ada.get("/dashboard"))
+
+
+def test_what_the_model_believes_is_a_place_among_students(ada: Browser, db: Session, lnirt: ServedLnirt) -> None:
+    answered_by(db, lnirt, "lnirt")
+    for _ in range(4):
+        ada.practise("algebra", "hard", seconds=10)
+    assert "After one more task you will read here" in said(ada.get("/dashboard"))
+    for _ in range(8):
+        ada.practise("algebra", "hard", seconds=10)
+    told = said(ada.get("/dashboard"))
+    able = int(told.partition("more able than about ")[2].split()[0])
+    quick = int(told.partition("quicker than about ")[2].split(";")[0])
+    assert 60 < able < 100  # all right, on hard tasks
+    assert 60 < quick < 100  # 10 s each
+    assert "in four of five cases" in told
+    assert "How sure that is: ability – " in told
+
+
+def test_many_answers_are_weighed_after_the_page(
+    ada: Browser, db: Session, lnirt: ServedLnirt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(6):
+        ada.practise("algebra")
+    monkeypatch.setattr(beliefs, "AT_ONCE", 3)
+    answered_by(db, lnirt, "lnirt")
+    for path in ("/dashboard", "/dashboard/analytics"):
+        first = ada.get(path)  # the client waits for what is done in the background, too
+        assert "is weighing your 6 answers" in said(first)
+        assert f'data-poll="{path}"' in first.text
+        again = ada.get(path)
+        assert "more able than about" in said(again)
+        assert "data-poll" not in again.text.partition("<h2>The next training")[0].rpartition("<section")[0]
+        answered_by(db, lnirt, "lnirt")
+    assert not beliefs.weighing
+
+
+def test_bars_stand_on_one_another() -> None:
+    below, above = Series("right", [3.0, None], kind="bars"), Series("wrong", [2.0, 1.0], kind="bars", base=[3.0, 0.0])
+    drawn = charts.over(Words("en", UTC), "t", "d", ["a", "b"], [below, above], Axis("number", 0, 8))
+    bars = [part.split('"') for part in drawn.split("<rect class=")[1:] if " bar" in part.split('"')[1]]
+    low, high, alone = ((float(part[5]), float(part[9])) for part in bars)  # y and height
+    assert high[0] + high[1] == pytest.approx(low[0], abs=0.11)
+    assert alone[0] + alone[1] == pytest.approx(low[0] + low[1], abs=0.11)
