@@ -15,7 +15,8 @@ from app.crud.student_totals import PAST_SQL, Past, past_of
 from app.domain.planning import Done
 from app.domain.tasks import Asked
 
-NEWEST = 300  # tasks: where topics practised lately, and what was done today, are looked for
+NEWEST = 50  # tasks, where topics practised lately are looked for; of more, PostgreSQL without statistics sorts all
+A_DAY = 2_000  # tasks of today, at the most
 RECENT = 10  # tasks of each topic
 TOTALS, MOST = 2_000, 20  # totals that are looked at for the topics with the most tasks, and how many of these
 LONGEST_SECONDS = 3_600  # a task done today counts as at the most
@@ -26,13 +27,15 @@ POPULAR = 10  # topics
 # A row for each topic that is wanted, or of the student's own; at least one row, of no topic.
 PRACTISED = Statement(f"""
     WITH newest AS MATERIALIZED (
-        SELECT topic, difficulty, is_correct, actual_time_seconds, completed_at
+        SELECT topic, difficulty, is_correct, completed_at
         FROM practice_tasks WHERE user_id = :user_id AND completed
         ORDER BY completed_at DESC, id DESC LIMIT {NEWEST}
     ), today AS (
         SELECT topic, count(*) AS n, sum(least(actual_time_seconds, {LONGEST_SECONDS})) AS seconds
-        FROM newest
-        WHERE completed_at >= date_trunc('day', statement_timestamp(), 'UTC') AND completed_at <= statement_timestamp()
+        FROM (SELECT topic, actual_time_seconds FROM practice_tasks
+              WHERE user_id = :user_id AND completed AND completed_at <= statement_timestamp()
+                  AND completed_at >= date_trunc('day', statement_timestamp(), 'UTC')
+              LIMIT {A_DAY}) AS done
         GROUP BY topic
     ), wanted AS (
         SELECT unnest(CAST(:topics AS text[])) AS topic
@@ -52,7 +55,7 @@ PRACTISED = Statement(f"""
                       (report->'practice_effect'->>'standard_error')::float8 AS gain_error,
                       (report->'practice_effect'->>'tasks')::int AS gain_tasks
                FROM (SELECT id, report, erasures FROM model_versions ORDER BY id DESC LIMIT 20) AS latest
-               WHERE report->'practice_effect' IS NOT NULL
+               WHERE report->'practice_effect'->>'gain' IS NOT NULL
                    AND erasures >= (SELECT coalesce(max(id), 0) FROM erasures)
                ORDER BY id DESC LIMIT 1) AS effect ON true
     LEFT JOIN wanted ON true

@@ -1,6 +1,6 @@
 """Of one topic: which difficulty to practise now, and how much the topic needs it. No database, clock or model."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from math import exp, log
 
@@ -16,6 +16,7 @@ TOPIC_VARIANCE = 0.5  # logits^2: how far a topic may lie from what the models s
 NOT_DUE = 0.25  # what a topic counts that was just practised, beside one that is forgotten
 MASSED = 6.0  # tasks on a topic in a day that halve the need of another one
 EDGE = 1e-3
+TIE = 1e-9
 
 
 def logit(p: float) -> float:
@@ -27,14 +28,14 @@ def chance(logits: float) -> float:
     return 1 / (1 + exp(-logits))
 
 
-def nearest(chances: Mapping[str, float], target: float) -> str:
-    """The difficulty whose chance is nearest to the target; among equals, the one on the way to it."""
-
-    def off(difficulty: str) -> tuple[float, int]:
-        p, place = chances[difficulty], DIFFICULTIES.index(difficulty)
-        return round(abs(p - target), 9), place if p <= target else -place
-
-    return min((difficulty for difficulty in DIFFICULTIES if difficulty in chances), key=off)
+def nearest(chances: Sequence[float], target: float) -> int:
+    """Which of the chances, (3,) by difficulty, is nearest to the target; among equals, the one on the way to it."""
+    best, least = 0, abs(chances[0] - target)
+    for place, p in enumerate(chances[1:], start=1):
+        off = abs(p - target)
+        if off < least - TIE or (off < least + TIE and p > target):
+            best, least = place, off
+    return best
 
 
 def wrong_lately(topic: TopicState, now: datetime) -> tuple[int, int] | None:
@@ -49,22 +50,22 @@ def lately(topic: TopicState, now: datetime) -> list[Done]:
     return [done for done in topic.recent[:TROUBLE_IN] if now - done.at <= LATELY]
 
 
-def hardest_allowed(topic: TopicState, now: datetime) -> str:
-    """A step below what went wrong lately; any difficulty where nothing did."""
+def hardest_allowed(topic: TopicState, now: datetime) -> int:
+    """A step below what went wrong lately; the hardest where nothing did. A position in DIFFICULTIES."""
     if wrong_lately(topic, now) is None:
-        return DIFFICULTIES[-1]
+        return len(DIFFICULTIES) - 1
     failed = [DIFFICULTIES.index(done.difficulty) for done in lately(topic, now) if not done.is_correct]
-    return DIFFICULTIES[max(min(failed[:WRONG_IN_A_ROW]) - 1, 0)]
+    return max(min(failed[:WRONG_IN_A_ROW]) - 1, 0)
 
 
 def aimed(topic: TopicState, target: float, now: datetime) -> str:
     """The difficulty to practise now: nearest to the target, but easier for a while after it went wrong."""
-    free = nearest(probabilities(topic), target)
-    return min(free, hardest_allowed(topic, now), key=DIFFICULTIES.index)
+    return DIFFICULTIES[min(nearest(probabilities(topic), target), hardest_allowed(topic, now))]
 
 
-def probabilities(topic: TopicState) -> dict[str, float]:
-    return {difficulty: said.correctness_prob for difficulty, said in topic.chances.items()}
+def probabilities(topic: TopicState) -> list[float]:
+    """Of a right answer, (3,) by difficulty."""
+    return [topic.chances[difficulty].correctness_prob for difficulty in DIFFICULTIES]
 
 
 def off_the_models(topic: TopicState) -> float:

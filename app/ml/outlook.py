@@ -53,17 +53,17 @@ class Outlook:
 async def outlook(serving: ServingModels, database: Database, wanted: Conversation[Wanted]) -> Outlook:
     """Through the asynchronous door; others have their turn between two predictions."""
     found = await hold(_found(wanted), database)
-    said, kept = list[Prediction](), Kept()
+    said, answered = list[Prediction](), Answered()
     for asked, past in found.cells:
-        said.append(await hold(asked_once(predict(serving, asked, past), kept), database))
+        said.append(await hold(asked_once(predict(serving, asked, past), past, answered), database))
         await asyncio.sleep(0)
     return _outlook(serving, found, said)
 
 
 def outlook_now(serving: ServingModels, db: Session, wanted: Conversation[Wanted]) -> Outlook:
     """The same through the session."""
-    found, kept = hold_now(_found(wanted), db), Kept()
-    said = [hold_now(asked_once(predict(serving, asked, past), kept), db) for asked, past in found.cells]
+    found, answered = hold_now(_found(wanted), db), Answered()
+    said = [hold_now(asked_once(predict(serving, asked, past), past, answered), db) for asked, past in found.cells]
     return _outlook(serving, found, said)
 
 
@@ -143,22 +143,21 @@ def _outlook(serving: ServingModels, found: _Found, said: Iterable[Prediction]) 
     return Outlook(known.now, topics, effect, last, found.wanted.exam, known.last is None)
 
 
-class Kept(dict[object, Rows]):
-    """What the database has answered, by statement and values."""
+Answered = dict[object, Rows]  # by statement and values
 
 
-def asked_once(conversation: Conversation[T], kept: Kept) -> Conversation[T]:
-    """The same conversation; what the database answered before is not asked again, until a state was stored."""
+def asked_once(conversation: Conversation[T], past: Past, answered: Answered) -> Conversation[T]:
+    """The same conversation; what the database has answered is not asked again. The state that one prediction caught up
+    with the student's past is the next one's: all are of the same moment."""
     try:
         question = next(conversation)
         while True:
             statement, values = question
-            key = (statement, *values.items())
-            if key not in kept:
-                rows = yield question
-                if statement is student_states.KEEP:
-                    kept.clear()
-                kept[key] = rows
-            question = conversation.send(kept[key])
+            if (key := (statement, *values.items())) not in answered:
+                answered[key] = yield question
+            if statement is student_states.KEEP:
+                whose = [(name, values[name]) for name in ("user_id", "kind", "version_id")]
+                answered[(student_states.KEPT, *whose)] = [{**values, "n": past.n}]
+            question = conversation.send(answered[key])
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]

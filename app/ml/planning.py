@@ -1,7 +1,7 @@
 """The way to an exam, day by day: which topic and difficulty, how long, and the chance before and after.
 
 Planned anew whenever it is looked at, from what the student can do now: like a route after a wrong turn. A day takes
-the topics that need it most (`choosing.need`) and shares its minutes among them by their need; each topic at the
+the topics that need it most (`choosing.need`) and shares its minutes among them by its root; each topic at the
 difficulty whose chance is nearest to the success rate aimed at, so that difficulty rises with the chance. A day of
 practice makes a topic due again later and later (`spacing`). On the last day, or the last days where one is too short,
 every topic comes once more. No database, clock or model.
@@ -10,7 +10,7 @@ every topic comes once more. No database, clock or model.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from math import ceil, floor, log1p
+from math import ceil, floor
 from typing import Protocol
 
 from app.domain.attempts import DIFFICULTIES
@@ -26,14 +26,14 @@ from app.domain.planning import (
     TopicState,
 )
 from app.ml import choosing, spacing
-from app.ml.practice_effect import after
+from app.ml.practice_effect import rise_by
 from app.ml.prior import PRIOR
 from app.ml.suggesting import not_practised
 
 OVERHEAD_SECONDS = 15.0  # a task takes beside its own time: reading how it went, choosing the next
 TOGETHER = 3  # tasks of a topic in a day, at the least, where there are more topics than a day can hold
 LIKE = 14  # days at the end of those that are shown, which those after them are taken to be like
-LEAST_TOPICS = 2  # a day, so that they are mixed
+LEAST_TOPICS, MOST_TOPICS = 2, 8  # a day: so that they are mixed, but no patchwork; when all are reviewed, any number
 MEDIUM = DIFFICULTIES.index(choosing.MEDIUM)
 
 
@@ -62,7 +62,9 @@ class Course:
     strength: float
     last: float | None  # day it was practised last, 0 is now; none: never
     hardest: int  # difficulty allowed until it has gone right
+    rise: float = 0.0  # logits, by what is planned
     planned: int = 0  # tasks
+    aim: int | None = None  # difficulty to practise next, as far as it is known
     reviewed: bool = False
     level: int | None = None  # difficulty planned last
 
@@ -78,30 +80,38 @@ class Course:
             choosing.off_the_models(state),
             spacing.strength(state.recent),
             None if days is None else -days,
-            DIFFICULTIES.index(choosing.hardest_allowed(state, now)),
+            choosing.hardest_allowed(state, now),
         )
 
     def chance(self, difficulty: int, more: int = 0) -> float:
         """Of a right answer when what is planned, and so many more, are done."""
-        return after(self.logits[difficulty], self.state.n, self.planned + more, self.effect)
+        rise = rise_by(self.state.n, self.planned + more, self.effect) if more else self.rise
+        return choosing.chance(self.logits[difficulty] + rise)
 
     def aimed(self, target: float) -> int:
-        chances = {name: self.chance(place) for place, name in enumerate(DIFFICULTIES)}
-        return min(DIFFICULTIES.index(choosing.nearest(chances, target)), self.hardest)
+        if self.aim is None:
+            chances = [choosing.chance(logit + self.rise) for logit in self.logits]
+            self.aim = min(choosing.nearest(chances, target), self.hardest)
+        return self.aim
 
     def need(self, day: int) -> float:
-        rise = self.effect.gain * (log1p(self.state.n + self.planned) - log1p(self.state.n))
-        weakness = 1 - choosing.chance(self.logits[MEDIUM] + self.off + rise)
+        weakness = 1 - choosing.chance(self.logits[MEDIUM] + self.off + self.rise)
         since = None if self.last is None else day - self.last
         return choosing.need(weakness, spacing.due(since, self.strength), 0 if day else self.state.tasks_today)
 
     def practise(self, day: int, difficulty: int, tasks: int) -> None:
         """Take these tasks as done, some right and some wrong as is to be expected."""
         self.strength = spacing.within(self.strength + spacing.step(self.chance(difficulty)))
-        self.planned += tasks
+        self.add(tasks)
         self.last = float(day)
         self.hardest = len(DIFFICULTIES) - 1
         self.level = difficulty
+
+    def add(self, tasks: int) -> None:
+        """Plan so many more."""
+        self.planned += tasks
+        self.rise = rise_by(self.state.n, self.planned, self.effect)
+        self.aim = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +167,7 @@ class Way:
         if is_review:
             shares = [Share(s.course, s.difficulty, s.need, not s.course.reviewed) for s in shares]
         shares.sort(key=lambda share: (not share.first, -share.need, share.course.state.topic))
-        most = floor(fitting) if is_review else round(fitting / TOGETHER)
+        most = floor(fitting) if is_review else min(round(fitting / TOGETHER), MOST_TOPICS)
         return shares[: max(LEAST_TOPICS, most)]
 
     def _item(self, share: Share, tasks: int, minutes: float, day: int, left: int) -> PlanItem:
@@ -185,8 +195,10 @@ def _why(share: Share, day: int, left: int, minutes: float, way: Way) -> Iterato
 
 
 def divided(shares: Sequence[Share], budget: float) -> list[tuple[Share, int]]:
-    """Tasks of each share within `budget` seconds: one each, the rest by need, what is then left to whom it fits."""
-    total = sum(share.need for share in shares) or 1.0
+    """Tasks of each share within `budget` seconds: one each, the rest by the root of the need, what is left to whom it
+    fits. (A topic that needs it four times as much gets twice the time: repetitions in a day teach less and less.)"""
+    wants = [share.need**0.5 for share in shares]
+    total = sum(wants) or 1.0
     tasks = [0] * len(shares)
     for place, share in enumerate(shares):
         if share.seconds <= budget:
@@ -194,7 +206,7 @@ def divided(shares: Sequence[Share], budget: float) -> list[tuple[Share, int]]:
             budget -= share.seconds
     rest = budget
     for place, share in enumerate(shares):
-        more = floor(rest * share.need / total / share.seconds) if tasks[place] else 0
+        more = floor(rest * wants[place] / total / share.seconds) if tasks[place] else 0
         tasks[place] += more
         budget -= more * share.seconds
     while fitting := [place for place, share in enumerate(shares) if share.seconds <= budget]:
@@ -234,7 +246,7 @@ def _later(way: Way, days: Sequence[PlanDay]) -> Later:
     like, more = days[-LIKE:], way.days - len(days)
     for course in way.courses:
         tasks = sum(item.tasks for day in like for item in day.items if item.topic == course.state.topic)
-        course.planned += round(tasks * more / len(like))
+        course.add(round(tasks * more / len(like)))
     tasks, minutes = (sum(getattr(day, name) for day in like) * more / len(like) for name in ("tasks", "minutes"))
     return Later(more, round(tasks), minutes)
 

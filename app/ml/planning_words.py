@@ -2,7 +2,7 @@
 
 The codes and what they come with:
 
-| code | values |
+| codes | values |
 |---|---|
 | aims_at_target, stretch, above_target, easier_for_now, no_model_yet | chance, target |
 | went_wrong_lately | wrong, tasks |

@@ -7,12 +7,12 @@ as in performance factors analysis (Pavlik, Cen & Koedinger 2009, AIED, 531-538)
 `gain` is estimated from pairs of tasks of one student, topic and difficulty: an early one and a late one. Of those
 where one was right and one wrong, the late one was the right one with probability 1 / (1 + exp(-gain (x_late -
 x_early))), x = log(1 + tasks done on the topic before). This conditional likelihood (Andersen 1970, J. R. Statist. Soc.
-B 32, 283-301; matched pairs: Breslow & Day 1980, ch. 7) doesn't know how able the student is or how hard the cell: both drop
-out, so that neither has to be estimated or can be mistaken for practice. Each task is in one pair at the most, so pairs
-are independent and the standard error is the likelihood's own. It is net: what was forgotten in between is in it.
+B 32, 283-301; matched pairs: Breslow & Day 1980, ch. 7) doesn't know how able the student is or how hard the cell: both
+drop out, so that neither has to be estimated or can be mistaken for practice. Each task is in one pair at the most, so
+pairs are independent and the standard error is the likelihood's own. It is net: what was forgotten in between is in it.
 """
 
-from math import exp, log1p
+from math import log1p
 from typing import Any
 
 import numpy as np
@@ -34,9 +34,9 @@ STEPS = 30  # Newton's, at the most
 CLOSE = 1e-10
 
 
-def after(logit: float, done: int, more: float, effect: PracticeEffect) -> float:
-    """The chance of a right answer after so many more tasks on the topic, where it is `logit` after `done`."""
-    return 1 / (1 + exp(-(logit + effect.gain * (log1p(done + more) - log1p(done)))))
+def rise_by(done: int, more: int, effect: PracticeEffect) -> float:
+    """How far the logit of the chance rises by so many more tasks on a topic, after `done`."""
+    return effect.gain * (log1p(done + more) - log1p(done))
 
 
 def estimated(attempts: Attempts) -> PracticeEffect:

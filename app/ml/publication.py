@@ -79,6 +79,7 @@ class Findings:
     keep_versions: int
     kinds: Sequence[str] | None = None  # that were to be trained; none: all of them
     inputs: Mapping[str, Any] = field(default_factory=dict)  # what the models learned from, in short
+    practice_effect: Mapping[str, float] = field(default_factory=dict)  # how much practice helps: for plans
 
     def learnt(self) -> str:
         """What from, in words."""
@@ -207,7 +208,7 @@ class Publication:
             folder=candidate.folder,
             files=made.files,
             n_tasks=run.material.tasks,
-            report={**made.report, "inputs": run.inputs},
+            report={**made.report, "inputs": run.inputs, "practice_effect": run.practice_effect},
             scores=candidate.judged.scores,
             span=(_moment(int(fitted_on[0])), _moment(int(fitted_on[-1]))),
             run_id=run.run_id,

@@ -75,11 +75,11 @@ def in_order(topics: Sequence[TopicState], moment: Moment) -> list[TopicState]:
 
 def choices_of(topic: TopicState, moment: Moment) -> list[str]:
     """The difficulties that may be suggested, best first; the one just done only where there is no other."""
-    chances = choosing.probabilities(topic)
     best = choosing.aimed(topic, moment.target, moment.now)
-    off = {difficulty: abs(chance - moment.target) for difficulty, chance in chances.items()}
+    chances = zip(DIFFICULTIES, choosing.probabilities(topic), strict=True)
+    off = {difficulty: abs(chance - moment.target) for difficulty, chance in chances}
     most = max(ACCEPTABLE, off[best] + FURTHER)
-    hardest = DIFFICULTIES.index(choosing.hardest_allowed(topic, moment.now))
+    hardest = choosing.hardest_allowed(topic, moment.now)
     place = DIFFICULTIES.index(best)
     beside = [each for each in DIFFICULTIES[max(place - 1, 0) : min(place + 1, hardest) + 1] if each != best]
     others = [each for each in beside if off[each] <= most]
@@ -138,7 +138,7 @@ def _why_difficulty(topic: TopicState, difficulty: str, moment: Moment) -> list[
     if said.model_version == PRIOR.model_version:
         return [Reason("no_model_yet", values)]
     wished = choosing.nearest(choosing.probabilities(topic), moment.target)
-    if DIFFICULTIES.index(difficulty) < DIFFICULTIES.index(wished) and choosing.wrong_lately(topic, moment.now):
+    if DIFFICULTIES.index(difficulty) < wished and choosing.wrong_lately(topic, moment.now):
         return [Reason("easier_for_now", values)]
     if abs(values["chance"] - moment.target) <= NEAR:
         return [Reason("aims_at_target", values)]

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.core.database import engine_for
 from app.core.outages import reason
 from app.crud import attempts, erasures, model_tracker, model_versions, training_runs
-from app.ml import artifacts
+from app.ml import artifacts, practice_effect
 from app.ml.drift import summary
 from app.ml.gate import FAVOURITE, Court, drift
 from app.ml.kinds import BY_NAME, GOES_ON_FROM, KINDS, Fitted, Kind
@@ -99,7 +99,10 @@ def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
             Candidate(each, said, artifacts.settle(each.place, model_dir, place))
             for each, said, place in zip(made, judged, places, strict=True)
         ]
-    findings = Findings(order.run_id, material, court, order.keep_versions, order.kinds, summary(material.older))
+    effect = practice_effect.to_dict(practice_effect.estimated(material.attempts))
+    findings = Findings(
+        order.run_id, material, court, order.keep_versions, order.kinds, summary(material.older), effect
+    )
     try:
         return _published(writer, findings, incumbents, candidates, failures, model_dir, staging_place)
     except ErasedMeanwhile:

@@ -1,0 +1,332 @@
+"""Does following the plan pay? Simulated students prepare for an exam in ways that take the same minutes a day.
+
+    python -m benchmarks.planning [--students 60] [--days 14] [--minutes 20] [--seeds 5] [--short]
+
+Each world (`benchmarks/learners.py`) has its own idea of how practice helps. In each, LNIRT is fitted to other students
+who practised at random, then follows the students answer by answer, as in the service; the plan is made anew every day
+from what it says. All ways meet the same students, each with the random numbers of its own. What counts is the truth on
+the exam day: the mean chance of a right answer to a medium task, over the exam's topics.
+"""
+
+import os
+
+from app.core.one_thread import ONE_THREAD
+
+os.environ.update(ONE_THREAD)
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from itertools import zip_longest
+
+import numpy as np
+from scipy.special import ndtr
+
+from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.planning import TARGET, Done, PracticeEffect, TopicState
+from app.domain.tasks import Prediction
+from app.ml import planning, practice_effect
+from app.ml.lnirt_posterior import ItemParameters, Posterior, newcomer, update
+from app.ml.lnirt_posterior import predict as lnirt_predict
+from app.ml.lnirt_service import FittedLnirt, fit_lnirt
+from app.ml.planning import OVERHEAD_SECONDS
+from app.ml.simulated import TOPICS
+from benchmarks.learners import EASY, HARD, MEDIUM, WORLDS, Floats, Task, World
+
+FIRST = datetime(2026, 3, 2, 15, tzinfo=UTC)
+TRAINED_ON = (60, 60)  # students, tasks each
+LEAST_LEFT = 30.0  # seconds in which no further task is begun
+Cell = tuple[int, int]  # topic, difficulty
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What is prepared for."""
+
+    exam_date: date
+    minutes_per_day: int
+    topics: tuple[str, ...] = TOPICS
+    target: float = TARGET
+    chances_at_start: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def days(self) -> int:
+        return (self.exam_date - FIRST.date()).days
+
+
+@dataclass(slots=True)
+class Learner:
+    """A simulated student, as the service sees them: answers, and what LNIRT makes of them."""
+
+    number: int
+    posterior: Posterior
+    n: list[int]
+    n_correct: list[int]
+    recent: list[list[Done]]  # of each topic, newest first
+    today: list[int]
+    seconds: list[float]  # today
+
+    @classmethod
+    def new(cls, number: int, topics: int, model: FittedLnirt) -> "Learner":
+        nothing = [0] * topics
+        start = newcomer(model.bank.fit.population)
+        return cls(number, start, [*nothing], [*nothing], [[] for _ in nothing], [*nothing], [0.0] * topics)
+
+    @property
+    def spent(self) -> float:
+        """Seconds of today."""
+        return sum(self.seconds) + OVERHEAD_SECONDS * sum(self.today)
+
+    def wakes(self) -> None:
+        self.today, self.seconds = [0] * len(self.today), [0.0] * len(self.today)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What the service has learnt in a world from its other students."""
+
+    model: FittedLnirt
+    effect: PracticeEffect
+    topics: tuple[str, ...]
+
+    def state(self, learner: Learner, topic: int) -> TopicState:
+        chances = {DIFFICULTIES[d]: self.prediction(learner, topic, d) for d in (EASY, MEDIUM, HARD)}
+        return TopicState(
+            self.topics[topic],
+            chances,
+            learner.n[topic],
+            learner.n_correct[topic],
+            tuple(learner.recent[topic]),
+            learner.today[topic],
+            learner.seconds[topic],
+        )
+
+    def prediction(self, learner: Learner, topic: int, difficulty: int) -> Prediction:
+        said = self.model.calibration.answer(lnirt_predict(learner.posterior, self._item(topic, difficulty)))
+        p = min(max(said.probability, 0.01), 0.99)
+        return Prediction(p, min(max(said.seconds, 5.0), 600.0), "v1.0", 1)
+
+    def follow(self, learner: Learner, task: Cell, was_right: bool, seconds: float, now: datetime) -> None:
+        topic, difficulty = task
+        learner.posterior = update(learner.posterior, self._item(*task), was_right, seconds)
+        learner.n[topic] += 1
+        learner.n_correct[topic] += was_right
+        learner.recent[topic] = [Done(DIFFICULTIES[difficulty], was_right, now), *learner.recent[topic]][:10]
+        learner.today[topic] += 1
+        learner.seconds[topic] += seconds
+
+    def chances(self, learner: Learner) -> Floats:
+        """LNIRT's chances of all cells at once, (t, 3), not calibrated."""
+        weights = learner.posterior.summary().weights
+        return np.asarray(self.cells @ weights)
+
+    @cached_property
+    def cells(self) -> Floats:
+        """Chances of each cell at each ability of the grid, (t, 3, M)."""
+        theta = self.model.bank.fit.population.fine[0]
+        items = [[self._item(topic, d) for d in (EASY, MEDIUM, HARD)] for topic in range(len(self.topics))]
+        return np.array([[ndtr(item.predictor(theta)) for item in row] for row in items])
+
+    def _item(self, topic: int, difficulty: int) -> ItemParameters:
+        return self.model.bank.find(None, self.topics[topic], DIFFICULTIES[difficulty]).parameters
+
+
+def teacher_of(kind: type[World], seed: int) -> Teacher:
+    """Fitted to others, who practised at random."""
+    students, each = TRAINED_ON
+    attempts = lived(kind(students, TOPICS, seed + 1_000), each, seed)
+    return Teacher(fit_lnirt(attempts), practice_effect.estimated(attempts), TOPICS)
+
+
+def lived(world: World, each: int, seed: int) -> Attempts:
+    """Tasks of any topic and difficulty, ten a day."""
+    random, students = np.random.default_rng([seed, 3]), len(world.base)
+    done: list[tuple[int, int, int, float, bool, float]] = []  # student, topic, difficulty, begin, right, seconds
+    for n in range(each):
+        if n and n % 10 == 0:
+            world.night()
+        for student in range(students):
+            topic, difficulty = int(random.integers(len(TOPICS))), int(random.integers(3))
+            moment = FIRST.timestamp() + n // 10 * 86_400 + n % 10 * 1_800 + student / 100
+            done.append((student, topic, difficulty, moment, *world.do(Task(student, topic, difficulty, 0))))
+    done.sort(key=lambda row: row[3] + row[5])
+    ids = np.array([row[:3] for row in done], np.int32)
+    started, seconds = np.array([row[3] for row in done]), np.array([row[5] for row in done])
+    return Attempts(
+        world.truth.students,
+        TOPICS,
+        (),
+        ids[:, 0],
+        ids[:, 1],
+        ids[:, 2],
+        np.full(len(done), -1, np.int32),
+        np.rint(started * 1e6).astype(np.int64),
+        np.rint((started + seconds) * 1e6).astype(np.int64) + 1,
+        np.array([row[4] for row in done]),
+        seconds,
+    )
+
+
+Strategy = Callable[[Teacher, Learner, Preparation, datetime, np.random.Generator], Iterator[Cell]]
+
+
+def by_plan(
+    teacher: Teacher, learner: Learner, wanted: Preparation, now: datetime, random: np.random.Generator
+) -> Iterator[Cell]:
+    """The day's part of the plan, its topics mixed; planned anew where it was done sooner than expected."""
+    while True:
+        states = [teacher.state(learner, topic) for topic in range(len(wanted.topics))]
+        day = planning.today(wanted, states, now, teacher.effect)
+        blocks = [
+            [(wanted.topics.index(item.topic), DIFFICULTIES.index(item.difficulty))] * item.tasks for item in day.items
+        ]
+        cells = [cell for turn in zip_longest(*blocks) for cell in turn if cell is not None]
+        if not cells:
+            return
+        yield from cells
+
+
+def at_random(
+    teacher: Teacher, learner: Learner, wanted: Preparation, now: datetime, random: np.random.Generator
+) -> Iterator[Cell]:
+    """Any of the exam's topics, at any difficulty."""
+    while True:
+        yield int(random.integers(len(wanted.topics))), int(random.integers(3))
+
+
+def always_medium(
+    teacher: Teacher, learner: Learner, wanted: Preparation, now: datetime, random: np.random.Generator
+) -> Iterator[Cell]:
+    """Any topic, medium."""
+    while True:
+        yield int(random.integers(len(wanted.topics))), MEDIUM
+
+
+def in_blocks(
+    teacher: Teacher, learner: Learner, wanted: Preparation, now: datetime, random: np.random.Generator
+) -> Iterator[Cell]:
+    """One topic after the other, each for its share of the days; medium."""
+    day = (now.date() - FIRST.date()).days
+    while True:
+        yield day * len(wanted.topics) // wanted.days, MEDIUM
+
+
+def hardest_first(
+    teacher: Teacher, learner: Learner, wanted: Preparation, now: datetime, random: np.random.Generator
+) -> Iterator[Cell]:
+    """What is likeliest to go wrong."""
+    yield from _by(teacher, learner, lambda p: p)
+
+
+def most_uncertain(
+    teacher: Teacher, learner: Learner, wanted: Preparation, now: datetime, random: np.random.Generator
+) -> Iterator[Cell]:
+    """What may as well go right as wrong."""
+    yield from _by(teacher, learner, lambda p: np.abs(p - 0.5))
+
+
+def _by(teacher: Teacher, learner: Learner, key: Callable[[Floats], Floats]) -> Iterator[Cell]:
+    """The cell where it is least."""
+    while True:
+        yield divmod(int(np.argmin(key(teacher.chances(learner)))), 3)
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "plan": by_plan,
+    "random": at_random,
+    "always medium": always_medium,
+    "blocked by topic": in_blocks,
+    "hardest first": hardest_first,
+    "most uncertain": most_uncertain,
+}
+
+
+def prepared(
+    kind: type[World], teacher: Teacher, way: Strategy, wanted: Preparation, students: int, seed: int
+) -> Floats:
+    """True chances on the exam day of students who prepared in this way, (s,)."""
+    world, random = kind(students, wanted.topics, seed), np.random.default_rng([seed, 4])
+    learners = [Learner.new(number, len(wanted.topics), teacher.model) for number in range(students)]
+    for day in range(wanted.days):
+        for learner in learners:
+            learner.wakes()
+            _one_day(world, teacher, learner, way, wanted, FIRST + timedelta(days=day), random)
+        world.night()
+    return world.exam()
+
+
+def _one_day(
+    world: World,
+    teacher: Teacher,
+    learner: Learner,
+    way: Strategy,
+    wanted: Preparation,
+    now: datetime,
+    random: np.random.Generator,
+) -> None:
+    for cell in way(teacher, learner, wanted, now, random):
+        if learner.spent > 60 * wanted.minutes_per_day - LEAST_LEFT:
+            return
+        task = Task(learner.number, *cell, learner.today[cell[0]])
+        teacher.follow(learner, cell, *world.do(task), now + timedelta(seconds=learner.spent))
+
+
+def compared(
+    kind: type[World], ways: Sequence[str], wanted: Preparation, students: int, seeds: Sequence[int]
+) -> dict[str, Floats]:
+    """Of each way the true chances on the exam day, student by student over all seeds."""
+    found: dict[str, list[Floats]] = {way: [] for way in ways}
+    for seed in seeds:
+        teacher = teacher_of(kind, seed)
+        for way in ways:
+            found[way].append(prepared(kind, teacher, STRATEGIES[way], wanted, students, seed))
+    return {way: np.concatenate(parts) for way, parts in found.items()}
+
+
+def nothing_done(kind: type[World], wanted: Preparation, students: int, seeds: Sequence[int]) -> float:
+    """Mean chance on the exam day of those who did not practise."""
+    chances = []
+    for seed in seeds:
+        world = kind(students, wanted.topics, seed)
+        for _ in range(wanted.days):
+            world.night()
+        chances.append(world.exam())
+    return float(np.mean(chances))
+
+
+def difference(better: Floats, than: Floats) -> tuple[float, float]:
+    """Mean of the differences student by student, and its standard error."""
+    off = better - than
+    return float(off.mean()), float(off.std(ddof=1) / np.sqrt(len(off)))
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--students", type=int, default=60)
+    parser.add_argument("--days", type=int, default=14)
+    parser.add_argument("--minutes", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--short", action="store_true", help="a few students and days, to see that it runs")
+    options = parser.parse_args(given)
+    if options.short:
+        options.students, options.days, options.seeds = 4, 3, 1
+    wanted = Preparation(FIRST.date() + timedelta(days=options.days), options.minutes)
+    print(f"{options.students} students x {options.seeds} seeds, {options.days} days of {options.minutes} minutes")
+    print(f"| world | no practice | {' | '.join(STRATEGIES)} |\n|---|---|{'---|' * len(STRATEGIES)}")
+    for kind in WORLDS:
+        seeds = range(options.seeds)
+        found = compared(kind, list(STRATEGIES), wanted, options.students, seeds)
+        cells = [f"{chances.mean():.3f}" for chances in found.values()]
+        for place, (way, chances) in enumerate(found.items()):
+            if way != "plan":
+                off, error = difference(found["plan"], chances)
+                cells[place] += f" ({off:+.3f} +- {error:.3f})"
+        none = nothing_done(kind, wanted, options.students, seeds)
+        print(f"| {kind.name} | {none:.3f} | {' | '.join(cells)} |", flush=True)
+    print("In brackets: how far the plan is above it, student by student, with the standard error.")
+
+
+if __name__ == "__main__":
+    main()
