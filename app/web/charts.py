@@ -11,11 +11,11 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from app.web.languages import Words
+from app.web.languages import MINUTE, Words
 
 WIDTH, HEIGHT = 640.0, 240.0
 NARROW = 400.0  # of a strip
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 12.0, 30.0
+LEFT, RIGHT, TOP, BOTTOM = 60.0, 12.0, 12.0, 30.0
 GRID_LINES = 4
 LABELS, LONGEST_LABEL = 7, 14  # along the x axis at the most, and characters of each
 COLOURS = 4
@@ -75,6 +75,7 @@ class _Scale:
 # The elements; what is written into them is escaped.
 LINE = Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>')
 TICK = Markup('<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
+ALONG = Markup('<text class="tick along" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')  # phones show every other
 DOT = Markup('<circle class="{} dot" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"><title>{}</title></circle>')
 BAR = Markup(
     '<rect class="{} bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="2"><title>{}</title></rect>'
@@ -200,15 +201,22 @@ def _grid(scale: _Scale, words: Words, axis: Axis) -> list[Markup]:
         value = scale.low + (scale.high - scale.low) * line / GRID_LINES
         y = scale.y(value)
         parts.append(LINE.format("grid", LEFT, y, WIDTH - RIGHT, y))
-        parts.append(TICK.format(LEFT - 6, y + 4, "end", told(words, value, axis.unit)))
+        parts.append(TICK.format(LEFT - 6, y + 4, "end", _short(words, value, axis.unit)))
     return parts
+
+
+def _short(words: Words, value: float, unit: Unit) -> str:
+    """A value with its unit where there is little room."""
+    if unit == "seconds" and value >= 2 * MINUTE:
+        return f"{words.number(value / MINUTE, 1 if value < 10 * MINUTE else 0)} min"
+    return told(words, value, unit)
 
 
 def _names(scale: _Scale, labels: Sequence[str]) -> list[Markup]:
     """Below the axis; not all of them where there are many."""
     step = max(-(-len(labels) // LABELS), 1)
     return [
-        TICK.format(scale.x(place), HEIGHT - 10, "middle", _cut(labels[place]))
+        ALONG.format(scale.x(place), HEIGHT - 10, "middle", _cut(labels[place]))
         for place in range(0, len(labels), step)
     ]  # fmt: skip
 

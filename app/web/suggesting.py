@@ -1,6 +1,6 @@
 """Suggestions on a page."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query
@@ -17,7 +17,7 @@ TARGETS = (0.70, 0.75, 0.80, 0.85)
 Target = Annotated[str, Query()]  # as the form sends it; anything else counts as the usual one
 
 
-def suggested(db: Session, serving: ServingModels, student: UUID, target: str = "") -> dict[str, object]:
+def suggested(db: Session, serving: ServingModels, student: UUID, target: str = "") -> dict[str, Any]:
     """What suggestions.html shows."""
     wishes = Wishes(_target(target))
     return {
