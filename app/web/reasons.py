@@ -53,9 +53,11 @@ SENTENCES = {
     "easier_for_now": _("Easier than usual for now, until it goes right again: the chance is %(chance)s."),
     "no_model_yet": _("No model has learnt anything yet, so it starts easy."),
     "went_wrong_lately": _("%(wrong)s of your last %(tasks)s on this topic went wrong."),
-    "weak_for_exam": _("%(exam)s needs it: the chance to get a medium task right is %(chance)s."),
-    "for_exam": _("It belongs to %(exam)s and goes well: the chance to get a medium task right is %(chance)s."),
-    "belongs_to_exam": _("It belongs to %(exam)s."),
+    "weak_for_exam": _("The exam %(exam)s needs it: the chance to get a medium task right is %(chance)s."),
+    "for_exam": _(
+        "It belongs to the exam %(exam)s and goes well: the chance to get a medium task right is %(chance)s."
+    ),
+    "belongs_to_exam": _("It belongs to the exam %(exam)s."),
     "not_practised_for_days": _("You practised it last %(days)s ago, so half of it or more may be forgotten."),
     "another_difficulty": _("More practice of %(topic)s, at another difficulty: the chance is %(chance)s."),
     "spreads_over_topics": _("A change after %(topic)s: mixed practice is remembered better."),
