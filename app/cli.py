@@ -75,6 +75,7 @@ def serve(
     from app.core import logs
     from app.core.settings import settings
 
+    use_one_thread()  # an explanation's matrices are just large enough to be shared out, and wait for busy cores
     _set_for_all_processes(guided, access_log)
     given = settings()
     host, port = host or given.host, given.port if port is None else port
