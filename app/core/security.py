@@ -31,7 +31,7 @@ def password_fits(password: str, password_hash: str | None) -> bool:
     """Takes as long for an unknown account, so that the time does not tell which addresses are known."""
     try:
         return HASHER.verify(password_hash or _nobodys_hash(), password) and password_hash is not None
-    except (Argon2Error, InvalidHashError):
+    except (Argon2Error, InvalidHashError, UnicodeEncodeError):  # the last: lone surrogates, which no password has
         return False
 
 

@@ -41,7 +41,7 @@ def who_signs_in(address: str, password: str, request: Request, db: Session) -> 
     """Whose address and password these are. Raises TooManyTries or NotSignedIn."""
     email = address.strip().lower()
     counted = limits.count_sign_in(request, email)  # before the password is looked at, which takes long
-    found = None if "\x00" in email else accounts.sign_in_data(db, email)
+    found = accounts.sign_in_data(db, email) if _can_be_stored(email) else None
     if not security.password_fits(password, found[1] if found else None) or found is None:
         raise NotSignedIn("E-mail address or password is wrong.")
     user_id, password_hash = found
@@ -49,3 +49,8 @@ def who_signs_in(address: str, password: str, request: Request, db: Session) -> 
         accounts.store_password(db, user_id, security.hash_password(password))
     limits.signed_in(db, counted)
     return user_id
+
+
+def _can_be_stored(text: str) -> bool:
+    """Without NUL, and without the lone surrogates that a form in other letters than UTF-8 can hold."""
+    return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -14,7 +14,7 @@ from app.web.visitors import Admin, only_own_forms, words
 router = APIRouter(prefix="/admin/comparison", include_in_schema=False, dependencies=[Depends(only_own_forms)])
 SPANS = (7, 30, 90)  # days
 USUAL = 30
-LOOKED_AT = 6_000  # finished tasks in all: a page is quick, however many there are
+LOOKED_AT = 5_000  # finished tasks in all: a page is quick, however many there are
 NEWEST = 20  # versions
 
 

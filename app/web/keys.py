@@ -47,7 +47,8 @@ def rotate(request: Request, key_id: str, _admin: Admin, actor: Acting, db: Db, 
     try:
         goes_on = _hours(hours)
     except ValueError:
-        wrong = words(request)("Please give a number of hours from 0 to %(most)s.", most=MOST_HOURS)
+        speaking = words(request)
+        wrong = speaking("Please give a number of hours from 0 to %(most)s.", most=speaking.number(MOST_HOURS))
         return _page(request, old, 422, wrong)
     try:
         key = service_keys.rotate(db, old.name, goes_on, actor)

@@ -7,13 +7,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import Depends, Request
 from fastapi.responses import Response
+from python_multipart.multipart import parse_options_header
 from sqlalchemy.orm import Session
 
 from app.core.settings import settings
 from app.crud import browser_sessions
 from app.crud.browser_sessions import Visitor
 from app.domain.actors import Actor
-from app.domain.errors import NotAllowed
+from app.domain.errors import NotAccepted, NotAllowed
 from app.routers.callers import Db, address_of
 from app.web.languages import Words, chosen
 
@@ -79,6 +80,9 @@ async def only_own_forms(request: Request) -> None:
         site = "same-origin" if origin.partition("://")[2] == request.headers.get("host") else "cross-site"
     if site not in (None, "same-origin", "none"):
         raise NotAllowed("This was sent from another site, so it was not done.")
+    _, options = parse_options_header(request.headers.get("content-type"))
+    if options.get(b"charset", b"utf-8").lower() != b"utf-8":  # others can write what no UTF-8 can, and no table holds
+        raise NotAccepted("A form has to be written in UTF-8.")
 
 
 def let_in(request: Request, db: Session, answer: Response, user_id: UUID) -> None:
@@ -97,7 +101,7 @@ def let_out(request: Request, db: Session, answer: Response) -> None:
 
 def forget(request: Request, answer: Response) -> None:
     """Have the browser drop its cookie; the session goes by itself where the account does."""
-    answer.delete_cookie(COOKIE, path=_root(request), httponly=True, samesite="lax")
+    answer.delete_cookie(COOKIE, path=_root(request), httponly=True, samesite="lax", secure=_is_https(request))
 
 
 def remember(request: Request, answer: Response, name: str, value: str) -> None:
@@ -106,8 +110,12 @@ def remember(request: Request, answer: Response, name: str, value: str) -> None:
 
 
 def _keep(request: Request, answer: Response, name: str, value: str, seconds: int) -> None:
-    secure = request.scope["scheme"] == "https"
+    secure = _is_https(request)
     answer.set_cookie(name, value, seconds, path=_root(request), httponly=True, samesite="lax", secure=secure)
+
+
+def _is_https(request: Request) -> bool:
+    return bool(request.scope["scheme"] == "https")
 
 
 def _root(request: Request) -> str:

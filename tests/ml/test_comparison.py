@@ -161,3 +161,20 @@ def test_the_newest_versions_come_first_and_no_more_than_asked_for(db: Session) 
     found = comparison(db, 30, limit=2)
     assert [each.id for each in found.versions] == ids[:0:-1]
     assert found.kinds[0].n == 3
+
+
+def test_of_many_tasks_the_last_of_each_day_are_looked_at(db: Session, two: tuple[int, int]) -> None:
+    assert comparison(db, 30, most_a_day=100) == comparison(db, 30)
+    some = comparison(db, 30, most_a_day=1)
+    assert {(each.role, each.n, len(each.by_day)) for each in some.kinds} == {("served", 2, 2), ("shadow", 2, 2)}
+
+
+def test_a_day_full_of_imported_tasks_does_not_hide_what_was_predicted_last(db: Session) -> None:
+    made = version(db)
+    for _ in range(4):
+        done(db, 0.7, True, made)
+    db.execute(text("UPDATE practice_tasks SET completed_at = completed_at + interval '1 second'"))
+    for _ in range(30):
+        imported_task = done(db, 0.7, True, None)
+        db.execute(text("UPDATE practice_tasks SET correctness_prob = NULL WHERE id = :id"), {"id": imported_task})
+    assert comparison(db, 30, most_a_day=2).kinds[0].n == 2

@@ -63,6 +63,17 @@ def test_a_token_ends_when_it_expires_or_its_account_goes(
     assert ada.ask().status_code == 401
 
 
+@pytest.mark.parametrize("field", ["username", "password"])
+def test_letters_that_no_account_can_have_are_a_wrong_sign_in(service: TestClient, field: str) -> None:
+    """A form may say that it is in UTF-7, which can write half of a character."""
+    given = {"username": b"ada@example.com", "password": PASSWORD.encode(), field: b"+2AA-"}
+    part = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    body = b"".join(part % (name.encode(), value) for name, value in given.items()) + b"--b--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=b; charset=utf-7"}
+    assert register(service) == 201
+    assert service.post("/auth/token", content=body, headers=kind).status_code == 401
+
+
 def test_a_revoked_key_is_out_at_once(school: Student, db: Session) -> None:
     assert school.get("/practice-tasks").status_code == 200
     db.execute(text("UPDATE service_keys SET revoked_at = now()"))
