@@ -134,10 +134,11 @@ def _asked(client: httpx.Client, path: str) -> tuple[float, httpx.Response]:
 
 def print_table(pages: Iterator[Page]) -> None:
     shown = Table("account", "path", "median ms", "first ms", "bytes", "first load kB")
+    shown.columns[1].no_wrap = True
     for page in pages:
         times = (f"{page.median_ms:.1f}", f"{page.first_ms:.1f}")
         shown.add_row(page.account, page.path, *times, f"{page.bytes:,}", f"{page.first_load_kb:.1f}")
-    Console().print(shown)
+    Console(soft_wrap=True).print(shown)
 
 
 if __name__ == "__main__":

@@ -20,18 +20,21 @@ from app.web.charts import GRID_LINES, Axis, Series
 from app.web.languages import Words
 from app.web.pages import render
 from app.web.reckoned import mean
-from app.web.suggesting import suggested
+from app.web.suggesting import Target, suggested
 from app.web.training import model_name, panel
 from app.web.visitors import SignedIn, only_own_forms, words
 
 router = APIRouter(prefix="/dashboard", include_in_schema=False, dependencies=[Depends(only_own_forms)])
 DAYS = 14
+ROUND_TASKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # apart, the lines of an axis
 LATELY = 20  # predicted tasks that are set against what came of them
 
 
 @router.get("")
-def today(request: Request, visitor: SignedIn, db: Db, serving: Serving, background: BackgroundTasks) -> Response:
-    """How it stands today."""
+def today(
+    request: Request, visitor: SignedIn, db: Db, serving: Serving, background: BackgroundTasks, target: Target = ""
+) -> Response:
+    """How it stands today; suggestions aim at `target`, a share that should go right."""
     speaking = words(request)
     day = speaking.today(datetime.now(UTC))
     stands = panel(db, serving, speaking)  # looks who serves now, before anybody is asked
@@ -51,7 +54,7 @@ def today(request: Request, visitor: SignedIn, db: Db, serving: Serving, backgro
         open_task=studying.last_open(db, visitor.id),
         panel=stands,
         model_name=model_name,
-        **suggested(db, serving, visitor.id),
+        **suggested(db, serving, visitor.id, target),
     )
 
 
@@ -93,8 +96,13 @@ def days_chart(speaking: Words, days: Sequence[Day]) -> Markup:
             Series(speaking("right"), _shown(right, days), kind="bars"),
             Series(speaking("wrong"), _shown(wrong, days), kind="bars", base=right),
         ],
-        Axis("number", 0, -(-most // GRID_LINES) * GRID_LINES),  # so that whole numbers stand at the lines
+        Axis("number", 0, _high(most)),
     )
+
+
+def _high(most: int) -> int:
+    """Where an axis ends so that a round, whole number stands at each line."""
+    return next((GRID_LINES * line for line in ROUND_TASKS if GRID_LINES * line >= most), most)
 
 
 def _shown(values: Sequence[float], days: Sequence[Day]) -> list[float | None]:

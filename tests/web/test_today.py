@@ -133,6 +133,17 @@ def test_what_the_model_believes_is_a_place_among_students(ada: Browser, db: Ses
     assert "How sure that is: ability – " in told
 
 
+def test_suggestions_aim_at_the_share_that_the_visitor_chose(ada: Browser) -> None:
+    ada.practise()
+    for target, shown in (("0.7", "0.7"), ("0.85", "0.85"), ("", "0.8"), ("a lot", "0.8")):
+        assert f'<option value="{shown}" selected>' in ada.get("/dashboard", target=target).text
+
+
+@pytest.mark.parametrize(("most", "high"), [(1, 4), (4, 4), (5, 8), (17, 20), (21, 40), (1768, 2000), (2000, 2000)])
+def test_round_numbers_stand_at_the_lines(most: int, high: int) -> None:
+    assert today._high(most) == high
+
+
 def test_many_answers_are_weighed_after_the_page(
     ada: Browser, db: Session, lnirt: ServedLnirt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
