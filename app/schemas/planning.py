@@ -1,6 +1,6 @@
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from re import fullmatch
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -16,6 +16,13 @@ def _written_as_date(value: object) -> object:
     return value
 
 
+def _with_example(schema: dict[str, Any]) -> None:
+    """One that is taken on the day it is shown."""
+    soon = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
+    example = {"exam_date": soon, "topics": ["Calculus", "Waves"], "minutes_per_day": 30, "name": "Finals"}
+    schema["examples"] = [example]
+
+
 def once_each(topics: list[str]) -> list[str]:
     """In the order given."""
     return list(dict.fromkeys(topics))
@@ -29,14 +36,7 @@ ExamDate = Annotated[date, BeforeValidator(_written_as_date)]
 class NewPlan(Body):
     """An exam to prepare for."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"exam_date": "2027-01-15", "topics": ["Calculus", "Waves"], "minutes_per_day": 30, "name": "Finals"}
-            ]
-        },
-    )
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_with_example)
 
     exam_date: ExamDate = Field(description="A day after today (UTC), at most a year ahead.")
     topics: Topics = Field(min_length=1, description="1-20, as your tasks name them; trimmed, and each counted once.")

@@ -6,6 +6,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -49,6 +50,7 @@ class World:
     """What there is to ask for, and by whom."""
 
     task_id: str
+    plan_id: str
     version_id: int
     user_id: str  # a student without an account
     secrets: dict[str, list[str | None]] = field(default_factory=dict)  # of each caller, one or several
@@ -65,6 +67,7 @@ class Rule:
     ok: int = 200
     json: Body | None = None
     form: Body | None = None
+    query: Body | None = None
 
     def expects(self, caller: str) -> int:
         return self.whom.get(caller, 401) or self.ok
@@ -79,6 +82,16 @@ def task(caller: str) -> dict[str, Any]:
     return {**new, "user_id": SOMEBODY} if caller in ("service key", "revoked key") else new
 
 
+def named(caller: str) -> dict[str, Any]:
+    """Service keys name a student."""
+    return {"user_id": SOMEBODY} if caller in ("service key", "revoked key") else {}
+
+
+def exam(caller: str) -> dict[str, Any]:
+    soon = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
+    return {"exam_date": soon, "topics": ["Calculus"], "minutes_per_day": 30, **named(caller)}
+
+
 RULES = {
     "GET /": Rule(OPEN),
     "POST /auth/register": Rule(OPEN, 201, json=registration),
@@ -88,6 +101,11 @@ RULES = {
     "GET /practice-tasks/{task_id}": Rule(OWNER),
     "PATCH /practice-tasks/{task_id}": Rule(OWNER, json=lambda _: {"is_correct": True, "actual_time_seconds": 30.0}),
     "GET /practice-tasks/{task_id}/explanation": Rule(OWNER),
+    "GET /recommendations": Rule(SIGNED_IN, query=named),
+    "GET /preparation/plans": Rule(SIGNED_IN, query=named),
+    "POST /preparation/plans": Rule(SIGNED_IN, 201, json=exam),
+    "GET /preparation/plans/{plan_id}": Rule(OWNER),
+    "DELETE /preparation/plans/{plan_id}": Rule(OWNER, 204),
     "GET /users/me": Rule(STUDENTS),
     "GET /users/me/export": Rule(STUDENTS),
     "DELETE /users/me": Rule(STUDENTS, 204),
@@ -190,7 +208,7 @@ def world(service: TestClient, db: Session, monkeypatch: pytest.MonkeyPatch) -> 
     serving(db, new)
     unknown = db.scalar(text("SELECT user_id FROM practice_tasks WHERE user_id NOT IN (SELECT id FROM users) LIMIT 1"))
     db.rollback()
-    made = World(callers["student"].ask().json()["id"], old, str(unknown))
+    made = World(callers["student"].ask().json()["id"], planned(callers["student"]), old, str(unknown))
     made.secrets = {name: [caller.secret] for name, caller in callers.items() if name != "gone"}
     made.secrets |= {
         "nobody": [None, "", "nonsense", "ssk_nonsense"],
@@ -203,6 +221,12 @@ def world(service: TestClient, db: Session, monkeypatch: pytest.MonkeyPatch) -> 
     return made
 
 
+def planned(student: Student) -> str:
+    """A plan of theirs."""
+    answer = student.client.post("/preparation/plans", json=exam("student"), headers=student.headers)
+    return str(answer.json()["id"])
+
+
 def send(service: TestClient, world: World, name: str, rule: Rule, caller: str, secret: str | None) -> httpx.Response:
     method, path = name.split(" ")
     answer: httpx.Response = service.request(
@@ -210,6 +234,7 @@ def send(service: TestClient, world: World, name: str, rule: Rule, caller: str, 
         BELOW.get(path, path).format(**vars(world)),
         json=rule.json(caller) if rule.json else None,
         data=rule.form(caller) if rule.form else None,
+        params=rule.query(caller) if rule.query else None,
         headers={} if secret is None else {"Authorization": f"Bearer {secret}"},
     )
     return answer
@@ -228,6 +253,8 @@ def test_it_lets_in_whom_it_should_and_nobody_else(service: TestClient, world: W
     rule = (RULES | PAGES)[name]
     got = {}
     for caller in (*BAD, *reversed(GOOD)):  # those who are to be kept out come first
+        if name.startswith("DELETE /preparation"):  # one of several that are let in has it
+            world.plan_id = planned(Student(service, str(world.secrets["student"][0])))
         answers = [send(service, world, name, rule, caller, secret) for secret in world.secrets[caller]]
         got[caller] = {answer.status_code for answer in answers}
         for answer in answers:
