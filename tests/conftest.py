@@ -43,9 +43,19 @@ def _sql(url: str, statement: str) -> None:
 
 
 def _drop(server: str, name: str) -> None:
-    """DROP DATABASE waits for an autovacuum worker; WITH (FORCE) would have to end it, which only a superuser may."""
-    _sql(server, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND usename = user")
-    _sql(server, f"DROP DATABASE {name}")
+    """DROP DATABASE waits for an autovacuum worker; WITH (FORCE) would have to end it, which only a superuser may.
+
+    A thread of the test's may have been about to connect, and a backend may take long to end on a busy machine.
+    """
+    for tries_left in reversed(range(5)):
+        ours = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND usename = user"
+        _sql(server, ours)
+        try:
+            _sql(server, f"DROP DATABASE {name}")
+            return
+        except psycopg2.errors.ObjectInUse:
+            if not tries_left:
+                raise
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ from app.ml.serving import ServingModels
 from app.ml.suggesting import Last
 
 T = TypeVar("T")
+FEW = 5  # topics of one's own, below which those that several others practise are suggested too
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,11 @@ def _found(wanted_by: Conversation[Wanted]) -> Conversation[_Found]:
     known = yield from practised.known(wanted.student, wanted.topics, and_own=wanted.and_own)
     others = dict[str, int]()
     topics = _most_needed(known, wanted.topics)
-    if not topics:
-        others = yield from practised.of_others(wanted.student)
-        topics = [Practised(topic) for topic in others]
+    if wanted.and_own and len(topics) < FEW:
+        popular = yield from practised.of_others(wanted.student)
+        own = {topic.topic for topic in topics}
+        others = dict([each for each in popular.items() if each[0] not in own][: FEW - len(topics)])
+        topics += [Practised(topic) for topic in others]
     asked = [Asked(wanted.student, topic.topic, each) for topic in topics for each in DIFFICULTIES]
     pasts = (yield from practised.pasts(wanted.student, asked)) if asked else []
     return _Found(wanted, known, topics, others, list(zip(asked, pasts, strict=True)))

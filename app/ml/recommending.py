@@ -34,6 +34,6 @@ def _recommended(found: Outlook, wishes: Wishes, n: int) -> Recommendations:
 def _remark(found: Outlook) -> Reason | None:
     if not found.topics:
         return Reason("nothing_practised", {})
-    if any(topic.others for topic in found.topics):
+    if found.is_newcomer and any(topic.others for topic in found.topics):
         return Reason("newcomer", {})
     return None

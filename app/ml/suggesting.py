@@ -7,10 +7,10 @@ once before any comes twice: mixed practice is remembered better than blocked (R
 Science 35, 481-498).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import Done, Exam, Reason, Suggestion, TopicState
@@ -49,16 +49,19 @@ class Moment:
 
 
 def suggestions(topics: Sequence[TopicState], moment: Moment, n: int) -> tuple[Suggestion, ...]:
-    """At most n tasks, best first; the same for the same arguments."""
-    ordered = in_order(topics, moment)
+    """At most n tasks, best first; the same for the same arguments. What only others practise fills up the list."""
+    own = _in_turns(in_order([topic for topic in topics if not topic.others], moment), moment)
+    of_others = _in_turns(in_order([topic for topic in topics if topic.others], moment), moment)
+    return tuple(islice(chain(own, of_others), n))
+
+
+def _in_turns(ordered: Sequence[TopicState], moment: Moment) -> Iterator[Suggestion]:
+    """Every topic once before any comes twice."""
     choices = [choices_of(topic, moment) for topic in ordered]
-    rounds = (
-        _suggestion(topic, own[place], moment, first=place == 0)
-        for place in range(len(DIFFICULTIES))
-        for topic, own in zip(ordered, choices, strict=True)
-        if place < len(own)
-    )
-    return tuple(islice(rounds, n))
+    for place in range(len(DIFFICULTIES)):
+        for topic, difficulties in zip(ordered, choices, strict=True):
+            if place < len(difficulties):
+                yield _suggestion(topic, difficulties[place], moment, first=place == 0)
 
 
 def in_order(topics: Sequence[TopicState], moment: Moment) -> list[TopicState]:
@@ -121,7 +124,9 @@ def _exam_code(topic: TopicState, moment: Moment) -> str:
     medium = topic.chances[choosing.MEDIUM]
     if medium.model_version == PRIOR.model_version:
         return "belongs_to_exam"
-    return "weak_for_exam" if medium.correctness_prob < moment.target else "for_exam"
+    if medium.correctness_prob < moment.target:
+        return "weak_for_exam"
+    return "belongs_to_exam" if choosing.wrong_lately(topic, moment.now) else "for_exam"
 
 
 def not_practised(topic: TopicState, now: datetime) -> list[Reason]:

@@ -307,12 +307,28 @@ def test_both_doors_suggest_the_same_and_what_a_task_would_be_told(
     found = recommend_now(serving, db, whose(ada), Wishes(), 6)
     db.commit()
     assert asked_async(serving, whose(ada), Wishes(), 6) == found
-    assert {each.topic for each in found.suggestions} == {"algebra", "geometry", "statistics"}
+    assert {each.topic for each in found.suggestions[:3]} == {"algebra", "geometry", "statistics"}
     for each in found.suggestions:
         told = ada.ask(each.topic, each.difficulty).json()
         assert each.prediction.correctness_prob == pytest.approx(told["correctness_prob"], abs=1e-9)
         assert each.prediction.time_high_seconds == pytest.approx(told["time_high_seconds"], rel=1e-9)
         assert each.prediction.model_version == told["model_version"] == "v1.0"
+
+
+def test_who_practises_one_topic_gets_five_tasks_all_the_same_their_own_first(
+    serving: ServingModels, student: Callable[..., Student], db: Session
+) -> None:
+    ada = student()
+    ada.do(topic="algebra")
+    found = recommend_now(serving, db, whose(ada), Wishes(), 5)
+    topics = [each.topic for each in found.suggestions]
+    assert len(topics) == 5
+    assert topics[0] == "algebra"
+    assert topics == sorted(topics, key=lambda topic: topic != "algebra")
+    for each in found.suggestions:
+        told = [reason.code for reason in each.reasons]
+        assert ("others_practise" in told) == (each.topic != "algebra")
+    assert found.remark is None
 
 
 def test_what_is_known_before_a_task_is_what_it_would_be_created_with(db: Session) -> None:
