@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 from app.crud import imports
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.interactions import Interaction, student_uuid, uuid5
-from app.ml.simulated import DAY, school, simulate
 
 TOPICS = ("Algebra", "Calculus", "Fractions", "Geometry", "Mechanics", "Microeconomics", "Statistics", "Waves")
 STUDENTS = 40
@@ -41,6 +40,8 @@ def load(db: Session) -> int:
 
 def _made_up() -> Attempts:
     """Simulated tasks (app/ml/simulated.py), the last of them finished yesterday."""
+    from app.ml.simulated import DAY, school, simulate  # here, for SciPy has no business in the web process
+
     made = simulate(school(STUDENTS, TOPICS, learning=0.25, seed=SEED), TASKS, seed=SEED).attempts
     now = int(datetime.now(UTC).timestamp() * 1e6)
     later = now - DAY - int(made.finished.max())

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 from uuid import UUID, uuid4
@@ -58,6 +59,7 @@ class World:
     task_id: str
     version_id: int
     key_id: UUID
+    plan_id: str = ""
     cookies: dict[str, list[str | None]] = field(default_factory=dict)  # of each caller, one or several
 
 
@@ -77,6 +79,11 @@ def form(**fields: Any) -> Callable[[], dict[str, Any]]:
     return lambda: fields
 
 
+def exam() -> dict[str, Any]:
+    day = datetime.now(UTC).date() + timedelta(days=9)
+    return {"exam_date": day.isoformat(), "more": "Waves", "minutes": "20", "target": "0.8"}
+
+
 RULES = {
     "GET /sign-in": Rule(STRANGERS_ONLY),
     "POST /sign-in": Rule(OPEN, 303, form(email="student@example.com", password=PASSWORD)),
@@ -85,6 +92,13 @@ RULES = {
     "POST /register": Rule(OPEN, 303, lambda: {"email": f"{uuid4()}@example.com", "password": PASSWORD}),
     "POST /preferences": Rule(OPEN, 303, form(language="de", theme="dark")),
     "POST /begin": Rule(AT_THE_MACHINE, 303),
+    "GET /favicon.ico": Rule(OPEN),
+    "GET /dashboard": Rule(SIGNED_IN),
+    "GET /dashboard/analytics": Rule(SIGNED_IN),
+    "GET /dashboard/preparation": Rule(SIGNED_IN),
+    "POST /dashboard/preparation": Rule(SIGNED_IN, 303, lambda: exam()),
+    "GET /dashboard/preparation/{plan_id}": Rule(OWNER),
+    "POST /dashboard/preparation/{plan_id}/remove": Rule(OWNER, 303),
     "GET /dashboard/tasks": Rule(SIGNED_IN),
     "POST /dashboard/tasks": Rule(SIGNED_IN, 303, form(topic="Calculus", difficulty="easy")),
     "GET /dashboard/tasks/{task_id}": Rule(OWNER),
@@ -173,6 +187,8 @@ def world(service: TestClient, db: Session, monkeypatch: pytest.MonkeyPatch) -> 
     }
     asked = ask(service, "POST", "/dashboard/tasks", made.cookies["student"][0], {"topic": "Waves"})
     made.task_id = asked.headers["location"].rpartition("/")[2]
+    planned = ask(service, "POST", "/dashboard/preparation", made.cookies["student"][0], exam())
+    made.plan_id = planned.headers["location"].rpartition("/")[2]
     return made
 
 
