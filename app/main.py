@@ -49,7 +49,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if not looked.is_set():
             state.availability.closed = "The service has not seen its database yet. Try again shortly."
         noting = asyncio.create_task(_note_connections(state.database))
+        warming = asyncio.create_task(asyncio.to_thread(pages.warm))
         yield
+        await warming
         looking.cancel()
         noting.cancel()
         await asyncio.to_thread(state.trainer.close)

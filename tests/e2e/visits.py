@@ -3,16 +3,19 @@
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
 
 from tests.school import PASSWORD
 
 WIDE = {"width": 1280, "height": 860}
 PHONE = {"width": 360, "height": 740}
+COLOURS = 96  # of a picture
 SERIOUS = ("serious", "critical")
 PATIENCE_MS = 60_000  # a training on a busy machine
 INTO_ONE_WINDOW = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
@@ -106,6 +109,8 @@ class Visits:
                 self.faults.append(f"axe {each['id']} at {self.page.url}: {each['help']}: {places}")
 
     def picture(self, folder: Path | None, name: str) -> None:
+        """In few colours, which is enough for pages and a third of the size."""
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
-            self.page.screenshot(path=folder / f"{name}.png", full_page=True)
+            shot = Image.open(BytesIO(self.page.screenshot(full_page=True)))
+            shot.convert("RGB").quantize(COLOURS).save(folder / f"{name}.png", optimize=True)
