@@ -23,6 +23,7 @@ from app.routers import audit, auth, health, metrics, model, people, practice_ta
 from app.web import every_page, pages
 
 NOTE_CONNECTIONS_SECONDS = 2.0
+WARM_AFTER_SECONDS = 1.0
 WAIT_FOR_THREADS_SECONDS = 0.0005  # that requests wait at the most while a thread loads a version; Python's is 0.005
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
@@ -49,15 +50,21 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if not looked.is_set():
             state.availability.closed = "The service has not seen its database yet. Try again shortly."
         noting = asyncio.create_task(_note_connections(state.database))
-        warming = asyncio.create_task(asyncio.to_thread(pages.warm))
+        warming = asyncio.create_task(_warm())
         yield
-        await warming
+        warming.cancel()
         looking.cancel()
         noting.cancel()
         await asyncio.to_thread(state.trainer.close)
         state.serving.close()
         await state.database.close()
         await asyncio.to_thread(tracing.flush)
+
+
+async def _warm() -> None:
+    """Not at once: those who wait for the start to end come first."""
+    await asyncio.sleep(WARM_AFTER_SECONDS)
+    await asyncio.to_thread(pages.warm)
 
 
 async def _note_connections(database: AsyncDatabase) -> None:

@@ -42,7 +42,7 @@ def environment(language: str) -> Environment:
 
 
 def warm() -> None:
-    """Compile every template, so that nobody's first page waits for it (70 ms)."""
+    """Compile every template, so that nobody's first page waits for it: 0.6 s for all of them."""
     for language in NAMES:
         made = environment(language)
         for name in made.list_templates(extensions=["html"]):
