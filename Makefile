@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check unit e2e schemathesis faults bench bench-full bench-lnirt lock clean
+.PHONY: run test check unit e2e schemathesis faults bench bench-full bench-lnirt bench-planning lock clean
 
 run: $(READY)  ## Run the service on port 4008, with a guided run on an empty database
 	$(BIN)/smartstudy serve --guided
@@ -46,6 +46,9 @@ bench-full: $(READY)  ## The same up to a million tasks (half an hour)
 
 bench-lnirt: $(READY)  ## LNIRT: agreement, recovery, prediction and seconds, beside R's (half a minute)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.lnirt
+
+bench-planning: $(READY)  ## Plans beside other ways to practise, with simulated students (minutes)
+	$(BIN)/python -m benchmarks.planning
 
 faults: $(READY)  ## Every file, database and training call fails once, and the process is killed there (a quarter of an hour)
 	$(BIN)/python -m faults

@@ -34,6 +34,7 @@ how many seconds they will need.
    school's back end uses a service key and names the student by `user_id`.
 2. `POST /practice-tasks` before the task: the answer is the task with its prediction.
 3. `PATCH /practice-tasks/{id}` after it: how it went. After every five finished tasks the model trains anew.
+4. `GET /recommendations` says what to practise next; `POST /preparation/plans` plans an exam day by day.
 
 Errors are `application/problem+json` (RFC 9457)."""
 

@@ -12,7 +12,7 @@ import asyncio
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def run(trainings: int, completions: int) -> list[str]:
             looks["web process"].append(Look.at(service.process.pid))
             looks["trainer"].append(Look.at(trainer_of(service)))
             if training % 20 == 19:
-                console.print(f"{training + 1} of {trainings} trainings", style="dim")
+                console.print(f"{training + 1} of {trainings} trainings; {_last(looks)}", style="dim")
         done = made.one("SELECT count(*) FROM practice_tasks WHERE completed") - 60
         folders = len(list((made.model_dir / "versions").iterdir()))
         broken = made.broken(settled=True)
@@ -79,6 +79,11 @@ def run(trainings: int, completions: int) -> list[str]:
         f"{trainings} trainings, {done:,} completions in {time.monotonic() - started:.0f} s; {folders} folders."
     )
     return [*broken, *(said for name, seen in looks.items() for said in grown(name, seen))]
+
+
+def _last(looks: Mapping[str, Sequence[Look]]) -> str:
+    return "; ".join(f"{name}: {', '.join(f'{of(seen[-1]):.0f} {what}' for what, of in COLUMNS.items())}"
+                     for name, seen in looks.items())  # fmt: skip
 
 
 async def finish_some(port: int, made: Town, n: int, seed: int) -> None:

@@ -48,7 +48,6 @@ class Outlook:
     effect: PracticeEffect
     last: Last | None
     exam: Exam | None
-    is_newcomer: bool  # who has finished nothing
 
 
 async def outlook(serving: ServingModels, database: Database, wanted: Conversation[Wanted]) -> Outlook:
@@ -143,7 +142,7 @@ def _outlook(serving: ServingModels, found: _Found, said: Iterable[Prediction]) 
     known = found.known
     last = Last(known.last_topic, known.last) if known.last_topic is not None and known.last else None
     effect = practice_effect.from_report(known.effect)
-    return Outlook(known.now, topics, effect, last, found.wanted.exam, known.last is None)
+    return Outlook(known.now, topics, effect, last, found.wanted.exam)
 
 
 Answered = dict[object, Rows]  # by statement and values

@@ -31,7 +31,7 @@ from app.ml.prior import PRIOR
 from app.ml.suggesting import not_practised
 
 OVERHEAD_SECONDS = 15.0  # a task takes beside its own time: reading how it went, choosing the next
-TOGETHER = 3  # tasks of a topic in a day, at the least, where there are more topics than a day can hold
+TOGETHER = 2  # tasks of a topic in a day, at the least, where there are more topics than a day can hold
 LIKE = 14  # days at the end of those that are shown, which those after them are taken to be like
 LEAST_TOPICS, MOST_TOPICS = 2, 8  # a day: so that they are mixed, but no patchwork; when all are reviewed, any number
 MEDIUM = DIFFICULTIES.index(choosing.MEDIUM)

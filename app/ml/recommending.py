@@ -16,7 +16,7 @@ async def recommend(
 ) -> Recommendations:
     """At most n tasks, best first: for the topics wished for, else for the next exam's and then all that is practised.
 
-    Who has finished nothing gets topics that several others have practised lately, if there are any.
+    Who has finished nothing, or practises few topics, gets others too that several have practised lately.
     """
     return _recommended(await outlook(serving, database, for_wishes(student, wishes.topics)), wishes, n)
 
@@ -34,6 +34,6 @@ def _recommended(found: Outlook, wishes: Wishes, n: int) -> Recommendations:
 def _remark(found: Outlook) -> Reason | None:
     if not found.topics:
         return Reason("nothing_practised", {})
-    if found.is_newcomer and any(topic.others for topic in found.topics):
+    if found.last is None and any(topic.others for topic in found.topics):
         return Reason("newcomer", {})
     return None

@@ -75,7 +75,7 @@ async def get_recommendations(
     Without `topic` the topics of the student's next exam come first, then all that they practise. Of each topic it is
     the difficulty whose chance is nearest to `target_success_rate`; a step easier for a while after it went wrong.
     Topics come in the order of need: weak ones, and those not practised for long. There may be fewer than `limit`, and
-    for somebody who has finished nothing none at all: then `remark` says what to do. Nothing is stored.
+    for somebody who has finished nothing none at all: then `remark` says what to do. No task is created.
     """
     student = student_named(user_id, caller)
     found = await recommend(serving, database, student, Wishes(target_success_rate, tuple(topic)), limit)

@@ -152,6 +152,12 @@ def test_a_missing_field_is_named(student: Students) -> None:
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
 
 
+@pytest.mark.parametrize(("target", "minutes"), [(0.7, 5), (0.85, 480)])
+def test_what_is_just_within_the_limits_can_be_planned(student: Students, target: float, minutes: int) -> None:
+    plan = planned(student(), target_success_rate=target, minutes_per_day=minutes, topics=["x" * 200] * 20)
+    assert (plan["target_success_rate"], plan["minutes_per_day"], len(plan["topics"])) == (target, minutes, 1)
+
+
 @pytest.mark.parametrize("days", [1, 61, 366])
 def test_tomorrow_and_a_year_ahead_can_be_planned(student: Students, days: int) -> None:
     plan = planned(student(), exam_date=in_days(days))
