@@ -15,7 +15,7 @@ from tests.school import PASSWORD
 
 WIDE = {"width": 1280, "height": 860}
 PHONE = {"width": 360, "height": 740}
-COLOURS = 96  # of a picture
+COLOURS = 256  # of a picture
 SERIOUS = ("serious", "critical")
 PATIENCE_MS = 60_000  # a training on a busy machine
 INTO_ONE_WINDOW = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
@@ -113,4 +113,4 @@ class Visits:
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
             shot = Image.open(BytesIO(self.page.screenshot(full_page=True)))
-            shot.convert("RGB").quantize(COLOURS).save(folder / f"{name}.png", optimize=True)
+            shot.convert("RGB").quantize(COLOURS, Image.Quantize.FASTOCTREE).save(folder / f"{name}.png", optimize=True)
