@@ -12,6 +12,7 @@ from app.web import (
     own_data,
     preparation_page,
     settings_page,
+    signing_in,
     tasks,
     today,
     training,
@@ -20,6 +21,7 @@ from app.web import (
 ROUTERS = (
     home.welcome,
     home.router,
+    signing_in.router,
     today.router,
     analytics.router,
     tasks.router,

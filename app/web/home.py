@@ -1,4 +1,4 @@
-"""The front door: a page for browsers, a welcome for everything else. Signing in, registering, beginning."""
+"""The front door: a page for browsers, a welcome for everything else; how to begin, language and colours."""
 
 from ipaddress import ip_address
 from typing import Annotated
@@ -6,18 +6,15 @@ from typing import Annotated
 from fastapi import APIRouter, BackgroundTasks, Depends, Form, Header, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, Response
-from pydantic import ValidationError
 
 from app.core.database import new_session
 from app.core.settings import settings
 from app.crud import accounts
 from app.crud.browser_sessions import Visitor
-from app.domain.errors import EmailTaken, NotAllowed, NotSignedIn, TooManyTries
+from app.domain.errors import NotAllowed
 from app.ml import sample
-from app.routers.auth import made_account, who_signs_in
 from app.routers.callers import Db, address_of
 from app.routers.practice_tasks import TheTrainer
-from app.schemas.accounts import Registration
 from app.web.languages import NAMES
 from app.web.pages import STATIC, go_to, prefers_html, render
 from app.web.visitors import (
@@ -25,20 +22,16 @@ from app.web.visitors import (
     THEME,
     THEMES,
     Anybody,
-    let_in,
-    let_out,
     only_own_forms,
     own_path,
     remember,
     visitor,
-    words,
 )
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(only_own_forms)])
 welcome = APIRouter()
 
 WELCOME = {"message": "Welcome to StudySmart AI API", "version": "1.0.0", "docs": "/docs"}
-DASHBOARD = "/dashboard"
 Text = Annotated[str, Form()]
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
@@ -100,89 +93,6 @@ def begin(request: Request, found: Anybody, db: Db, trainer: TheTrainer, backgro
     background.add_task(trainer.request)
     is_admin = found is not None and found.is_admin
     return go_to(request, "/admin", done="sample") if is_admin else go_to(request, "/register", loaded=1)
-
-
-@router.get("/sign-in")
-def sign_in_page(request: Request, found: Anybody, next: str = "") -> Response:
-    if found:
-        return go_to(request, own_path(next, DASHBOARD))
-    return render(request, "sign_in.html", next=next, email="", wrong=None)
-
-
-@router.post("/sign-in")
-def sign_in(request: Request, db: Db, email: Text = "", password: Text = "", next: Text = "") -> Response:
-    try:
-        user_id = who_signs_in(email, password, request, db)
-    except NotSignedIn as error:
-        return _sign_in_again(
-            request, error, words(request)("The e-mail address or the password is wrong."), email, next
-        )
-    except TooManyTries as error:
-        return _sign_in_again(request, error, how_long(request, error), email, next)
-    answer = go_to(request, own_path(next, DASHBOARD))
-    let_in(request, db, answer, user_id)
-    return answer
-
-
-def how_long(request: Request, error: TooManyTries) -> str:
-    seconds = float(error.headers["Retry-After"])
-    speaking = words(request)
-    return speaking("This was tried too often. Try again in %(time)s.", time=speaking.seconds(seconds))
-
-
-def _sign_in_again(request: Request, error: NotSignedIn | TooManyTries, wrong: str, email: str, next: str) -> Response:
-    answer = render(request, "sign_in.html", error.status, next=next, email=email, wrong=wrong)
-    if "Retry-After" in error.headers:
-        answer.headers["Retry-After"] = error.headers["Retry-After"]
-    return answer
-
-
-@router.post("/sign-out")
-def sign_out(request: Request, db: Db) -> Response:
-    answer = go_to(request, "/")
-    let_out(request, db, answer)
-    return answer
-
-
-@router.get("/register")
-def register_page(request: Request, found: Anybody, loaded: str = "") -> Response:
-    if found:
-        return go_to(request, DASHBOARD)
-    return render(request, "register.html", given={}, wrong={}, loaded=bool(loaded))
-
-
-@router.post("/register")
-def register(request: Request, db: Db, email: Text = "", password: Text = "", name: Text = "") -> Response:
-    given = {"email": email, "name": name}
-    try:
-        new = Registration.model_validate({"email": email, "password": password, "name": name.strip() or None})
-        account = made_account(new, request, db)
-    except ValidationError as error:
-        return _register_again(request, 422, given, wrong_fields(request, error))
-    except EmailTaken as error:
-        taken = words(request)("Somebody has registered with this address. Is it you? Then sign in.")
-        return _register_again(request, error.status, given, {"email": taken})
-    except TooManyTries as error:
-        return _register_again(request, error.status, given, {"": how_long(request, error)})
-    answer = go_to(request, DASHBOARD)
-    let_in(request, db, answer, account.id)
-    return answer
-
-
-def _register_again(request: Request, status: int, given: dict[str, str], wrong: dict[str, str]) -> Response:
-    return render(request, "register.html", status, given=given, wrong=wrong, loaded=False)
-
-
-def wrong_fields(request: Request, error: ValidationError) -> dict[str, str]:
-    """By field, what is wrong with it, in the visitor's language."""
-    speaking = words(request)
-    said = {
-        "email": speaking("Please write an e-mail address, such as ada@example.com."),
-        "password": speaking("A password has 8 to 200 characters."),
-        "name": speaking("A name has at most 200 characters."),
-    }
-    fields = [str(each["loc"][0]) for each in error.errors()]
-    return {field: said.get(field, str(error)) for field in fields}
 
 
 @router.post("/preferences")

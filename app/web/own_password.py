@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.crud.browser_sessions import Visitor
 from app.domain.errors import NotSignedIn, TooManyTries
 from app.routers.auth import who_signs_in
-from app.web.home import how_long
+from app.web.signing_in import how_long
 from app.web.visitors import words
 
 

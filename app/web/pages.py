@@ -107,8 +107,9 @@ def prefers_html(accept: str) -> bool:
 def error_page(request: Request, problem: Mapping[str, Any], headers: Mapping[str, str]) -> Response | None:
     """An error as a page, for who looks at pages; none for callers of the API."""
     path = path_of(request)
+    leads_nowhere = request.scope.get("route") is None and problem["status"] == 404
     is_page = path == "/" or path.startswith(PLACES)
-    if not prefers_html(request.headers.get("accept", "")) or not (is_page or problem["status"] == 404):
+    if not prefers_html(request.headers.get("accept", "")) or not (is_page or leads_nowhere):
         return None
     answer = render(request, "error.html", problem["status"], problem=problem)
     answer.headers.update({name: value for name, value in headers.items() if name.lower() != "www-authenticate"})

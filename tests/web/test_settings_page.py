@@ -175,7 +175,7 @@ def test_an_account_is_deleted_with_all_that_is_stored_and_the_front_page_says_s
     ada.practise()
     elsewhere = browser(service)
     page = said(ada.get(f"{SETTINGS}/delete"))
-    assert "This can't be undone" in page
+    assert "Nobody can undo this" in page
     assert "1 task with its prediction and result" in page
     trained.clear()
     answer = ada.send(f"{SETTINGS}/delete", password=PASSWORD)
