@@ -85,6 +85,25 @@ def test_connections_that_died_are_replaced(wire: Wire, service: TestClient) -> 
     assert ada.get("/practice-tasks").status_code == httpx.codes.OK
 
 
+def test_a_connection_on_which_the_server_said_farewell_is_replaced(service: TestClient) -> None:
+    """The server's last word has come, the end of the connection not yet."""
+    ada = Student.registered(service, "ada")
+    ada.do()
+    fields = b"SFATAL\0VFATAL\0C57P02\0Mterminating connection because of crash of another server process\0\0"
+
+    async def farewell() -> None:
+        pool = await service.app.state.database.pool()  # type: ignore[attr-defined]
+        for holder in pool._holders:
+            if holder._con is not None:
+                holder._con._protocol.data_received(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+
+    assert service.portal is not None
+    service.portal.call(farewell)
+    assert refused(ada.ask())
+    ada.do()
+    assert ada.status()["counter"]["since_training"] == 2
+
+
 def test_a_result_whose_answer_was_lost_counts_once_when_it_is_sent_again(wire: Wire, service: TestClient) -> None:
     ada = Student.registered(service, "ada")
     tasks = [ada.ask().json()["id"] for _ in range(3)]

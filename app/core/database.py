@@ -182,7 +182,7 @@ class Acquired:
         return self._connection
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, TimeoutError):
+        if kind is not None and issubclass(kind, (TimeoutError, asyncpg.InternalClientError)):
             self._connection.terminate()
             await self._pool.expire_connections()  # the others have most likely died with it
         await self._pool.release(self._connection)

@@ -1,6 +1,6 @@
 """What the database's own errors mean to whoever asked: come again, and why."""
 
-from asyncpg import InterfaceError, PostgresError
+from asyncpg import InterfaceError, InternalClientError, PostgresError
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -34,8 +34,9 @@ MEANINGS = {
     "42P01": OTHER_TABLES,
 }
 AGAIN = "Try again shortly; what was stored all the same counts once."
-# Without a code of PostgreSQL's: there was no answer at all.
-SILENCE = (OperationalError, PoolTimeout, InterfaceError, ConnectionError, TimeoutError)
+# Without a code of PostgreSQL's: there was no answer at all. asyncpg calls it an error of its own where the server said
+# farewell on a connection that nobody was using, and it is used before its end is seen.
+SILENCE = (OperationalError, PoolTimeout, InterfaceError, InternalClientError, ConnectionError, TimeoutError)
 NO_DATABASE = (*SILENCE, DBAPIError, PostgresError)  # what `outage` should be asked about
 
 
