@@ -23,6 +23,7 @@ from app.ml.signs_of_life import ALIVE
 from app.ml.training_run import Order
 
 NICENESS = 10
+RUNS_AT_MOST = 50  # of one process: TensorFlow keeps something of each (0.8 MB were seen), so that it never gets far
 OUT_OF_MEMORY_FIRST = "500"  # of 1000: when memory runs out, Linux ends this process before those that serve
 Say = Callable[[Mapping[str, Any]], None]
 
@@ -70,6 +71,7 @@ class TrainingProcess:
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[str] | None = None
+        self._runs = 0  # that the child was given
         self._turn = threading.Lock()
 
     @property
@@ -87,7 +89,10 @@ class TrainingProcess:
             return self._train(order, say, timeout)
 
     def _train(self, order: Order, say: Say, timeout: float) -> dict[str, Any]:
+        if self._runs >= RUNS_AT_MOST:
+            self._end()
         child = self._started()
+        self._runs += 1
         with _Patience(child, timeout, order.silent_seconds) as patience:
             try:
                 return self._converse(child, order, say, patience)
@@ -121,10 +126,14 @@ class TrainingProcess:
                 env={**os.environ, **ONE_THREAD},
                 start_new_session=True,  # Ctrl-C in the terminal is the parent's to handle
             )
+            self._runs = 0
         return self._child
 
     def close(self, patience: float = 3) -> None:
         """End the process; a run at work is given up."""
+        self._end(patience)
+
+    def _end(self, patience: float = 3) -> None:
         child, self._child = self._child, None
         if child is None:
             return

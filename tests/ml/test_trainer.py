@@ -413,6 +413,23 @@ def test_a_training_process_that_gives_no_sign_of_life_is_ended(db: Session, env
     process.close()
 
 
+def test_a_training_process_makes_place_for_a_new_one_after_some_runs(
+    db: Session, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.ml.training_process.RUNS_AT_MOST", 2)
+    imported(db, TASKS.take(slice(0, 60)))
+    process, pids = TrainingProcess(), list[int | None]()
+    for _ in range(5):
+        with db.begin():
+            run_id = training_runs.ask(db)
+        answer = process.train(replace(_order(environment, run_id), kinds=["lnirt"]), silent, 600)
+        assert answer["outcome"] in ("published", "rejected")
+        pids.append(process.pid)
+    process.close()
+    assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
 def test_what_a_killed_run_wrote_is_swept_by_the_next(db: Session, trainer: Trainer, environment: Path) -> None:
     imported(db, TASKS.take(slice(0, 40)))
     left = ["versions/.staging-killed", "versions/lnirt-1-killed"]
