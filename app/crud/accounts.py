@@ -114,7 +114,3 @@ def store_preferences(db: Session, user_id: UUID, language: str | None, theme: s
 
 def store_name(db: Session, user_id: UUID, name: str | None) -> None:
     db.execute(update(User).where(User.id == user_id).values(name=name))
-
-
-def password_hash(db: Session, user_id: UUID) -> str | None:
-    return db.scalar(select(User.password_hash).where(User.id == user_id))

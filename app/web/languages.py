@@ -7,7 +7,6 @@ from datetime import date, datetime, tzinfo
 from functools import lru_cache
 from pathlib import Path
 
-from babel import Locale
 from babel.dates import format_date, format_datetime, format_skeleton
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -87,10 +86,6 @@ class Words:
     def many(self, one: str, several: str, n: int, **values: object) -> str:
         """The singular or the plural, as n asks for."""
         return sentences(self.language)["ngettext"](one, several, n, **values)
-
-    @property
-    def locale(self) -> Locale:
-        return Locale.parse(self.language)
 
     def number(self, value: float, digits: int = 0) -> str:
         return _decimal(round(value, digits) + 0.0, self.language)

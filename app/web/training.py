@@ -1,7 +1,6 @@
 """How the next training stands, for students: the counter, the run at work, how the last one ended."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
@@ -19,7 +18,6 @@ from app.web.visitors import SignedIn, only_own_forms, words
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(only_own_forms)])
 WATCHED_MS = 1000
-JUST_FINISHED_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +90,6 @@ def model_name(speaking: Words, kind: str | None) -> str:
         "prior": speaking("the first guess"),
     }
     return names.get(kind or "prior", kind or "")
-
-
-def seconds_ago(run: Run | None, now: datetime) -> float | None:
-    return (now - run.finished_at).total_seconds() if run and run.finished_at else None
 
 
 @router.get("/dashboard/training")

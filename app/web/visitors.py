@@ -143,9 +143,6 @@ def _zone(request: Request) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-Speaking = Annotated[Words, Depends(lambda request: words(request))]
-
-
 def path_of(request: Request) -> str:
     """As the routes know it, wherever a proxy puts the service; `request.url` would stumble over a query's bytes."""
     path: str = request.scope["path"]

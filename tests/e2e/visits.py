@@ -29,7 +29,6 @@ class Visits:
     context: BrowserContext
     page: Page
     faults: list[str] = field(default_factory=list)
-    bytes_loaded: int = 0
 
     @classmethod
     def begun(cls, browser: Browser, address: str, *, size: dict[str, int] | None = None, **options: Any) -> Self:
