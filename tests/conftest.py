@@ -1,20 +1,23 @@
-"""Each test has its own database, cloned from a migrated one on one embedded server."""
+"""Each test has its own database, cloned from a migrated one on the embedded server of its process."""
 
 import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import hypothesis
 import psycopg2
 import pytest
+from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from app.core import database, embedded_postgres, schema, security, settings
 from app.ml import serving, trainer
 from app.ml.training_process import TrainingProcess
+from tests import runs
 from tests.school import Student
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -31,6 +34,12 @@ CACHED: tuple[Any, ...] = (
     trainer.trainer,
 )
 numbers = count(1)
+RUN, FAILED = pytest.StashKey[Path](), pytest.StashKey[bool]()
+# No test pulls the plug: what was written survives a killed server as it is. Copied files need no log of each page.
+FOR_TESTS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off"}
+CLONE = "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy"
+FULL_COST = security.HASHER
+security.HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # it takes long on purpose
 
 
 def _sql(url: str, statement: str) -> None:
@@ -58,11 +67,30 @@ def _drop(server: str, name: str) -> None:
                 raise
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """The run's folder, before pytest makes a temporary one; its workers, if it has some, share it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        runs.sweep()
+        config.stash[RUN] = runs.begin()
+        config.option.basetemp = config.option.basetemp or str(config.stash[RUN] / "tmp")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if RUN in config.stash:
+        runs.end(config.stash[RUN], keep_files=config.stash.get(FAILED, False))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[FAILED] = exitstatus != pytest.ExitCode.OK
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """The URL of a server with a migrated database `template_smartstudy`."""
-    folder = tmp_path_factory.mktemp("postgres")
-    url = embedded_postgres.start(folder)
+    folder = runs.server_folder(os.environ.get("PYTEST_XDIST_WORKER", "main"))
+    with patch.dict(embedded_postgres.SETTINGS, FOR_TESTS):
+        url = embedded_postgres.start(folder)
     held = embedded_postgres._using.pop(folder.resolve())  # some tests give up every server that this process uses
     _sql(url, "CREATE DATABASE template_smartstudy")
     engine = database.engine_for(_named(url, "template_smartstudy"))
@@ -90,7 +118,7 @@ def empty_database(server: str) -> Iterator[str]:
 def database_url(server: str) -> Iterator[str]:
     """The URL of a migrated database of the test's own."""
     name = f"test_{next(numbers)}"
-    _sql(server, f"CREATE DATABASE {name} TEMPLATE template_smartstudy")
+    _sql(server, CLONE.format(name, "template_smartstudy"))
     yield _named(server, name)
     _drop(server, name)
 
@@ -101,12 +129,27 @@ def environment(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("MODEL_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("KINDS", "embedding_v2,lnirt")  # the LSTM takes four fifths of a training
     monkeypatch.chdir(tmp_path)  # no .env of the developer's
     _forget()
     yield tmp_path
     if database.engine.cache_info().currsize:
         database.engine().dispose()
     _forget()
+
+
+@pytest.fixture
+def every_kind(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings fit the LSTM too."""
+    monkeypatch.delenv("KINDS")
+    settings.settings.cache_clear()
+
+
+@pytest.fixture
+def full_cost_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords are hashed as they are in service."""
+    monkeypatch.setattr(security, "HASHER", FULL_COST)
+    security._nobodys_hash.cache_clear()
 
 
 def _forget() -> None:

@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     trainer_idle_seconds: float = Field(900, gt=0)  # a warm trainer holds 500 MB: let it go when nobody studies
     keep_versions: int = Field(10, ge=1)  # of each kind, on disk
 
+    kinds: str = ",".join(KINDS)  # of model, that are trained, separated by commas
     model: Literal["auto", "embedding_v2", "embedding_lstm", "lnirt"] = "auto"  # auto: the best on unseen tasks answers
     rollout: str = ""  # another kind for some students, see ROLLOUT_FORM
 
@@ -120,9 +121,17 @@ class Settings(BaseSettings):
     @field_validator("forwarded_allow_ips")
     @classmethod
     def _proxies_can_be_read(cls, written: str) -> str:
-        for each in filter(None, (part.strip() for part in written.split(","))):
+        for each in _listed(written):
             if each != "*":
                 _ = ip_network(each)  # its error says what is wrong
+        return written
+
+    @field_validator("kinds")
+    @classmethod
+    def _kinds_are_known(cls, written: str) -> str:
+        named = _listed(written)
+        if not named or set(named) - set(KINDS):
+            raise ValueError(f"takes one or more of {', '.join(KINDS)}, separated by commas")
         return written
 
     @field_validator("rollout")
@@ -132,6 +141,10 @@ class Settings(BaseSettings):
         if sum(share for share in shares.values() if share is not None) > 100:
             raise ValueError("gives more than 100 % of the students away")
         return written
+
+    def trained_kinds(self) -> tuple[str, ...]:
+        """The kinds of model that a training fits, unless somebody asks for one of them."""
+        return tuple(_listed(self.kinds))
 
     def shares(self) -> dict[str, float]:
         """Of each kind rolled out, the share of the students it answers, percent."""
@@ -166,10 +179,15 @@ def _can_be_read(url: str) -> bool:
 
 
 @lru_cache
+def _listed(written: str) -> list[str]:
+    """The parts of a text that is separated by commas."""
+    return [part.strip() for part in written.split(",") if part.strip()]
+
+
 def _rollout(written: str) -> dict[str, float | None]:
     """Kind -> percent, None for a shadow. Raises ValueError with what is accepted."""
     shares: dict[str, float | None] = {}
-    for part in filter(None, (part.strip() for part in written.split(","))):
+    for part in _listed(written):
         kind, _, share = (piece.strip() for piece in part.partition(":"))
         if kind not in KINDS or kind in shares:
             raise ValueError(f"{part!r}: expected {ROLLOUT_FORM}; kinds are {', '.join(KINDS)}, each once")

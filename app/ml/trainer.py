@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.database import database_url, new_session
-from app.core.settings import KINDS, settings
+from app.core.settings import settings
 from app.crud import attempts, audit, erasures, model_tracker, training_control, training_runs
 from app.domain.actors import Actor
 from app.domain.errors import NotAccepted, TrainingBusy
@@ -227,7 +227,7 @@ def not_enough(db: Session) -> str | None:
 def _record(db: Session, actor: Actor | None, run_id: int, kinds: Sequence[str] | None) -> None:
     """A training that a person asked for stands in the audit."""
     if actor is not None:
-        audit.record(db, actor, "training asked", f"run {run_id}", kinds=list(kinds or KINDS))
+        audit.record(db, actor, "training asked", f"run {run_id}", kinds=list(kinds or settings().trained_kinds()))
 
 
 def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:
@@ -243,6 +243,7 @@ def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:
         kinds,
         given.full_training_growth,
         given.trainer_silent_seconds,
+        given.trained_kinds(),
     )
 
 

@@ -43,9 +43,10 @@ class Order:
     min_training_tasks: int
     keep_versions: int
     forced: bool = False  # train even when the counter has not got there, and from scratch
-    kinds: Sequence[str] | None = None  # only these; none: all of them
+    kinds: Sequence[str] | None = None  # only these; none: all that the installation trains
     growth: float = 0.5  # of the tasks since the last training from scratch, that makes another one due
     silent_seconds: float = 60  # after which a run that is not heard of is taken for dead
+    trained: Sequence[str] = tuple(BY_NAME)  # the kinds that the installation trains
 
 
 class NothingToDo(Exception):
@@ -193,7 +194,7 @@ def _made(
     """The models that could be fitted, in a folder that nobody looks into yet; and why the others could not."""
     made, failures = [], {}
     for kind in reversed(KINDS):  # in the order of what they cost
-        if order.kinds is not None and kind.name not in order.kinds:
+        if kind.name not in (order.kinds or order.trained):
             continue
         fit = _way(writer, order, material, kind)
         if fit is None:

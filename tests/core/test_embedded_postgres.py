@@ -38,7 +38,7 @@ sys.stdin.read()
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Stand in for /var/lib/smartstudy, so that a test leaves nothing there."""
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     monkeypatch.setattr(embedded_postgres, "MACHINE", folder)
     yield folder
@@ -74,7 +74,7 @@ def data(tmp_path: Path, folder: Callable[[Path], Path]) -> Path:
 @pytest.fixture
 def open_data(folder: Callable[[Path], Path]) -> Iterator[Path]:
     """A data folder that every account can reach, unlike root's tmp_path."""
-    above = Path(tempfile.mkdtemp(dir="/tmp"))
+    above = Path(tempfile.mkdtemp())
     above.chmod(0o755)
     yield folder(above / "data")
     embedded_postgres.release()
@@ -274,7 +274,7 @@ def test_folders_above_stay_as_they_are(data: Path) -> None:
 @as_root
 @pytest.mark.parametrize("mode", [0o700, 0o755])
 def test_data_in_the_home_of_root(folder: Callable[[Path], Path], machine: Path, mode: int) -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as home:
+    with tempfile.TemporaryDirectory() as home:
         Path(home).chmod(mode)
         data = folder(Path(home) / "data")
         before = modes(data)

@@ -28,7 +28,6 @@ from app.ml.trainer import Trainer
 from tests.school import PASSWORD, SOMEBODY, Student, imported
 from tests.versions import serving, version
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
 BEGIN, END = "<!-- matrix -->\n", "<!-- end of matrix -->"
 

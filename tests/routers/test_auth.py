@@ -43,9 +43,13 @@ def test_wrong_password_and_unknown_address_sound_the_same(service: TestClient, 
     assert (answer.status_code, answer.json()["detail"]) == (401, "E-mail address or password is wrong.")
 
 
+@pytest.mark.usefixtures("full_cost_passwords")
 def test_passwords_are_stored_as_argon2id_only(service: TestClient, db: Session) -> None:
+    """With memory (KiB), passes and lanes as RFC 9106 recommends where memory is scarce."""
     register(service)
-    assert db.scalar(text("SELECT password_hash FROM users")).startswith("$argon2id$")
+    assert db.scalar(text("SELECT password_hash FROM users")).startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    answer = service.post("/auth/token", data={"username": "ada@example.com", "password": PASSWORD})
+    assert answer.status_code == 200
 
 
 def test_a_token_ends_when_it_expires_or_its_account_goes(

@@ -15,7 +15,6 @@ from app.domain.tasks import Task
 from app.models import PracticeTask, User
 from tests.school import PASSWORD, SOMEBODY, Student
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords")
 Students = Callable[..., Student]
 ODD = ("__class__", "isAdmin", "role", "tasks", "version")
 COLUMNS = {column.name for table in (PracticeTask, User) for column in table.__table__.columns}

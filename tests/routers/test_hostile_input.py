@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
@@ -40,7 +39,6 @@ Route = tuple[str, str, dict[str, Any]]
 def admin(student: Students, db: Session, monkeypatch: pytest.MonkeyPatch) -> Student:
     """May call every route; trainings are done by nobody."""
     monkeypatch.setattr(Trainer, "_supervised", lambda *_: {"outcome": "published", "message": "Trained by nobody."})
-    monkeypatch.setattr(security, "HASHER", PasswordHasher(1, 8, 1))  # many passwords, none to keep
     who = student("grace")
     accounts.make_admin(db, "grace@example.com")
     db.commit()

@@ -19,7 +19,6 @@ from app.crud.rate_limits import Limit, key_of
 from app.routers.limits import neighbourhood
 from tests.school import PASSWORD
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords")
 From = Callable[[str], TestClient]
 MINUTE = 60
 

@@ -21,7 +21,7 @@ from app.ml.trainer import Trainer
 from app.schemas.planning import PlanOut, RecommendationsOut
 from tests.school import SOMEBODY, Student
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords", "untrained")
+pytestmark = pytest.mark.usefixtures("untrained")
 Students = Callable[..., Student]
 PLANS = "/preparation/plans"
 

@@ -15,7 +15,6 @@ from app.core import security
 from app.core.settings import settings
 from tests.school import Student
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords")
 Students = Callable[..., Student]
 OTHER = "another key of thirty-two bytes, or so"
 

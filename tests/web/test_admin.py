@@ -22,12 +22,11 @@ from app.ml.simulated import school as simulated_school
 from app.ml.simulated import simulate
 from app.ml.trainer import Trainer
 from tests.ml.test_comparison import done, shadowed
-from tests.routers.conftest import cheap_passwords as cheap_passwords
 from tests.school import PASSWORD, imported
 from tests.versions import pruned, serving, version
 from tests.web.browsing import Browser, said
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords", "_nobody_trains")
+pytestmark = pytest.mark.usefixtures("_nobody_trains")
 ME = "grace@example.com"
 
 

@@ -13,11 +13,9 @@ from sqlalchemy.orm import Session
 
 from app.crud import accounts, audit
 from app.ml.trainer import Trainer
-from tests.routers.conftest import cheap_passwords as cheap_passwords
 from tests.school import PASSWORD, SOMEBODY, Student
 from tests.web.browsing import Browser, said
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords")
 SETTINGS = "/dashboard/settings"
 NEW = "another long sentence"
 

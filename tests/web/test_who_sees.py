@@ -28,13 +28,11 @@ from app.ml.trainer import Trainer
 from app.web.visitors import COOKIE
 from tests.hostile import HEADERS, PATHS, QUERIES, TEXTS, Heard
 from tests.hostile import send as send_bytes
-from tests.routers.conftest import cheap_passwords as cheap_passwords
 from tests.routers.test_access import DOCUMENT, routes
 from tests.school import PASSWORD, imported
 from tests.versions import serving, version
 from tests.web.browsing import HTML, said
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords")
 BEGIN, END = "<!-- pages -->\n", "<!-- end of pages -->"
 OWN = "http://testserver"
 
