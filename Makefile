@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: run test check unit e2e schemathesis faults bench bench-full bench-lnirt bench-planning lock clean
 
@@ -12,45 +14,56 @@ run: $(READY)  ## Run the service on port 4008, with a guided run on an empty da
 
 test: check unit  ## Everything that must pass
 
-check: $(READY)  ## Style, types
+check: $(READY_DEV)  ## Style, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: $(READY)  ## The tests
+unit: $(READY_DEV)  ## The tests
 	$(BIN)/python -m pytest
 
-e2e: $(READY)  ## Every page in a real browser, and their screenshots into docs/pages (needs Chromium; minutes)
+e2e: $(READY_DEV)  ## Every page in a real browser, and their screenshots into docs/pages (needs Chromium; minutes)
 	NEEDS_BROWSER=1 PICTURES=docs/pages $(BIN)/python -m pytest -m e2e tests/e2e
 
-schemathesis: $(READY)  ## Every route, asked for what it should take and refuse, for long (ten minutes)
+schemathesis: $(READY_DEV)  ## Every route, asked for what it should take and refuse, for long (ten minutes)
 	SCHEMATHESIS_EXAMPLES=$${SCHEMATHESIS_EXAMPLES:-300} $(BIN)/python -m pytest -rP \
 	    tests/routers/test_schema_conformance.py
 
-$(READY): requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SmartStudy needs Python 3.11 or newer")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+# What runs, and what an editable install of it needs
+$(READY): requirements.lock requirements-build.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SmartStudy needs Python 3.11 or newer")'
+	@echo "Installing into $(VENV) what SmartStudy runs with: 1.9 GB, most of it TensorFlow; a minute or more, once ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(INSTALL) --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
 
-lock: $(READY)  ## Pin the newest versions that fit pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --extra otel --group dev --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --no-header --upgrade --output-file requirements.lock
+# What tests, checks, measures and documents it
+$(READY_DEV): $(READY) requirements-dev.lock
+	@echo "Installing into $(VENV) what tests and checks it: 0.5 GB; half a minute, once ..."
+	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+lock:  ## Pin the newest versions that fit pyproject.toml (needs uv); the smaller locks repeat the large one's pins
+	$(COMPILE) --upgrade --extra otel --group dev pyproject.toml --output-file requirements-dev.lock
+	$(COMPILE) --no-annotate --extra otel pyproject.toml --constraints requirements-dev.lock --output-file requirements.lock
+	$(COMPILE) --no-annotate --group build --constraints requirements-dev.lock --output-file requirements-build.lock
 
 bench: bench-lnirt  ## Speed beside the source documents' way and what the machine allows; LNIRT beside R (minutes)
 	$(BIN)/python -m benchmarks
 
-bench-full: $(READY)  ## The same up to a million tasks (half an hour)
+bench-full: $(READY_DEV)  ## The same up to a million tasks (half an hour)
 	$(BIN)/python -m benchmarks --full
 
-bench-lnirt: $(READY)  ## LNIRT: agreement, recovery, prediction and seconds, beside R's (half a minute)
+bench-lnirt: $(READY_DEV)  ## LNIRT: agreement, recovery, prediction and seconds, beside R's (half a minute)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.lnirt
 
-bench-planning: $(READY)  ## Plans beside other ways to practise, with simulated students (minutes)
+bench-planning: $(READY_DEV)  ## Plans beside other ways to practise, with simulated students (minutes)
 	$(BIN)/python -m benchmarks.planning
 
-faults: $(READY)  ## Every file, database and training call fails once, and the process is killed there (a quarter of an hour)
+faults: $(READY_DEV)  ## Every file, database and training call fails once, and the process is killed there (a quarter of an hour)
 	$(BIN)/python -m faults
 
 clean:  ## Remove what was installed here
