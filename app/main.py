@@ -83,15 +83,9 @@ def create_app() -> FastAPI:
         lifespan=lifespan,
         telemetry=tracing.of_requests(),
     )
-    made.state.database = AsyncDatabase()
-    made.state.availability = Availability()
-    made.state.serving = serving_models()
-    made.state.readiness = health.readiness_of(made.state.serving)
-    made.state.figures = metrics.stored_figures()
-    made.state.trainer = trainer()
-    made.state.trainer.on_published = made.state.serving.refresh
+    connect(made)
     made.add_middleware(BodyLimit)
-    made.add_middleware(OnlyWhileAvailable, availability=made.state.availability)
+    made.add_middleware(OnlyWhileAvailable)
     made.add_middleware(Access)
     made.add_middleware(RequestId)
     _guard_every_answer(made)
@@ -103,6 +97,19 @@ def create_app() -> FastAPI:
         made.include_router(each.router)
     _describe_problems(made)
     return made
+
+
+def connect(made: FastAPI) -> None:
+    """Give it the database, the models and the trainer that the settings name, none of them used yet."""
+    made.middleware_stack = None  # built by the first request, from the settings
+    state = made.state
+    state.database = AsyncDatabase()
+    state.availability = Availability()
+    state.serving = serving_models()
+    state.readiness = health.readiness_of(state.serving)
+    state.figures = metrics.stored_figures()
+    state.trainer = trainer()
+    state.trainer.on_published = state.serving.refresh
 
 
 def _guard_every_answer(made: FastAPI) -> None:

@@ -2,6 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import hypothesis
 import psycopg2
 import pytest
 from argon2 import PasswordHasher
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
@@ -18,7 +22,7 @@ from app.core import database, embedded_postgres, schema, security, settings
 from app.ml import serving, trainer
 from app.ml.training_process import TrainingProcess
 from tests import runs
-from tests.school import Student
+from tests.school import Student, nobody_trains
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 hypothesis.settings.register_profile("repeatable", derandomize=True)
@@ -38,6 +42,7 @@ RUN, FAILED = pytest.StashKey[Path](), pytest.StashKey[bool]()
 # No test pulls the plug: what was written survives a killed server as it is. Copied files need no log of each page.
 FOR_TESTS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off"}
 CLONE = "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy"
+SECRET_KEY = "the key that signs tokens in copies of a template"
 FULL_COST = security.HASHER
 security.HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # it takes long on purpose
 
@@ -126,16 +131,68 @@ def database_url(server: str) -> Iterator[str]:
 @pytest.fixture
 def environment(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """This process is set to the test's database and folders."""
+    with set_to(database_url, tmp_path, monkeypatch):
+        yield tmp_path
+
+
+@contextmanager
+def set_to(database_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process works on that database, and keeps its files in that folder."""
     monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("DATA_DIR", str(folder / "data"))
+    monkeypatch.setenv("MODEL_DIR", str(folder / "models"))
     monkeypatch.setenv("KINDS", "embedding_v2,lnirt")  # the LSTM takes four fifths of a training
-    monkeypatch.chdir(tmp_path)  # no .env of the developer's
+    monkeypatch.chdir(folder)  # no .env of the developer's
     _forget()
-    yield tmp_path
-    if database.engine.cache_info().currsize:
-        database.engine().dispose()
-    _forget()
+    try:
+        yield
+    finally:
+        if database.engine.cache_info().currsize:
+            database.engine().dispose()
+        _forget()
+
+
+@dataclass(frozen=True)
+class Template:
+    """A database that was filled once, of which each test gets a copy, and what there is to know of it."""
+
+    name: str
+    content: Any
+
+
+@pytest.fixture(scope="session")
+def template(
+    server: str, application: FastAPI, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Callable[[TestClient, Session], Any]], Template]:
+    """Have a database filled by this function, through the running service or its session; once in a process."""
+
+    @cache
+    def filled(fill: Callable[[TestClient, Session], Any]) -> Template:
+        from app.main import connect
+
+        name = f"template_{next(numbers)}"
+        _sql(server, CLONE.format(name, "template_smartstudy"))
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv("SECRET_KEY", SECRET_KEY)
+            patched.setattr(trainer.Trainer, "_supervised", nobody_trains)
+            with set_to(_named(server, name), tmp_path_factory.mktemp("template"), patched):
+                connect(application)
+                with TestClient(application) as client, database.new_session()() as session:
+                    content = fill(client, session)
+        return Template(name, content)
+
+    return filled
+
+
+@contextmanager
+def copy_of(server: str, made: Template, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of a copy of what was filled. Tokens of those who were in there are good; a training does nothing."""
+    monkeypatch.setenv("SECRET_KEY", SECRET_KEY)
+    monkeypatch.setattr(trainer.Trainer, "_supervised", nobody_trains)
+    name = f"test_{next(numbers)}"
+    _sql(server, CLONE.format(name, made.name))
+    yield _named(server, name)
+    _drop(server, name)
 
 
 @pytest.fixture
@@ -174,13 +231,24 @@ def warm_process() -> Iterator[SharedProcess]:
     process.end()
 
 
-@pytest.fixture
-def service(environment: Path, warm_process: SharedProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    """The running service."""
+@pytest.fixture(scope="session")
+def application() -> FastAPI:
+    """The application of this process; its routes take longer to build than most tests take."""
     from app.main import create_app
 
+    return create_app()
+
+
+@pytest.fixture
+def service(
+    environment: Path, application: FastAPI, warm_process: SharedProcess, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TestClient]:
+    """The running service."""
+    from app.main import connect
+
     monkeypatch.setattr(trainer, "TrainingProcess", lambda: warm_process)
-    with TestClient(create_app(), raise_server_exceptions=False) as client:
+    connect(application)
+    with TestClient(application, raise_server_exceptions=False) as client:
         yield client
 
 

@@ -19,11 +19,11 @@ class Availability:
 class OnlyWhileAvailable:
     """Plain ASGI: what it costs is one look at an attribute."""
 
-    def __init__(self, app: ASGIApp, availability: Availability) -> None:
-        self._app, self._availability = app, availability
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        why = self._availability.closed
+        why = scope["app"].state.availability.closed
         if why is None or scope["type"] != "http" or scope["path"] in ASK_NOBODY:
             await self._app(scope, receive, send)
             return

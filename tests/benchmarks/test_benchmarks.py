@@ -42,6 +42,7 @@ def results(*rows: Row, failed: dict[str, str] | None = None) -> Results:
     return Results(list(rows), curves, failed or {}, facts(False, 3, {"post": 1.0}))
 
 
+@pytest.mark.slow
 def test_the_parts_that_train_nothing_run_and_leave_table_figures_and_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

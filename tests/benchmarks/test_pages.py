@@ -7,6 +7,7 @@ import pytest
 from benchmarks import pages
 
 
+@pytest.mark.slow
 def test_each_page_of_each_account_is_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     pages.main(["/dashboard", "/dashboard/analytics", "--tasks", "40", "--times", "1", "--untrained"])
     rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if "/dashboard" in line]
@@ -19,6 +20,7 @@ def test_each_page_of_each_account_is_in_the_table(capsys: pytest.CaptureFixture
         assert load > size / 1000 > 5  # style sheet, script and icon come on top
 
 
+@pytest.mark.slow
 def test_what_is_no_page_stops_the_measurement() -> None:
     with pytest.raises(RuntimeError, match="/dashboard/nothing was answered 404"):
         pages.main(["/dashboard/nothing", "--tasks", "10", "--times", "1", "--untrained"])

@@ -8,6 +8,7 @@ from benchmarks import planning
 from benchmarks.learners import WORLDS
 
 
+@pytest.mark.slow
 def test_every_world_gets_a_line_with_every_way_to_prepare(capsys: pytest.CaptureFixture[str]) -> None:
     planning.main(["--short"])
     said = capsys.readouterr().out

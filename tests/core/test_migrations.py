@@ -51,6 +51,7 @@ def kept(table: str, found: Sequence[Mapping[str, Any]], columns: Sequence[str])
     return sorted(json.dumps([row[column] for column in columns]) for row in counted)
 
 
+@pytest.mark.slow
 def test_ten_thousand_tasks_and_all_else_go_up_down_and_up_again(empty_database: str) -> None:
     engine = engine_for(empty_database)
     steps = revisions(engine)

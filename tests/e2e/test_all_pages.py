@@ -19,7 +19,7 @@ from app.ml import sample
 from tests.e2e.visits import PHONE, Visits
 from tests.school import PASSWORD, until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 PICTURES = Path(os.environ["PICTURES"]).absolute() if os.environ.get("PICTURES") else None
 PAGES = {
     "today": "/dashboard",

@@ -24,10 +24,12 @@ def told_by(module: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_short_round_of_faults_breaks_nothing() -> None:
     assert "0 broke" in told_by("faults", "--short")
 
 
+@pytest.mark.slow
 def test_no_completion_is_lost_when_the_web_process_is_killed() -> None:
     assert "0 broke" in told_by("faults.kills", "--kills", "2", "--clients", "4")
 

@@ -5,7 +5,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from app.crud import accounts
 from app.main import create_app
 from app.ml.simulated import school as simulated_school
 from app.ml.simulated import simulate
-from app.ml.trainer import Trainer
+from tests.conftest import Template, copy_of
 from tests.school import PASSWORD, SOMEBODY, Student, imported
 from tests.versions import serving, version
 
@@ -189,10 +189,8 @@ def token_of(user_id: str, **change: Any) -> str:
     return jwt.encode(claims, settings().signing_key(), security.ALGORITHM)
 
 
-@pytest.fixture
-def world(service: TestClient, db: Session, monkeypatch: pytest.MonkeyPatch) -> World:
+def made_world(service: TestClient, db: Session) -> World:
     """One of each, a task of the student's, two versions of which the later serves, tasks to train on."""
-    monkeypatch.setattr(Trainer, "_supervised", lambda *_: {"outcome": "published", "message": "Trained by nobody."})
     callers = {
         name: Student.registered(service, name.replace(" ", "-")) for name in (*GOOD, "gone") if "key" not in name
     }
@@ -218,6 +216,23 @@ def world(service: TestClient, db: Session, monkeypatch: pytest.MonkeyPatch) -> 
         "token of one who is gone": [callers["gone"].secret],
     }
     return made
+
+
+@pytest.fixture(scope="module")
+def filled(template: Callable[..., Template]) -> Template:
+    return template(made_world)
+
+
+@pytest.fixture
+def database_url(server: str, filled: Template, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A copy of the world."""
+    with copy_of(server, filled, monkeypatch) as url:
+        yield url
+
+
+@pytest.fixture
+def world(filled: Template) -> World:
+    return replace(filled.content)  # type: ignore[no-any-return]
 
 
 def planned(student: Student) -> str:

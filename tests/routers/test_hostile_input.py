@@ -9,7 +9,6 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
-from app.core import security
 from app.crud import accounts
 from app.ml.trainer import Trainer
 from tests.hostile import (
@@ -26,7 +25,7 @@ from tests.hostile import (
     Heard,
     send,
 )
-from tests.school import Student
+from tests.school import Student, nobody_trains
 
 Students = Callable[..., Student]
 JSON = (b"content-type", b"application/json")
@@ -38,7 +37,7 @@ Route = tuple[str, str, dict[str, Any]]
 @pytest.fixture
 def admin(student: Students, db: Session, monkeypatch: pytest.MonkeyPatch) -> Student:
     """May call every route; trainings are done by nobody."""
-    monkeypatch.setattr(Trainer, "_supervised", lambda *_: {"outcome": "published", "message": "Trained by nobody."})
+    monkeypatch.setattr(Trainer, "_supervised", nobody_trains)
     who = student("grace")
     accounts.make_admin(db, "grace@example.com")
     db.commit()

@@ -19,7 +19,7 @@ from app.crud.exam_plans import NewExam
 from app.domain.errors import NotSignedIn
 from app.ml.trainer import Trainer
 from app.schemas.planning import PlanOut, RecommendationsOut
-from tests.school import SOMEBODY, Student
+from tests.school import SOMEBODY, Student, nobody_trains
 
 pytestmark = pytest.mark.usefixtures("untrained")
 Students = Callable[..., Student]
@@ -29,7 +29,7 @@ PLANS = "/preparation/plans"
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings are done by nobody."""
-    monkeypatch.setattr(Trainer, "_supervised", lambda *_: {"outcome": "published", "message": "Trained by nobody."})
+    monkeypatch.setattr(Trainer, "_supervised", nobody_trains)
 
 
 def in_days(days: int) -> str:

@@ -22,7 +22,7 @@ from app.main import create_app
 from app.ml.simulated import school as simulated_school
 from app.ml.simulated import simulate
 from app.ml.trainer import Trainer
-from tests.school import imported
+from tests.school import imported, nobody_trains
 from tests.versions import serving, version
 
 EXAMPLES = int(
@@ -65,7 +65,7 @@ def config(secret: str | None) -> SchemathesisConfig:
 @pytest.fixture
 def app(environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The service, whose trainings are done by nobody."""
-    monkeypatch.setattr(Trainer, "_supervised", lambda *_: {"outcome": "published", "message": "Trained by nobody."})
+    monkeypatch.setattr(Trainer, "_supervised", nobody_trains)
     yield create_app()
     shutdown_lifespans()
 

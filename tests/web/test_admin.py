@@ -22,7 +22,7 @@ from app.ml.simulated import school as simulated_school
 from app.ml.simulated import simulate
 from app.ml.trainer import Trainer
 from tests.ml.test_comparison import done, shadowed
-from tests.school import PASSWORD, imported
+from tests.school import PASSWORD, imported, nobody_trains
 from tests.versions import pruned, serving, version
 from tests.web.browsing import Browser, said
 
@@ -32,7 +32,7 @@ ME = "grace@example.com"
 
 @pytest.fixture
 def _nobody_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Trainer, "_supervised", lambda *_: {"outcome": "published", "message": "Trained by nobody."})
+    monkeypatch.setattr(Trainer, "_supervised", nobody_trains)
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from app.domain.actors import COMMAND_LINE
 from app.main import create_app
 from app.ml.simulated import school as simulated_school
 from app.ml.simulated import simulate
-from app.ml.trainer import Trainer
 from app.web.visitors import COOKIE
+from tests.conftest import Template, copy_of
 from tests.hostile import HEADERS, PATHS, QUERIES, TEXTS, Heard
 from tests.hostile import send as send_bytes
 from tests.routers.test_access import DOCUMENT, routes
@@ -164,10 +164,8 @@ def session(db: Session, user_id: UUID) -> str:
     return token
 
 
-@pytest.fixture
-def world(service: TestClient, db: Session, monkeypatch: pytest.MonkeyPatch) -> World:
+def made_world(service: TestClient, db: Session) -> World:
     """One of each, a task of the student's, two versions of which the later serves, tasks to train on."""
-    monkeypatch.setattr(Trainer, "_supervised", lambda *_: {"outcome": "published", "message": "Trained by nobody."})
     student, other, admin = account(db, "student"), account(db, "another"), account(db, "admin")
     accounts.make_admin(db, "admin@example.com")
     service_keys.create(db, "school", COMMAND_LINE)
@@ -188,6 +186,23 @@ def world(service: TestClient, db: Session, monkeypatch: pytest.MonkeyPatch) -> 
     planned = ask(service, "POST", "/dashboard/preparation", made.cookies["student"][0], exam())
     made.plan_id = planned.headers["location"].rpartition("/")[2]
     return made
+
+
+@pytest.fixture(scope="module")
+def filled(template: Callable[..., Template]) -> Template:
+    return template(made_world)
+
+
+@pytest.fixture
+def database_url(server: str, filled: Template, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A copy of the world."""
+    with copy_of(server, filled, monkeypatch) as url:
+        yield url
+
+
+@pytest.fixture
+def world(filled: Template) -> World:
+    return filled.content  # type: ignore[no-any-return]
 
 
 def ended_sessions(db: Session, user_id: UUID) -> list[str | None]:
