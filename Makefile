@@ -32,7 +32,7 @@ schemathesis: $(READY_DEV)  ## Every route, asked for what it should take and re
 # What runs, and what an editable install of it needs
 $(READY): requirements.lock requirements-build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SmartStudy needs Python 3.11 or newer")'
-	@echo "Installing into $(VENV) what SmartStudy runs with: 1.9 GB, most of it TensorFlow; a minute or more, once ..."
+	@echo "Installing into $(VENV) what SmartStudy runs with: 1.9 GB, most of it TensorFlow; one to three minutes, once ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(INSTALL) --require-hashes -r requirements.lock -r requirements-build.lock
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
@@ -40,7 +40,7 @@ $(READY): requirements.lock requirements-build.lock pyproject.toml
 
 # What tests, checks, measures and documents it
 $(READY_DEV): $(READY) requirements-dev.lock
-	@echo "Installing into $(VENV) what tests and checks it: 0.5 GB; half a minute, once ..."
+	@echo "Installing into $(VENV) what tests and checks it: 0.5 GB; up to a minute, once ..."
 	@$(INSTALL) --require-hashes -r requirements-dev.lock
 	@touch $@
 
