@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check unit e2e schemathesis faults bench bench-full bench-lnirt bench-planning lock clean
+.PHONY: run test test-slow check unit slow coverage e2e schemathesis faults bench bench-full bench-lnirt bench-planning lock clean
 
 run: $(READY)  ## Run the service on port 4008, with a guided run on an empty database
 	$(BIN)/smartstudy serve --guided
@@ -19,8 +20,16 @@ check: $(READY_DEV)  ## Style, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: $(READY_DEV)  ## The tests
-	$(BIN)/python -m pytest
+unit: $(READY_DEV)  ## The tests, on all cores; `make unit RANDOM=1`: in random order
+	$(PYTEST) $(if $(RANDOM),-p randomly)
+
+test-slow: slow coverage  ## What is slow by nature, and how much of the code the quick tests reach (a quarter of an hour)
+
+slow: $(READY_DEV)  ## Rounds of faults, short benchmarks, hostile requests to every route, every page in a browser
+	$(PYTEST) -m "slow or e2e"
+
+coverage: $(READY_DEV)  ## How much of the code the quick tests reach; fails where that is less than it was
+	$(PYTEST) --cov --cov-report=term
 
 e2e: $(READY_DEV)  ## Every page in a real browser, and their screenshots into docs/pages (needs Chromium; minutes)
 	NEEDS_BROWSER=1 PICTURES=docs/pages $(BIN)/python -m pytest -m e2e tests/e2e
@@ -32,7 +41,7 @@ schemathesis: $(READY_DEV)  ## Every route, asked for what it should take and re
 # What runs, and what an editable install of it needs
 $(READY): requirements.lock requirements-build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SmartStudy needs Python 3.11 or newer")'
-	@echo "Installing into $(VENV) what SmartStudy runs with: 1.9 GB, most of it TensorFlow; a minute or more, once ..."
+	@echo "Installing into $(VENV) what SmartStudy runs with: 1.9 GB, most of it TensorFlow; one to three minutes, once ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(INSTALL) --require-hashes -r requirements.lock -r requirements-build.lock
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
@@ -40,7 +49,7 @@ $(READY): requirements.lock requirements-build.lock pyproject.toml
 
 # What tests, checks, measures and documents it
 $(READY_DEV): $(READY) requirements-dev.lock
-	@echo "Installing into $(VENV) what tests and checks it: 0.5 GB; half a minute, once ..."
+	@echo "Installing into $(VENV) what tests and checks it: 0.5 GB; up to a minute, once ..."
 	@$(INSTALL) --require-hashes -r requirements-dev.lock
 	@touch $@
 

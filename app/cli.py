@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from app import __version__
 from app.core.one_thread import use_one_thread
 from app.domain.actors import COMMAND_LINE
 
@@ -30,8 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="""**SmartStudy** says, before a practice task, how likely a student is to get it right and how long it takes.
 
-    Settings come from the environment or a file `.env` (see `.env.example`): DATABASE_URL (none: a PostgreSQL of its
-    own in DATA_DIR), DATA_DIR, MODEL_DIR, SECRET_KEY, RETRAIN_EVERY, MIN_TRAINING_TASKS and more.""",
+    Settings come from the environment, or from a file: `.env` in the folder where the command is started, or the one
+    that `--env-file` or ENV_FILE names. `.env.example` has them all: DATABASE_URL (none: a PostgreSQL of its own in
+    DATA_DIR), DATA_DIR, MODEL_DIR, SECRET_KEY, RETRAIN_EVERY, MIN_TRAINING_TASKS and more.""",
 )
 keys = typer.Typer(no_args_is_help=True, help="Service keys: how a school's own back end calls.")
 app.add_typer(keys, name="key")
@@ -50,6 +52,23 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip rows that can't 
 
 def main() -> None:
     app()
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    env_file: Annotated[
+        Path | None, typer.Option(help="Read settings from this file, not from `.env` [ENV_FILE].", show_default=False)
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    if env_file is not None:
+        os.environ["ENV_FILE"] = str(env_file.absolute())  # web and training processes read the same one
 
 
 @app.command()
@@ -790,6 +809,7 @@ def _follow(progress: Progress, shown: TaskID) -> Callable[[dict[str, Any]], Non
 
 def _set_for_all_processes(guided: bool, access_log: bool) -> None:
     """Web and training processes inherit the environment."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # whatever modules lie in the folder that we stand in, they are not ours
     if access_log:
         os.environ["ACCESS_LOG"] = "true"
     if guided:  # it tells of the trainings itself

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from app import __version__
 from app.core import counters, errors, patience, tracing
 from app.core.access import Access
 from app.core.availability import Availability, OnlyWhileAvailable
@@ -78,7 +79,7 @@ async def _note_connections(database: AsyncDatabase) -> None:
 def create_app() -> FastAPI:
     made: FastAPI = FastAPIOffline(
         title="SmartStudy",
-        version="1.0.0",
+        version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
         telemetry=tracing.of_requests(),

@@ -192,6 +192,7 @@ def test_nobodys_word_on_where_a_request_comes_from_is_taken_but_that_of_a_proxy
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr("app.core.logs.configure", lambda: None)  # it is this process's log that it would take
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxies)
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # as `serve` sets it; put back afterwards
     settings.cache_clear()
     run("serve")
     assert given["forwarded_allow_ips"] == proxies

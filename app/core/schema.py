@@ -1,8 +1,8 @@
 """Which schema the code needs, and how a database gets there."""
 
-from pathlib import Path
-
 from sqlalchemy import Connection, Engine, text
+
+from app.core.settings import APP
 
 REVISION = "0008"  # the newest file in alembic/versions; a test holds the two together
 
@@ -74,9 +74,9 @@ def remove(connection: Connection) -> None:
 def _config(connection: Connection):  # type: ignore[no-untyped-def]  # Alembic is imported only where it is used
     from alembic.config import Config
 
-    top = Path(__file__).resolve().parents[2]
-    if not (top / "alembic.ini").exists():  # installed as a wheel
-        top = Path(__file__).resolve().parents[1] / "_alembic"
+    top = APP / "_alembic"  # in a wheel
+    if not top.exists():
+        top = APP.parent
     config = Config(top / "alembic.ini")
     config.attributes["connection"] = connection
     return config

@@ -1,11 +1,11 @@
-"""What can be set from outside: environment variables or `.env`, one line each, unit in the name."""
+"""What can be set from outside: environment variables or a file (`env_file`), one line each, unit in the name."""
 
 import os
 import secrets
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
@@ -25,12 +25,25 @@ def default_data_dir() -> Path:
     return Path("/var/lib/smartstudy") if os.name == "posix" and os.geteuid() == 0 else user_data_path("smartstudy")
 
 
+def default_model_dir(given: dict[str, Any]) -> Path:
+    """Below DATA_DIR; in a clone beside the code, where the documents look for them."""
+    if is_clone():
+        return APP / "ml" / "models"
+    return Path(given.get("data_dir") or default_data_dir()) / "models"  # a DATA_DIR that is refused isn't in `given`
+
+
+def is_clone() -> bool:
+    """Whether this code stands in its repository; else it was installed from a wheel."""
+    project = APP.parent / "pyproject.toml"
+    return project.is_file() and 'name = "smartstudy"' in project.read_text(encoding="utf-8")
+
+
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(extra="ignore")
 
     database_url: SecretStr | None = None  # none: a PostgreSQL of our own in DATA_DIR
     data_dir: Path = Field(default_factory=default_data_dir)
-    model_dir: Path = APP / "ml" / "models"
+    model_dir: Path = Field(default_factory=default_model_dir)
     secret_key: SecretStr | None = None  # none: made once and kept in DATA_DIR
     previous_secret_key: SecretStr | None = None  # signs no more; what it signed is good until it expires
     token_hours: float = Field(24, gt=0, le=24 * 365)
@@ -216,15 +229,33 @@ def _kept_secret(path: Path) -> str:
     return path.read_text()
 
 
+def env_file() -> Path | None:
+    """The file that ENV_FILE names, or `.env` in the folder where the command was started, if there is one.
+
+    Raises:
+        SystemExit: with a sentence, when it can't be read.
+    """
+    named = os.environ.get("ENV_FILE")
+    path = Path(named or ".env").expanduser().absolute()
+    try:
+        if not named and not path.is_file():
+            return None
+        path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise SystemExit(f"SmartStudy can't start: the settings in {path} can't be read: {why}.") from None
+    return path
+
+
 @lru_cache
 def settings() -> Settings:
     """The settings of this process.
 
     Raises:
-        SystemExit: with a sentence for each wrong value.
+        SystemExit: with a sentence for each wrong value, or on a file of settings that can't be read.
     """
     try:
-        return Settings()
+        return Settings(_env_file=env_file())
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, e['loc'])).upper() or 'settings'}: {e['msg']}" for e in error.errors()]
         raise SystemExit("SmartStudy can't start with these settings.\n" + "\n".join(wrong)) from None

@@ -19,12 +19,16 @@ from typing import IO, Any
 
 from app.core import logs, tracing
 from app.core.one_thread import ONE_THREAD
+from app.core.settings import APP
 from app.ml.signs_of_life import ALIVE
 from app.ml.training_run import Order
 
 NICENESS = 10
 RUNS_AT_MOST = 50  # of one process: TensorFlow keeps something of each (0.8 MB were seen), so that it never gets far
 OUT_OF_MEMORY_FIRST = "500"  # of 1000: when memory runs out, Linux ends this process before those that serve
+# Our package is found by its place, whatever else is called `app` where the command began, or on PYTHONPATH.
+START = """import sys; sys.path.insert(0, sys.argv[1]); import app; del sys.path[0]
+from app.ml.training_process import serve_orders; serve_orders()"""
 Say = Callable[[Mapping[str, Any]], None]
 
 
@@ -118,8 +122,8 @@ class TrainingProcess:
 
     def _started(self) -> "subprocess.Popen[str]":
         if self._child is None or self._child.poll() is not None:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "app.ml.training_process"],
+            self._child = subprocess.Popen(  # noqa: S603 — our own words and path, no shell
+                [sys.executable, "-P", "-c", START, str(APP.parent)],  # -P: nothing of the folder that we stand in
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -213,7 +217,3 @@ def _orders_until_parent_ends() -> "queue.SimpleQueue[str]":
 
     threading.Thread(target=listen, daemon=True).start()
     return orders
-
-
-if __name__ == "__main__":
-    serve_orders()

@@ -7,6 +7,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Form, Header, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, Response
 
+from app import __version__
 from app.core.database import new_session
 from app.core.settings import settings
 from app.crud import accounts
@@ -31,7 +32,7 @@ from app.web.visitors import (
 router = APIRouter(include_in_schema=False, dependencies=[Depends(only_own_forms)])
 welcome = APIRouter()
 
-WELCOME = {"message": "Welcome to StudySmart AI API", "version": "1.0.0", "docs": "/docs"}
+WELCOME = {"message": "Welcome to StudySmart AI API", "version": __version__, "docs": "/docs"}
 Text = Annotated[str, Form()]
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 

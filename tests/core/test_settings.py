@@ -1,7 +1,13 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from app import cli
+from app.core import settings as place
 from app.core.settings import settings
 
 
@@ -35,3 +41,67 @@ def test_dotenv_is_read_and_the_environment_wins(environment: Path, monkeypatch:
     monkeypatch.setenv("TOKEN_HOURS", "3")
     settings.cache_clear()
     assert (settings().retrain_every, settings().token_hours, settings().secret_key) == (7, 3, None)
+
+
+def test_a_file_that_is_named_is_read_instead_of_dotenv(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (environment / ".env").write_text("RETRAIN_EVERY=7\nTOKEN_HOURS=2\n")
+    (environment / "school.env").write_text("RETRAIN_EVERY=8\n")
+    monkeypatch.setenv("ENV_FILE", "school.env")
+    settings.cache_clear()
+    assert (settings().retrain_every, settings().token_hours) == (8, 24)
+
+
+def test_the_command_line_names_the_file_for_all_its_processes(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENV_FILE", "another.env")
+    (environment / "school.env").write_text("ROLLOUT=lnirt:20\n")
+    settings.cache_clear()
+    assert CliRunner().invoke(cli.app, ["--env-file", "school.env", "status"]).exit_code == 0
+    assert os.environ["ENV_FILE"] == str(environment / "school.env")
+    assert settings().rollout == "lnirt:20"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("away.env", None, "No such file"),
+        ("latin.env", "SECRET_KEY=\xe4".encode("latin-1"), "no text in UTF-8"),
+        (".", None, "Is a directory"),
+    ],
+)
+def test_a_named_file_that_cannot_be_read_stops_the_start_with_a_sentence(
+    environment: Path, name: str, content: bytes | None, complaint: str
+) -> None:
+    if content:
+        (environment / name).write_bytes(content)
+    command = [sys.executable, "-m", "app", "--env-file", name, "serve"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert complaint in done.stderr
+
+
+def test_a_folder_named_dotenv_is_nobodys_settings(environment: Path) -> None:
+    (environment / ".env").mkdir()
+    settings.cache_clear()
+    assert settings().retrain_every == 5
+
+
+def test_models_are_kept_beside_the_code_in_a_clone(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MODEL_DIR")
+    settings.cache_clear()
+    assert settings().model_dir == Path(__file__).parents[2] / "app" / "ml" / "models"
+
+
+@pytest.mark.parametrize("project", [None, '[project]\nname = "homework"\n'])
+def test_models_are_kept_in_the_data_folder_anywhere_else(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, project: str | None
+) -> None:
+    monkeypatch.delenv("MODEL_DIR")
+    monkeypatch.setattr(place, "APP", environment / "lib" / "app")
+    if project:
+        (environment / "lib").mkdir()
+        (environment / "lib" / "pyproject.toml").write_text(project)
+    settings.cache_clear()
+    assert settings().model_dir == environment / "data" / "models"

@@ -200,6 +200,7 @@ def made_world(service: TestClient, db: Session) -> World:
     db.execute(text("UPDATE service_keys SET revoked_at = now() WHERE name = 'closed school'"))
     db.execute(text("DELETE FROM users WHERE email = 'gone@example.com'"))
     imported(db, simulate(simulated_school(4, seed=1), 5, seed=1).attempts)
+    db.execute(text("UPDATE embedding_model_tracker SET n_samples_since_training = 0"))  # no training is due
     old, new = version(db), version(db)
     serving(db, old)
     serving(db, new)

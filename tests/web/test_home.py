@@ -1,12 +1,20 @@
+from importlib.metadata import version
+
 import pytest
 from fastapi.testclient import TestClient
 
+from app import __version__
 from app.web.home import WELCOME
 
 
 def test_the_documents_curl_line_gets_the_documents_answer(service: TestClient) -> None:
     answer = service.get("/")
     assert answer.text == '{"message":"Welcome to StudySmart AI API","version":"1.0.0","docs":"/docs"}'
+
+
+def test_everything_that_tells_the_version_tells_the_same(service: TestClient) -> None:
+    told = service.get("/").json()["version"], service.get("/openapi.json").json()["info"]["version"]
+    assert told == (__version__, __version__) == (version("smartstudy"), __version__)
 
 
 @pytest.mark.parametrize(
