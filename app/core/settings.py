@@ -191,12 +191,12 @@ def _can_be_read(url: str) -> bool:
     return True
 
 
-@lru_cache
 def _listed(written: str) -> list[str]:
     """The parts of a text that is separated by commas."""
     return [part.strip() for part in written.split(",") if part.strip()]
 
 
+@lru_cache
 def _rollout(written: str) -> dict[str, float | None]:
     """Kind -> percent, None for a shadow. Raises ValueError with what is accepted."""
     shares: dict[str, float | None] = {}
