@@ -5,7 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check unit e2e schemathesis faults bench bench-full bench-lnirt bench-planning lock clean
+.DEFAULT_GOAL := help
+.PHONY: help run test check unit e2e schemathesis faults bench bench-full bench-lnirt bench-planning docs lock clean
+
+help:  ## What there is to make
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 22
 
 run: $(READY)  ## Run the service on port 4008, with a guided run on an empty database
 	$(BIN)/smartstudy serve --guided
@@ -49,6 +53,10 @@ bench-lnirt: $(READY)  ## LNIRT: agreement, recovery, prediction and seconds, be
 
 bench-planning: $(READY)  ## Plans beside other ways to practise, with simulated students (minutes)
 	$(BIN)/python -m benchmarks.planning
+
+docs: $(VENV)/.ready-dev  ## The documentation site into site/, without a network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open site/index.html"
 
 faults: $(READY)  ## Every file, database and training call fails once, and the process is killed there (a quarter of an hour)
 	$(BIN)/python -m faults
