@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit e2e schemathesis faults bench bench-full bench-lnirt bench-planning docs lock clean
+.PHONY: help run test test-slow check unit e2e schemathesis faults bench bench-full bench-lnirt bench-planning docs lock clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 22
@@ -15,6 +15,9 @@ run: $(READY)  ## Run the service on port 4008, with a guided run on an empty da
 	$(BIN)/smartstudy serve --guided
 
 test: check unit  ## Everything that must pass
+
+test-slow: $(READY)  ## The tests that are slow by nature
+	$(BIN)/python -m pytest -m slow
 
 check: $(READY)  ## Style, types
 	$(BIN)/ruff check .
