@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 .PHONY: help run test test-slow check unit e2e schemathesis faults bench bench-full bench-lnirt bench-planning docs lock clean
 
 help:  ## What there is to make
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 22
+	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(READY)  ## Run the service on port 4008, with a guided run on an empty database
 	$(BIN)/smartstudy serve --guided
