@@ -8,7 +8,11 @@ READY_DEV := $(VENV)/.ready-dev
 PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test test-slow check unit slow coverage e2e schemathesis faults bench bench-full bench-lnirt bench-planning lock clean
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow check unit slow coverage e2e schemathesis faults bench bench-full bench-lnirt bench-planning docs lock clean
+
+help:  ## What there is to make
+	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(READY)  ## Run the service on port 4008, with a guided run on an empty database
 	$(BIN)/smartstudy serve --guided
@@ -71,6 +75,10 @@ bench-lnirt: $(READY_DEV)  ## LNIRT: agreement, recovery, prediction and seconds
 
 bench-planning: $(READY_DEV)  ## Plans beside other ways to practise, with simulated students (minutes)
 	$(BIN)/python -m benchmarks.planning
+
+docs: $(VENV)/.ready-dev  ## The documentation site into site/, without a network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open site/index.html"
 
 faults: $(READY_DEV)  ## Every file, database and training call fails once, and the process is killed there (a quarter of an hour)
 	$(BIN)/python -m faults
