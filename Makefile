@@ -39,7 +39,7 @@ e2e: $(READY_DEV)  ## Every page in a real browser, and their screenshots into d
 	NEEDS_BROWSER=1 PICTURES=docs/pages $(BIN)/python -m pytest -m e2e tests/e2e
 
 schemathesis: $(READY_DEV)  ## Every route, asked for what it should take and refuse, for long (ten minutes)
-	SCHEMATHESIS_EXAMPLES=$${SCHEMATHESIS_EXAMPLES:-300} $(BIN)/python -m pytest -rP \
+	SCHEMATHESIS_EXAMPLES=$${SCHEMATHESIS_EXAMPLES:-300} $(BIN)/python -m pytest -rP -m slow \
 	    tests/routers/test_schema_conformance.py
 
 # What runs, and what an editable install of it needs

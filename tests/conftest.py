@@ -1,6 +1,7 @@
 """Each test has its own database, cloned from a migrated one on the embedded server of its process."""
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,7 +94,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The URL of a server with a migrated database `template_smartstudy`."""
-    folder = runs.server_folder(os.environ.get("PYTEST_XDIST_WORKER", "main"))
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o711)  # where root runs the tests, PostgreSQL's account has to get through
     with patch.dict(embedded_postgres.SETTINGS, FOR_TESTS):
         url = embedded_postgres.start(folder)
     held = embedded_postgres._using.pop(folder.resolve())  # some tests give up every server that this process uses

@@ -326,7 +326,11 @@ def test_a_read_only_database_is_readable(service: TestClient, database_url: str
     assert ada.get("/practice-tasks").status_code == httpx.codes.OK
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGQUIT], ids=lambda how: how.name)
+@pytest.mark.parametrize(
+    "how",
+    [signal.SIGKILL, *(pytest.param(how, marks=pytest.mark.slow) for how in (signal.SIGTERM, signal.SIGQUIT))],
+    ids=lambda how: how.name,
+)
 def test_an_embedded_database_that_was_killed_is_started_again_and_nothing_is_lost(
     serve: Serve, environment: Path, how: signal.Signals
 ) -> None:
