@@ -59,9 +59,9 @@ $(READY_DEV): $(READY) requirements-dev.lock
 	@$(INSTALL) --require-hashes -r requirements-dev.lock
 	@touch $@
 
-COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+COMPILE = uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-lock:  ## Pin the newest versions that fit pyproject.toml (needs uv); the smaller locks repeat the large one's pins
+lock:  ## Pin the newest versions that fit pyproject.toml, the same for every Python where there are some (needs uv)
 	$(COMPILE) --upgrade --extra otel --group dev pyproject.toml --output-file requirements-dev.lock
 	$(COMPILE) --no-annotate --extra otel pyproject.toml --constraints requirements-dev.lock --output-file requirements.lock
 	$(COMPILE) --no-annotate --group build --constraints requirements-dev.lock --output-file requirements-build.lock
