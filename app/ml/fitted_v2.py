@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.ml.calibration import Calibration
+from app.ml.networks.calibration import Calibration
 from app.ml.embedding_model_v2 import OUTPUTS, Scale, Sizes, folded, network, set_weights
 from app.ml.fitting import HeldOut, Names, TrainingFailed
 from app.ml.inputs import INPUTS

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
 from app.ml import metrics
-from app.ml.calibration import INTERCEPT_SD, Calibration
+from app.ml.networks.calibration import INTERCEPT_SD, Calibration
 from app.ml.inputs import inputs_of, known_before
 
 Floats = NDArray[np.float64]

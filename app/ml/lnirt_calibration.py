@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 
 from app.domain.attempts import plausible
 from app.ml.answers import Answer
-from app.ml.calibration import Calibration
+from app.ml.networks.calibration import Calibration
 from app.ml.lnirt_posterior import Prediction
 
 Floats = NDArray[np.float64]

@@ -16,7 +16,7 @@ from scipy.special import expit, logit
 
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.ml import fitting
-from app.ml.calibration import Calibration
+from app.ml.networks.calibration import Calibration
 from app.ml.embedding_model import IDS, OUTPUTS, Scale, Singles, Sizes, network, set_weights, shapes, start_weights
 from app.ml.fitting import AGAIN, MOST_HELD_OUT, MOST_ITEMS, MOST_STUDENTS, HeldOut, Names, Progress, TrainingFailed
 from app.ml.inputs import GROUPS, INPUTS, inputs_of, known_before

@@ -16,7 +16,7 @@ from app.crud.student_totals import Past
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers
-from app.ml.calibration import Calibration
+from app.ml.networks.calibration import Calibration
 from app.ml.embedding_model import FIRST, IDS, SECOND, Scale
 from app.ml.features import COUNT_UNITS
 from app.ml.inputs import INPUTS, LONG_AGO, inputs_of, inputs_of_past, known_before

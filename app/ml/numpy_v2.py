@@ -15,7 +15,7 @@ from app.crud.student_totals import Past
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers
-from app.ml.calibration import Calibration
+from app.ml.networks.calibration import Calibration
 from app.ml.inputs import INPUTS, inputs_of, inputs_of_past, known_before
 
 Floats = NDArray[np.float64]
