@@ -677,7 +677,7 @@ def _refuse_other_tables() -> None:
 
 def _kinds(name: str | None) -> list[str] | None:
     """The kinds to train; a name that is none is refused with those that are."""
-    from app.ml.kinds import BY_NAME
+    from app.ml.registry import BY_NAME
 
     if name is None:
         return None

@@ -73,7 +73,7 @@ def answered(attempts: Attempts, groups: Sequence[str], folds: Iterable[int]) ->
     part, said, spent = parts_of(attempts), [], []
     for fold in folds:
         begun = time.perf_counter()
-        model = fit_v2(attempts.take(part != fold), groups=groups).serving()
+        model = fit_v2(attempts.take(part != fold), groups=groups).served()
         spent.append(time.perf_counter() - begun)
         said.append(model.answers(attempts, np.flatnonzero(part == fold)))
     columns = {name: np.concatenate([getattr(each, name) for each in said]) for name in Answers.__slots__}

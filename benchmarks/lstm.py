@@ -74,7 +74,7 @@ def our_way(attempts: Attempts, seed: int) -> Figures:
     start = time.process_time()
     fitted = fit_lstm(attempts.take(slice(TASKS)), seed=seed)
     seconds = time.process_time() - start
-    said = fitted.serving().answers(attempts, _asked())
+    said = fitted.served().answers(attempts, _asked())
     return _figures(attempts, seconds, said.probability, said.seconds, "+".join(map(str, fitted.report["epochs"])))
 
 

@@ -93,7 +93,7 @@ def ours(attempts: Attempts) -> tuple[float, Any]:
     from app.ml.training import fit_v2
 
     fitted = fit_v2(attempts)
-    return fitted.report["epochs"] + max(fitted.report["best_epochs"]), fitted.serving()
+    return fitted.report["epochs"] + max(fitted.report["best_epochs"]), fitted.served()
 
 
 def our_fit(attempts: Attempts, n: int) -> Fit:

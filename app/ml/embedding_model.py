@@ -15,6 +15,7 @@ from app.crud import student_states
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
 from app.ml.inputs import INPUTS
+from app.ml.networks import fused_lstm
 from app.ml.networks.inference import Arrays, Floats, Places, ServedNetwork, dense, relu
 from app.ml.networks.network import Schedule, Sizes, Weights, embeddings
 from app.ml.networks.scale import OUTCOME
@@ -56,9 +57,11 @@ class Lstm(SequenceNetwork):
     units: tuple[int, ...] = (64, 32, 32, 16)  # LSTM, LSTM, dense, dense
     dropouts: tuple[float, ...] = (0.2, 0.2, 0.1)  # behind the first three
 
-    def layers(self, sizes: Sizes, outputs: int) -> "keras.Model":
+    def layers(self, sizes: Sizes, outputs: int, *, learning: bool = False) -> "keras.Model":
         import keras
         from keras import layers, ops
+
+        lstm = fused_lstm.layer_class() if learning else layers.LSTM
 
         tables = embeddings(sizes)
         asked = {name: keras.Input((None,), dtype="int32", name=name) for name in IDS}
@@ -68,8 +71,8 @@ class Lstm(SequenceNetwork):
         now = [tables[name](asked[name]) for name in IDS]  # (w, a, length) each
         whose = now[0][:, :1] * ops.ones_like(told[..., :1])  # (w, s, length)
         x = layers.Concatenate()([whose, *(tables[name](past[f"past_{name}"]) for name in STEP_IDS), told])
-        x = layers.LSTM(self.units[0], return_sequences=True, name="lstm_1")(x)
-        x = layers.LSTM(self.units[1], return_sequences=True, name="lstm_2")(layers.Dropout(self.dropouts[0])(x))
+        x = lstm(self.units[0], return_sequences=True, name="lstm_1")(x)
+        x = lstm(self.units[1], return_sequences=True, name="lstm_2")(layers.Dropout(self.dropouts[0])(x))
         states, positions = states_seen(x, done, past["past_topic"])
         picked = ops.cast(ops.equal(ops.expand_dims(done, -1), ops.expand_dims(positions, 1)), "float32")
         state = layers.Dropout(self.dropouts[1])(ops.matmul(picked, states))  # (w, a, 32)

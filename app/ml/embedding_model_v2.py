@@ -48,7 +48,7 @@ class V2(Network):
         ids = dict(zip(IDS, vocabulary.places(attempts)[:, rows], strict=True))
         return Examples({**ids, "inputs": scale.normalised(inputs[rows]).astype(np.float32)}, rows)
 
-    def layers(self, sizes: Sizes, outputs: int) -> "keras.Model":
+    def layers(self, sizes: Sizes, outputs: int, *, learning: bool = False) -> "keras.Model":
         import keras
         from keras import layers
 
@@ -112,3 +112,11 @@ class ServedV2(ServedNetwork):
     def past_of_task(self, version_id: int, asked: Asked, at: datetime, n: int, *, keep: bool) -> Conversation[None]:
         return None
         yield  # what makes it a query flow
+
+
+@dataclass(frozen=True)
+class JointV2(V2):
+    """V2 with one network for both outputs (multi-task learning: Caruana 1997)."""
+
+    name: ClassVar[str] = "embedding_joint"
+    is_joint: ClassVar[bool] = True

@@ -19,7 +19,7 @@ from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.ml import metrics, peers
 from app.ml.answers import Answers
 from app.ml.baselines import PRIOR_TASKS, moved_by_student
-from app.ml.kinds import KINDS, Kind, Progress
+from app.ml.registry import MODELS, ModelSpec, Progress
 from app.ml.peers import GradientBoosting, LogisticRegression, answers_with_interval
 from app.ml.prior import prior_answers
 
@@ -111,7 +111,7 @@ def contestants(ablation: bool = False) -> list[Contestant]:
     made = [Contestant("prior", _timed(lambda _, test: prior_answers(len(test))))]
     for name, (items, students) in BASELINES.items():
         made.append(Contestant(name, _timed(partial(_items_and_students, items=items, students=students))))
-    made += [Contestant(kind.name, partial(_kind, kind)) for kind in reversed(KINDS)]
+    made += [Contestant(kind.name, partial(_kind, kind)) for kind in reversed(MODELS)]
     if peers.are_installed():
         made.append(Contestant("gradient boosting", _timed(_boosting)))
         made.append(Contestant("logistic regression", _timed(lambda a, b: LogisticRegression(a).answers(b))))
@@ -149,9 +149,9 @@ def _timed(answer: Callable[[Attempts, Attempts], Answers]) -> Callable[..., tup
     return timed
 
 
-def _kind(kind: Kind, train: Attempts, test: Attempts, progress: Progress) -> tuple[Answers, float]:
+def _kind(kind: ModelSpec, train: Attempts, test: Attempts, progress: Progress) -> tuple[Answers, float]:
     begun = perf_counter()
-    model = kind.fit(train, progress).serving()
+    model = kind.fit(train, progress).served()
     took = perf_counter() - begun
     return model.answers(test, np.arange(len(test))), took
 
@@ -159,7 +159,7 @@ def _kind(kind: Kind, train: Attempts, test: Attempts, progress: Progress) -> tu
 def _v2(train: Attempts, test: Attempts, groups: Sequence[str]) -> Answers:
     from app.ml.training import fit_v2
 
-    return fit_v2(train, groups=groups).serving().answers(test, np.arange(len(test)))
+    return fit_v2(train, groups=groups).served().answers(test, np.arange(len(test)))
 
 
 def _boosting(train: Attempts, test: Attempts, groups: Sequence[str] = GROUPS_SO_FAR[-1]) -> Answers:

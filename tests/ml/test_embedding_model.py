@@ -40,7 +40,7 @@ def fitted(simulation: Simulation) -> FittedLstm:
 
 @pytest.fixture(scope="module")
 def model(fitted: FittedLstm) -> NumpyLstm:
-    return fitted.serving()
+    return fitted.served()
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_shuffled_labels_teach_nothing(simulation: Simulation) -> None:
     random = np.random.default_rng(3)
     a = simulation.attempts
     shuffled = replace(a, correct=random.permutation(a.correct), seconds=random.permutation(a.seconds))
-    model = fit_lstm(shuffled).serving()
+    model = fit_lstm(shuffled).served()
     fresh = replace(a, correct=random.permutation(a.correct))
     assert abs(metrics.auc(fresh.correct, model.answers(fresh, every(fresh)).probability) - 0.5) < 0.05
 
@@ -122,7 +122,7 @@ def test_shuffled_labels_teach_nothing(simulation: Simulation) -> None:
 @pytest.mark.parametrize("rows", [8, 20, 100, 300])
 def test_five_more_rows_change_little(simulation: Simulation, rows: int) -> None:
     asked = simulation.attempts
-    before, after = (fit_lstm(asked.take(slice(n))).serving().answers(asked, every(asked)) for n in (rows, rows + 5))
+    before, after = (fit_lstm(asked.take(slice(n))).served().answers(asked, every(asked)) for n in (rows, rows + 5))
     assert abs(before.probability.mean() - after.probability.mean()) < (0.05 if rows >= 100 else 0.1)
 
 
@@ -140,7 +140,7 @@ def test_too_few_rows_are_refused(simulation: Simulation) -> None:
 
 def test_trains_alike_from_the_same_seed(simulation: Simulation) -> None:
     some = simulation.attempts.take(slice(400))
-    one, other = (fit_lstm(some).serving().answers(some, every(some)) for _ in range(2))
+    one, other = (fit_lstm(some).served().answers(some, every(some)) for _ in range(2))
     assert np.array_equal(one.probability, other.probability)
 
 
@@ -225,7 +225,7 @@ def test_saved_and_loaded_says_the_same(
 def test_arrays_that_differ_from_keras_are_refused(fitted: FittedLstm) -> None:
     wrong = replace(fitted, scale=replace(fitted.scale, seconds=fitted.scale.seconds * 1.001))
     with pytest.raises(TrainingFailed, match="other times"):
-        compare(fitted.models(), wrong.serving(), golden(fitted))
+        compare(fitted.models(), wrong.served(), golden(fitted))
 
 
 # How one task is answered.
@@ -359,7 +359,7 @@ def test_it_goes_on_with_new_students_without_forgetting_the_others(
     a = simulation.attempts
     new = a.student >= KNOWN
     asked = np.flatnonzero(~new)[-300:]
-    gone_on = go_on_lstm(fitted, a, new & (np.arange(len(a)) % 4 > 0)).serving()
+    gone_on = go_on_lstm(fitted, a, new & (np.arange(len(a)) % 4 > 0)).served()
     correct = a.correct[asked]
     before, after = (metrics.log_loss(correct, each.answers(a, asked).probability) for each in (model, gone_on))
     assert after < before + 0.02
@@ -373,7 +373,7 @@ def test_going_on_after_a_restart_is_going_on(fitted: FittedLstm, simulation: Si
     a = simulation.attempts.take(slice(1500))
     fresh = np.arange(1500) >= 1400
     fitted.save(tmp_path)
-    one, other = (go_on_lstm(each, a, fresh).serving() for each in (fitted, FittedLstm.load(tmp_path)))
+    one, other = (go_on_lstm(each, a, fresh).served() for each in (fitted, FittedLstm.load(tmp_path)))
     same(one.answers(a, np.arange(1400, 1500)), other.answers(a, np.arange(1400, 1500)), 1e-6)
 
 

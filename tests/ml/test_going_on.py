@@ -19,7 +19,7 @@ from app.domain.attempts import Attempts
 from app.ml import kinds, material, serving, training_run
 from app.ml.answers import Answers
 from app.ml.features import history_features, totals_before
-from app.ml.kinds import GOES_ON_FROM, Kind
+from app.ml.registry import CHECKPOINT, ModelSpec
 from app.ml.simulated import school, simulate
 from tests.school import imported
 
@@ -39,7 +39,7 @@ class Toy:
 
     def save(self, folder: Path) -> None:
         (folder / "toy.json").write_text(json.dumps(self.told))
-        (folder / GOES_ON_FROM).write_bytes(b"weights")
+        (folder / CHECKPOINT).write_bytes(b"weights")
 
     @classmethod
     def load(cls, folder: Path) -> "Toy":
@@ -66,8 +66,8 @@ def go_on(earlier: Toy, attempts: Attempts, fresh: NDArray[np.bool_], _: Any) ->
 
 
 TOYS = (
-    Kind("embedding_v2", "embedding_v2", from_scratch, Toy.load, Toy.load, go_on),
-    Kind("lnirt", "v1.0", from_scratch, Toy.load),
+    ModelSpec("embedding_v2", "embedding_v2", from_scratch, Toy.load, Toy.load, go_on),
+    ModelSpec("lnirt", "v1.0", from_scratch, Toy.load),
 )
 Run = Callable[..., dict[str, Any]]
 
@@ -77,7 +77,7 @@ def run(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run with toys, as the counter sets it off; 800 tasks are finished."""
     for module in (training_run, serving, kinds):
         monkeypatch.setattr(module, "BY_NAME", {kind.name: kind for kind in TOYS})
-    monkeypatch.setattr(training_run, "KINDS", TOYS)
+    monkeypatch.setattr(training_run, "MODELS", TOYS)
     monkeypatch.setattr(material, "ALWAYS", 100)
     imported(db, TASKS.take(slice(FIRST)))
 
@@ -159,7 +159,7 @@ def test_from_scratch_when_tasks_that_were_learnt_from_are_erased(run: Run, db: 
 def test_from_scratch_when_the_files_to_go_on_from_are_damaged(run: Run, db: Session, environment: Path) -> None:
     run()
     version = next(v for v in model_versions.serving(db).values() if v.kind == "embedding_v2")
-    (environment / "models" / version.folder / GOES_ON_FROM).write_bytes(b"other weights")
+    (environment / "models" / version.folder / CHECKPOINT).write_bytes(b"other weights")
     more(db, FIRST, FIRST + 20)
     assert run()["message"].startswith("Trained on 820 tasks")
 
@@ -192,9 +192,9 @@ def test_a_network_that_only_stands_by_is_trained_when_there_is_more_to_learn(
     run: Run, db: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toys = {kind.name: kind for kind in TOYS} | {
-        "embedding_lstm": Kind("embedding_lstm", "embedding_lstm", from_scratch, Toy.load, Toy.load, go_on)
+        "embedding_lstm": ModelSpec("embedding_lstm", "embedding_lstm", from_scratch, Toy.load, Toy.load, go_on)
     }
-    monkeypatch.setattr(training_run, "KINDS", tuple(toys.values()))
+    monkeypatch.setattr(training_run, "MODELS", tuple(toys.values()))
     for module in (training_run, serving, kinds):
         monkeypatch.setattr(module, "BY_NAME", toys)
     run()

@@ -38,7 +38,7 @@ def fitted(simulation: Simulation) -> FittedV2:
 
 @pytest.fixture(scope="session")
 def model(fitted: FittedV2) -> NumpyV2:
-    return fitted.serving()
+    return fitted.served()
 
 
 def ask(model: NumpyV2, inputs: Floats, student: str = "", topic: str = "algebra", item: str | None = None) -> Answers:
@@ -97,7 +97,7 @@ def test_each_rate_and_time_alone_points_the_right_way(model: NumpyV2, simulatio
 
 def test_exercises_are_told_apart_and_unknown_ones_are_answered(simulation: Simulation) -> None:
     a = with_items(simulation.attempts)
-    model = fit_v2(a.take(slice(1600))).serving()
+    model = fit_v2(a.take(slice(1600))).served()
     past = inputs_of(known_before(a))[1600:]
     past = past[past[:, INPUTS.index("item_task_count")] == 0]  # the exercise is new to the student
     easy, hard, unknown, none = (ask(model, past, item=item) for item in ("easy one", "hard one", "never seen", None))
@@ -109,7 +109,7 @@ def test_exercises_are_told_apart_and_unknown_ones_are_answered(simulation: Simu
 
 def test_what_is_in_no_chosen_group_changes_nothing(simulation: Simulation) -> None:
     rows = with_items(simulation.attempts.take(slice(200)))
-    model = fit_v2(rows, groups=("eleven",)).serving()
+    model = fit_v2(rows, groups=("eleven",)).served()
     other = usual()
     other[:, len(FEATURES) :] = 0.123
     assert ask(model, other, item="easy one")[0] == ask(model, usual())[0]
@@ -149,7 +149,7 @@ def test_saved_and_loaded_says_the_same(simulation: Simulation, tmp_path: Path) 
     import keras
 
     fitted = fit_v2(with_items(simulation.attempts.take(slice(300))))
-    model = fitted.serving()
+    model = fitted.served()
     fitted.save(tmp_path)
     rows = golden_rows(fitted)
     again = NumpyV2.load(tmp_path)
@@ -195,7 +195,7 @@ def test_same_seed_same_model(simulation: Simulation) -> None:
     few = simulation.attempts.take(slice(200))
     one, other = fit_v2(few, seed=3), fit_v2(few, seed=3)
     assert one.report == other.report
-    assert ask(one.serving(), usual())[0] == ask(other.serving(), usual())[0]
+    assert ask(one.served(), usual())[0] == ask(other.served(), usual())[0]
 
 
 def test_progress_is_told_once_an_epoch(simulation: Simulation) -> None:
@@ -208,7 +208,7 @@ def test_progress_is_told_once_an_epoch(simulation: Simulation) -> None:
 @pytest.mark.parametrize("rows", [40, 100, 300])
 def test_five_tasks_more_hardly_change_what_is_said(simulation: Simulation, rows: int) -> None:
     a, asked = simulation.attempts, np.arange(1000, 1400)
-    before, after = (fit_v2(a.take(slice(n))).serving().answers(a, asked) for n in (rows, rows + 5))
+    before, after = (fit_v2(a.take(slice(n))).served().answers(a, asked) for n in (rows, rows + 5))
     assert np.abs(after.probability - before.probability).mean() < 0.05
     assert np.abs(np.log(after.seconds / before.seconds)).mean() < 0.1
 
@@ -234,7 +234,7 @@ def test_some_attempts_of_one_student_all_right_in_the_same_time(
     same = replace(mine, topic=zero, difficulty=zero, correct=np.ones(tasks, np.bool_), seconds=np.full(tasks, 30.0))
     fitted = fit_v2(same)
     fitted.save(tmp_path)
-    said = ask(fitted.serving(), usual())[0]
+    said = ask(fitted.served(), usual())[0]
     assert 0.5 < said.probability < 1
     assert 20 < said.seconds < 45
 
@@ -244,7 +244,7 @@ def test_shuffled_answers_teach_nothing(simulation: Simulation, seed: int) -> No
     attempts = simulation.attempts
     nonsense = replace(attempts, correct=np.random.default_rng(seed).permutation(attempts.correct))
     unseen = np.arange(len(attempts) * 2 // 5, len(attempts))
-    said = fit_v2(nonsense.take(slice(unseen[0]))).serving().answers(nonsense, unseen)
+    said = fit_v2(nonsense.take(slice(unseen[0]))).served().answers(nonsense, unseen)
     assert metrics.auc(nonsense.correct[unseen], said.probability) == pytest.approx(0.5, abs=0.05)
     assert metrics.log_loss(nonsense.correct[unseen], said.probability) < 0.72
 
@@ -254,7 +254,7 @@ def test_few_tasks_are_not_worse_than_a_constant(tasks: int) -> None:
     worse = []
     for seed in range(2):
         a = simulate(school(5, seed=seed), 40, seed=seed).attempts
-        p = fit_v2(a.take(slice(tasks)), seed=seed).serving().answers(a, np.arange(tasks, tasks + 60)).probability
+        p = fit_v2(a.take(slice(tasks)), seed=seed).served().answers(a, np.arange(tasks, tasks + 60)).probability
         correct = a.correct[tasks : tasks + 60]
         share = np.full(len(p), (a.correct[:tasks].sum() + 1) / (tasks + 2))
         worse.append(metrics.log_loss(correct, p.clip(0.01, 0.99)) - metrics.log_loss(correct, share))
@@ -277,7 +277,7 @@ def test_going_on_is_worth_a_training_from_scratch(simulation: Simulation) -> No
         gone_on = go_on_v2(gone_on, a.take(slice(n)), fresh_from(n - 100, n))
     scratch = fit_v2(a.take(slice(3000)))
     losses = [
-        metrics.log_loss(a.correct[asked], model.serving().answers(a, asked).probability)
+        metrics.log_loss(a.correct[asked], model.served().answers(a, asked).probability)
         for model in (before, gone_on, scratch)
     ]
     assert losses[1] < losses[0] + 0.005
@@ -290,7 +290,7 @@ def test_going_on_after_a_restart_is_going_on(simulation: Simulation, tmp_path: 
     before = fit_v2(a.take(slice(500)))
     before.save(tmp_path)
     one, other = (go_on_v2(each, a, fresh_from(500, 600)) for each in (before, FittedV2.load(tmp_path)))
-    assert ask(one.serving(), usual())[0] == ask(other.serving(), usual())[0]
+    assert ask(one.served(), usual())[0] == ask(other.served(), usual())[0]
 
 
 def test_who_is_new_when_it_goes_on_has_a_vector_and_is_first_answered_as_a_stranger(simulation: Simulation) -> None:
@@ -304,7 +304,7 @@ def test_who_is_new_when_it_goes_on_has_a_vector_and_is_first_answered_as_a_stra
     assert after.sizes.lengths == before.sizes.lengths
     newcomer = after.students.known[-1]
     far = np.abs(
-        ask(after.serving(), usual(), student=newcomer).probability - ask(after.serving(), usual()).probability
+        ask(after.served(), usual(), student=newcomer).probability - ask(after.served(), usual()).probability
     )
     assert far[0] < 0.1
 
@@ -313,7 +313,7 @@ def test_what_it_goes_on_with_calibrates_before_it_is_learnt(simulation: Simulat
     a = simulation.attempts.take(slice(700))
     before = fit_v2(a.take(slice(500)))
     after = go_on_v2(before, a, fresh_from(500, 700))
-    said = before.serving().raw(*rows_of(a, np.arange(500, 700)))
+    said = before.served().raw(*rows_of(a, np.arange(500, 700)))
     np.testing.assert_allclose(after.held_out.p[-200:], said[0], rtol=1e-4)
     np.testing.assert_allclose(after.held_out.predicted[-200:], said[1], rtol=1e-4)
     assert len(after.held_out.p) == len(before.held_out.p) + 200 <= MOST_HELD_OUT

@@ -16,7 +16,7 @@ from app.domain.actors import COMMAND_LINE
 from app.domain.errors import TrainingBusy
 from app.ml import sample
 from app.ml.answers import TaskModel
-from app.ml.kinds import BY_NAME
+from app.ml.registry import BY_NAME
 from app.ml.serving import Lineup, Loaded
 from app.ml.simulated import school as simulated_school
 from app.ml.simulated import simulate
@@ -100,7 +100,7 @@ def test_who_answers_is_told_with_its_scores_in_words(service: TestClient, grace
     app.state.serving.lineup = Lineup((loaded,), wanted=(made,))
     page = said(grace.get("/admin"))
     for sentence in (
-        "Kind of model LNIRT Version 1 Learned from 40 finished tasks",
+        "ModelSpec of model LNIRT Version 1 Learned from 40 finished tasks",
         "Judged on 120 tasks, the newest ones then, which it did not learn from.",
         "Log-loss 0.55 ± 0.02 How surprising the results were",
         "Told apart (AUC) 70% Take a task that went right",

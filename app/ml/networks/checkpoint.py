@@ -131,7 +131,7 @@ class FittedNetwork:
         scaled = {**inputs, "inputs": self.scale.layers(inputs["inputs"])}
         if "past_outcomes" in inputs:
             scaled["past_outcomes"] = self.scale.outcome_layers(inputs["past_outcomes"])
-        score = core(self.network.one_task(scaled))
+        score = layers.Reshape((1,))(core(self.network.one_task(scaled)))
         c = self.calibration
         if output == "correctness":
             answer = layers.Activation("sigmoid")(layers.Rescaling(c.slope, c.intercept, name="calibration")(score))

@@ -31,7 +31,6 @@ Arrays = Mapping[str, NDArray[Any]]
 
 WEIGHTS_FILE = "weights.npz"
 METADATA_FILE = "metadata.json"
-AT_ONCE = 8192  # tasks of a pass
 EPSILON = 1e-3  # of Keras' batch norms
 
 
@@ -49,7 +48,7 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
 class ServedNetwork(ABC):
     """Predicts from names, inputs and past; unknown names are answered by the vector trained for strangers."""
 
-    network: ClassVar[type["Network"]]
+    at_once: ClassVar[int] = 8192  # tasks of a pass
 
     def __init__(self, network: "Network", weights: Arrays, metadata: dict[str, Any]) -> None:
         self.name, self.metadata, self.kind = network.name, metadata, network
@@ -112,7 +111,7 @@ class ServedNetwork(ABC):
         inputs, places = inputs_of(known_before(own)), self.vocabulary.places(own)
         parts = [
             self.scores(list(places[:, part]), inputs[part], self.past_of(own, part, places))
-            for part in np.split(asked, range(AT_ONCE, len(asked), AT_ONCE))
+            for part in np.split(asked, range(self.at_once, len(asked), self.at_once))
         ]
         return self.answers_of_scores(np.concatenate(parts, axis=1))
 

@@ -94,7 +94,7 @@ class Loop:
 
         self._network, self._room = network, room
         self._costs = JOINT_COSTS if network.is_joint else COSTS
-        self._nets = [network.layers(room, 2) for _ in self._costs]
+        self._nets = [network.layers(room, 2, learning=True) for _ in self._costs]
         variables = {_name(variable): variable for variable in self._nets[0].trainable_variables}
         self._names = sorted(variables, key=lambda name: not _decays(name))  # those that decay first
         self._shapes = {name: tuple(variables[name].shape) for name in self._names}
@@ -116,8 +116,8 @@ class Loop:
         self._mean = tf.Variable(tf.zeros((nets, total)))
         self._rest = [[tf.Variable(v.value) for v in net.non_trainable_variables] for net in self._nets]
         self._mean_rest = [[tf.Variable(v.value) for v in net.non_trainable_variables] for net in self._nets]
-        self._run = tf.function(self._epoch, reduce_retracing=True)
-        self._ask = tf.function(self._scores, reduce_retracing=True)
+        self._run = tf.function(self._epoch, autograph=False, reduce_retracing=True)
+        self._ask = tf.function(self._scores, autograph=False, reduce_retracing=True)
 
     # States, in and out.
 

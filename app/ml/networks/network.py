@@ -126,8 +126,11 @@ class Network(ABC):
         """Ask about these rows of n attempts; `inputs` (n, 24) are raw."""
 
     @abstractmethod
-    def layers(self, sizes: Sizes, outputs: int) -> "keras.Model":
-        """Scaled inputs by name -> scores, one column an output: chance and time, before sigmoid and link."""
+    def layers(self, sizes: Sizes, outputs: int, *, learning: bool = False) -> "keras.Model":
+        """Scaled inputs by name -> scores, one column an output: chance and time, before sigmoid and link.
+
+        With `learning` layers may be computed in a faster way that Keras can't save; their weights are the same.
+        """
 
     @abstractmethod
     def golden(self, vocabulary: Vocabulary) -> dict[str, NDArray[Any]]:
