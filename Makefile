@@ -5,10 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
-PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+# One process more than there are cores, for some tests wait; each may hold a TensorFlow (0.8 GB)
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test test-slow check unit slow coverage e2e schemathesis faults bench bench-full bench-lnirt bench-planning lock clean
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow check unit slow coverage e2e schemathesis faults bench bench-full bench-lnirt bench-planning docs lock clean
+
+help:  ## What there is to make
+	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(READY)  ## Run the service on port 4008, with a guided run on an empty database
 	$(BIN)/smartstudy serve --guided
@@ -35,7 +41,7 @@ e2e: $(READY_DEV)  ## Every page in a real browser, and their screenshots into d
 	NEEDS_BROWSER=1 PICTURES=docs/pages $(BIN)/python -m pytest -m e2e tests/e2e
 
 schemathesis: $(READY_DEV)  ## Every route, asked for what it should take and refuse, for long (ten minutes)
-	SCHEMATHESIS_EXAMPLES=$${SCHEMATHESIS_EXAMPLES:-300} $(BIN)/python -m pytest -rP \
+	SCHEMATHESIS_EXAMPLES=$${SCHEMATHESIS_EXAMPLES:-300} $(BIN)/python -m pytest -rP -m slow \
 	    tests/routers/test_schema_conformance.py
 
 # What runs, and what an editable install of it needs
@@ -71,6 +77,10 @@ bench-lnirt: $(READY_DEV)  ## LNIRT: agreement, recovery, prediction and seconds
 
 bench-planning: $(READY_DEV)  ## Plans beside other ways to practise, with simulated students (minutes)
 	$(BIN)/python -m benchmarks.planning
+
+docs: $(VENV)/.ready-dev  ## The documentation site into site/, without a network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open site/index.html"
 
 faults: $(READY_DEV)  ## Every file, database and training call fails once, and the process is killed there (a quarter of an hour)
 	$(BIN)/python -m faults

@@ -50,7 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--k", type=int, help="only this point; with --seed, it plays one case again")
     parser.add_argument("--seed", type=int, default=0, help="the seed of that case, or the first of several")
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time")
-    parser.add_argument("--short", action="store_true", help="every ninth point of one seed: what `make test` runs")
+    parser.add_argument(
+        "--short", action="store_true", help="every ninth point of one seed: what `make test-slow` runs"
+    )
     return parser
 
 

@@ -1,6 +1,7 @@
 """Each test has its own database, cloned from a migrated one on the embedded server of its process."""
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,7 +94,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The URL of a server with a migrated database `template_smartstudy`."""
-    folder = runs.server_folder(os.environ.get("PYTEST_XDIST_WORKER", "main"))
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o711)  # where root runs the tests, PostgreSQL's account has to get through
     with patch.dict(embedded_postgres.SETTINGS, FOR_TESTS):
         url = embedded_postgres.start(folder)
     held = embedded_postgres._using.pop(folder.resolve())  # some tests give up every server that this process uses
@@ -122,8 +124,15 @@ def empty_database(server: str) -> Iterator[str]:
 @pytest.fixture
 def database_url(server: str) -> Iterator[str]:
     """The URL of a migrated database of the test's own."""
+    with clone(server, "template_smartstudy") as url:
+        yield url
+
+
+@contextmanager
+def clone(server: str, template: str) -> Iterator[str]:
+    """The URL of a copy of this database."""
     name = f"test_{next(numbers)}"
-    _sql(server, CLONE.format(name, "template_smartstudy"))
+    _sql(server, CLONE.format(name, template))
     yield _named(server, name)
     _drop(server, name)
 
@@ -158,41 +167,46 @@ class Template:
 
     name: str
     content: Any
+    trains: bool  # whether a training does anything there
 
 
 @pytest.fixture(scope="session")
 def template(
-    server: str, application: FastAPI, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Callable[[TestClient, Session], Any]], Template]:
-    """Have a database filled by this function, through the running service or its session; once in a process."""
+    server: str, application: FastAPI, warm_process: "SharedProcess", tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Template]:
+    """Have a database filled by a function, through the running service or its session; once in a process.
+
+    Trainings do nothing there, unless `trains`.
+    """
 
     @cache
-    def filled(fill: Callable[[TestClient, Session], Any]) -> Template:
+    def filled(fill: Callable[[TestClient, Session], Any], trains: bool = False) -> Template:
         from app.main import connect
 
         name = f"template_{next(numbers)}"
         _sql(server, CLONE.format(name, "template_smartstudy"))
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("SECRET_KEY", SECRET_KEY)
-            patched.setattr(trainer.Trainer, "_supervised", nobody_trains)
+            patched.setattr(trainer, "TrainingProcess", lambda: warm_process)
+            if not trains:
+                patched.setattr(trainer.Trainer, "_supervised", nobody_trains)
             with set_to(_named(server, name), tmp_path_factory.mktemp("template"), patched):
                 connect(application)
                 with TestClient(application) as client, database.new_session()() as session:
                     content = fill(client, session)
-        return Template(name, content)
+        return Template(name, content, trains)
 
     return filled
 
 
 @contextmanager
 def copy_of(server: str, made: Template, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URL of a copy of what was filled. Tokens of those who were in there are good; a training does nothing."""
+    """The URL of a copy of what was filled, where tokens of those who were in there are good."""
     monkeypatch.setenv("SECRET_KEY", SECRET_KEY)
-    monkeypatch.setattr(trainer.Trainer, "_supervised", nobody_trains)
-    name = f"test_{next(numbers)}"
-    _sql(server, CLONE.format(name, made.name))
-    yield _named(server, name)
-    _drop(server, name)
+    if not made.trains:
+        monkeypatch.setattr(trainer.Trainer, "_supervised", nobody_trains)
+    with clone(server, made.name) as url:
+        yield url
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import secrets
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,64 +17,44 @@ from app.core import embedded_postgres
 
 PREFIX = f"smartstudy-tests-{os.geteuid()}-"
 MARK = "SMARTSTUDY_TEST_RUN"  # the variable that what a run starts inherits
-PLACE = "SMARTSTUDY_TEST_PLACE"  # where the machine has its temporary files; those of a run are in its folder
+DISK = Path(os.environ.get("SMARTSTUDY_TEST_DISK", tempfile.gettempdir()))  # a run's TMPDIR is its own folder
 MEMORY = Path("/dev/shm")  # noqa: S108 — a database there is cloned in a third of the time
-ENOUGH_MEMORY = 2 << 30  # bytes; a container has 64 MB there
+ENOUGH_MEMORY = 6 << 30  # bytes; a container has 64 MB there
 
 
 def begin() -> Path:
     """Make the folder of this run; the lock on it is held until the process ends."""
-    os.environ.setdefault(PLACE, tempfile.gettempdir())
-    folder = _place() / f"{PREFIX}{secrets.token_hex(4)}"
+    enough = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_MEMORY
+    folder = (MEMORY if enough else DISK) / f"{PREFIX}{secrets.token_hex(4)}"
     folder.mkdir()
     folder.chmod(0o1777)  # as the machine's own: some tests become another user
     fcntl.flock(os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600), fcntl.LOCK_EX)
     os.environ[MARK] = folder.name
-    os.environ["TMPDIR"] = str(folder)
+    os.environ |= {"SMARTSTUDY_TEST_DISK": str(DISK), "TMPDIR": str(folder)}
     tempfile.tempdir = None  # which asks again
     return folder
 
 
 def end(folder: Path, *, keep_files: bool) -> None:
     """End the run's servers and take away what it made; with `keep_files` the next run does that."""
-    _stop_servers(folder.name)
-    shutil.rmtree(MEMORY / folder.name, ignore_errors=True)
+    _stop_servers(folder)
     if not keep_files:
-        _remove(folder.name)
+        _remove(folder)
 
 
 def sweep() -> None:
     """Take away what other runs left that ended or were killed: processes, PostgreSQL servers, folders."""
-    os.environ.setdefault(PLACE, tempfile.gettempdir())
-    for name in sorted({folder.name for place in _places() for folder in place.glob(f"{PREFIX}*")}):
-        if not _is_alive(name):
-            _kill_what_it_started(name)
-            _stop_servers(name)
-            _remove(name)
+    for folder in sorted({found for place in (DISK, MEMORY) for found in place.glob(f"{PREFIX}*")}):
+        if not _is_alive(folder):
+            _kill_what_it_started(folder.name)
+            _stop_servers(folder)
+            _remove(folder)
 
 
-def server_folder(process: str) -> Path:
-    """Where the server of one of the run's processes keeps its data: in memory, if there is enough."""
-    place = MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_MEMORY else _place()
-    folder = place / os.environ[MARK]
-    folder.mkdir(mode=0o711, exist_ok=True)
-    return folder / f"server-{process}"
-
-
-def _place() -> Path:
-    return Path(os.environ[PLACE])
-
-
-def _places() -> Iterator[Path]:
-    yield _place()
-    if MEMORY.is_dir():
-        yield MEMORY
-
-
-def _is_alive(name: str) -> bool:
+def _is_alive(folder: Path) -> bool:
     """Whether the process that made the folder still holds its lock."""
     try:
-        lock = os.open(_place() / name / "lock", os.O_RDWR)
+        lock = os.open(folder / "lock", os.O_RDWR)
     except FileNotFoundError:
         return False
     try:
@@ -97,26 +76,20 @@ def _kill_what_it_started(name: str) -> None:
                 os.kill(int(process.name), signal.SIGKILL)
 
 
-def _stop_servers(name: str) -> None:
-    for cluster in _clusters(name):
+def _stop_servers(folder: Path) -> None:
+    for cluster in _clusters(folder):
         with suppress(embedded_postgres.EmbeddedPostgresError):
             embedded_postgres.stop(cluster.parent)
 
 
-def _remove(name: str) -> None:
-    for cluster in _clusters(name):
+def _remove(folder: Path) -> None:
+    for cluster in _clusters(folder):
         if cluster.is_symlink():  # root's, where the account can get at it
             shutil.rmtree(cluster.resolve(), ignore_errors=True)
-    for place in _places():
-        shutil.rmtree(place / name, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _clusters(name: str) -> list[Path]:
+def _clusters(folder: Path) -> list[Path]:
     """The `postgres` in each data folder of the run, also of one that was being made."""
-    return [
-        found.with_name(kind)
-        for place in _places()
-        for kind in ("postgres", "postgres.new")
-        for found in (place / name).rglob(kind)
-        if found.is_symlink() or (found / "PG_VERSION").exists()
-    ]
+    found = (each for name in ("postgres", "postgres.new") for each in folder.rglob(name))
+    return [each for each in found if each.is_symlink() or (each / "PG_VERSION").exists()]

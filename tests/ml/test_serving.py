@@ -1,6 +1,7 @@
 """Who answers, when something is wrong with the best one."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -15,24 +16,47 @@ from app.crud import model_versions
 from app.domain.tasks import Asked
 from app.ml import serving, trainer
 from app.ml.answers import Answers
+from app.ml.kinds import BY_NAME
 from app.ml.lnirt_posterior import newcomer, predict, update
 from app.ml.lnirt_service import ServedLnirt
 from app.ml.numpy_v2 import NumpyV2
 from app.ml.simulated import school, simulate
-from tests.conftest import SharedProcess
+from tests.conftest import SharedProcess, Template, clone, copy_of
 from tests.school import SOMEBODY, Student, imported
 
 TASKS = simulate(school(8, seed=5), 40, seed=5).attempts
 STRONG, WEAK = "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"
 
 
-@pytest.fixture
-def trained(db: Session, environment: Path, warm_process: SharedProcess) -> None:
+def trained_installation(service: TestClient, db: Session) -> Path:
+    """All kinds serve, as they were trained once; where their files are."""
     imported(db, TASKS)
-    made = trainer.Trainer(warm_process)
-    assert made.train_now()["outcome"] == "published"
+    made = trainer.Trainer()
+    assert made.train_now(kinds=list(BY_NAME))["outcome"] == "published"
     made.close()
     answer_in_this_order(db, "embedding_v2", "embedding_lstm", "lnirt")
+    return settings.settings().model_dir
+
+
+@pytest.fixture(scope="module")
+def installation(template: Callable[..., Template]) -> Template:
+    return template(trained_installation, trains=True)
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """For a test that uses `trained`, a copy of the installation."""
+    if "trained" not in request.fixturenames:
+        with clone(server, "template_smartstudy") as url:
+            yield url
+        return
+    with copy_of(server, request.getfixturevalue("installation"), monkeypatch) as url:
+        yield url
+
+
+@pytest.fixture
+def trained(installation: Template, environment: Path) -> None:
+    shutil.copytree(installation.content, environment / "models")
 
 
 def answer_in_this_order(db: Session, *kinds: str) -> None:

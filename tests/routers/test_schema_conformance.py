@@ -91,6 +91,7 @@ def secret_of(role: str, db: Session) -> str | None:
     return security.issue_token(who.id)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ROLES)
 def test_every_answer_is_one_that_the_document_names(app: Any, db: Session, role: str) -> None:
     imported(db, simulate(simulated_school(2, seed=1), 10, seed=1).attempts)
