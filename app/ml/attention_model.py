@@ -63,7 +63,9 @@ class Attention(SequenceNetwork):
         now = [tables[name](asked[name]) for name in IDS]  # (w, a, length) each
         whose = now[0][:, :1] * ops.ones_like(told[..., :1])
         x = layers.Concatenate()([whose, *(tables[name](past[f"past_{name}"]) for name in STEP_IDS), told])
-        steps, positions = states_seen(layers.Dense(self.units[0], activation="relu", name="step")(x), done, past["past_topic"])
+        steps, positions = states_seen(
+            layers.Dense(self.units[0], activation="relu", name="step")(x), done, past["past_topic"]
+        )
         steps = layers.Concatenate()([steps, _waves(positions)])  # (w, 1 + s, u + 8)
         query = layers.Dense(self.units[0], activation="relu", name="query")(layers.Concatenate()([*now, inputs]))
         query = layers.Concatenate()([query, _waves(done)])  # (w, a, u + 8)
@@ -85,7 +87,9 @@ def _waves(positions: Any) -> Any:
     """Where a step stands, (w, s, 8)."""
     from keras import ops
 
-    at = ops.expand_dims(ops.cast(positions, "float32"), -1) * np.float32([2 * np.pi / period for period in PERIODS])
+    at = ops.expand_dims(ops.cast(positions, "float32"), -1) * np.array(
+        [2 * np.pi / period for period in PERIODS], np.float32
+    )
     return ops.concatenate([ops.sin(at), ops.cos(at)], axis=-1)
 
 
@@ -101,7 +105,7 @@ class ServedAttention(ServedNetwork):
             part: (weights[f"attention/{part}/kernel"], weights[f"attention/{part}/bias"])
             for part in ("query", "key", "value", "attention_output")
         }
-        self._waves = np.float32([2 * np.pi / period for period in PERIODS])
+        self._waves = np.array([2 * np.pi / period for period in PERIODS], np.float32)
 
     # What is known of the past: ids (4, n, s), scaled outcomes (n, s, 3), how many of the s steps are seen (n,).
 
@@ -134,7 +138,9 @@ class ServedAttention(ServedNetwork):
         x = self.scale.normalised(inputs).astype(np.float32)
         now = np.concatenate([table[:, places] for table, places in zip(self._tables, ids, strict=True)], axis=-1)
         now = np.concatenate([now, np.broadcast_to(x, (2, *x.shape))], axis=-1)  # (2, n, lengths + 24)
-        steps = np.concatenate([table[:, places] for table, places in zip(self._tables, step_ids, strict=True)], axis=-1)
+        steps = np.concatenate(
+            [table[:, places] for table, places in zip(self._tables, step_ids, strict=True)], axis=-1
+        )
         steps = np.concatenate([steps, np.broadcast_to(told, (2, *told.shape))], axis=-1)  # (2, n, s, ...)
         kernel, bias = self._dense["step"]
         steps = relu(steps @ kernel[:, None] + bias[:, None])

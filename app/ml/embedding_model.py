@@ -210,7 +210,7 @@ class ServedLstm(ServedNetwork):
         gates = whose + told @ self._of_outcomes + self._weight("lstm_1", "bias")[:, None]
         for table, index in zip(self._gates, ids[1:], strict=True):
             gates += table[:, index]
-        return gates
+        return np.asarray(gates)
 
     def _step(self, state: Kept, gates: Singles) -> Kept:
         """One finished task more of each window."""
@@ -236,4 +236,4 @@ def _cell(gates: Singles, cell: Singles) -> tuple[Singles, Singles]:
     opened = expit(gates)
     fresh = opened[..., :units] * np.tanh(gates[..., 2 * units : 3 * units])
     cell = opened[..., units : 2 * units] * cell + fresh
-    return opened[..., 3 * units :] * np.tanh(cell), cell
+    return np.asarray(opened[..., 3 * units :] * np.tanh(cell)), cell

@@ -5,7 +5,7 @@ created, by a model that never saw the student. Nothing is clipped.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
 from math import isnan
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
-from app.ml import metrics, peers
+from app.ml import metrics, peers, registry
 from app.ml.answers import Answers
 from app.ml.baselines import PRIOR_TASKS, moved_by_student
-from app.ml.registry import MODELS, ModelSpec, Progress
 from app.ml.peers import GradientBoosting, LogisticRegression, answers_with_interval
 from app.ml.prior import prior_answers
+from app.ml.registry import MODELS, ModelSpec, Progress
 
 Floats = NDArray[np.float64]
 
@@ -157,9 +157,10 @@ def _kind(kind: ModelSpec, train: Attempts, test: Attempts, progress: Progress) 
 
 
 def _v2(train: Attempts, test: Attempts, groups: Sequence[str]) -> Answers:
-    from app.ml.training import fit_v2
+    from app.ml.networks.fit import fit
 
-    return fit_v2(train, groups=groups).served().answers(test, np.arange(len(test)))
+    network = replace(registry.network("embedding_v2"), groups=tuple(groups))
+    return fit(network, train).served().answers(test, np.arange(len(test)))
 
 
 def _boosting(train: Attempts, test: Attempts, groups: Sequence[str] = GROUPS_SO_FAR[-1]) -> Answers:

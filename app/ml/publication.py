@@ -12,8 +12,8 @@ from app.crud import model_tracker, model_versions, training_runs
 from app.crud.model_versions import Version
 from app.ml.answers import TaskModel
 from app.ml.gate import FAVOURITE, Court, Judged, Rival, best_first, objection
-from app.ml.registry import BY_NAME
 from app.ml.material import Material
+from app.ml.registry import BY_NAME
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHANGED = "who serves was changed while it was trained"

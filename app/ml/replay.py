@@ -13,8 +13,8 @@ from app.domain.attempts import Attempts
 from app.ml import baselines, metrics
 from app.ml.answers import TaskModel
 from app.ml.features import UNKNOWN_RATE, UNKNOWN_SECONDS
-from app.ml.registry import MODELS, Fitted, ModelSpec, Progress
 from app.ml.material import due_from_scratch
+from app.ml.registry import MODELS, Fitted, ModelSpec, Progress
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]

@@ -19,9 +19,9 @@ from app.crud import attempts, erasures, model_tracker, model_versions, training
 from app.ml import artifacts, practice_effect
 from app.ml.drift import summary
 from app.ml.gate import FAVOURITE, Court, drift
-from app.ml.registry import BY_NAME, CHECKPOINT, MODELS, Fitted, ModelSpec
 from app.ml.material import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole
 from app.ml.publication import Candidate, ErasedMeanwhile, Findings, Incumbent, Made, Publication, none_erased
+from app.ml.registry import BY_NAME, CHECKPOINT, MODELS, Fitted, ModelSpec
 from app.ml.serving import load, show_files
 from app.ml.signs_of_life import signs_of_life
 
@@ -220,13 +220,13 @@ def _way(writer: Connection, order: Order, material: Material, kind: ModelSpec) 
     with _transaction(writer) as db:
         earlier = _earlier(db, order, kind)
         answering = next(iter(model_versions.serving(db)), None)
-    resume, go_on = kind.load_checkpoint, kind.update
-    if earlier is None or resume is None or go_on is None:
+    load_checkpoint, update = kind.load_checkpoint, kind.update
+    if earlier is None or load_checkpoint is None or update is None:
         return None
     folder, fresh = Path(order.model_dir) / earlier.folder, fresh_rows(material, earlier.data_to)
     if kind.name not in (FAVOURITE, answering) and fresh.sum() < STANDING_BY:
         return None
-    return lambda say: go_on(resume(folder), older, fresh, say)
+    return lambda say: update(load_checkpoint(folder), older, fresh, say)
 
 
 def _earlier(db: Session, order: Order, kind: ModelSpec) -> model_versions.Version | None:

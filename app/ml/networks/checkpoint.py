@@ -179,7 +179,9 @@ class FittedNetwork:
     def compare(self, models: Sequence["keras.Model"], served: ServedNetwork) -> None:
         """Raise TrainingFailed where the served arrays say something else than Keras on made-up tasks."""
         raw = self.network.golden(self.vocabulary)
-        p, seconds = (np.asarray(model(list(raw.values()), training=False))[:, 0].astype(np.float64) for model in models)
+        p, seconds = (
+            np.asarray(model(list(raw.values()), training=False))[:, 0].astype(np.float64) for model in models
+        )
         said = served.answers_of(raw)
         if not np.allclose(said.probability, p, rtol=0, atol=SAME_PROBABILITY):
             raise TrainingFailed("the exported arrays give other probabilities than the Keras model")

@@ -17,7 +17,7 @@ from app.ml import metrics
 from app.ml.inputs import inputs_of, known_before
 from app.ml.networks.checkpoint import FittedNetwork, HeldOut, TrainingFailed
 from app.ml.networks.loop import TINY, Data, How, Loop, State, compiled, start
-from app.ml.networks.network import Examples, Network, Sizes
+from app.ml.networks.network import Examples, Network
 from app.ml.networks.scale import Scale
 from app.ml.networks.sequences import outcomes
 from app.ml.networks.vocabulary import Vocabulary
@@ -90,7 +90,10 @@ def update(
         if progress:
             now = {"loss": float(loss[0]), "time_loss": float(loss[1])}
             progress({"step": "fit", "epoch": epoch + 1, "epochs": network.schedule.passes} | now)
-    report = before.report | {"rows": before.report["rows"] + int(fresh.sum()), "learnt_rows": int(learning.tasks().sum())}
+    report = before.report | {
+        "rows": before.report["rows"] + int(fresh.sum()),
+        "learnt_rows": int(learning.tasks().sum()),
+    }
     calibration = tried.calibration(network.schedule.intercept_sd)
     fitted = training.fitted(training.state())
     return _sound(replace(fitted, held_out=tried, calibration=calibration, average=before.average, report=report))
@@ -277,11 +280,11 @@ class EarlyStopping:
         least = training.begun.network.schedule.least_gain * max(1.0, MANY / said.shape[1]) ** 0.5
         better = convincing(self.constant, losses) & (now < self._best_losses * (1 - least))
         if training.begun.network.is_joint:  # one network: both outputs or none
-            better[:] = bool(now.sum() < self._best_losses.sum()) and bool(better.any())
+            better = np.repeat(better.any() and now.sum() < self._best_losses.sum(), 2)
         for which in np.flatnonzero(better):
             self._best_losses[which], self._best_scores[which] = now[which], said[which]
             self._best[which], self.best_epochs[which] = training.state(), epoch
-        return now
+        return np.asarray(now)
 
     def best(self) -> State:
         """Each output's network at its best epoch."""
@@ -298,7 +301,7 @@ def _chosen(everything: Examples, fresh: NDArray[np.bool_], seed: int) -> NDArra
     rows = everything.rows.reshape(len(everything), -1)
     new = (fresh[np.maximum(rows, 0)] & (rows >= 0)).any(axis=1)
     order = np.random.default_rng([seed, len(fresh)]).permutation(len(everything))
-    order = order[np.argsort(~new[order], kind="stable")]
+    order = order[np.argsort(~np.asarray(new)[order], kind="stable")]
     wanted = max(int(tasks[new].sum()) + REPLAY * int(fresh.sum()), LEAST_LEARNT)
     enough = np.searchsorted(np.cumsum(tasks[order]), min(wanted, MOST_LEARNT))
     return np.sort(order[: enough + 1])

@@ -13,7 +13,7 @@ def layer_class() -> Any:
     import keras
     import tensorflow as tf
 
-    class FusedLSTM(keras.layers.LSTM):  # type: ignore[misc, name-defined]
+    class FusedLSTM(keras.layers.LSTM):  # type: ignore[misc]
         """From zero states, without a mask: padding behind the last step is read by nobody."""
 
         def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:

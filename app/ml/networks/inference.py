@@ -52,13 +52,18 @@ class ServedNetwork(ABC):
 
     def __init__(self, network: "Network", weights: Arrays, metadata: dict[str, Any]) -> None:
         self.name, self.metadata, self.kind = network.name, metadata, network
-        self.scale, self.calibration = Scale.from_dict(metadata["scale"]), Calibration.from_dict(metadata["calibration"])
+        self.scale, self.calibration = (
+            Scale.from_dict(metadata["scale"]),
+            Calibration.from_dict(metadata["calibration"]),
+        )
         self._link = np.exp if network.link == "exponential" else _softplus
         self.vocabulary = Vocabulary.from_dict(metadata["names"])
         self._index = [
             {name: place for place, name in enumerate(getattr(self.vocabulary, kind), start=1)} for kind in IDS
         ]
-        both = {name: np.repeat(array, 2 // len(array), axis=0) for name, array in weights.items()}  # one or two networks
+        both = {
+            name: np.repeat(array, 2 // len(array), axis=0) for name, array in weights.items()
+        }  # one or two networks
         score = both["score/kernel"], both["score/bias"]
         own = np.arange(2)
         self.score_kernel = score[0][own, :, own][..., None]  # (2, u, 1): each network's own answer, not its guess
@@ -84,7 +89,7 @@ class ServedNetwork(ABC):
     def places(self, asked: Asked, n: int = 1) -> list[Places | slice]:
         """Index in the embeddings of one task's ids; of a single one as a slice, for which NumPy copies nothing."""
         names = (str(asked.user_id), asked.topic, asked.difficulty, asked.item_id)
-        found = [index.get(name, 0) for index, name in zip(self._index, names, strict=True)]  # type: ignore[arg-type]
+        found = [index.get(name, 0) for index, name in zip(self._index, names, strict=True)]
         return [slice(place, place + 1) if n == 1 else np.full(n, place) for place in found]
 
     def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
@@ -96,7 +101,9 @@ class ServedNetwork(ABC):
         """What it says of m variations of one task's inputs (m, 24), the last as they were; the past is the same."""
         n = round(float(inputs[-1, INPUTS.index("overall_task_count")] * 100))
         known = yield from self.past_of_task(version_id, asked, at, n, keep=False)
-        return self.answers_of_scores(self.scores(self.places(asked, len(inputs)), inputs, self.repeated(known, len(inputs))))
+        return self.answers_of_scores(
+            self.scores(self.places(asked, len(inputs)), inputs, self.repeated(known, len(inputs)))
+        )
 
     def repeated(self, past: Any, n: int) -> Any:
         """One task's past, for n of them."""
@@ -150,4 +157,4 @@ def dense(weights: Arrays, layer: str) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def relu(x: NDArray[Any]) -> NDArray[Any]:
-    return np.maximum(x, 0)
+    return np.asarray(np.maximum(x, 0))

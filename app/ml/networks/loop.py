@@ -74,10 +74,10 @@ def start(network: Network, sizes: Sizes, bias: Sequence[float], seed: int) -> S
     """Weights that know nothing yet and answer the bias (chance, time), whoever asks."""
     random, loop = np.random.default_rng(seed), compiled(network, sizes.room())
     weights = {name: loop.first(name, shape, random) for name, shape in loop.shapes(sizes).items()}
-    weights["score/bias"][...] = np.float32(bias)
+    weights["score/bias"][...] = np.array(bias, np.float32)
     statistics = {name: loop.first(name, shape, random) for name, shape in loop.statistics.items()}
     nothing = {name: np.zeros_like(array) for name, array in weights.items()}
-    return State(weights, weights | statistics, statistics, {moment: nothing for moment in MOMENTS})
+    return State(weights, weights | statistics, statistics, dict.fromkeys(MOMENTS, nothing))
 
 
 @lru_cache(maxsize=4)
@@ -96,13 +96,12 @@ class Loop:
         self._costs = JOINT_COSTS if network.is_joint else COSTS
         self._nets = [network.layers(room, 2, learning=True) for _ in self._costs]
         variables = {_name(variable): variable for variable in self._nets[0].trainable_variables}
-        self._names = sorted(variables, key=lambda name: not _decays(name))  # those that decay first
+        self._names = list(variables)
         self._shapes = {name: tuple(variables[name].shape) for name in self._names}
-        self._order = [list(variables).index(name) for name in self._names]
         rest = self._nets[0].non_trainable_variables
         self.statistics = {_name(v): tuple(v.shape) for v in rest if not _is_seed(v)}
         self._lengths = [int(np.prod(shape)) for shape in self._shapes.values()]
-        self._decaying = sum(n for n, name in zip(self._lengths, self._names, strict=True) if _decays(name))
+        self._decays = np.repeat(np.array([_decays(name) for name in self._names], np.float32), self._lengths)
         self._build(tf)
 
     def _build(self, tf: Any) -> None:
@@ -200,7 +199,9 @@ class Loop:
 
     # Learning and asking.
 
-    def epoch(self, data: "Data", order: NDArray[np.int32], ends: NDArray[np.int32], rates: Singles, how: "How") -> Floats:
+    def epoch(
+        self, data: "Data", order: NDArray[np.int32], ends: NDArray[np.int32], rates: Singles, how: "How"
+    ) -> Floats:
         """One step for each rate, with the examples of `order` up to its end; the mean loss of each output, (2,)."""
         losses = self._run(
             data.tensors, order, np.concatenate([[0], ends]).astype(np.int32), rates.astype(np.float32),
@@ -212,12 +213,12 @@ class Loop:
         """What the mean weights say of every task before sigmoid and link, (2, tasks) in the order of `data.tasks`."""
         at_once = max(1, AT_ONCE // data.widest)
         chosen = [np.arange(first, min(first + at_once, data.n), dtype=np.int32) for first in range(0, data.n, at_once)]
-        found = [np.asarray(self._ask(data.tensors, each)) for each in chosen]
-        shape = data.examples.rows.shape
-        whole = np.zeros((2, *shape), np.float32)
+        found = [np.asarray(self._ask(data.tensors, each)).reshape(2, len(each), -1) for each in chosen]
+        asked = data.examples.rows.reshape(data.n, -1)
+        whole = np.zeros((2, *asked.shape), np.float32)
         for rows, said in zip(chosen, found, strict=True):
-            whole[(slice(None), rows, *(slice(0, size) for size in said.shape[2:]))] = said
-        return whole[:, data.examples.rows >= 0].astype(np.float64)
+            whole[:, rows, : said.shape[2]] = said
+        return whole[:, asked >= 0].astype(np.float64)
 
     def _batch(self, data: Any, rows: Any) -> tuple[dict[str, Any], Any, Any, Any]:
         """Inputs, right or wrong, log times and which tasks are real, of these examples; axes cut to the longest."""
@@ -240,9 +241,8 @@ class Loop:
 
         found = []
         for row in tf.unstack(flat, num=len(self._nets)):
-            parts = tf.split(row, self._lengths)
-            named = [tf.reshape(part, shape) for part, shape in zip(parts, self._shapes.values(), strict=True)]
-            found.append([part for _, part in sorted(zip(self._order, named, strict=True), key=lambda pair: pair[0])])
+            parts = zip(tf.split(row, self._lengths), self._shapes.values(), strict=True)
+            found.append([tf.reshape(part, shape) for part, shape in parts])
         return found
 
     def _scores(self, data: Any, rows: Any) -> Any:
@@ -296,8 +296,7 @@ class Loop:
         """A step of the optimizer, with decoupled weight decay, and of the mean weights."""
         import tensorflow as tf
 
-        kept = tf.where(tf.range(sum(self._lengths)) < self._decaying, 1 - rate * decay, 1.0)
-        self._flat.assign(self._flat.value * kept)
+        self._flat.assign(self._flat.value * (1 - rate * decay * self._decays))
         self._optimizer.learning_rate.assign(rate)
         self._optimizer.apply([slope], [self._flat])
         count = tf.cast(self._optimizer.iterations.value, tf.float32)
@@ -312,16 +311,17 @@ class Loop:
         """Some ids shown as unknown; a student's in a whole sequence or not at all."""
         import tensorflow as tf
 
-        hidden = dict(inputs)
-        for number, (name, column) in enumerate(inputs.items()):
-            kind = name.removeprefix("past_")
-            if kind not in IDS:
+        hidden, chances = dict(inputs), dict(zip(IDS, self._network.schedule.id_dropout, strict=True))
+        for number, prefix in enumerate(("", "past_")):
+            names = [name for name in IDS if f"{prefix}{name}" in inputs]
+            if not names:
                 continue
-            chance = self._network.schedule.id_dropout[IDS.index(kind)]
-            shape = tf.shape(column)[:1] if kind == "student" else tf.shape(column)
-            shown = tf.random.stateless_uniform(shape, seeds * 100 + number) >= chance
-            shown = tf.reshape(shown, (-1, 1)) if kind == "student" and len(column.shape) == 2 else shown
-            hidden[name] = column * tf.cast(shown, column.dtype)
+            shape = tf.shape(inputs[f"{prefix}{names[-1]}"])
+            random = tf.random.stateless_uniform(tf.concat([[len(names)], shape], 0), seeds * 100 + number)
+            for name, each in zip(names, tf.unstack(random, num=len(names)), strict=True):
+                whole = each if name != "student" or len(each.shape) == 1 else each[:, :1]
+                column = inputs[f"{prefix}{name}"]
+                hidden[f"{prefix}{name}"] = column * tf.cast(whole >= chances[name], column.dtype)
         return hidden
 
     def _wrong_way(self, net: Any, parts: Any, place: int, inputs: Any, seeds: Any) -> Any:
@@ -334,7 +334,9 @@ class Loop:
         some = {name: column[: (tf.shape(column)[0] + ASKED - 1) // ASKED] for name, column in inputs.items()}
         cost = tf.constant(0.0)
         for output in {place, (len(self._nets) - 1) * place} if not self._network.is_joint else {0, 1}:
-            chance = tf.random.stateless_uniform((2, *tf.unstack(tf.shape(some["inputs"])[:-1])), seeds * 100 + 90 + output)
+            chance = tf.random.stateless_uniform(
+                (2, *tf.unstack(tf.shape(some["inputs"])[:-1])), seeds * 100 + 90 + output
+            )
             columns = tf.constant(RATES if output == 0 else TIMES)
             which = tf.gather(columns, tf.cast(chance[0] * len(RATES), tf.int32))
             rise = tf.one_hot(which, some["inputs"].shape[-1]) * (MOST_RISE * chance[1])[..., None]
@@ -397,7 +399,7 @@ def _first(name: str, shape: tuple[int, ...], random: np.random.Generator) -> Fl
         return np.repeat([0.0, 1.0, 0.0, 0.0], shape[0] // 4)
     if part == "kernel" and layer != "score":
         into, out = int(np.prod(shape[:-1])), shape[-1]
-        return random.uniform(-1, 1, shape) * np.sqrt(6 / (into + out))
+        return np.asarray(random.uniform(-1, 1, shape) * np.sqrt(6 / (into + out)))
     return np.full(shape, float(part in ("gamma", "moving_variance")))
 
 

@@ -66,7 +66,10 @@ class Schedule:
     decay_holds: bool = True
     warm_up: int = 0  # steps
     decay: float = 0.3  # share of a kernel or vector given back at each step, times rate (Loshchilov, Hutter 2019)
-    ema_horizon: tuple[int, float] = (400, 1.0)  # steps, epochs: what the mean weights reach back to, the longer of both
+    ema_horizon: tuple[int, float] = (
+        400,
+        1.0,
+    )  # steps, epochs: what the mean weights reach back to, the longer of both
     id_dropout: tuple[float, ...] = (0.9, 0.02, 0.02, 0.02)  # chance that a student, topic, ... is shown as unknown
     monotonicity: float = 0.0  # what a score's fall costs where a success rate (an average time) alone rises, in losses
     clip_norm: float = 0.0  # that a network's gradient is cut to; 0: it is not
@@ -97,7 +100,7 @@ class Examples:
 
     def tasks(self) -> NDArray[np.intp]:
         """How many tasks each example asks, (e,)."""
-        return np.count_nonzero(self.rows.reshape(len(self.rows), -1) >= 0, axis=1)
+        return np.asarray((self.rows.reshape(len(self.rows), -1) >= 0).sum(axis=1))
 
 
 @dataclass(frozen=True)
@@ -157,8 +160,8 @@ class Network(ABC):
 
     def of_dict(self, kept: Mapping[str, Any]) -> "Network":
         """The one whose fields were written to metadata.json."""
-        schedule = {k: tuple(v) if isinstance(v, list) else v for k, v in kept["schedule"].items()}
-        own = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items() if k != "schedule"}
+        schedule: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in kept["schedule"].items()}
+        own: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items() if k != "schedule"}
         return replace(self, schedule=Schedule(**schedule), **own)
 
     def tuned(self, settings: Mapping[str, Any]) -> "Network":

@@ -53,8 +53,9 @@ class Scale:
         x, log_seconds = transformed(inputs, low, high, units, factors), np.log(plausible(seconds))
         told = np.array([0.0, *outcomes[:, 1:].mean(axis=0)]), np.array([1.0, *outcomes[:, 1:].var(axis=0)])
         columns = (low, high, units, factors, x.mean(axis=0), x.var(axis=0) + LEAST_VARIANCE)
-        kept = [tuple(column.tolist()) for column in (*columns, told[0], told[1] + LEAST_VARIANCE)]
-        return cls(*kept, float(np.exp(log_seconds.mean())))
+        kept: list[Any] = [tuple(column.tolist()) for column in (*columns, told[0], told[1] + LEAST_VARIANCE)]
+        kept.append(float(np.exp(log_seconds.mean())))
+        return cls(*kept)
 
     def normalised(self, inputs: Floats) -> Floats:
         """As the first layer sees them, (..., 24)."""

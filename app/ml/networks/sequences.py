@@ -119,7 +119,7 @@ class SequenceNetwork(Network):
     def inputs(self) -> dict[str, tuple[tuple[int | None, ...], str]]:
         steps = {f"past_{name}": ((None,), "int32") for name in STEP_IDS}
         asked = {**dict.fromkeys(IDS, ((), "int32")), "inputs": ((len(INPUTS),), "float32"), "done": ((), "int32")}
-        return {**asked, **steps, "past_outcomes": ((None, OUTCOME), "float32")}  # type: ignore[dict-item]
+        return {**asked, **steps, "past_outcomes": ((None, OUTCOME), "float32")}
 
     def examples(
         self, attempts: Attempts, rows: Asking, vocabulary: Vocabulary, inputs: Floats, scale: Scale
