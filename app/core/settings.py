@@ -70,7 +70,9 @@ class Settings(BaseSettings):
     keep_versions: int = Field(10, ge=1)  # of each kind, on disk
 
     kinds: str = ",".join(TRAINED)  # of model, that are trained, separated by commas
-    model: Literal["auto", "embedding_v2", "embedding_lstm", "embedding_attention", "embedding_joint", "lnirt"] = "auto"  # auto: the best on unseen tasks answers
+    model: Literal["auto", "embedding_v2", "embedding_lstm", "embedding_attention", "embedding_joint", "lnirt"] = (
+        "auto"  # auto: the best on unseen tasks answers
+    )
     rollout: str = ""  # another kind for some students, see ROLLOUT_FORM
 
     min_probability: float = Field(0.01, gt=0, lt=0.5)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.core.database import engine_for
 from app.core.outages import reason
+from app.core.settings import TRAINED
 from app.crud import attempts, erasures, model_tracker, model_versions, training_runs
 from app.ml import artifacts, practice_effect
 from app.ml.drift import summary
@@ -46,7 +47,7 @@ class Order:
     kinds: Sequence[str] | None = None  # only these; none: all that the installation trains
     growth: float = 0.5  # of the tasks since the last training from scratch, that makes another one due
     silent_seconds: float = 60  # after which a run that is not heard of is taken for dead
-    trained: Sequence[str] = tuple(BY_NAME)  # the kinds that the installation trains
+    trained: Sequence[str] = TRAINED  # the kinds that the installation trains
 
 
 class NothingToDo(Exception):

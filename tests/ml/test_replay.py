@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from app.ml.networks.checkpoint import TrainingFailed
 from numpy.typing import NDArray
 
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml import baselines, material
 from app.ml.answers import Answers
-from app.ml.fitting import TrainingFailed
-from app.ml.registry import ModelSpec
 from app.ml.lnirt_posterior import ItemParameters, newcomer, predict, update
 from app.ml.lnirt_service import FittedLnirt, fit_lnirt
+from app.ml.registry import ModelSpec
 from app.ml.replay import BASELINES, Pace, Retrained, contestants, replay
 from app.ml.simulated import school, simulate
 

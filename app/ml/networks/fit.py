@@ -193,7 +193,7 @@ class Training:
         return Data(examples, self.attempts.correct.astype(np.float32), self._seconds)
 
     def epoch(self, number: int | None, seed: int) -> Floats:
-        """Learn from every example once, in the epoch of this number (none: at the rate of the start); mean losses, (2,).
+        """Learn from every example once, in the epoch of this number, or at the rate of the start; mean losses, (2,).
 
         The shuffle leaves the order of the others as it is where there are a few more.
         """
