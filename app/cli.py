@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from app import __version__
 from app.core.one_thread import use_one_thread
+from app.core.settings import KINDS
 from app.domain.actors import COMMAND_LINE
 
 if TYPE_CHECKING:
@@ -44,7 +45,11 @@ SHOW_AFTER_SECONDS = 2.0
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, show_default=False)]
 KindName = Annotated[
-    str | None, typer.Option("--kind", help="embedding_v2, embedding_lstm or lnirt; all of them without it.")
+    str | None,
+    typer.Option(
+        "--kind",
+        help=f"{', '.join(KINDS)}; without it those that the setting KINDS names.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip rows that can't be used, and count them.")]

@@ -70,9 +70,7 @@ class Settings(BaseSettings):
     keep_versions: int = Field(10, ge=1)  # of each kind, on disk
 
     kinds: str = ",".join(TRAINED)  # of model, that are trained, separated by commas
-    model: Literal["auto", "embedding_v2", "embedding_lstm", "embedding_attention", "embedding_joint", "lnirt"] = (
-        "auto"  # auto: the best on unseen tasks answers
-    )
+    model: str = "auto"  # auto: the best on unseen tasks answers; or one of the kinds
     rollout: str = ""  # another kind for some students, see ROLLOUT_FORM
 
     min_probability: float = Field(0.01, gt=0, lt=0.5)
@@ -149,6 +147,13 @@ class Settings(BaseSettings):
         if not named or set(named) - set(KINDS):
             raise ValueError(f"takes one or more of {', '.join(KINDS)}, separated by commas")
         return written
+
+    @field_validator("model")
+    @classmethod
+    def _model_is_known(cls, name: str) -> str:
+        if name not in ("auto", *KINDS):
+            raise ValueError(f"takes auto, {', '.join(KINDS)}")
+        return name
 
     @field_validator("rollout")
     @classmethod

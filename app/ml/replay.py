@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from app.core.settings import TRAINED
 from app.domain.attempts import Attempts
 from app.ml import baselines, metrics
 from app.ml.answers import TaskModel
 from app.ml.features import UNKNOWN_RATE, UNKNOWN_SECONDS
 from app.ml.material import due_from_scratch
-from app.ml.registry import MODELS, Fitted, ModelSpec, Progress
+from app.ml.registry import BY_NAME, Fitted, ModelSpec, Progress
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -149,8 +150,8 @@ BASELINES: tuple[Contestant, ...] = (
 
 def contestants(*, lstm: bool = False, growth: float | None = GROWTH) -> tuple[Contestant, ...]:
     """The kinds that are trained, and the baselines; the many trainings of the LSTM take long."""
-    kinds = (kind for kind in MODELS if lstm or kind.name != "embedding_lstm")
-    return (*(Retrained(kind, growth) for kind in kinds), *BASELINES)
+    trained = (BY_NAME[name] for name in TRAINED if lstm or name != "embedding_lstm")
+    return (*(Retrained(each, growth) for each in trained), *BASELINES)
 
 
 @dataclass(frozen=True, slots=True)

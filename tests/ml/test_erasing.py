@@ -20,7 +20,7 @@ from app.crud import erasures, model_versions, training_runs
 from app.domain.attempts import Attempts
 from app.domain.errors import NotKept
 from app.domain.interactions import student_uuid
-from app.ml import artifacts, erasing, kinds, material, serving, training_run
+from app.ml import artifacts, erasing, material, registry, serving, training_run
 from app.ml.answers import Answers
 from app.ml.features import history_features, totals_before
 from app.ml.registry import CHECKPOINT, MODELS, ModelSpec
@@ -53,7 +53,7 @@ class Toy:
     def load(cls, folder: Path) -> "Toy":
         return cls(json.loads((folder / "metadata.json").read_text()))
 
-    def serving(self) -> "Toy":
+    def served(self) -> "Toy":
         return self
 
     def answer(self, version_id: int, asked: Any, past: Any) -> Any:
@@ -93,7 +93,7 @@ def run(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch, ways: d
         "embedding_v2": ModelSpec("embedding_v2", "embedding_v2", fit("embedding_v2"), Toy.load, Toy.load, go_on),
         "lnirt": ModelSpec("lnirt", "v1.0", fit("lnirt"), Toy.load),
     }
-    for module in (training_run, serving, kinds):
+    for module in (training_run, serving, registry):
         monkeypatch.setattr(module, "BY_NAME", toys)
     monkeypatch.setattr(training_run, "MODELS", tuple(toys.values()))
     monkeypatch.setattr(material, "ALWAYS", 100)

@@ -16,7 +16,7 @@ from app.core.database import database_url, new_session
 from app.core.settings import settings
 from app.crud import model_versions, training_runs
 from app.domain.attempts import Attempts
-from app.ml import kinds, material, serving, training_run
+from app.ml import material, registry, serving, training_run
 from app.ml.answers import Answers
 from app.ml.features import history_features, totals_before
 from app.ml.registry import CHECKPOINT, ModelSpec
@@ -45,7 +45,7 @@ class Toy:
     def load(cls, folder: Path) -> "Toy":
         return cls(json.loads((folder / "toy.json").read_text()))
 
-    def serving(self) -> "Toy":
+    def served(self) -> "Toy":
         return self
 
     def answer(self, version_id: int, asked: Any, past: Any) -> Any:
@@ -75,7 +75,7 @@ Run = Callable[..., dict[str, Any]]
 @pytest.fixture
 def run(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run with toys, as the counter sets it off; 800 tasks are finished."""
-    for module in (training_run, serving, kinds):
+    for module in (training_run, serving, registry):
         monkeypatch.setattr(module, "BY_NAME", {kind.name: kind for kind in TOYS})
     monkeypatch.setattr(training_run, "MODELS", TOYS)
     monkeypatch.setattr(material, "ALWAYS", 100)
@@ -195,7 +195,7 @@ def test_a_network_that_only_stands_by_is_trained_when_there_is_more_to_learn(
         "embedding_lstm": ModelSpec("embedding_lstm", "embedding_lstm", from_scratch, Toy.load, Toy.load, go_on)
     }
     monkeypatch.setattr(training_run, "MODELS", tuple(toys.values()))
-    for module in (training_run, serving, kinds):
+    for module in (training_run, serving, registry):
         monkeypatch.setattr(module, "BY_NAME", toys)
     run()
     more(db, FIRST, FIRST + 20)

@@ -18,7 +18,7 @@ from app.core.settings import settings
 from app.crud import model_versions, training_runs
 from app.domain.attempts import Attempts
 from app.domain.errors import NotKept, VersionNotFound
-from app.ml import kinds, serving, training_run
+from app.ml import registry, serving, training_run
 from app.ml.answers import Answers
 from app.ml.features import history_features, totals_before
 from app.ml.registry import ModelSpec
@@ -43,7 +43,7 @@ class Toy:
     def load(cls, folder: Path) -> "Toy":
         return cls(json.loads((folder / "toy.json").read_text()))
 
-    def serving(self) -> "Toy":
+    def served(self) -> "Toy":
         return self
 
     def answer(self, version_id: int, asked: Any, past: Any) -> Any:
@@ -75,7 +75,7 @@ def train(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Tr
 
     names = {"embedding_v2": "embedding_v2", "embedding_lstm": "embedding_lstm", "lnirt": "v1.0"}
     toys = {name: ModelSpec(name, on_tasks, fit(name), Toy.load) for name, on_tasks in names.items()}
-    for module in (training_run, serving, kinds):
+    for module in (training_run, serving, registry):
         monkeypatch.setattr(module, "BY_NAME", toys)
     imported(db, TASKS)
 

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from app.ml.networks.checkpoint import TrainingFailed
 from numpy.typing import NDArray
 
 from app.domain.attempts import DIFFICULTIES, Attempts
@@ -16,6 +15,7 @@ from app.ml import baselines, material
 from app.ml.answers import Answers
 from app.ml.lnirt_posterior import ItemParameters, newcomer, predict, update
 from app.ml.lnirt_service import FittedLnirt, fit_lnirt
+from app.ml.networks.checkpoint import TrainingFailed
 from app.ml.registry import ModelSpec
 from app.ml.replay import BASELINES, Pace, Retrained, contestants, replay
 from app.ml.simulated import school, simulate
@@ -41,7 +41,7 @@ class SaysItsSize:
     def fitted(cls, attempts: Attempts, _: Any) -> "SaysItsSize":
         return cls(len(attempts))
 
-    def serving(self) -> Any:
+    def served(self) -> Any:
         return self
 
     def save(self, folder: Path) -> None:

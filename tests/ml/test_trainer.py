@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app.ml.networks.checkpoint import TrainingFailed
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.crud import training_control, training_runs
-from app.ml import artifacts, training, training_run
+from app.ml import artifacts, training_run
+from app.ml.networks.checkpoint import TrainingFailed
 from app.ml.simulated import school, simulate
 from app.ml.trainer import Say, Trainer, silent
 from app.ml.training_process import TrainingDied, TrainingProcess

@@ -115,7 +115,7 @@ class FittedNetwork:
         return replace(self, vocabulary=vocabulary, sizes=sizes, state=State.of_arrays(arrays))
 
     def model(self, output: Output) -> "keras.Model":
-        """The compiled Keras model of one output: raw inputs, as `keras_inputs` has them, -> calibrated answer (n, 1)."""
+        """The compiled Keras model of one output: raw inputs, as `keras_inputs` has them -> calibrated (n, 1)."""
         import keras
         from keras import layers
 
