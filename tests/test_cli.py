@@ -214,7 +214,7 @@ def test_train_tells_how_it_ended(db: Session) -> None:
 
 
 def test_train_takes_one_kind_and_names_them_all(db: Session) -> None:
-    assert "embedding_v2, embedding_lstm, lnirt" in " ".join(run("train", "--kind", "oracle", ok=False).split())
+    assert "embedding_v2, embedding_lstm, embedding_attention" in " ".join(run("train", "--kind", "oracle", ok=False).split())
     imported(db, simulate(school(1, seed=1), 3, seed=1).attempts)
     assert "3 finished tasks are too few" in run("train", "--kind", "lnirt", ok=False)
     assert db.scalar(text("SELECT count(*) FROM training_runs")) == 0
