@@ -58,11 +58,16 @@ def split_by_student(attempts: Attempts) -> tuple[Attempts, Attempts]:
 
     Raises ValueError if one side would be empty.
     """
-    part = np.array([int.from_bytes(sha256(name.encode()).digest()[:8], "big") / 2**64 for name in attempts.students])
+    part = drawn(attempts.students)
     judge = (part < TEST_SHARE)[attempts.student] if len(attempts) else np.zeros(0, np.bool_)
     if judge.all() or not judge.any():
         raise ValueError("There are too few students to train on some and judge on others; give a second file: --test.")
     return attempts.take(~judge), attempts.take(judge)
+
+
+def drawn(students: Sequence[str]) -> Floats:
+    """A number from 0 to 1 for each student, (n,): always the same, as if by chance."""
+    return np.array([int.from_bytes(sha256(name.encode()).digest()[:8], "big") / 2**64 for name in students])
 
 
 def evaluate(

@@ -4,7 +4,7 @@ Their order decides ties: as long as no other is clearly better, the first of th
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -69,7 +69,8 @@ def _network(name: str) -> ModelSpec:
     def fit(attempts: Attempts, progress: Progress, settings: Mapping[str, Any] | None = None) -> Fitted:
         from app.ml.networks import fit
 
-        return fit.fit(network(name, settings), attempts, progress=progress)
+        fitted = fit.fit(network(name, settings), attempts, progress=progress)
+        return replace(fitted, report=fitted.report | {"settings": dict(settings)}) if settings else fitted
 
     def load(folder: Path) -> TaskModel:
         from app.ml.networks.inference import load_served

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from app.core.database import engine_for
 from app.core.outages import reason
 from app.core.settings import TRAINED
-from app.crud import attempts, erasures, model_tracker, model_versions, training_runs
+from app.crud import attempts, erasures, model_tracker, model_versions, network_settings, training_runs
+from app.domain.attempts import Attempts
 from app.ml import artifacts, practice_effect
 from app.ml.drift import summary
 from app.ml.gate import FAVOURITE, Court, drift
@@ -25,6 +26,7 @@ from app.ml.publication import Candidate, ErasedMeanwhile, Findings, Incumbent, 
 from app.ml.registry import BY_NAME, CHECKPOINT, MODELS, Fitted, ModelSpec
 from app.ml.serving import load, show_files
 from app.ml.signs_of_life import signs_of_life
+from app.ml.tuned_settings import checked
 
 log = logging.getLogger("smartstudy.training")
 Say = Callable[[Mapping[str, Any]], None]
@@ -217,7 +219,7 @@ def _way(writer: Connection, order: Order, material: Material, kind: ModelSpec) 
     """How this kind comes to a new model; none where it keeps the one it has until the next training from scratch."""
     older = material.older
     if material.from_scratch or (kind.update is None and material.is_whole):
-        return lambda say: kind.fit(older, say)
+        return _from_scratch(kind, older, _tuned(writer, kind))
     with _transaction(writer) as db:
         earlier = _earlier(db, order, kind)
         answering = next(iter(model_versions.serving(db)), None)
@@ -228,6 +230,34 @@ def _way(writer: Connection, order: Order, material: Material, kind: ModelSpec) 
     if kind.name not in (FAVOURITE, answering) and fresh.sum() < STANDING_BY:
         return None
     return lambda say: update(load_checkpoint(folder), older, fresh, say)
+
+
+def _tuned(writer: Connection, kind: ModelSpec) -> dict[str, Any] | None:
+    """The settings that a tuning found for this kind; none where they don't fit the code, which is logged."""
+    with _transaction(writer) as db:
+        found = network_settings.read(db, kind.name)
+    if found is None:
+        return None
+    try:
+        return checked(kind.name, found.settings)
+    except ValueError as why:
+        log.warning("the settings of %s in network_settings are ignored, its defaults hold: %s", kind.name, why)
+        return None
+
+
+def _from_scratch(kind: ModelSpec, older: Attempts, tuned: dict[str, Any] | None) -> Fit:
+    """The training with these settings, or with the defaults where it fails with them."""
+    if not tuned:
+        return lambda say: kind.fit(older, say)
+
+    def fit(say: Say) -> Fitted:
+        try:
+            return kind.fit(older, say, tuned)
+        except (ValueError, TypeError) as why:
+            log.warning("%s can't be trained with its tuned settings, its defaults hold: %s", kind.name, sentence(why))
+            return kind.fit(older, say)
+
+    return fit
 
 
 def _earlier(db: Session, order: Order, kind: ModelSpec) -> model_versions.Version | None:
