@@ -129,8 +129,8 @@ class TaskPredictionModel:
         model._fitted = FittedNetwork.load(model.network, folder)
         model.network = model._fitted.network
         with np.load(folder / TASKS_FILE, allow_pickle=False) as arrays:
-            names = {name: tuple(arrays[name].tolist()) for name in ("students", "topics", "items")}
-            model._tasks = Attempts(**names, **{name: arrays[name] for name in COLUMNS})
+            students, topics, items = (tuple(arrays[name].tolist()) for name in ("students", "topics", "items"))
+            model._tasks = Attempts(students, topics, items, *(arrays[name] for name in COLUMNS))
         return model
 
     def _known(self) -> tuple[FittedNetwork, Attempts]:
