@@ -17,12 +17,14 @@ import typer.main
 from app.cli import app as cli
 from app.main import create_app
 from app.ml.gate import Court
+from app.ml.networks.fit import fit
+from app.ml.networks.inference import load_served
 from app.ml.simulated import school, simulate
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 OUR_FOLDERS = ("app/", "tests/", "benchmarks/", "faults/", "docs/", "alembic/", ".github/", ".ci/")
-MADE_LATER = ("app/ml/models", "app/ml/topic_means.py", "docs/pages")  # by the service, by who follows the how-to
+MADE_LATER = ("app/ml/models", "app/ml/topic_means.py", "app/ml/small_network.py", "docs/pages")  # by the service, by who follows the how-to
 
 
 def name_of(file: Path) -> str:
@@ -232,7 +234,21 @@ def test_the_kind_of_the_how_to_keeps_the_contract(tmp_path: Path) -> None:
     fitted = made.TopicMeans.fit(attempts, lambda step: None)
     fitted.save(tmp_path)
     court = Court(attempts)
-    judged, again = court.judge(fitted.serving()), court.judge(made.TopicMeans.load(tmp_path))
+    judged, again = court.judge(fitted.served()), court.judge(made.TopicMeans.load(tmp_path))
     assert judged.answers.are_finite()
+    assert judged.log_loss == again.log_loss < court.prior.log_loss
+    assert judged.wrong_way is None
+
+
+def test_the_network_of_the_how_to_keeps_the_contract(tmp_path: Path) -> None:
+    source = next(b for b in code_blocks(ROOT / "docs/how-to/new-model.md", "python") if "class Small" in b)
+    made = importlib.util.module_from_spec(importlib.util.spec_from_loader("small_network", loader=None))  # type: ignore[arg-type]
+    sys.modules["small_network"] = made
+    exec(compile(source, "small_network.py", "exec"), made.__dict__)  # noqa: S102
+    attempts = simulate(school(20, seed=1), 30, seed=1).attempts
+    fitted = fit(made.Small(), attempts)
+    fitted.save(tmp_path)  # Keras and NumPy say the same
+    court = Court(attempts)
+    judged, again = court.judge(fitted.served()), court.judge(load_served(made.Small(), tmp_path))
     assert judged.log_loss == again.log_loss < court.prior.log_loss
     assert judged.wrong_way is None
