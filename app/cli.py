@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 from rich.console import Console
@@ -297,8 +298,6 @@ def erase(
 
     Tasks, totals and what was worked out from them go at once; the next training begins anew without them.
     """
-    from uuid import UUID
-
     from app import erasing_view
     from app.core.database import new_session
     from app.crud import erasures
@@ -364,6 +363,33 @@ def versions(
         console.print(versions_view.table(found))
     else:
         console.print(f"No {kind} has been trained yet." if kind else versions_view.NOTHING)
+
+
+@app.command()
+def inputs(
+    task: Annotated[UUID, typer.Argument(metavar="TASK_ID", help="As the API names it.", show_default=False)],
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="A network, such as embedding_v2; the one that predicted without it.")
+    ] = None,
+) -> None:
+    """Print, as JSON, what a network was told of a task: what its `.keras` files take in a notebook.
+
+    `version` and `folder` are those of the version that predicted the task, while its files are kept, or of the one of
+    its kind that serves now. `inputs` are as of the moment the task was created, in the order in which
+    `keras.models.load_model(...)` of that folder takes them; `answer` is what the version says to them, before the
+    service keeps it within its limits; `task` is what the API shows.
+    """
+    from app.core.database import new_session
+    from app.ml.serving import serving_models
+    from app.ml.task_inputs import task_inputs
+
+    _kinds(kind)
+    _usable_engine()
+    with _explained():
+        serving_models().refresh()
+        with new_session().begin() as db:
+            found = task_inputs(db, serving_models(), task, kind)
+    print(json.dumps(found.as_dict(), allow_nan=False))
 
 
 @app.command()

@@ -31,6 +31,7 @@ from app.ml.networks.sequences import (
     window_start,
 )
 from app.ml.networks.vocabulary import IDS
+from app.ml.task_prediction_model import TaskPredictionModel as TaskPredictionModel  # by the documents' name
 
 if TYPE_CHECKING:
     import keras

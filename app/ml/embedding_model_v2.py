@@ -83,8 +83,8 @@ class ServedV2(ServedNetwork):
             table = w[f"{name}_vector/embeddings"]
             self._tables.append(table @ kernel[:, : table.shape[2]])  # (2, k, 128)
             kernel = kernel[:, table.shape[2] :]
-        kernel = kernel / np.sqrt(s.variance)[:, None]
-        layers = [(kernel, bias - (s.mean @ kernel)[:, None])]
+        self._mean = np.array(s.mean)  # taken off before single precision, of which it would use up some digits
+        layers = [(kernel / np.sqrt(s.variance)[:, None], bias)]
         behind = [f"dense_{place}" for place in range(2, len(self.kind.units) + 1)]  # type: ignore[attr-defined]
         for place, layer in enumerate([*behind, "score"], start=1):
             kernel = self.score_kernel.astype(np.float64) if layer == "score" else w[f"{layer}/kernel"]
@@ -99,7 +99,7 @@ class ServedV2(ServedNetwork):
 
     def scores(self, ids: Sequence[Places | slice], inputs: Floats, past: Any = None) -> Floats:
         first, *behind = self._layers
-        x = transformed(inputs, *self._inputs).astype(np.float32) @ first[0] + first[1]  # (2, n, 128)
+        x = (transformed(inputs, *self._inputs) - self._mean).astype(np.float32) @ first[0] + first[1]  # (2, n, 128)
         for table, places in zip(self._tables, ids, strict=True):
             x += table[:, places]
         for kernel, bias in behind:

@@ -26,8 +26,8 @@ GOES_ON_FROM = "training.npz"  # the file of a version that a training can go on
 FILES: dict[Output, str] = {"correctness": "correctness_model.keras", "time": "time_model.keras"}
 LOSSES: dict[Output, str] = {"correctness": "binary_crossentropy", "time": "mean_squared_logarithmic_error"}
 FIT_RATE = 1e-4  # learning rate of the saved models: what a training ends with, about
-SAME_PROBABILITY = 1e-5
-SAME_SECONDS = 1e-4  # relative
+SAME_PROBABILITY = 1e-6
+SAME_SECONDS = 1e-5  # relative
 
 
 class TrainingFailed(ValueError):
@@ -115,7 +115,11 @@ class FittedNetwork:
         return replace(self, vocabulary=vocabulary, sizes=sizes, state=State.of_arrays(arrays))
 
     def model(self, output: Output) -> "keras.Model":
-        """The compiled Keras model of one output: raw inputs, as `keras_inputs` has them -> calibrated (n, 1)."""
+        """The compiled Keras model of one output: raw inputs as `keras_inputs` has them -> calibrated answer (n, 1).
+
+        Its `fit` goes on where the training ended, with the optimizer's moments. Batch norms are frozen in it, so that
+        it may go on with a single task: the statistics of one row would make all rows the same.
+        """
         import keras
         from keras import layers
 
@@ -125,6 +129,8 @@ class FittedNetwork:
         weights = {name: array[place] for name, array in self.state.mean.items()}
         moments = [{name: array[place] for name, array in self.state.moments[moment].items()} for moment in MOMENTS]
         _set(core, weights, which)
+        for layer in core.layers:
+            layer.trainable = not isinstance(layer, layers.BatchNormalization)
         inputs = {
             name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in self.network.inputs().items()
         }

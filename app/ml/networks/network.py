@@ -120,7 +120,10 @@ class Network(ABC):
 
     @abstractmethod
     def inputs(self) -> dict[str, tuple[tuple[int | None, ...], str]]:
-        """Shape without the first axis, and type, of each input, for one task an example."""
+        """Shape without the first axis, and type, of each input, for one task an example.
+
+        It holds the four ids (`IDS`) and `inputs`; their order is that of the saved Keras models' inputs.
+        """
 
     @abstractmethod
     def examples(
@@ -132,6 +135,9 @@ class Network(ABC):
     def layers(self, sizes: Sizes, outputs: int, *, learning: bool = False) -> "keras.Model":
         """Scaled inputs by name -> scores, one column an output: chance and time, before sigmoid and link.
 
+        The vectors come from `embeddings(sizes)`; each layer in `readers` takes the four of them first, in the order of
+        `IDS`, and then all else. The last layer is a Dense of `outputs` units called `score`, and every layer that has
+        weights has a name, by which `served` finds them.
         With `learning` layers may be computed in a faster way that Keras can't save; their weights are the same.
         """
 
@@ -145,7 +151,7 @@ class Network(ABC):
 
     @abstractmethod
     def served(self, weights: Weights, metadata: dict[str, Any]) -> "ServedNetwork":
-        """The forward pass in NumPy."""
+        """The forward pass in NumPy. `weights` are (2, ...) by `layer/weight`: correctness, time."""
 
     def sizes(self, vocabulary: Vocabulary, lengths: Sequence[int] | None = None) -> Sizes:
         """For these names; `lengths` are those of an earlier training that this one goes on from."""

@@ -67,13 +67,16 @@ class Scale:
         return np.asarray((outcomes - self.outcome_mean) / np.sqrt(self.outcome_variance))
 
     def layers(self, inputs: "keras.KerasTensor") -> "keras.KerasTensor":
-        """`normalised` as layers of Keras."""
+        """`normalised` as layers of Keras: in doubles, as the served arrays do it, for a small variance magnifies."""
         from keras import layers, ops
 
-        within = ops.clip(inputs, list(self.low), list(self.high))
-        logs = ops.log1p(layers.Rescaling(list(self.units), name="units")(within))
-        x = layers.Add()([logs, layers.Rescaling(list(self.factors), name="factors")(within)])
-        return layers.Normalization(mean=list(self.mean), variance=list(self.variance), name="scale")(x)
+        within = ops.clip(ops.cast(inputs, "float64"), list(self.low), list(self.high))
+        logs = ops.log1p(layers.Rescaling(list(self.units), dtype="float64", name="units")(within))
+        x = layers.Add(dtype="float64")(
+            [logs, layers.Rescaling(list(self.factors), dtype="float64", name="factors")(within)]
+        )
+        scale = layers.Normalization(mean=list(self.mean), variance=list(self.variance), dtype="float64", name="scale")
+        return ops.cast(scale(x), "float32")
 
     def outcome_layers(self, outcomes: "keras.KerasTensor") -> "keras.KerasTensor":
         """`normalised_outcomes` as a layer of Keras."""
