@@ -124,7 +124,7 @@ def rate_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """`tune` trains nothing: losses depend on the rate, 0.001 being best."""
 
     def loss(settings: Mapping[str, Any] | None) -> float:
-        return 1 + abs(np.log((settings or {"rate": 0.003})["rate"] / 0.001))
+        return 1 + float(abs(np.log((settings or {"rate": 0.003})["rate"] / 0.001)))
 
     def on_hidden(kind: str, settings: Mapping[str, Any] | None, parts: tuning.Parts, *_: Any) -> tuning.Losses:
         return tuning.Losses(np.full(len(parts.hidden), loss(settings)), np.zeros(len(parts.hidden)))
@@ -296,7 +296,9 @@ def test_train_tells_how_it_ended(db: Session) -> None:
 
 
 def test_train_takes_one_kind_and_names_them_all(db: Session) -> None:
-    assert "embedding_v2, embedding_lstm, embedding_attention" in " ".join(run("train", "--kind", "oracle", ok=False).split())
+    assert "embedding_v2, embedding_lstm, embedding_attention" in " ".join(
+        run("train", "--kind", "oracle", ok=False).split()
+    )
     imported(db, simulate(school(1, seed=1), 3, seed=1).attempts)
     assert "3 finished tasks are too few" in run("train", "--kind", "lnirt", ok=False)
     assert db.scalar(text("SELECT count(*) FROM training_runs")) == 0
