@@ -124,7 +124,7 @@ def rate_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """`tune` trains nothing: losses depend on the rate, 0.001 being best."""
 
     def loss(settings: Mapping[str, Any] | None) -> float:
-        return 1 + abs(np.log((settings or {"rate": 0.003})["rate"] / 0.001))
+        return float(1 + abs(np.log((settings or {"rate": 0.003})["rate"] / 0.001)))
 
     def on_hidden(kind: str, settings: Mapping[str, Any] | None, parts: tuning.Parts, *_: Any) -> tuning.Losses:
         return tuning.Losses(np.full(len(parts.hidden), loss(settings)), np.zeros(len(parts.hidden)))
