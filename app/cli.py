@@ -558,7 +558,11 @@ def tune(
     file: Annotated[
         Path | None,
         typer.Argument(
-            exists=True, dir_okay=False, readable=True, show_default=False, help="None: the finished tasks."
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            show_default=False,
+            help="A CSV file; without it the installation's finished tasks.",
         ),
     ] = None,
     trials: Annotated[int, typer.Option(min=0, help="How many more; 0: only judge the best so far.")] = 50,

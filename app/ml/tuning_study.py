@@ -203,7 +203,7 @@ def _storage(url: str) -> "optuna.storages.RDBStorage":
     import optuna
 
     options = " ".join(filter(None, [str(make_url(url).query.get("options", "")), f"-csearch_path={SCHEMA}"]))
-    wait = {"connect_timeout": patience.CONNECT_SECONDS, **patience.KEEPALIVE}
+    wait = {"connect_timeout": patience.CONNECT_SECONDS, "application_name": "smartstudy", **patience.KEEPALIVE}
     return optuna.storages.RDBStorage(
         url.replace("postgresql://", "postgresql+psycopg2://", 1),
         {"connect_args": {**wait, "options": options}, "pool_pre_ping": True, "hide_parameters": True},

@@ -273,30 +273,46 @@ def trainer(db: Session, warm_process: SharedProcess) -> Iterator[Trainer]:
 
 
 def newest_metadata(db: Session, models: Path) -> dict[str, Any]:
-    """Of the version that was trained last."""
-    folder = db.scalar(text("SELECT folder FROM model_versions ORDER BY id DESC LIMIT 1"))
+    """Of the version of V2 that was trained last."""
+    newest = text("SELECT folder FROM model_versions WHERE kind = :kind ORDER BY id DESC LIMIT 1")
+    folder = db.scalar(newest, {"kind": KIND})
     db.rollback()
     found: dict[str, Any] = json.loads((models / str(folder) / "metadata.json").read_text())
     return found
 
 
 @pytest.mark.slow
-def test_a_training_takes_the_settings_up_and_an_update_keeps_them(
+def test_a_training_takes_the_settings_up_and_goes_back_to_the_defaults(
     db: Session, trainer: Trainer, environment: Path
 ) -> None:
-    imported(db, TASKS.take(slice(700)))
-    stored(db, {"units": [32, 16, 8, 8], "epochs": [2, 3]})
+    tuned = {"units": [32, 16, 8, 8], "epochs": [2, 3]}
+    imported(db, TASKS)
+    stored(db, tuned)
     assert trainer.train_now(kinds=[KIND])["outcome"] in ("published", "rejected")
     kept = newest_metadata(db, environment / "models")
     assert kept["network"]["units"] == [32, 16, 8, 8]
     assert kept["network"]["schedule"]["epochs"] == [2, 3]
-    assert kept["report"]["settings"] == {"units": [32, 16, 8, 8], "epochs": [2, 3]}
-    assert db.scalar(text("SELECT report -> 'settings' FROM model_versions")) == kept["report"]["settings"]
+    assert kept["report"]["settings"] == tuned
+    assert db.scalar(text("SELECT report -> 'settings' FROM model_versions")) == tuned
     db.rollback()
     stored(db, {"layers": 3})
-    imported(db, TASKS.take(slice(700, None)))
     assert trainer.train_now(kinds=[KIND])["outcome"] in ("published", "rejected")
-    assert newest_metadata(db, environment / "models")["network"]["units"] == [128, 64, 32, 16]
+    kept = newest_metadata(db, environment / "models")
+    assert kept["network"]["units"] == [128, 64, 32, 16]
+    assert "settings" not in kept["report"]
+
+
+@pytest.mark.slow
+def test_an_update_keeps_the_settings_of_the_training_it_goes_on_from(tmp_path: Path) -> None:
+    spec, older = registry.BY_NAME[KIND], TASKS.take(slice(700))
+    assert spec.load_checkpoint
+    assert spec.update
+    tuned = checked(KIND, {"units": [32, 16, 8, 8], "epochs": [2, 3]})
+    spec.fit(older, lambda step: None, tuned).save(tmp_path)
+    before: Any = spec.load_checkpoint(tmp_path)
+    after: Any = spec.update(before, TASKS, np.arange(len(TASKS)) >= 700, lambda step: None)
+    assert after.network == registry.network(KIND, tuned)
+    assert after.report["settings"] == json.loads(json.dumps(tuned))
 
 
 @pytest.mark.slow
