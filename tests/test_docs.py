@@ -251,6 +251,7 @@ def test_the_kind_of_the_how_to_keeps_the_contract(tmp_path: Path) -> None:
     assert judged.wrong_way is None
 
 
+@pytest.mark.slow
 def test_the_network_of_the_how_to_keeps_the_contract(tmp_path: Path) -> None:
     source = next(b for b in code_blocks(ROOT / "docs/how-to/new-model.md", "python") if "class Small" in b)
     made = importlib.util.module_from_spec(importlib.util.spec_from_loader("small_network", loader=None))  # type: ignore[arg-type]

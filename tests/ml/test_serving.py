@@ -7,7 +7,6 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from app.ml.kinds import BY_NAME
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -20,6 +19,7 @@ from app.ml.answers import Answers
 from app.ml.embedding_model_v2 import ServedV2
 from app.ml.lnirt_posterior import newcomer, predict, update
 from app.ml.lnirt_service import ServedLnirt
+from app.ml.registry import BY_NAME
 from app.ml.simulated import school, simulate
 from tests.conftest import SharedProcess, Template, clone, copy_of
 from tests.school import SOMEBODY, Student, imported

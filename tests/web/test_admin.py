@@ -100,7 +100,7 @@ def test_who_answers_is_told_with_its_scores_in_words(service: TestClient, grace
     app.state.serving.lineup = Lineup((loaded,), wanted=(made,))
     page = said(grace.get("/admin"))
     for sentence in (
-        "ModelSpec of model LNIRT Version 1 Learned from 40 finished tasks",
+        "Kind of model LNIRT Version 1 Learned from 40 finished tasks",
         "Judged on 120 tasks, the newest ones then, which it did not learn from.",
         "Log-loss 0.55 ± 0.02 How surprising the results were",
         "Told apart (AUC) 70% Take a task that went right",

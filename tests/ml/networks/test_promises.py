@@ -237,6 +237,7 @@ def test_arrays_that_differ_from_keras_are_refused(fitted: FittedNetwork) -> Non
 # Going on.
 
 
+@pytest.mark.slow
 def test_an_update_is_worth_a_training_from_scratch(kind: Network) -> None:
     """Eight small steps from 800 tasks to 1,600, beside one training with all of them."""
     a, asked = some_students(45), np.arange(1600, 1800)
