@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 from rich.console import Console
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from app import __version__
 from app.core.one_thread import use_one_thread
+from app.core.settings import KINDS
 from app.domain.actors import COMMAND_LINE
 
 if TYPE_CHECKING:
@@ -44,7 +46,11 @@ SHOW_AFTER_SECONDS = 2.0
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, show_default=False)]
 KindName = Annotated[
-    str | None, typer.Option("--kind", help="embedding_v2, embedding_lstm or lnirt; all of them without it.")
+    str | None,
+    typer.Option(
+        "--kind",
+        help=f"{', '.join(KINDS)}; without it those that the setting KINDS names.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip rows that can't be used, and count them.")]
@@ -292,8 +298,6 @@ def erase(
 
     Tasks, totals and what was worked out from them go at once; the next training begins anew without them.
     """
-    from uuid import UUID
-
     from app import erasing_view
     from app.core.database import new_session
     from app.crud import erasures
@@ -359,6 +363,33 @@ def versions(
         console.print(versions_view.table(found))
     else:
         console.print(f"No {kind} has been trained yet." if kind else versions_view.NOTHING)
+
+
+@app.command()
+def inputs(
+    task: Annotated[UUID, typer.Argument(metavar="TASK_ID", help="As the API names it.", show_default=False)],
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="A network, such as embedding_v2; the one that predicted without it.")
+    ] = None,
+) -> None:
+    """Print, as JSON, what a network was told of a task: what its `.keras` files take in a notebook.
+
+    `version` and `folder` are those of the version that predicted the task, while its files are kept, or of the one of
+    its kind that serves now. `inputs` are as of the moment the task was created, in the order in which
+    `keras.models.load_model(...)` of that folder takes them; `answer` is what the version says to them, before the
+    service keeps it within its limits; `task` is what the API shows.
+    """
+    from app.core.database import new_session
+    from app.ml.serving import serving_models
+    from app.ml.task_inputs import task_inputs
+
+    _kinds(kind)
+    _usable_engine()
+    with _explained():
+        serving_models().refresh()
+        with new_session().begin() as db:
+            found = task_inputs(db, serving_models(), task, kind)
+    print(json.dumps(found.as_dict(), allow_nan=False))
 
 
 @app.command()
@@ -522,6 +553,93 @@ def evaluate(
         raise typer.Exit(1)
 
 
+@app.command()
+def tune(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            show_default=False,
+            help="A CSV file; without it the installation's finished tasks.",
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=0, help="How many more; 0: only judge the best so far.")] = 50,
+    kind: Annotated[str, typer.Option(help="The kind of network.")] = "embedding_v2",
+    study: Annotated[str | None, typer.Option(help="The study to begin or go on with.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(min=0, max=10_000, help="Of trainings and of what is tried.")] = 0,
+    forget: Annotated[
+        str | None, typer.Option("--forget", metavar="KIND", help="Only remove the stored settings of this kind.")
+    ] = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Search the settings with which a network learns best: units, dropout, rates, epochs, lengths of vectors.
+
+    Each trial trains on the older tasks of most students and is judged on unseen students and on the newest tasks. At
+    the end the best settings and the defaults are judged on hidden students, a fifth, who were in no trial. Settings
+    that are clearly better there are stored: trainings from scratch take them up, and the gate decides as always.
+
+    Tasks come from a CSV file as for `evaluate`, or from the installation. Optuna keeps the study in the service's
+    database: the same command goes on with it after Ctrl-C, and several processes or machines share it, each doing its
+    own number of trials. Needs `pip install 'smartstudy[tune]'`.
+    """
+    use_one_thread()
+    if forget is not None:
+        _forget_tuning(forget)
+        return
+    from app import tuning_view
+    from app.core.database import database_url, new_session
+    from app.crud import network_settings
+    from app.ml import registry, tuning_study
+
+    if kind not in registry.NETWORKS:
+        raise typer.BadParameter(f"there is no network {kind!r}: {', '.join(registry.NETWORKS)}", param_hint="--kind")
+    engine = _usable_engine()
+    with _explained():
+        data = _attempts(file, skip_bad) if file else _finished()
+        opened = tuning_study.opened(engine, database_url(), kind, data, name=study, seed=seed, grows=file is None)
+        console.print(tuning_view.opening(opened), highlight=False, soft_wrap=True)
+        try:
+            with _progress() as progress:
+                shown = tuning_view.Shown(progress, trials, console)
+                opened.run(trials, shown.ended, shown.epoch)
+                verdict = opened.verdict(shown.epoch)
+        except KeyboardInterrupt:
+            again = " ".join(
+                ["smartstudy tune", *([str(file)] if file else []), f"--kind {kind} --study {opened.name}"]
+            )
+            console.print(tuning_view.stopped(opened, again), highlight=False, soft_wrap=True)
+            raise typer.Exit(130) from None
+        if verdict and verdict.is_better:
+            with new_session().begin() as db:
+                network_settings.put(db, opened.tuned(verdict), COMMAND_LINE)
+    tuning_view.show(opened, verdict, console)
+
+
+def _finished() -> "Attempts":
+    """The installation's finished tasks."""
+    from sqlalchemy import text
+
+    from app.core.database import new_session
+    from app.crud import attempts
+
+    with new_session().begin() as db:
+        db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        return attempts.read_all(db)
+
+
+def _forget_tuning(kind: str) -> None:
+    from app.core.database import new_session
+    from app.crud import network_settings
+
+    _usable_engine()
+    with _explained(), new_session().begin() as db:
+        found = network_settings.forget(db, kind, COMMAND_LINE)
+    done = "are forgotten; trainings from scratch use the defaults again" if found else "were the defaults already"
+    console.print(f"The settings of {kind} {done}.", highlight=False, markup=False, soft_wrap=True)
+
+
 @app.command("fit-lnirt")
 def fit_lnirt(
     file: File,
@@ -677,7 +795,7 @@ def _refuse_other_tables() -> None:
 
 def _kinds(name: str | None) -> list[str] | None:
     """The kinds to train; a name that is none is refused with those that are."""
-    from app.ml.kinds import BY_NAME
+    from app.ml.registry import BY_NAME
 
     if name is None:
         return None

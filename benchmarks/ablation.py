@@ -16,7 +16,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,8 @@ from app.domain.attempts import Attempts
 from app.domain.interactions import Interactions, attempts_of, opened
 from app.ml import metrics
 from app.ml.answers import Answers
-from app.ml.training import fit_v2
+from app.ml.networks.fit import fit
+from app.ml.registry import network
 
 Floats = NDArray[np.float64]
 PARTS = 5
@@ -73,7 +74,7 @@ def answered(attempts: Attempts, groups: Sequence[str], folds: Iterable[int]) ->
     part, said, spent = parts_of(attempts), [], []
     for fold in folds:
         begun = time.perf_counter()
-        model = fit_v2(attempts.take(part != fold), groups=groups).serving()
+        model = fit(replace(network("embedding_v2"), groups=tuple(groups)), attempts.take(part != fold)).served()
         spent.append(time.perf_counter() - begun)
         said.append(model.answers(attempts, np.flatnonzero(part == fold)))
     columns = {name: np.concatenate([getattr(each, name) for each in said]) for name in Answers.__slots__}

@@ -26,7 +26,7 @@ from rich.progress import Progress
 
 from app.domain.attempts import Attempts
 from app.domain.interactions import Interactions, attempts_of, opened
-from app.ml.kinds import BY_NAME
+from app.ml.registry import BY_NAME
 from app.ml.replay import Pace, Retrained
 from app.ml.simulated import school, simulate
 

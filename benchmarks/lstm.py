@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from app.domain.attempts import Attempts
 from app.domain.interactions import Interactions, attempts_of, opened
 from app.ml import metrics
-from app.ml.lstm_training import fit_lstm
+from app.ml.networks.fit import fit
+from app.ml.registry import network
 from app.ml.simulated import school, simulate
 from benchmarks.reference import lstm_documents
 
@@ -72,9 +73,9 @@ def documents_way(attempts: Attempts, epochs: int, seed: int) -> Figures:
 
 def our_way(attempts: Attempts, seed: int) -> Figures:
     start = time.process_time()
-    fitted = fit_lstm(attempts.take(slice(TASKS)), seed=seed)
+    fitted = fit(network("embedding_lstm"), attempts.take(slice(TASKS)), seed=seed)
     seconds = time.process_time() - start
-    said = fitted.serving().answers(attempts, _asked())
+    said = fitted.served().answers(attempts, _asked())
     return _figures(attempts, seconds, said.probability, said.seconds, "+".join(map(str, fitted.report["epochs"])))
 
 
@@ -118,7 +119,9 @@ def main() -> None:
     if options.file:
         sets[options.file.parent.name or options.file.name] = lambda: first_of(options.file)
     start = time.process_time()
-    fit_lstm(simulated().take(slice(50)))  # TensorFlow imported, functions traced: as in the process that stays warm
+    fit(
+        network("embedding_lstm"), simulated().take(slice(50))
+    )  # TensorFlow imported, functions traced: as in the process that stays warm
     print(f"warming up: {time.process_time() - start:.1f} s")
     print("| set | way | seconds | log-loss | AUC | RMSE log time | epochs (correctness+time) |")
     print("|---|---|---|---|---|---|---|")
@@ -128,7 +131,7 @@ def main() -> None:
 
 def side_by_side(name: str, attempts: Attempts, seeds: int, quick: bool) -> None:
     show(name, "constant", [constant(attempts)])
-    fit_lstm(attempts.take(slice(TASKS - 5)))  # room for these names traced
+    fit(network("embedding_lstm"), attempts.take(slice(TASKS - 5)))  # room for these names traced
     ours = show(name, "one causal pass", [our_way(attempts, seed) for seed in range(seeds)])
     epochs = QUICK if quick else lstm_documents.EPOCHS
     theirs = show(name, "a sequence per prefix", [documents_way(attempts, epochs, seed) for seed in range(seeds)])

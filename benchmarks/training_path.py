@@ -90,10 +90,11 @@ def tasks_of(n: int) -> Attempts:
 
 def ours(attempts: Attempts) -> tuple[float, Any]:
     """Passes over the tasks, and the model that serves: on the older tasks to choose the epochs, then on all."""
-    from app.ml.training import fit_v2
+    from app.ml.networks.fit import fit
+    from app.ml.registry import network
 
-    fitted = fit_v2(attempts)
-    return fitted.report["epochs"] + max(fitted.report["best_epochs"]), fitted.serving()
+    fitted = fit(network("embedding_v2"), attempts)
+    return fitted.report["epochs"] + max(fitted.report["best_epochs"]), fitted.served()
 
 
 def our_fit(attempts: Attempts, n: int) -> Fit:

@@ -70,10 +70,10 @@ def _import_everything() -> None:
     import tensorflow  # noqa: F401
 
     import app.main
-    import app.ml.fitted_v2
+    import app.ml.attention_model
+    import app.ml.embedding_model
     import app.ml.lnirt_service
-    import app.ml.lstm_training
-    import app.ml.training
+    import app.ml.networks.fit
     import app.ml.training_run  # noqa: F401
 
 

@@ -16,7 +16,7 @@ from app.core import database, embedded_postgres, schema, security, settings
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.interactions import Interaction, student_uuid, uuid5
 from app.ml import material, serving, trainer
-from app.ml.kinds import BY_NAME
+from app.ml.registry import BY_NAME
 from app.ml.simulated import school, simulate
 from app.ml.training_process import TrainingDied, TrainingProcess
 from faults import apart

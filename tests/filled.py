@@ -75,6 +75,10 @@ SINCE = {
            SELECT id, 'finals', '2027-01-15', ARRAY['Calculus', 'Waves'], 30, 0.8, '{"Calculus": 0.4}'
            FROM users LIMIT 20""",
     ],
+    "0009": [
+        """INSERT INTO network_settings (kind, settings, study, trial, score, default_score, made_by)
+           VALUES ('embedding_v2', '{"rate": 0.002, "epochs": [5, 30]}', 'a study', 7, 0.61, 0.62, 'command line')""",
+    ],
 }
 
 

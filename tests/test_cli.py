@@ -7,11 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
+import numpy as np
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -19,6 +21,8 @@ from typer.testing import CliRunner
 
 from app import cli
 from app.core import database
+from app.ml import tuning, tuning_study
+from app.ml.registry import BY_NAME
 from app.ml.simulated import school, simulate
 from tests.school import PASSWORD, imported, interactions, throw_away, until
 from tests.versions import pruned, serving, version
@@ -40,7 +44,7 @@ COMMANDS = (
         "fit-lnirt",
     ),
     *("versions", "promote", "rollback", "comparison", "admin", "admin create", "backup", "restore"),
-    *("audit", "key list", "key rotate", "key revoke", "pause", "resume", "erase"),
+    *("tune", "audit", "key list", "key rotate", "key revoke", "pause", "resume", "erase"),
 )
 
 
@@ -114,6 +118,85 @@ def test_status_is_worth_reading_before_and_after_anything_happened(db: Session,
     assert "No training has ended yet." in run("status")
     run("import", str(csv_file))
     assert json.loads(run("status", "--json"))["counter"]["since_training"] == 240
+
+
+@pytest.fixture
+def rate_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tune` trains nothing: losses depend on the rate, 0.001 being best."""
+
+    def loss(settings: Mapping[str, Any] | None) -> float:
+        return 1 + float(abs(np.log((settings or {"rate": 0.003})["rate"] / 0.001)))
+
+    def on_hidden(kind: str, settings: Mapping[str, Any] | None, parts: tuning.Parts, *_: Any) -> tuning.Losses:
+        return tuning.Losses(np.full(len(parts.hidden), loss(settings)), np.zeros(len(parts.hidden)))
+
+    monkeypatch.setattr(tuning, "tried", lambda kind, settings, *_: tuning.Score(loss(settings), loss(settings)))
+    monkeypatch.setattr(tuning, "_on_hidden", on_hidden)
+    monkeypatch.setattr(tuning, "LEAST_STUDENTS", 2)
+
+
+def test_tune_stores_what_is_better_on_hidden_students_and_forgets_it_again(
+    db: Session, csv_file: Path, rate_alone: None
+) -> None:
+    said = run("tune", str(csv_file), "--trials", "1")
+    assert "240 tasks, of which trials learn from" in said
+    assert "trial 0: loss 2.0986 in" in said
+    assert "None of 1 trials is better than the default settings" in said
+    said = run("tune", str(csv_file), "--trials", "5")
+    assert "Trials with a score so far: 1." in said
+    assert "trial 5: loss" in said
+    assert "they are stored" in said
+    row = db.execute(text("SELECT * FROM network_settings")).one()
+    assert (row.kind, row.made_by, row.default_score) == (
+        "embedding_v2",
+        "command line",
+        pytest.approx(2.0986, abs=1e-4),
+    )
+    assert row.settings["rate"] != 0.003
+    assert row.study.startswith("embedding_v2-")
+    db.rollback()
+    assert "they are stored" in run("tune", str(csv_file), "--trials", "0")
+    assert "settings tuned" in run("audit")
+    assert "use the defaults again" in run("tune", "--forget", "embedding_v2")
+    assert "were the defaults already" in run("tune", "--forget", "embedding_v2")
+
+
+def test_tune_takes_the_installations_tasks_and_keeps_to_those_it_began_with(
+    db: Session, csv_file: Path, rate_alone: None
+) -> None:
+    assert "too few to tune on" in run("tune", ok=False)
+    run("import", str(csv_file))
+    assert "Study embedding_v2: 240 tasks" in run("tune", "--trials", "1")
+    more = csv_file.with_name("more.csv")
+    more.write_text("student_id,topic,correct,time_seconds,timestamp\nAda,b,1,2,1790000000\n")
+    run("import", str(more))
+    assert "Study embedding_v2: 240 tasks" in run("tune", "--trials", "1")
+    assert "Study second: 241 tasks" in run("tune", "--trials", "1", "--study", "second")
+
+
+def test_tune_keeps_what_was_done_before_ctrl_c(
+    db: Session, csv_file: Path, rate_alone: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick, calls = tuning.tried, iter(range(9))
+
+    def cut_off(*given: Any) -> tuning.Score:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return quick(*given)
+
+    monkeypatch.setattr(tuning, "tried", cut_off)
+    said = run("tune", str(csv_file), "--trials", "5", ok=False)
+    assert "Stopped. 2 trials are kept in the study embedding_v2-" in said
+    assert "`smartstudy tune " in said
+    assert "--study embedding_v2-" in said
+
+
+def test_tune_says_what_there_is_and_what_it_lacks(
+    db: Session, csv_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "there is no network 'lnirt'" in run("tune", str(csv_file), "--kind", "lnirt", ok=False)
+    monkeypatch.setattr(tuning_study, "find_spec", lambda name: None)
+    assert "pip install 'smartstudy[tune]'" in run("tune", str(csv_file), ok=False)
 
 
 def test_fit_lnirt_writes_what_r_users_expect(tmp_path: Path) -> None:
@@ -214,7 +297,8 @@ def test_train_tells_how_it_ended(db: Session) -> None:
 
 
 def test_train_takes_one_kind_and_names_them_all(db: Session) -> None:
-    assert "embedding_v2, embedding_lstm, lnirt" in " ".join(run("train", "--kind", "oracle", ok=False).split())
+    refused = run("train", "--kind", "oracle", ok=False)
+    assert [kind for kind in BY_NAME if kind not in refused] == []
     imported(db, simulate(school(1, seed=1), 3, seed=1).attempts)
     assert "3 finished tasks are too few" in run("train", "--kind", "lnirt", ok=False)
     assert db.scalar(text("SELECT count(*) FROM training_runs")) == 0

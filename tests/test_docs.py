@@ -1,6 +1,7 @@
 """What the documents name is there: files, headings, commands with their options, routes."""
 
 import ast
+import importlib
 import importlib.util
 import re
 import shlex
@@ -15,14 +16,26 @@ import pytest
 import typer.main
 
 from app.cli import app as cli
+from app.core.settings import Settings
 from app.main import create_app
+from app.ml.embedding_service import EmbeddingModelService
 from app.ml.gate import Court
+from app.ml.networks.fit import fit
+from app.ml.networks.inference import load_served
+from app.ml.networks.network import Schedule
+from app.ml.registry import BY_NAME
 from app.ml.simulated import school, simulate
+from app.models import Base
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 OUR_FOLDERS = ("app/", "tests/", "benchmarks/", "faults/", "docs/", "alembic/", ".github/", ".ci/")
-MADE_LATER = ("app/ml/models", "app/ml/topic_means.py", "docs/pages")  # by the service, by who follows the how-to
+MADE_LATER = (
+    "app/ml/models",
+    "app/ml/topic_means.py",
+    "app/ml/small_network.py",
+    "docs/pages",
+)  # by the service, by who follows the how-to
 
 
 def name_of(file: Path) -> str:
@@ -232,7 +245,63 @@ def test_the_kind_of_the_how_to_keeps_the_contract(tmp_path: Path) -> None:
     fitted = made.TopicMeans.fit(attempts, lambda step: None)
     fitted.save(tmp_path)
     court = Court(attempts)
-    judged, again = court.judge(fitted.serving()), court.judge(made.TopicMeans.load(tmp_path))
+    judged, again = court.judge(fitted.served()), court.judge(made.TopicMeans.load(tmp_path))
     assert judged.answers.are_finite()
     assert judged.log_loss == again.log_loss < court.prior.log_loss
     assert judged.wrong_way is None
+
+
+@pytest.mark.slow
+def test_the_network_of_the_how_to_keeps_the_contract(tmp_path: Path) -> None:
+    source = next(b for b in code_blocks(ROOT / "docs/how-to/new-model.md", "python") if "class Small" in b)
+    made = importlib.util.module_from_spec(importlib.util.spec_from_loader("small_network", loader=None))  # type: ignore[arg-type]
+    sys.modules["small_network"] = made
+    exec(compile(source, "small_network.py", "exec"), made.__dict__)  # noqa: S102
+    attempts = simulate(school(20, seed=1), 30, seed=1).attempts
+    fitted = fit(made.Small(), attempts)
+    fitted.save(tmp_path)  # Keras and NumPy say the same
+    court = Court(attempts)
+    judged, again = court.judge(fitted.served()), court.judge(load_served(made.Small(), tmp_path))
+    assert judged.log_loss == again.log_loss < court.prior.log_loss
+    assert judged.wrong_way is None
+
+
+# What the first documents name
+
+
+FROM_THE_DOCUMENTS = ROOT / "docs/explanation/from-the-documents.md"
+
+
+def ours() -> Iterator[str]:
+    """All names of ours on that page: code in the column `ours` and in what was decided."""
+    for table in re.findall(r"(?:^\|.*\n)+", FROM_THE_DOCUMENTS.read_text(), re.MULTILINE):
+        head, _, *rows = ([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines())
+        column = head.index("ours" if "ours" in head else "decided")
+        yield from (span for row in rows for span in re.findall(r"`([^`]+)`", row[column]))
+
+
+@pytest.mark.parametrize("name", sorted(set(ours())))
+def test_every_name_of_ours_that_stands_for_one_of_the_documents_exists(name: str) -> None:
+    tables = {table.name: table.columns for table in Base.metadata.tables.values()}
+    first, _, rest = name.partition(".")
+    if name.startswith(("GET ", "POST ", "PATCH ", "make ", "smartstudy ", ".venv/")) or name in BY_NAME:
+        return  # looked up above
+    if first in tables:
+        assert rest in tables[first], name
+    elif "/" in name or name.endswith(".sh"):
+        assert (ROOT / name).exists(), name
+    elif name.isupper():
+        assert name.lower() in Settings.model_fields, name
+    elif name in ("id", "row[0]", "row[3]"):
+        assert list(tables["embedding_model_tracker"].keys()).index("n_samples_since_training") == 3
+    elif re.fullmatch("[a-z_]+", name):
+        assert name in tables["practice_tasks"], name
+    else:
+        module, _, attribute = name.rpartition(".")
+        where = {"EmbeddingModelService": EmbeddingModelService, "Schedule": Schedule}
+        found = where.get(module) or importlib.import_module(module)
+        assert hasattr(found, attribute) or attribute in getattr(found, "__slots__", ()), name
+
+
+def test_names_of_ours_are_found_on_that_page() -> None:
+    assert {"MODEL_DIR", "monitor_training.sh", "embedding_model_tracker.metadata", "Schedule.epochs"} <= set(ours())

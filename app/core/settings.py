@@ -13,7 +13,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 APP = Path(__file__).resolve().parents[1]
-KINDS = ("embedding_v2", "embedding_lstm", "lnirt")
+TRAINED = ("embedding_v2", "embedding_lstm", "lnirt")  # kinds of model that are trained unless KINDS says otherwise
+KINDS = (*TRAINED[:2], "embedding_attention", "embedding_joint", "lnirt")
 ROLLOUT_FORM = "KIND:PERCENT or KIND:shadow, separated by commas, such as embedding_lstm:20"
 
 
@@ -68,8 +69,8 @@ class Settings(BaseSettings):
     trainer_idle_seconds: float = Field(900, gt=0)  # a warm trainer holds 500 MB: let it go when nobody studies
     keep_versions: int = Field(10, ge=1)  # of each kind, on disk
 
-    kinds: str = ",".join(KINDS)  # of model, that are trained, separated by commas
-    model: Literal["auto", "embedding_v2", "embedding_lstm", "lnirt"] = "auto"  # auto: the best on unseen tasks answers
+    kinds: str = ",".join(TRAINED)  # of model, that are trained, separated by commas
+    model: str = "auto"  # auto: the best on unseen tasks answers; or one of the kinds
     rollout: str = ""  # another kind for some students, see ROLLOUT_FORM
 
     min_probability: float = Field(0.01, gt=0, lt=0.5)
@@ -146,6 +147,13 @@ class Settings(BaseSettings):
         if not named or set(named) - set(KINDS):
             raise ValueError(f"takes one or more of {', '.join(KINDS)}, separated by commas")
         return written
+
+    @field_validator("model")
+    @classmethod
+    def _model_is_known(cls, name: str) -> str:
+        if name not in ("auto", *KINDS):
+            raise ValueError(f"takes auto, {', '.join(KINDS)}")
+        return name
 
     @field_validator("rollout")
     @classmethod

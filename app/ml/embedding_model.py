@@ -1,229 +1,240 @@
 """The LSTM: it reads a student's finished tasks, one after another; what it kept, the task to come and the inputs give
-the answer. One Keras network for correctness, one for time.
+the answer. One Keras network for correctness, one for time; the layers are the source documents'."""
 
-Only finished tasks are steps. A task to come is asked beside them, so that every answer of a student, overlapping
-tasks too, is read from one causal pass. TensorFlow is imported when a network is built, not when this file is.
-"""
-
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
-from app.domain.attempts import plausible
-from app.ml.features import COUNT_UNITS, SECONDS_UNIT
-from app.ml.inputs import GROUPS, INPUTS, ITEM_UNIT, SESSION_UNIT
+from app.core.statements import Conversation, Rows
+from app.crud import student_states
+from app.domain.attempts import Attempts
+from app.domain.tasks import Asked
+from app.ml.inputs import INPUTS
+from app.ml.networks import fused_lstm
+from app.ml.networks.inference import Arrays, Floats, Places, ServedNetwork, dense, relu
+from app.ml.networks.network import Schedule, Sizes, Weights, embeddings
+from app.ml.networks.scale import OUTCOME
+from app.ml.networks.sequences import (
+    ID_COLUMNS,
+    STEP_IDS,
+    SequenceNetwork,
+    Windows,
+    latest,
+    outcomes,
+    outcomes_of,
+    states_seen,
+    window_start,
+)
+from app.ml.networks.vocabulary import IDS
+from app.ml.task_prediction_model import TaskPredictionModel as TaskPredictionModel  # by the documents' name
 
 if TYPE_CHECKING:
     import keras
 
-Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
-Output = Literal["correctness", "time"]
-OUTPUTS: tuple[Output, Output] = ("correctness", "time")
-IDS = ("student", "topic", "difficulty", "item")
-RESULTS = 3  # numbers told of a finished task: right or wrong, log seconds, log seconds since the finish before
+TOGETHER = 256  # windows read side by side
+SCHEDULE = Schedule(
+    batch=(96, 96, 1 << 20), steps=80, epochs=(5, 60), updates=1100, patience=5, least_gain=1e-3, rate=5e-3,
+    usual_batch=500, rate_power=0.25, decay_holds=False, warm_up=20, decay=0.02, ema_horizon=(20, 1.0), clip_norm=1.0,
+    most_rows=100_000, again_from=2_000, passes=2,
+)  # fmt: skip
 
-FIRST, SECOND, THIRD, FOURTH = 64, 32, 32, 16  # LSTM, LSTM, dense, dense
-STATE_DROPOUT = 0.2  # after each LSTM
-HEAD_DROPOUT = 0.1  # after the first dense layer
-MOST_SD = 3.0  # standard deviations: a number further off is taken for this
-LEAST_VARIANCE = 0.01
-DIFFICULTY_VECTOR = 4
-EMBEDDING_START = 0.02  # so that an id seen twice hardly differs from one never seen
 
-_UNITS = {"_task_count": COUNT_UNITS[1], "_time": SECONDS_UNIT}
-UNITS = np.array(
-    [
-        {"overall_task_count": COUNT_UNITS[0], "item_task_count": ITEM_UNIT, "session_tasks": SESSION_UNIT}.get(
-            name, next((unit for end, unit in _UNITS.items() if name.endswith(end)), 0.0)
-        )
-        for name in INPUTS
-    ]
-)  # an input x that is a count or a time becomes log(1 + unit * x); 0: it stays
+@dataclass(frozen=True)
+class Lstm(SequenceNetwork):
+    """Two LSTM layers over the steps, two dense layers over what they kept, the task and the inputs."""
+
+    name: ClassVar[str] = "embedding_lstm"
+    link: ClassVar[Any] = "exponential"
+    bounds: ClassVar[Mapping[str, tuple[int, int]]] = {"student": (8, 64), "topic": (4, 32), "item": (4, 32)}
+    readers: ClassVar[tuple[str, ...]] = ("lstm_1/lstm_cell", "dense_1")
+
+    schedule: Schedule = SCHEDULE
+    units: tuple[int, ...] = (64, 32, 32, 16)  # LSTM, LSTM, dense, dense
+    dropouts: tuple[float, ...] = (0.2, 0.2, 0.1)  # behind the first three
+
+    def layers(self, sizes: Sizes, outputs: int, *, learning: bool = False) -> "keras.Model":
+        import keras
+        from keras import layers, ops
+
+        lstm = fused_lstm.layer_class() if learning else layers.LSTM
+
+        tables = embeddings(sizes)
+        asked = {name: keras.Input((None,), dtype="int32", name=name) for name in IDS}
+        inputs, done = keras.Input((None, len(INPUTS)), name="inputs"), keras.Input((None,), dtype="int32", name="done")
+        past = {f"past_{name}": keras.Input((None,), dtype="int32", name=f"past_{name}") for name in STEP_IDS}
+        told = keras.Input((None, OUTCOME), name="past_outcomes")
+        now = [tables[name](asked[name]) for name in IDS]  # (w, a, length) each
+        whose = now[0][:, :1] * ops.ones_like(told[..., :1])  # (w, s, length)
+        x = layers.Concatenate()([whose, *(tables[name](past[f"past_{name}"]) for name in STEP_IDS), told])
+        x = lstm(self.units[0], return_sequences=True, name="lstm_1")(x)
+        x = lstm(self.units[1], return_sequences=True, name="lstm_2")(layers.Dropout(self.dropouts[0])(x))
+        states, positions = states_seen(x, done, past["past_topic"])
+        picked = ops.cast(ops.equal(ops.expand_dims(done, -1), ops.expand_dims(positions, 1)), "float32")
+        state = layers.Dropout(self.dropouts[1])(ops.matmul(picked, states))  # (w, a, 32)
+        x = layers.Concatenate()([*now, inputs, state])
+        x = layers.Dropout(self.dropouts[2])(layers.Dense(self.units[2], activation="relu", name="dense_1")(x))
+        x = layers.Dense(self.units[3], activation="relu", name="dense_2")(x)
+        known = {**asked, "inputs": inputs, "done": done, **past, "past_outcomes": told}
+        return keras.Model(known, layers.Dense(outputs, name="score")(x))
+
+    def served(self, weights: Weights, metadata: dict[str, Any]) -> ServedNetwork:
+        return ServedLstm(self, weights, metadata)
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """How many students, topics, difficulties and items have a vector of their own; index 0 is for all others."""
+class Kept:
+    """What both networks keep of w windows."""
 
-    student: int
-    topic: int
-    difficulty: int
-    item: int
-
-    def vectors(self) -> dict[str, int]:
-        """Length of each one's embedding."""
-        return {
-            "student": _vector(self.student, 8, 64),
-            "topic": _vector(self.topic, 4, 32),
-            "difficulty": DIFFICULTY_VECTOR,
-            "item": _vector(self.item, 4, 32),
-        }
-
-    def room(self) -> "Sizes":
-        """The next powers of two: one traced graph serves many sizes."""
-        return Sizes(*(max(16, 1 << (getattr(self, each.name) - 1).bit_length()) for each in fields(self)))
-
-
-def _vector(ids: int, least: int, most: int) -> int:
-    return min(max(int(ids**0.25 * 8), least), most)
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """What a network learns from its rows before the training begins."""
-
-    inputs_mean: tuple[float, ...]  # (24,) of the transformed inputs
-    inputs_sd: tuple[float, ...]
-    results_mean: tuple[float, ...]  # (3,)
-    results_sd: tuple[float, ...]
-    used: tuple[float, ...]  # (24,) 1, or 0 for an input that is left out
-    seconds: float  # typical time: the time network answers in multiples of it
+    first: Singles  # (2, w, 64) output of the first LSTM
+    first_cell: Singles  # (2, w, 64)
+    second: Singles  # (2, w, 32)
+    second_cell: Singles  # (2, w, 32)
 
     @classmethod
-    def seen(cls, inputs: Floats, results: Floats, seconds: Floats, groups: tuple[str, ...]) -> "Scale":
-        """From n raw inputs (n, 24), results (n, 3) and times."""
-        x = transformed(inputs)
-        mean, sd = x.mean(axis=0), _sd(x)
-        used = [float(any(name in GROUPS[group] for group in groups)) for name in INPUTS]
-        return cls(
-            *(tuple(mean.tolist()), tuple(sd.tolist())),
-            *((0.0, *results[:, 1:].mean(axis=0).tolist()), (1.0, *_sd(results[:, 1:]).tolist())),
-            *(tuple(used), float(np.exp(np.log(plausible(seconds)).mean()))),
-        )
+    def nothing(cls, units: Sequence[int], w: int = 1) -> "Kept":
+        return cls(*(np.zeros((2, w, n), np.float32) for n in (units[0], units[0], units[1], units[1])))
 
-    def of_inputs(self, inputs: Floats) -> Singles:
-        """As the networks see them, (n, 24)."""
-        x = (transformed(inputs) - self.inputs_mean) / np.array(self.inputs_sd)
-        return np.asarray(np.clip(x, -MOST_SD, MOST_SD) * np.array(self.used), np.float32)
+    def to_bytes(self) -> bytes:
+        """Of one window."""
+        return b"".join(getattr(self, part).astype("<f4").tobytes() for part in self.__slots__)
 
-    def of_results(self, results: Floats) -> Singles:
-        """As the networks see them, (n, 3)."""
-        x = (results - self.results_mean) / np.array(self.results_sd)
-        return np.asarray(np.clip(x, -MOST_SD, MOST_SD), np.float32)
+    @classmethod
+    def from_bytes(cls, kept: bytes, units: Sequence[int]) -> "Kept":
+        """The reverse; raises ValueError for anything else."""
+        numbers, most = np.frombuffer(kept, "<f4").astype(np.float32), 4 * (units[0] + units[1])
+        if len(numbers) != most or not np.isfinite(numbers).all():
+            raise ValueError(f"expected {most} finite numbers, got {len(numbers)}")
+        ends = np.cumsum([2 * units[0], 2 * units[0], 2 * units[1]])
+        return cls(*(part.reshape(2, 1, -1) for part in np.split(numbers, ends)))
 
 
-def _sd(x: Floats) -> Floats:
-    return np.asarray(np.sqrt(x.var(axis=0) + LEAST_VARIANCE))
+class ServedLstm(ServedNetwork):
+    """One step of NumPy per finished task; what was kept of a student is in the database."""
+
+    def prepare(self, weights: Arrays) -> None:
+        """What each topic, difficulty and item adds to the gates, once and for all; students are too many for it."""
+        tables = [weights[f"{name}_vector/embeddings"] for name in IDS]
+        ends = np.cumsum([table.shape[-1] for table in tables])
+        self._units: tuple[int, ...] = self.kind.units  # type: ignore[attr-defined]
+        self._students = tables[0]
+        kernel = weights["lstm_1/lstm_cell/kernel"]
+        whose, *kernels, self._of_outcomes = (np.ascontiguousarray(k) for k in np.split(kernel, ends, axis=1))
+        self._of_student = whose
+        self._gates = [table @ kernel for table, kernel in zip(tables[1:], kernels, strict=True)]
+        self._lstm = {name: array for name, array in weights.items() if name.startswith("lstm_")}
+        head, bias = dense(weights, "dense_1")
+        self._tables, self._head_bias = tables, bias
+        parts = np.split(head, [ends[-1], ends[-1] + len(INPUTS)], axis=1)
+        self._of_ids, self._of_inputs, self._of_state = (np.ascontiguousarray(part) for part in parts)
+        self._second = dense(weights, "dense_2")
+
+    # What is known of the past: the second LSTM's output, (2, n, 32).
+
+    def past_of(self, attempts: Attempts, rows: NDArray[np.intp], places: Places) -> Singles:
+        told = self.scale.normalised_outcomes(outcomes(attempts)).astype(np.float32)
+        windows = Windows.of(attempts, rows)
+        states = np.empty((2, len(attempts), self._units[1]), np.float32)  # before each row asked for
+        by_length = np.argsort(windows.length, kind="stable")
+        for first in range(0, len(by_length), TOGETHER):
+            part = windows.take(by_length[first : first + TOGETHER])
+            steps = np.maximum(part.steps, 0)
+            said = self._read(places[:, steps], told[steps])
+            states[:, part.rows] = said[part.done, :, part.window].swapaxes(0, 1)
+        return states[:, rows]
+
+    def past_of_raw(self, raw: Arrays) -> Singles:
+        whose = np.repeat(raw["student"][:, None], raw["past_topic"].shape[1], axis=1)
+        ids = np.stack([whose, *(raw[f"past_{name}"] for name in STEP_IDS)])
+        told = self.scale.normalised_outcomes(raw["past_outcomes"]).astype(np.float32)
+        return self._read(ids, told)[raw["done"], :, np.arange(len(whose))].swapaxes(0, 1)
+
+    def past_of_task(self, version_id: int, asked: Asked, at: datetime, n: int, *, keep: bool) -> Conversation[Singles]:
+        """The kept state with the tasks finished since, or the whole window anew where it does not add up."""
+        begin = int(window_start(np.array(n)))
+        whose = {"user_id": asked.user_id, "kind": self.name, "version_id": version_id}
+        kept = self._found((yield student_states.KEPT, whose), begin, n) if keep else None
+        if kept and kept[1] == n:
+            return kept[0].second
+        state, finished = kept[:2] if kept else (Kept.nothing(self._units), begin)
+        tasks, before = yield from latest(asked, at, n - finished)
+        if kept and not (before and before["completed_at"] <= kept[2] < tasks[0]["completed_at"]):
+            state, finished = Kept.nothing(self._units), begin
+            tasks, before = yield from latest(asked, at, n - finished)
+        if tasks:
+            state = self._followed(state, asked, tasks, self.scale.normalised_outcomes(outcomes_of(tasks, before)))
+        if keep:
+            done = {"n": finished + len(tasks), "through": at, "state": state.to_bytes()}
+            yield student_states.KEEP, {**whose, **done}
+        return state.second
+
+    def repeated(self, past: Singles, n: int) -> Singles:
+        return np.repeat(past, n, axis=1)
+
+    def _found(self, rows: Rows, begin: int, wanted: int) -> tuple[Kept, int, datetime] | None:
+        """What was kept, if it is of the window that begins there and of no more tasks than are wanted."""
+        try:
+            state, n = Kept.from_bytes(rows[0]["state"], self._units), rows[0]["n"]
+        except (IndexError, ValueError):  # nothing, or not written by us
+            return None
+        fits = 0 < n <= wanted and int(window_start(np.array(n))) == begin
+        return (state, n, rows[0]["through"]) if fits else None
+
+    def _followed(self, state: Kept, asked: Asked, tasks: Rows, told: Floats) -> Kept:
+        """One step per task."""
+        columns = [[str(asked.user_id)] * len(tasks), *([task[c] for task in tasks] for c in ID_COLUMNS)]
+        ids = [np.array([p.get(name, 0) for name in names]) for p, names in zip(self._index, columns, strict=True)]
+        gates = self._step_gates(ids, told.astype(np.float32))
+        for place in range(len(tasks)):
+            state = self._step(state, gates[:, place : place + 1])
+        return state
+
+    # The arithmetic. Both networks at once: the first axis is correctness, time.
+
+    def _read(self, ids: NDArray[Any], told: Singles) -> Singles:
+        """What the second LSTM says after 0, 1, ... of s steps of w windows, (1 + s, 2, w, 32)."""
+        state = Kept.nothing(self._units, told.shape[0])
+        said = [state.second]
+        for step in range(told.shape[1]):
+            state = self._step(state, self._step_gates(list(ids[:, :, step]), told[:, step]))
+            said.append(state.second)
+        return np.stack(said)
+
+    def _step_gates(self, ids: Sequence[NDArray[Any]], told: Singles) -> Singles:
+        """What w finished tasks say to the first LSTM's gates, (2, w, 256)."""
+        whose = self._students[:, ids[0]] @ self._of_student
+        gates = whose + told @ self._of_outcomes + self._weight("lstm_1", "bias")[:, None]
+        for table, index in zip(self._gates, ids[1:], strict=True):
+            gates += table[:, index]
+        return np.asarray(gates)
+
+    def _step(self, state: Kept, gates: Singles) -> Kept:
+        """One finished task more of each window."""
+        first, first_cell = _cell(gates + state.first @ self._weight("lstm_1", "recurrent_kernel"), state.first_cell)
+        gates = first @ self._weight("lstm_2", "kernel") + self._weight("lstm_2", "bias")[:, None]
+        gates = gates + state.second @ self._weight("lstm_2", "recurrent_kernel")
+        return Kept(first, first_cell, *_cell(gates, state.second_cell))
+
+    def _weight(self, layer: str, part: str) -> Singles:
+        return self._lstm[f"{layer}/lstm_cell/{part}"]
+
+    def scores(self, ids: Sequence[Places | slice], inputs: Floats, past: Singles) -> Floats:
+        vectors = np.concatenate([table[:, places] for table, places in zip(self._tables, ids, strict=True)], axis=-1)
+        x = vectors @ self._of_ids + past @ self._of_state + self._head_bias
+        x = x + self.scale.normalised(inputs).astype(np.float32) @ self._of_inputs
+        x = relu(x) @ self._second[0] + self._second[1]
+        return np.asarray((relu(x) @ self.score_kernel + self.score_bias)[..., 0], np.float64)
 
 
-def transformed(inputs: Floats) -> Floats:
-    """Counts and times as logarithms, the rest as it is; (n, 24)."""
-    return np.where(UNITS > 0, np.log1p(np.maximum(inputs, 0) * UNITS), inputs)
-
-
-def shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
-    """Every weight of one network, in the order of Keras' layers."""
-    length = sizes.vectors()
-    names = sum(length.values())
-    tables = {f"{name}_vector": (getattr(sizes, name) + 1, length[name]) for name in IDS}
-    return tables | {
-        "lstm_64_kernel": (names + RESULTS, 4 * FIRST),
-        "lstm_64_recurrent": (FIRST, 4 * FIRST),
-        "lstm_64_bias": (4 * FIRST,),
-        "lstm_32_kernel": (FIRST, 4 * SECOND),
-        "lstm_32_recurrent": (SECOND, 4 * SECOND),
-        "lstm_32_bias": (4 * SECOND,),
-        "dense_32_kernel": (names + len(INPUTS) + SECOND, THIRD),
-        "dense_32_bias": (THIRD,),
-        "dense_16_kernel": (THIRD, FOURTH),
-        "dense_16_bias": (FOURTH,),
-        "score_kernel": (FOURTH, 1),
-        "score_bias": (1,),
-    }
-
-
-LAYERS = (*(f"{name}_vector" for name in IDS), "lstm_64", "lstm_32", "dense_32", "dense_16", "score")
-
-
-def network(sizes: Sizes, output: Output, scale: Scale) -> "keras.Model":
-    """A network without its weights (see `start_weights`, `set_weights`).
-
-    It answers (n, 1) from n tasks and, of each, the s steps of its past: none, or more.
-    Inputs by name: student, topic, difficulty, item (n,); inputs (n, 24); past_topic, past_difficulty, past_item
-    (n, s); past_results (n, s, 3); past_there (n, s), 1 for a step and 0 for padding behind the last.
-    """
-    import keras
-    from keras import layers, ops
-
-    tables = {
-        name: layers.Embedding(getattr(sizes, name) + 1, length, name=f"{name}_vector")
-        for name, length in sizes.vectors().items()
-    }
-    asked = {name: keras.Input((), dtype="int32", name=name) for name in IDS}
-    past = {name: keras.Input((None,), dtype="int32", name=f"past_{name}") for name in IDS[1:]}
-    told = keras.Input((None, RESULTS), name="past_results")
-    there = keras.Input((None,), name="past_there")
-    inputs = keras.Input((len(INPUTS),), name="inputs")
-
-    vectors = [tables[name](asked[name]) for name in IDS]
-    whose = ops.expand_dims(vectors[0], 1) * ops.expand_dims(there, -1)  # (n, s, length): the student at every step
-    each = [whose, *(tables[name](past[name]) for name in IDS[1:]), _normal(told, scale.results_mean, scale.results_sd)]
-    mask = ops.greater(there, 0)  # by hand: Concatenate would drop it silently
-    x = layers.LSTM(FIRST, return_sequences=True, name="lstm_64")(layers.Concatenate()(each), mask=mask)
-    x = layers.Dropout(STATE_DROPOUT)(x)
-    x = layers.LSTM(SECOND, name="lstm_32")(x, mask=mask)
-    state = layers.Dropout(STATE_DROPOUT)(x)
-    score = _score([*vectors, _inputs(inputs, scale), state])
-    if output == "correctness":
-        answer = layers.Activation("sigmoid")(score)
-    else:
-        answer = layers.Rescaling(scale.seconds, name="seconds")(layers.Activation("exponential")(score))
-    return keras.Model([*asked.values(), inputs, *past.values(), told, there], answer, name=output)
-
-
-def _inputs(raw: "keras.KerasTensor", scale: Scale) -> "keras.KerasTensor":
-    """`Scale.of_inputs` inside the network."""
-    from keras import layers, ops
-
-    logs = ops.log1p(layers.Rescaling(UNITS.tolist(), name="units")(ops.relu(raw)))
-    rest = layers.Rescaling((UNITS == 0).astype(float).tolist(), name="rest")(raw)
-    x = _normal(logs + rest, scale.inputs_mean, scale.inputs_sd)
-    return layers.Rescaling(list(scale.used), name="used")(x)
-
-
-def _normal(x: "keras.KerasTensor", mean: tuple[float, ...], sd: tuple[float, ...]) -> "keras.KerasTensor":
-    from keras import layers, ops
-
-    x = layers.Normalization(mean=list(mean), variance=np.square(sd).tolist())(x)
-    return ops.clip(x, -MOST_SD, MOST_SD)
-
-
-def _score(known: list["keras.KerasTensor"]) -> "keras.KerasTensor":
-    """What is learnt from the state, the vectors and the inputs, (n, 1)."""
-    from keras import layers
-
-    x = layers.Concatenate()(known)
-    x = layers.Dropout(HEAD_DROPOUT)(layers.Dense(THIRD, activation="relu", name="dense_32")(x))
-    x = layers.Dense(FOURTH, activation="relu", name="dense_16")(x)
-    return layers.Dense(1, name="score")(x)
-
-
-def start_weights(sizes: Sizes, seed: int) -> list[Singles]:
-    """Drawn as Keras would, in the order of `shapes`; without building a network, which takes longer than an epoch."""
-    random = np.random.default_rng(seed)
-    return [_start(name, shape, random).astype(np.float32) for name, shape in shapes(sizes).items()]
-
-
-def _start(name: str, shape: tuple[int, ...], random: np.random.Generator) -> Floats:
-    if name.endswith("_vector"):  # close to nothing
-        return random.uniform(-EMBEDDING_START, EMBEDDING_START, shape)
-    if name.endswith("_recurrent"):  # orthogonal (Saxe and others 2013)
-        return np.asarray(np.linalg.qr(random.normal(size=shape[::-1]))[0].T)
-    if name.endswith("_bias"):
-        return np.repeat([0.0, 1.0, 0.0, 0.0], shape[0] // 4) if name.startswith("lstm") else np.zeros(shape)
-    if name == "score_kernel":  # no answer yet but the constant
-        return np.zeros(shape)
-    most = np.sqrt(6 / sum(shape))  # Glorot and Bengio 2010
-    return random.uniform(-most, most, shape)
-
-
-def set_weights(model: "keras.Model", weights: list[Singles]) -> None:
-    """Put weights into a network, in the order of `shapes`."""
-    left = list(weights)
-    for layer in (model.get_layer(name) for name in LAYERS):
-        count = len(layer.get_weights())
-        layer.set_weights(left[:count])
-        left = left[count:]
+def _cell(gates: Singles, cell: Singles) -> tuple[Singles, Singles]:
+    """Output and cell of an LSTM from its gates (input, forget, candidate, output side by side)."""
+    units = cell.shape[-1]
+    opened = expit(gates)
+    fresh = opened[..., :units] * np.tanh(gates[..., 2 * units : 3 * units])
+    cell = opened[..., units : 2 * units] * cell + fresh
+    return np.asarray(opened[..., 3 * units :] * np.tanh(cell)), cell

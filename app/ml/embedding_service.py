@@ -93,7 +93,7 @@ def _prediction(loaded: Loaded, answer: Answer, why_not_better: list[str]) -> Pr
     return Prediction(
         chance(answer.probability),
         seconds,
-        loaded.kind.on_tasks,
+        loaded.kind.wire_name,
         loaded.version.id,
         chance(answer.probability_low),
         chance(answer.probability_high),

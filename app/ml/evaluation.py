@@ -5,7 +5,7 @@ created, by a model that never saw the student. Nothing is clipped.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
 from math import isnan
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
-from app.ml import metrics, peers
+from app.ml import metrics, peers, registry
 from app.ml.answers import Answers
 from app.ml.baselines import PRIOR_TASKS, moved_by_student
-from app.ml.kinds import KINDS, Kind, Progress
 from app.ml.peers import GradientBoosting, LogisticRegression, answers_with_interval
 from app.ml.prior import prior_answers
+from app.ml.registry import MODELS, ModelSpec, Progress
 
 Floats = NDArray[np.float64]
 
@@ -58,11 +58,16 @@ def split_by_student(attempts: Attempts) -> tuple[Attempts, Attempts]:
 
     Raises ValueError if one side would be empty.
     """
-    part = np.array([int.from_bytes(sha256(name.encode()).digest()[:8], "big") / 2**64 for name in attempts.students])
+    part = drawn(attempts.students)
     judge = (part < TEST_SHARE)[attempts.student] if len(attempts) else np.zeros(0, np.bool_)
     if judge.all() or not judge.any():
         raise ValueError("There are too few students to train on some and judge on others; give a second file: --test.")
     return attempts.take(~judge), attempts.take(judge)
+
+
+def drawn(students: Sequence[str]) -> Floats:
+    """A number from 0 to 1 for each student, (n,): always the same, as if by chance."""
+    return np.array([int.from_bytes(sha256(name.encode()).digest()[:8], "big") / 2**64 for name in students])
 
 
 def evaluate(
@@ -111,7 +116,7 @@ def contestants(ablation: bool = False) -> list[Contestant]:
     made = [Contestant("prior", _timed(lambda _, test: prior_answers(len(test))))]
     for name, (items, students) in BASELINES.items():
         made.append(Contestant(name, _timed(partial(_items_and_students, items=items, students=students))))
-    made += [Contestant(kind.name, partial(_kind, kind)) for kind in reversed(KINDS)]
+    made += [Contestant(kind.name, partial(_kind, kind)) for kind in reversed(MODELS)]
     if peers.are_installed():
         made.append(Contestant("gradient boosting", _timed(_boosting)))
         made.append(Contestant("logistic regression", _timed(lambda a, b: LogisticRegression(a).answers(b))))
@@ -149,17 +154,18 @@ def _timed(answer: Callable[[Attempts, Attempts], Answers]) -> Callable[..., tup
     return timed
 
 
-def _kind(kind: Kind, train: Attempts, test: Attempts, progress: Progress) -> tuple[Answers, float]:
+def _kind(kind: ModelSpec, train: Attempts, test: Attempts, progress: Progress) -> tuple[Answers, float]:
     begun = perf_counter()
-    model = kind.fit(train, progress).serving()
+    model = kind.fit(train, progress).served()
     took = perf_counter() - begun
     return model.answers(test, np.arange(len(test))), took
 
 
 def _v2(train: Attempts, test: Attempts, groups: Sequence[str]) -> Answers:
-    from app.ml.training import fit_v2
+    from app.ml.networks.fit import fit
 
-    return fit_v2(train, groups=groups).serving().answers(test, np.arange(len(test)))
+    network = replace(registry.network("embedding_v2"), groups=tuple(groups))
+    return fit(network, train).served().answers(test, np.arange(len(test)))
 
 
 def _boosting(train: Attempts, test: Attempts, groups: Sequence[str] = GROUPS_SO_FAR[-1]) -> Answers:

@@ -24,7 +24,7 @@ from app.ml.answers import Answers
 from app.ml.explanation_words import Reader, effect, of_feature, summary, without_features
 from app.ml.features import COUNT_UNITS, FEATURES, SECONDS_UNIT, UNKNOWN_RATE, UNKNOWN_SECONDS
 from app.ml.inputs import INPUTS
-from app.ml.kinds import KINDS
+from app.ml.registry import MODELS
 from app.ml.serving import Loaded, ServingModels, load
 from app.schemas.explanation import Explanation, FeatureEffect, Foreseen
 
@@ -102,7 +102,7 @@ def _foreseen_at_first(task: Task) -> Foreseen:
 
 def _who_explains(db: Session, serving: ServingModels, task: Task) -> Loaded:
     """The version that predicted, or the one of its kind that serves now."""
-    kind = next((kind for kind in KINDS if kind.on_tasks == task.model_version), None)
+    kind = next((kind for kind in MODELS if kind.wire_name == task.model_version), None)
     if kind is None or task.model_version_id is None:
         raise NotKept(f"There is no version of {task.model_version} to ask.")
     now = serving.lineup.of(kind.name)

@@ -9,8 +9,8 @@ from scipy.special import expit, logit
 
 from app.domain.attempts import plausible
 from app.ml.answers import Answer
-from app.ml.calibration import Calibration
 from app.ml.lnirt_posterior import Prediction
+from app.ml.networks.calibration import Calibration
 
 Floats = NDArray[np.float64]
 

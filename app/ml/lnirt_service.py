@@ -49,7 +49,7 @@ class FittedLnirt:
     report: dict[str, Any]
     calibration: LnirtCalibration = field(default_factory=LnirtCalibration)
 
-    def serving(self) -> "ServedLnirt":
+    def served(self) -> "ServedLnirt":
         """The same model as it is served."""
         return ServedLnirt(self.bank, self.calibration)
 
@@ -74,7 +74,7 @@ def fit_lnirt(attempts: Attempts) -> FittedLnirt:
     if held_out < LEAST_HELD_OUT:
         return fitted
     rows = np.arange(n - held_out, n)[-MOST_HELD_OUT:]
-    said = _fitted(attempts.take(slice(n - held_out))).serving().predictions(attempts, rows)
+    said = _fitted(attempts.take(slice(n - held_out))).served().predictions(attempts, rows)
     return replace(fitted, calibration=LnirtCalibration.fitted(attempts.correct[rows], attempts.seconds[rows], said))
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts, plausible
 from app.ml.answers import Answers
-from app.ml.calibration import Calibration
 from app.ml.inputs import GROUPS, INPUTS, inputs_of, known_before
+from app.ml.networks.calibration import Calibration
 
 Floats = NDArray[np.float64]
 

@@ -12,8 +12,8 @@ from app.crud import model_tracker, model_versions, training_runs
 from app.crud.model_versions import Version
 from app.ml.answers import TaskModel
 from app.ml.gate import FAVOURITE, Court, Judged, Rival, best_first, objection
-from app.ml.kinds import BY_NAME
 from app.ml.material import Material
+from app.ml.registry import BY_NAME
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHANGED = "who serves was changed while it was trained"
@@ -136,7 +136,7 @@ class Publication:
     def record(self, result: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
         """Counter, tracker and run in the same transaction; the folders that may go after it."""
         run, first = self._run, next((kind for kind, _ in self._lineup()), None)
-        on_tasks = BY_NAME[first].on_tasks if first else "prior"
+        on_tasks = BY_NAME[first].wire_name if first else "prior"
         if candidates:
             model_tracker.trained(
                 self._db, n_tasks=run.material.tasks, taken=run.material.taken, model_version=on_tasks

@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from app.core.settings import TRAINED
 from app.domain.attempts import Attempts
 from app.ml import baselines, metrics
 from app.ml.answers import TaskModel
 from app.ml.features import UNKNOWN_RATE, UNKNOWN_SECONDS
-from app.ml.kinds import KINDS, Fitted, Kind, Progress
 from app.ml.material import due_from_scratch
+from app.ml.registry import BY_NAME, Fitted, ModelSpec, Progress
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -78,7 +79,7 @@ class Retrained:
     """Trained again and again on the tasks completed so far, from scratch or going on as the service does; each task is
     answered by the newest model."""
 
-    kind: Kind
+    kind: ModelSpec
     growth: float | None = GROWTH  # of the tasks that makes a training from scratch due; none: every one is
 
     @property
@@ -119,7 +120,7 @@ class Trained:
         """One training more; where none comes of it, the model before stays."""
         try:
             self._fitted = self._fit(completed)
-            self.model = self._fitted.serving()
+            self.model = self._fitted.served()
         except ValueError as failure:  # TrainingFailed among them
             outcome.failures.append(f"after {len(completed)} tasks: {failure}")
             return
@@ -129,8 +130,8 @@ class Trained:
     def _fit(self, completed: Attempts) -> Fitted:
         kind, growth, n = self._contestant.kind, self._contestant.growth, len(completed)
         learnt = self._tasks if self._fitted else None
-        if kind.go_on and growth is not None and not due_from_scratch(n, self._from_scratch, growth, learnt):
-            return kind.go_on(self._fitted, completed, np.arange(n) >= self._tasks, _silent)
+        if kind.update and growth is not None and not due_from_scratch(n, self._from_scratch, growth, learnt):
+            return kind.update(self._fitted, completed, np.arange(n) >= self._tasks, _silent)
         fitted = kind.fit(completed, _silent)
         self._from_scratch = n
         return fitted
@@ -149,8 +150,8 @@ BASELINES: tuple[Contestant, ...] = (
 
 def contestants(*, lstm: bool = False, growth: float | None = GROWTH) -> tuple[Contestant, ...]:
     """The kinds that are trained, and the baselines; the many trainings of the LSTM take long."""
-    kinds = (kind for kind in KINDS if lstm or kind.name != "embedding_lstm")
-    return (*(Retrained(kind, growth) for kind in kinds), *BASELINES)
+    trained = (BY_NAME[name] for name in TRAINED if lstm or name != "embedding_lstm")
+    return (*(Retrained(each, growth) for each in trained), *BASELINES)
 
 
 @dataclass(frozen=True, slots=True)

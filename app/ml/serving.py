@@ -20,7 +20,7 @@ from app.crud import model_versions
 from app.crud.model_versions import Version
 from app.ml import artifacts
 from app.ml.answers import TaskModel
-from app.ml.kinds import BY_NAME, Kind
+from app.ml.registry import BY_NAME, ModelSpec
 
 log = logging.getLogger("smartstudy.serving")
 UNLOADABLE = (artifacts.DamagedFiles, OSError, ValueError, KeyError)
@@ -31,7 +31,7 @@ RETRY_SECONDS = 30.0  # files that could not be loaded may be put back
 class Loaded:
     """A version in memory."""
 
-    kind: Kind
+    kind: ModelSpec
     version: Version
     model: TaskModel
 
@@ -195,7 +195,7 @@ def show_files(model_dir: Path, best_first: Iterable[Version]) -> None:
             return
 
 
-def load(model_dir: Path, kind: Kind, version: Version) -> Loaded:
+def load(model_dir: Path, kind: ModelSpec, version: Version) -> Loaded:
     """The version in memory; its files are checked before anything opens them."""
     folder = model_dir / version.folder
     artifacts.verify(folder, version.files)

@@ -46,7 +46,7 @@ def _serving(loaded: Loaded | None) -> ServingOut:
         )
     version = loaded.version
     return ServingOut(
-        model_version=loaded.kind.on_tasks,
+        model_version=loaded.kind.wire_name,
         model_version_id=version.id,
         since=version.created_at,
         trained_on_tasks=version.n_tasks,

@@ -15,15 +15,18 @@ from sqlalchemy.orm import Session
 
 from app.core.database import engine_for
 from app.core.outages import reason
-from app.crud import attempts, erasures, model_tracker, model_versions, training_runs
+from app.core.settings import TRAINED
+from app.crud import attempts, erasures, model_tracker, model_versions, network_settings, training_runs
+from app.domain.attempts import Attempts
 from app.ml import artifacts, practice_effect
 from app.ml.drift import summary
 from app.ml.gate import FAVOURITE, Court, drift
-from app.ml.kinds import BY_NAME, GOES_ON_FROM, KINDS, Fitted, Kind
 from app.ml.material import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole
 from app.ml.publication import Candidate, ErasedMeanwhile, Findings, Incumbent, Made, Publication, none_erased
+from app.ml.registry import BY_NAME, CHECKPOINT, MODELS, Fitted, ModelSpec
 from app.ml.serving import load, show_files
 from app.ml.signs_of_life import signs_of_life
+from app.ml.tuned_settings import checked
 
 log = logging.getLogger("smartstudy.training")
 Say = Callable[[Mapping[str, Any]], None]
@@ -46,7 +49,7 @@ class Order:
     kinds: Sequence[str] | None = None  # only these; none: all that the installation trains
     growth: float = 0.5  # of the tasks since the last training from scratch, that makes another one due
     silent_seconds: float = 60  # after which a run that is not heard of is taken for dead
-    trained: Sequence[str] = tuple(BY_NAME)  # the kinds that the installation trains
+    trained: Sequence[str] = TRAINED  # the kinds that the installation trains
 
 
 class NothingToDo(Exception):
@@ -181,7 +184,7 @@ def _drifted(writer: Connection, material: Material, incumbents: Mapping[str, In
             return None
         for kind, now in incumbents.items():
             then = model_versions.of_run(db, last.id, kind)
-            if BY_NAME[kind].go_on and then and now.judged:
+            if BY_NAME[kind].update and then and now.judged:
                 why = drift(f"Version {now.version.id} of {kind}", now.judged, then.scores or {})
                 if why:
                     return why
@@ -193,7 +196,7 @@ def _made(
 ) -> tuple[list[Made], dict[str, str]]:
     """The models that could be fitted, in a folder that nobody looks into yet; and why the others could not."""
     made, failures = [], {}
-    for kind in reversed(KINDS):  # in the order of what they cost
+    for kind in reversed(MODELS):  # in the order of what they cost
         if kind.name not in (order.kinds or order.trained):
             continue
         fit = _way(writer, order, material, kind)
@@ -212,26 +215,54 @@ def _made(
 Fit = Callable[[Callable[[Mapping[str, Any]], None]], Fitted]
 
 
-def _way(writer: Connection, order: Order, material: Material, kind: Kind) -> Fit | None:
+def _way(writer: Connection, order: Order, material: Material, kind: ModelSpec) -> Fit | None:
     """How this kind comes to a new model; none where it keeps the one it has until the next training from scratch."""
     older = material.older
-    if material.from_scratch or (kind.go_on is None and material.is_whole):
-        return lambda say: kind.fit(older, say)
+    if material.from_scratch or (kind.update is None and material.is_whole):
+        return _from_scratch(kind, older, _tuned(writer, kind))
     with _transaction(writer) as db:
         earlier = _earlier(db, order, kind)
         answering = next(iter(model_versions.serving(db)), None)
-    resume, go_on = kind.resume, kind.go_on
-    if earlier is None or resume is None or go_on is None:
+    load_checkpoint, update = kind.load_checkpoint, kind.update
+    if earlier is None or load_checkpoint is None or update is None:
         return None
     folder, fresh = Path(order.model_dir) / earlier.folder, fresh_rows(material, earlier.data_to)
     if kind.name not in (FAVOURITE, answering) and fresh.sum() < STANDING_BY:
         return None
-    return lambda say: go_on(resume(folder), older, fresh, say)
+    return lambda say: update(load_checkpoint(folder), older, fresh, say)
 
 
-def _earlier(db: Session, order: Order, kind: Kind) -> model_versions.Version | None:
+def _tuned(writer: Connection, kind: ModelSpec) -> dict[str, Any] | None:
+    """The settings that a tuning found for this kind; none where they don't fit the code, which is logged."""
+    with _transaction(writer) as db:
+        found = network_settings.read(db, kind.name)
+    if found is None:
+        return None
+    try:
+        return checked(kind.name, found.settings)
+    except ValueError as why:
+        log.warning("the settings of %s in network_settings are ignored, its defaults hold: %s", kind.name, why)
+        return None
+
+
+def _from_scratch(kind: ModelSpec, older: Attempts, tuned: dict[str, Any] | None) -> Fit:
+    """The training with these settings, or with the defaults where it fails with them."""
+    if not tuned:
+        return lambda say: kind.fit(older, say)
+
+    def fit(say: Say) -> Fitted:
+        try:
+            return kind.fit(older, say, tuned)
+        except (ValueError, TypeError) as why:
+            log.warning("%s can't be trained with its tuned settings, its defaults hold: %s", kind.name, sentence(why))
+            return kind.fit(older, say)
+
+    return fit
+
+
+def _earlier(db: Session, order: Order, kind: ModelSpec) -> model_versions.Version | None:
     """The version of this kind that the run may go on from; none where its files are not what was published."""
-    version = model_versions.to_go_on_from(db, kind.name, GOES_ON_FROM)
+    version = model_versions.to_go_on_from(db, kind.name, CHECKPOINT)
     if version is None:
         return None
     try:
@@ -242,7 +273,7 @@ def _earlier(db: Session, order: Order, kind: Kind) -> model_versions.Version | 
     return version
 
 
-def _fitted(kind: Kind, fit: Fit, staging: Path, tell: "_Teller") -> Made:
+def _fitted(kind: ModelSpec, fit: Fit, staging: Path, tell: "_Teller") -> Made:
     started = time.monotonic()
     fitted = fit(lambda step: tell({**step, "step": f"fit {kind.name}"}))
     report = {**fitted.report, "train_seconds": round(time.monotonic() - started, 3)}

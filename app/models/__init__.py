@@ -5,7 +5,7 @@ from app.models.base import Base
 from app.models.guarding import AuditEntry, Erasure, RateLimit, TrainingControl
 from app.models.planning import ExamPlan
 from app.models.practice_task import PracticeTask, ShadowPrediction, StudentState, StudentTotal
-from app.models.training import ModelTracker, ModelVersion, ServingChange, TrainingRun
+from app.models.training import ModelTracker, ModelVersion, NetworkSettings, ServingChange, TrainingRun
 
 __all__ = [
     "AuditEntry",
@@ -15,6 +15,7 @@ __all__ = [
     "ExamPlan",
     "ModelTracker",
     "ModelVersion",
+    "NetworkSettings",
     "PracticeTask",
     "RateLimit",
     "ServiceKey",

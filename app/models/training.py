@@ -1,7 +1,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, String, func, text
+from sqlalchemy import CheckConstraint, DateTime, Double, ForeignKey, Index, String, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base
@@ -102,3 +102,18 @@ class ServingChange(Base):
     reason: Mapped[str]
 
     __table_args__ = (CheckConstraint("what IN ('published', 'promoted', 'rolled back')", name="what"),)
+
+
+class NetworkSettings(Base):
+    """The settings that a tuning found for a kind of network: trainings from scratch take them up."""
+
+    __tablename__ = "network_settings"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    settings: Mapped[dict[str, Any]]  # field of the network or of its schedule -> value
+    study: Mapped[str]
+    trial: Mapped[int]
+    score: Mapped[float] = mapped_column(Double)  # loss on students who were in no trial
+    default_score: Mapped[float] = mapped_column(Double)  # the same of the default settings
+    made_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    made_by: Mapped[str]  # "command line"

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.schemas.base import Answer, Body
 from app.schemas.model_status import RunOut
 
-KindName = Literal["embedding_v2", "embedding_lstm", "lnirt"]
+KindName = Literal["embedding_v2", "embedding_lstm", "embedding_attention", "embedding_joint", "lnirt"]
 
 
 class VersionOut(Answer):

@@ -84,7 +84,7 @@ def attempts() -> Attempts:
 
 @pytest.fixture(scope="module")
 def served(attempts: Attempts) -> ServedLnirt:
-    return fit_lnirt(attempts).serving()
+    return fit_lnirt(attempts).served()
 
 
 @pytest.mark.parametrize("most", [30, 11])

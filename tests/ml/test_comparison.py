@@ -151,7 +151,7 @@ def test_only_completed_tasks_of_these_days_count(db: Session) -> None:
     found = comparison(db, 7)
     assert (found.versions, found.kinds) == ([], [])
     assert found.text == "Nothing to compare yet: no predicted task has been completed in the last 7 days."
-    assert comparison(db, 8).versions[0].n == 1
+    assert comparison(db, 9).versions[0].n == 1
 
 
 def test_the_newest_versions_come_first_and_no_more_than_asked_for(db: Session) -> None:

@@ -20,10 +20,10 @@ from app.crud import erasures, model_versions, training_runs
 from app.domain.attempts import Attempts
 from app.domain.errors import NotKept
 from app.domain.interactions import student_uuid
-from app.ml import artifacts, erasing, kinds, material, serving, training_run
+from app.ml import artifacts, erasing, material, registry, serving, training_run
 from app.ml.answers import Answers
 from app.ml.features import history_features, totals_before
-from app.ml.kinds import GOES_ON_FROM, KINDS, Kind
+from app.ml.registry import CHECKPOINT, MODELS, ModelSpec
 from app.ml.serving import ServingModels
 from app.ml.simulated import school, simulate
 from app.ml.trainer import Trainer, is_due
@@ -47,13 +47,13 @@ class Toy:
 
     def save(self, folder: Path) -> None:
         (folder / "metadata.json").write_text(json.dumps(self.told))
-        np.savez_compressed(folder / GOES_ON_FROM, students=np.array(self.told["students"]))
+        np.savez_compressed(folder / CHECKPOINT, students=np.array(self.told["students"]))
 
     @classmethod
     def load(cls, folder: Path) -> "Toy":
         return cls(json.loads((folder / "metadata.json").read_text()))
 
-    def serving(self) -> "Toy":
+    def served(self) -> "Toy":
         return self
 
     def answer(self, version_id: int, asked: Any, past: Any) -> Any:
@@ -90,12 +90,12 @@ def run(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch, ways: d
         return Toy({**earlier.told, "way": "on"})
 
     toys = {
-        "embedding_v2": Kind("embedding_v2", "embedding_v2", fit("embedding_v2"), Toy.load, Toy.load, go_on),
-        "lnirt": Kind("lnirt", "v1.0", fit("lnirt"), Toy.load),
+        "embedding_v2": ModelSpec("embedding_v2", "embedding_v2", fit("embedding_v2"), Toy.load, Toy.load, go_on),
+        "lnirt": ModelSpec("lnirt", "v1.0", fit("lnirt"), Toy.load),
     }
-    for module in (training_run, serving, kinds):
+    for module in (training_run, serving, registry):
         monkeypatch.setattr(module, "BY_NAME", toys)
-    monkeypatch.setattr(training_run, "KINDS", tuple(toys.values()))
+    monkeypatch.setattr(training_run, "MODELS", tuple(toys.values()))
     monkeypatch.setattr(material, "ALWAYS", 100)
     imported(db, TASKS)
 
@@ -305,7 +305,7 @@ def test_the_real_models_files_hold_no_trace_either(db: Session, trainer: Traine
     db.rollback()
     assert trainer.train_now()["outcome"] == "published"
     before = {place.split("/")[1].split("-")[0] for place in traces(student)}
-    assert before <= {kind.name for kind in KINDS}
+    assert before <= {kind.name for kind in MODELS}
     assert "embedding_v2" in before
     erase(student)
     trainer.request()

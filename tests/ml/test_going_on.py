@@ -16,10 +16,10 @@ from app.core.database import database_url, new_session
 from app.core.settings import settings
 from app.crud import model_versions, training_runs
 from app.domain.attempts import Attempts
-from app.ml import kinds, material, serving, training_run
+from app.ml import material, registry, serving, training_run
 from app.ml.answers import Answers
 from app.ml.features import history_features, totals_before
-from app.ml.kinds import GOES_ON_FROM, Kind
+from app.ml.registry import CHECKPOINT, ModelSpec
 from app.ml.simulated import school, simulate
 from tests.school import imported
 
@@ -39,13 +39,13 @@ class Toy:
 
     def save(self, folder: Path) -> None:
         (folder / "toy.json").write_text(json.dumps(self.told))
-        (folder / GOES_ON_FROM).write_bytes(b"weights")
+        (folder / CHECKPOINT).write_bytes(b"weights")
 
     @classmethod
     def load(cls, folder: Path) -> "Toy":
         return cls(json.loads((folder / "toy.json").read_text()))
 
-    def serving(self) -> "Toy":
+    def served(self) -> "Toy":
         return self
 
     def answer(self, version_id: int, asked: Any, past: Any) -> Any:
@@ -66,8 +66,8 @@ def go_on(earlier: Toy, attempts: Attempts, fresh: NDArray[np.bool_], _: Any) ->
 
 
 TOYS = (
-    Kind("embedding_v2", "embedding_v2", from_scratch, Toy.load, Toy.load, go_on),
-    Kind("lnirt", "v1.0", from_scratch, Toy.load),
+    ModelSpec("embedding_v2", "embedding_v2", from_scratch, Toy.load, Toy.load, go_on),
+    ModelSpec("lnirt", "v1.0", from_scratch, Toy.load),
 )
 Run = Callable[..., dict[str, Any]]
 
@@ -75,9 +75,9 @@ Run = Callable[..., dict[str, Any]]
 @pytest.fixture
 def run(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run with toys, as the counter sets it off; 800 tasks are finished."""
-    for module in (training_run, serving, kinds):
+    for module in (training_run, serving, registry):
         monkeypatch.setattr(module, "BY_NAME", {kind.name: kind for kind in TOYS})
-    monkeypatch.setattr(training_run, "KINDS", TOYS)
+    monkeypatch.setattr(training_run, "MODELS", TOYS)
     monkeypatch.setattr(material, "ALWAYS", 100)
     imported(db, TASKS.take(slice(FIRST)))
 
@@ -159,7 +159,7 @@ def test_from_scratch_when_tasks_that_were_learnt_from_are_erased(run: Run, db: 
 def test_from_scratch_when_the_files_to_go_on_from_are_damaged(run: Run, db: Session, environment: Path) -> None:
     run()
     version = next(v for v in model_versions.serving(db).values() if v.kind == "embedding_v2")
-    (environment / "models" / version.folder / GOES_ON_FROM).write_bytes(b"other weights")
+    (environment / "models" / version.folder / CHECKPOINT).write_bytes(b"other weights")
     more(db, FIRST, FIRST + 20)
     assert run()["message"].startswith("Trained on 820 tasks")
 
@@ -192,10 +192,10 @@ def test_a_network_that_only_stands_by_is_trained_when_there_is_more_to_learn(
     run: Run, db: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toys = {kind.name: kind for kind in TOYS} | {
-        "embedding_lstm": Kind("embedding_lstm", "embedding_lstm", from_scratch, Toy.load, Toy.load, go_on)
+        "embedding_lstm": ModelSpec("embedding_lstm", "embedding_lstm", from_scratch, Toy.load, Toy.load, go_on)
     }
-    monkeypatch.setattr(training_run, "KINDS", tuple(toys.values()))
-    for module in (training_run, serving, kinds):
+    monkeypatch.setattr(training_run, "MODELS", tuple(toys.values()))
+    for module in (training_run, serving, registry):
         monkeypatch.setattr(module, "BY_NAME", toys)
     run()
     more(db, FIRST, FIRST + 20)

@@ -72,7 +72,7 @@ task = st.tuples(
 @pytest.mark.filterwarnings("error")
 def test_any_finished_tasks_make_a_model_that_answers(tmp_path_factory: Any, rows: list[tuple[Any, ...]]) -> None:
     fitted = fit_lnirt(attempts(rows))
-    served = fitted.serving()
+    served = fitted.served()
     said = served.answers(attempts(rows), np.arange(len(rows)))
     assert ((said.probability > 0) & (said.probability < 1)).all()
     assert (np.isfinite(said.seconds) & (said.seconds > 0)).all()

@@ -19,7 +19,7 @@ from app.domain.interactions import Interaction, uuid5
 from app.ml import training_run
 from app.ml.answers import Answers
 from app.ml.gate import Court, Rival, objection
-from app.ml.kinds import BY_NAME
+from app.ml.registry import BY_NAME
 from app.ml.serving import load
 from app.ml.simulated import school, simulate
 from tests.school import imported, interactions
@@ -32,7 +32,7 @@ Train = Callable[[], dict[str, Any]]
 @pytest.fixture
 def train(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Train:
     """A run from scratch with V2 and LNIRT, in this process."""
-    monkeypatch.setattr(training_run, "KINDS", (BY_NAME["embedding_v2"], BY_NAME["lnirt"]))
+    monkeypatch.setattr(training_run, "MODELS", (BY_NAME["embedding_v2"], BY_NAME["lnirt"]))
 
     def run() -> dict[str, Any]:
         with new_session().begin() as session:

@@ -18,10 +18,10 @@ from app.core.settings import settings
 from app.crud import model_versions, training_runs
 from app.domain.attempts import Attempts
 from app.domain.errors import NotKept, VersionNotFound
-from app.ml import kinds, serving, training_run
+from app.ml import registry, serving, training_run
 from app.ml.answers import Answers
 from app.ml.features import history_features, totals_before
-from app.ml.kinds import Kind
+from app.ml.registry import ModelSpec
 from app.ml.serving import ServingModels
 from app.ml.simulated import school, simulate
 from tests.school import imported
@@ -43,7 +43,7 @@ class Toy:
     def load(cls, folder: Path) -> "Toy":
         return cls(json.loads((folder / "toy.json").read_text()))
 
-    def serving(self) -> "Toy":
+    def served(self) -> "Toy":
         return self
 
     def answer(self, version_id: int, asked: Any, past: Any) -> Any:
@@ -74,15 +74,15 @@ def train(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Tr
         return fitted
 
     names = {"embedding_v2": "embedding_v2", "embedding_lstm": "embedding_lstm", "lnirt": "v1.0"}
-    toys = {name: Kind(name, on_tasks, fit(name), Toy.load) for name, on_tasks in names.items()}
-    for module in (training_run, serving, kinds):
+    toys = {name: ModelSpec(name, on_tasks, fit(name), Toy.load) for name, on_tasks in names.items()}
+    for module in (training_run, serving, registry):
         monkeypatch.setattr(module, "BY_NAME", toys)
     imported(db, TASKS)
 
     def run(keep: int = 10, **wanted: Any) -> dict[str, Any]:
         ways.clear()
         ways.update(wanted)
-        monkeypatch.setattr(training_run, "KINDS", tuple(toys[name] for name in toys if name in wanted))
+        monkeypatch.setattr(training_run, "MODELS", tuple(toys[name] for name in toys if name in wanted))
         with new_session().begin() as session:
             run_id = training_runs.ask(session)
         order = training_run.Order(run_id, database_url(), str(settings().model_dir), 5, 10, keep, True)

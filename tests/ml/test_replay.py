@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml import baselines, material
 from app.ml.answers import Answers
-from app.ml.fitting import TrainingFailed
-from app.ml.kinds import Kind
 from app.ml.lnirt_posterior import ItemParameters, newcomer, predict, update
 from app.ml.lnirt_service import FittedLnirt, fit_lnirt
+from app.ml.networks.checkpoint import TrainingFailed
+from app.ml.registry import ModelSpec
 from app.ml.replay import BASELINES, Pace, Retrained, contestants, replay
 from app.ml.simulated import school, simulate
 
 ATTEMPTS = simulate(school(6), 40).attempts
 
 
-def kind(name: str, fit: Any, go_on: Any = None) -> Kind:
+def kind(name: str, fit: Any, go_on: Any = None) -> ModelSpec:
     def nowhere(_: Path) -> Any:
         raise NotImplementedError
 
-    return Kind(name, name, fit, nowhere, nowhere, go_on)
+    return ModelSpec(name, name, fit, nowhere, nowhere, go_on)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class SaysItsSize:
     def fitted(cls, attempts: Attempts, _: Any) -> "SaysItsSize":
         return cls(len(attempts))
 
-    def serving(self) -> Any:
+    def served(self) -> Any:
         return self
 
     def save(self, folder: Path) -> None:
@@ -132,7 +132,7 @@ def test_v2_and_lnirt_take_part() -> None:
 def test_lnirt_answers_each_task_from_all_that_was_finished_when_it_was_created() -> None:
     fitted = fit_lnirt(ATTEMPTS.take(slice(100)))
     rows = np.flatnonzero(ATTEMPTS.started >= ATTEMPTS.finished[99])[::7]
-    said = fitted.serving().predictions(ATTEMPTS, rows)
+    said = fitted.served().predictions(ATTEMPTS, rows)
     for place, row in enumerate(rows):
         posterior = newcomer(fitted.fit.population)
         for answer in np.flatnonzero(

@@ -48,7 +48,7 @@ def test_nobody_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("written", "why"),
     [
-        ("lstm:20", "kinds are embedding_v2, embedding_lstm, lnirt"),
+        ("lstm:20", "kinds are embedding_v2, embedding_lstm, embedding_attention, embedding_joint, lnirt"),
         ("lnirt", "KIND:PERCENT"),
         ("lnirt:half", "KIND:PERCENT"),
         ("lnirt:nan", "between 0 and 100"),

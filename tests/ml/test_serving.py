@@ -16,10 +16,10 @@ from app.crud import model_versions
 from app.domain.tasks import Asked
 from app.ml import serving, trainer
 from app.ml.answers import Answers
-from app.ml.kinds import BY_NAME
+from app.ml.embedding_model_v2 import ServedV2
 from app.ml.lnirt_posterior import newcomer, predict, update
 from app.ml.lnirt_service import ServedLnirt
-from app.ml.numpy_v2 import NumpyV2
+from app.ml.registry import BY_NAME
 from app.ml.simulated import school, simulate
 from tests.conftest import SharedProcess, Template, clone, copy_of
 from tests.school import SOMEBODY, Student, imported
@@ -141,7 +141,7 @@ def breaks(*_: object) -> object:
 def test_the_next_one_answers_when_the_network_has_no_usable_answer(
     db: Session, monkeypatch: pytest.MonkeyPatch, network: Callable[..., object], complaint: str
 ) -> None:
-    monkeypatch.setattr(NumpyV2, "predict", network)
+    monkeypatch.setattr(ServedV2, "answers_of_scores", network)
     secret = key(db)
     with restarted() as client:
         task = Student(client, secret).ask(user_id=SOMEBODY).json()

@@ -15,8 +15,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.crud import training_control, training_runs
-from app.ml import artifacts, training, training_run
-from app.ml.fitting import TrainingFailed
+from app.ml import artifacts, training_run
+from app.ml.networks.checkpoint import TrainingFailed
 from app.ml.simulated import school, simulate
 from app.ml.trainer import Say, Trainer, silent
 from app.ml.training_process import TrainingDied, TrainingProcess
@@ -165,7 +165,7 @@ def test_a_failure_while_saving_leaves_the_model_in_use_and_no_litter(
             (folder / "half").write_text("a")
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("app.ml.training.fit_v2", lambda *_, **__: Fitted())
+    monkeypatch.setattr("app.ml.networks.fit.fit", lambda *_, **__: Fitted())
     with db.begin():
         run_id = training_runs.ask(db)
     result = training_run.train(_order(environment, run_id), lambda _: None)
@@ -196,7 +196,7 @@ def test_a_version_by_a_writer_that_lost_its_connection_is_not_published(
         db.commit()
         return Fitted()
 
-    monkeypatch.setattr("app.ml.training.fit_v2", cut_off)
+    monkeypatch.setattr("app.ml.networks.fit.fit", cut_off)
     with db.begin():
         run_id = training_runs.ask(db)
     assert training_run.train(_order(environment, run_id), lambda _: None)["outcome"] == "failed"
@@ -212,8 +212,7 @@ def test_without_a_network_lnirt_is_published_and_the_run_says_why(
     def fails(*_: object, **__: object) -> None:
         raise TrainingFailed("the loss became something that is no finite number")
 
-    monkeypatch.setattr(training, "fit_v2", fails)
-    monkeypatch.setattr("app.ml.lstm_training.fit_lstm", fails)
+    monkeypatch.setattr("app.ml.networks.fit.fit", fails)
     with db.begin():
         run_id = training_runs.ask(db)
     result = training_run.train(_order(environment, run_id), lambda _: None)

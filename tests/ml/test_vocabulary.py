@@ -15,7 +15,7 @@ from app.core.settings import settings
 from app.crud import training_runs
 from app.ml import training_run
 from app.ml.answers import TaskModel
-from app.ml.kinds import BY_NAME
+from app.ml.registry import BY_NAME
 from app.ml.serving import serving_models
 from app.ml.simulated import school, simulate
 from tests.school import SOMEBODY, Student, imported
@@ -50,7 +50,7 @@ def test_unknown_names_are_answered(model: TaskModel, what: list[str]) -> None:
 def test_a_version_goes_on_while_the_vocabulary_grows(
     service: Any, student: Callable[..., Student], school: Student, db: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_run, "KINDS", (BY_NAME["embedding_v2"], BY_NAME["lnirt"]))
+    monkeypatch.setattr(training_run, "MODELS", (BY_NAME["embedding_v2"], BY_NAME["lnirt"]))
     monkeypatch.setenv("RETRAIN_EVERY", "1000000")
     settings.cache_clear()
     imported(db, WITH_ITEMS)

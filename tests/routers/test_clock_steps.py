@@ -73,7 +73,7 @@ def test_training_sees_a_history_in_order(student: Students, db: Session, steps:
     assert (np.diff(told.finished) >= 0).all()
     assert (told.finished > told.started).all()
     assert np.isfinite(inputs_of(known_before(told))).all()
-    said = fit_lnirt(told).serving().answers(told, np.arange(len(told)))
+    said = fit_lnirt(told).served().answers(told, np.arange(len(told)))
     assert said.are_finite()
 
 

@@ -16,7 +16,7 @@ from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers, Floats
 from app.ml.features import FEATURES
 from app.ml.inputs import INPUTS, inputs_of_past
-from app.ml.kinds import BY_NAME
+from app.ml.registry import BY_NAME
 from app.ml.serving import Lineup, Loaded, serving_models
 from app.ml.simulated import school as simulated_school
 from app.ml.simulated import simulate

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.core.settings import settings
 from app.crud import accounts, training_runs
-from app.ml.kinds import BY_NAME
+from app.ml.registry import BY_NAME
 from app.ml.simulated import school as simulated_school
 from app.ml.simulated import simulate
 from app.ml.trainer import Trainer, trainer

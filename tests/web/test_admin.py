@@ -16,7 +16,7 @@ from app.domain.actors import COMMAND_LINE
 from app.domain.errors import TrainingBusy
 from app.ml import sample
 from app.ml.answers import TaskModel
-from app.ml.kinds import BY_NAME
+from app.ml.registry import BY_NAME
 from app.ml.serving import Lineup, Loaded
 from app.ml.simulated import school as simulated_school
 from app.ml.simulated import simulate

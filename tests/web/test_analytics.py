@@ -39,7 +39,7 @@ def student(ada: Browser, db: Session) -> UUID:
 
 @pytest.fixture(scope="module")
 def lnirt() -> ServedLnirt:
-    return fit_lnirt(simulate(school(12, seed=5), 30, seed=5).attempts).serving()
+    return fit_lnirt(simulate(school(12, seed=5), 30, seed=5).attempts).served()
 
 
 def done(chance: float | None, *, correct: bool, seconds: float = 30, at: datetime = NOON) -> Done:

@@ -40,7 +40,7 @@ def at_half_past_eleven(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def lnirt() -> ServedLnirt:
-    return fit_lnirt(simulate(school(12, seed=5), 30, seed=5).attempts).serving()
+    return fit_lnirt(simulate(school(12, seed=5), 30, seed=5).attempts).served()
 
 
 def test_a_newcomer_is_told_how_to_begin(ada: Browser) -> None:

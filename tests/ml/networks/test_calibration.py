@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from app.ml import metrics
-from app.ml.calibration import Calibration
+from app.ml.networks.calibration import Calibration
 
 Floats = NDArray[np.float64]
 RANDOM = np.random.default_rng(0)

@@ -1,0 +1,212 @@
+"""A trained network on disk: two Keras models, the arrays that are served, and where a later training goes on."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.attempts import Attempts
+from app.ml.inputs import INPUTS
+from app.ml.networks.calibration import INTERCEPT_SD, Calibration
+from app.ml.networks.inference import METADATA_FILE, WEIGHTS_FILE, ServedNetwork, save_arrays
+from app.ml.networks.loop import MOMENTS, State
+from app.ml.networks.network import OUTPUTS, Examples, Network, Output, Sizes
+from app.ml.networks.scale import Scale
+from app.ml.networks.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import keras
+
+Floats = NDArray[np.float64]
+GOES_ON_FROM = "training.npz"  # the file of a version that a training can go on from
+FILES: dict[Output, str] = {"correctness": "correctness_model.keras", "time": "time_model.keras"}
+LOSSES: dict[Output, str] = {"correctness": "binary_crossentropy", "time": "mean_squared_logarithmic_error"}
+FIT_RATE = 1e-4  # learning rate of the saved models: what a training ends with, about
+SAME_PROBABILITY = 1e-6
+SAME_SECONDS = 1e-5  # relative
+
+
+class TrainingFailed(ValueError):
+    """No model came out; the message says why in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """k tasks that were answered before they were learnt from, oldest first: what calibrates. (k,) each."""
+
+    p: Floats = field(default_factory=lambda: np.zeros(0))
+    predicted: Floats = field(default_factory=lambda: np.zeros(0))  # seconds
+    correct: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    seconds: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def calibration(self, intercept_sd: float = INTERCEPT_SD) -> Calibration:
+        return Calibration.fitted(self.correct, self.p, self.seconds, self.predicted, intercept_sd=intercept_sd)
+
+    def and_then(self, newer: "HeldOut", most: int) -> "HeldOut":
+        """These and newer ones, the newest `most` of them."""
+        return HeldOut(*(np.concatenate([getattr(self, n), getattr(newer, n)])[-most:] for n in self.__slots__))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """For `np.savez`."""
+        return {f"held_out.{name}": getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def of_arrays(cls, kept: Any) -> "HeldOut":
+        """Back from `arrays`."""
+        return cls(*(kept[f"held_out.{name}"] for name in cls.__slots__))
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """Both networks after training, with the names and the scale they were trained with."""
+
+    network: Network
+    sizes: Sizes
+    vocabulary: Vocabulary
+    scale: Scale
+    state: State
+    held_out: HeldOut = field(default_factory=HeldOut)
+    average: tuple[float, ...] = ()  # (24,) inputs of the tasks it was fitted on
+    calibration: Calibration = field(default_factory=Calibration)
+    report: dict[str, Any] = field(default_factory=dict)  # held-out scores
+
+    def metadata(self) -> dict[str, Any]:
+        """What the arrays need to be read: names in embedding order, inputs, scale, calibration, scores."""
+        return {
+            "kind": self.network.name,
+            "network": asdict(self.network),
+            "inputs": list(INPUTS),
+            "keras_inputs": [
+                {"name": name, "shape": list(shape), "dtype": dtype}
+                for name, (shape, dtype) in self.network.inputs().items()
+            ],
+            "names": self.vocabulary.to_dict(),
+            "lengths": list(self.sizes.lengths),
+            "scale": self.scale.to_dict(),
+            "calibration": self.calibration.to_dict(),
+            "average": list(self.average),
+            "report": self.report,
+        }
+
+    def served(self) -> ServedNetwork:
+        """The same model without TensorFlow."""
+        return self.network.served(self.state.mean, json.loads(json.dumps(self.metadata())))
+
+    def examples(self, attempts: Attempts, rows: NDArray[np.intp], inputs: Floats) -> Examples:
+        """These rows as the network is asked them; `inputs` (n, 24) are raw."""
+        return self.network.examples(attempts, rows, self.vocabulary, inputs, self.scale)
+
+    def with_names(self, attempts: Attempts, rows: NDArray[np.intp]) -> "FittedNetwork":
+        """With vectors for the names of these rows too, which begin as the unknown one's; lengths stay."""
+        without = () if "item" in self.network.groups else ("item",)
+        vocabulary = self.vocabulary.grown(attempts, rows, without)
+        sizes = self.network.sizes(vocabulary, self.sizes.lengths)
+        arrays = self.state.arrays()
+        for key, array in arrays.items():
+            for name, more, _ in sizes.tables():
+                if key.endswith(f".{name}_vector/embeddings"):
+                    kind = key.partition(".")[0]
+                    fill = np.repeat(array[:, :1] * np.float32(kind not in MOMENTS), more - array.shape[1], axis=1)
+                    arrays[key] = np.concatenate([array, fill], axis=1)
+        return replace(self, vocabulary=vocabulary, sizes=sizes, state=State.of_arrays(arrays))
+
+    def model(self, output: Output) -> "keras.Model":
+        """The compiled Keras model of one output: raw inputs as `keras_inputs` has them -> calibrated answer (n, 1).
+
+        Its `fit` goes on where the training ended, with the optimizer's moments. Batch norms are frozen in it, so that
+        it may go on with a single task: the statistics of one row would make all rows the same.
+        """
+        import keras
+        from keras import layers
+
+        which = OUTPUTS.index(output)
+        core = self.network.layers(self.sizes, 1)
+        place = 0 if self.network.is_joint else which
+        weights = {name: array[place] for name, array in self.state.mean.items()}
+        moments = [{name: array[place] for name, array in self.state.moments[moment].items()} for moment in MOMENTS]
+        _set(core, weights, which)
+        for layer in core.layers:
+            layer.trainable = not isinstance(layer, layers.BatchNormalization)
+        inputs = {
+            name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in self.network.inputs().items()
+        }
+        scaled = {**inputs, "inputs": self.scale.layers(inputs["inputs"])}
+        if "past_outcomes" in inputs:
+            scaled["past_outcomes"] = self.scale.outcome_layers(inputs["past_outcomes"])
+        score = layers.Reshape((1,))(core(self.network.one_task(scaled)))
+        c = self.calibration
+        if output == "correctness":
+            answer = layers.Activation("sigmoid")(layers.Rescaling(c.slope, c.intercept, name="calibration")(score))
+        else:
+            multiples = layers.Activation(self.network.link)(score)
+            answer = layers.Rescaling(self.scale.seconds * float(np.exp(c.shift)), name="calibration")(multiples)
+        model = keras.Model(list(inputs.values()), answer, name=output)
+        model.compile(keras.optimizers.AdamW(FIT_RATE, weight_decay=self.network.schedule.decay), LOSSES[output])
+        model.optimizer.build(model.trainable_variables)
+        names = [_name(variable, core) for variable in model.trainable_variables]
+        values = [_own(each, name, which) for name in names for each in moments]  # as Keras keeps them
+        for slot, value in zip(model.optimizer.variables[2:], values, strict=True):  # behind its count and its rate
+            slot.assign(value)
+        model.optimizer.iterations.assign(self.state.step)
+        return model
+
+    def save(self, folder: Path) -> None:
+        """Write both Keras models, the served arrays, metadata.json and where a training goes on, and check that the
+        first two say the same.
+
+        Raises TrainingFailed when the arrays differ from Keras on golden rows.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        models = [self.model(output) for output in OUTPUTS]
+        for output, model in zip(OUTPUTS, models, strict=True):
+            model.save(folder / FILES[output])
+        save_arrays(folder / WEIGHTS_FILE, self.state.mean)
+        save_arrays(folder / GOES_ON_FROM, {**self.state.arrays(), **self.held_out.arrays()})
+        (folder / METADATA_FILE).write_text(json.dumps(self.metadata(), indent=1, ensure_ascii=False), encoding="utf-8")
+        self.compare(models, self.network.served(self.state.mean, json.loads(json.dumps(self.metadata()))))
+
+    @classmethod
+    def load(cls, network: Network, folder: Path) -> "FittedNetwork":
+        """What `save` wrote, to go on from; raises ValueError, KeyError or OSError where it can't be read."""
+        kept = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
+        if kept.get("kind") != network.name:
+            raise ValueError(f"expected an {network.name} model in {folder}")
+        with np.load(folder / GOES_ON_FROM, allow_pickle=False) as arrays:
+            state, held_out = State.of_arrays(arrays), HeldOut.of_arrays(arrays)
+        vocabulary, own = Vocabulary.from_dict(kept["names"]), network.of_dict(kept["network"])
+        sizes = own.sizes(vocabulary, kept["lengths"])
+        calibration, scale = Calibration.from_dict(kept["calibration"]), Scale.from_dict(kept["scale"])
+        return cls(own, sizes, vocabulary, scale, state, held_out, tuple(kept["average"]), calibration, kept["report"])
+
+    def compare(self, models: Sequence["keras.Model"], served: ServedNetwork) -> None:
+        """Raise TrainingFailed where the served arrays say something else than Keras on made-up tasks."""
+        raw = self.network.golden(self.vocabulary)
+        p, seconds = (
+            np.asarray(model(list(raw.values()), training=False))[:, 0].astype(np.float64) for model in models
+        )
+        said = served.answers_of(raw)
+        if not np.allclose(said.probability, p, rtol=0, atol=SAME_PROBABILITY):
+            raise TrainingFailed("the exported arrays give other probabilities than the Keras model")
+        if not np.allclose(said.seconds, seconds, rtol=SAME_SECONDS, atol=0):
+            raise TrainingFailed("the exported arrays give other times than the Keras model")
+
+
+def _set(core: "keras.Model", weights: dict[str, NDArray[Any]], which: int) -> None:
+    for variable in core.variables:
+        name = str(variable.path)
+        if name in weights:
+            variable.assign(_own(weights, name, which))
+
+
+def _own(arrays: dict[str, NDArray[Any]], name: str, which: int) -> NDArray[Any]:
+    """Of the last layer only what is its own answer: the guess at the other's is dropped."""
+    return arrays[name][..., which : which + 1] if name.startswith("score/") else arrays[name]
+
+
+def _name(variable: Any, core: "keras.Model") -> str:
+    """As the training names it."""
+    return str(variable.path).removeprefix(f"{core.name}/")

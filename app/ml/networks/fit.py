@@ -1,0 +1,329 @@
+"""Train a network: attempts in, a fitted network and a report out. No database, no clock, no HTTP.
+
+From scratch: on the older tasks, to see on the newest how many epochs are best and how far to trust the answers; then
+on all of them for so many epochs. An update goes on from a checkpoint with the new tasks and a sample of the others.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from app.domain.attempts import Attempts, plausible
+from app.ml import metrics
+from app.ml.inputs import inputs_of, known_before
+from app.ml.networks.checkpoint import FittedNetwork, HeldOut, TrainingFailed
+from app.ml.networks.loop import TINY, Data, How, Loop, State, compiled, start
+from app.ml.networks.network import Examples, Network
+from app.ml.networks.scale import Scale
+from app.ml.networks.sequences import outcomes
+from app.ml.networks.vocabulary import Vocabulary
+
+Floats = NDArray[np.float64]
+Progress = Callable[[dict[str, Any]], None]
+
+LEAST = 8  # attempts
+HELD_OUT = 0.15  # share, the newest
+LEAST_HELD_OUT, MOST_HELD_OUT = 2, 5_000  # rows
+AGAIN = 0.05  # share held out, from which it is worth while to learn from these rows too
+PRIOR_TASKS = 10  # half of them right: what the share correct counts beside the real ones
+TYPICAL_TIME = {"softplus": float(np.log(np.e - 1)), "exponential": 0.0}  # the score that gives the typical time
+MANY_ROWS = 100_000  # with more of them there are fewer epochs
+FEW = 10  # newest rows: with these, an epoch must be two standard errors better than the constant
+MANY = 5_000  # newest rows, to which `Schedule.least_gain` refers
+REPLAY = 8  # older tasks for each new one in an update, that they be not forgotten (Lin 1992, Machine Learning 8)
+LEAST_LEARNT, MOST_LEARNT = 128, 20_000  # tasks of an update
+
+
+def fit(
+    network: Network, attempts: Attempts, *, seed: int = 0, progress: Progress | None = None, epochs: int | None = None
+) -> FittedNetwork:
+    """Train from scratch; `epochs` is the most there may be (none: as the schedule has it).
+
+    Raises TrainingFailed for fewer than 8 attempts and for anything that is no finite number.
+    """
+    if len(attempts) > network.schedule.most_rows:
+        attempts = attempts.take(some_students(attempts, network.schedule.most_rows, seed))
+    inputs, n = checked_inputs(attempts), len(attempts)
+    held_out = min(max(LEAST_HELD_OUT, round(n * HELD_OUT)), MOST_HELD_OUT)
+    trial = Training.of(network, attempts, inputs, n - held_out, seed, epochs)
+    stopping = EarlyStopping(trial, np.arange(n - held_out, n))
+    stopping.run(progress)
+    fitted = trial.fitted(stopping.best())
+    if held_out > AGAIN * n and n >= network.schedule.again_from:
+        again = Training.of(network, attempts, inputs, n, seed, epochs)
+        fitted = again.fitted(again.learn(stopping.best_epochs))
+    tried = stopping.tried()
+    report = {"rows": n, "full_rows": n, "epochs": stopping.epochs, "best_epochs": stopping.best_epochs}
+    report |= scores(tried, stopping.constant)
+    average = tuple(inputs.mean(axis=0).tolist())
+    calibration = tried.calibration(network.schedule.intercept_sd)
+    return _sound(replace(fitted, held_out=tried, calibration=calibration, average=average, report=report))
+
+
+def update(
+    before: FittedNetwork,
+    attempts: Attempts,
+    fresh: NDArray[np.bool_],
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> FittedNetwork:
+    """Go on from an earlier training with bounded work: learn from the `fresh` ones of n attempts, (n,), and a sample.
+
+    What the network says of the fresh ones before it learns from them calibrates it anew. The scale stays; new names
+    get vectors that begin as a stranger's. Raises TrainingFailed as `fit` does.
+    """
+    network, inputs = before.network, checked_inputs(attempts)
+    step = seed + before.state.step
+    grown = before.with_names(attempts, np.flatnonzero(fresh))
+    everything = grown.examples(attempts, np.arange(len(attempts)), inputs)
+    learning = everything.take(_chosen(everything, fresh, step))
+    training = Training(grown, attempts, inputs, learning, seed, before.report["full_rows"])
+    newest = training.tried(training.data(grown.examples(attempts, np.flatnonzero(fresh), inputs)))
+    tried = before.held_out.and_then(newest, MOST_HELD_OUT)
+    for epoch in range(network.schedule.passes):
+        loss = training.epoch(None, step + epoch)
+        if progress:
+            now = {"loss": float(loss[0]), "time_loss": float(loss[1])}
+            progress({"step": "fit", "epoch": epoch + 1, "epochs": network.schedule.passes} | now)
+    report = before.report | {
+        "rows": before.report["rows"] + int(fresh.sum()),
+        "learnt_rows": int(learning.tasks().sum()),
+    }
+    calibration = tried.calibration(network.schedule.intercept_sd)
+    fitted = training.fitted(training.state())
+    return _sound(replace(fitted, held_out=tried, calibration=calibration, average=before.average, report=report))
+
+
+def checked_inputs(attempts: Attempts) -> Floats:
+    """What was known of each of n attempts, (n, 24); raises TrainingFailed where there is nothing to learn from."""
+    if len(attempts) < LEAST:
+        raise TrainingFailed(f"expected at least {LEAST} attempts, got {len(attempts)}")
+    wrong = ~(np.isfinite(attempts.seconds) & (attempts.seconds > 0))
+    if wrong.any():
+        raise TrainingFailed(f"expected times above 0 seconds, got {attempts.seconds[wrong][0]}")
+    inputs = inputs_of(known_before(attempts))
+    if not np.isfinite(inputs).all():
+        raise TrainingFailed("expected finite inputs")
+    return inputs
+
+
+def some_students(attempts: Attempts, most: int, seed: int) -> NDArray[np.bool_]:
+    """The rows of students drawn at random, about `most` of n; (n,)."""
+    order = np.random.default_rng(seed).permutation(len(attempts.students))
+    rows = np.cumsum(np.bincount(attempts.student, minlength=len(order))[order])
+    return np.isin(attempts.student, order[: np.searchsorted(rows, most, side="right") + 1])
+
+
+def scores(tried: HeldOut, constant: Floats) -> dict[str, Any]:
+    """Of the n rows that the epochs were chosen by; `constant` holds the constant's losses there, (2, n).
+
+    Raises TrainingFailed where a prediction is no finite number.
+    """
+    if not (np.isfinite(tried.p).all() and np.isfinite(tried.predicted).all() and (tried.predicted > 0).all()):
+        raise TrainingFailed("the trained model gives predictions that are no finite numbers")
+    area = metrics.auc(tried.correct, tried.p)
+    losses = constant.mean(axis=1)
+    return {
+        "held_out_rows": len(tried.p),
+        "auc": None if np.isnan(area) else area,
+        "log_loss": metrics.log_loss(tried.correct, tried.p),
+        "brier": metrics.brier(tried.correct, tried.p),
+        "rmse_log_time": metrics.rmse_log_time(tried.seconds, tried.predicted),
+        "mae_seconds": metrics.mae_seconds(tried.seconds, tried.predicted),
+        "constant_log_loss": float(losses[0]),
+        "constant_rmse_log_time": float(np.sqrt(losses[1])),
+    }
+
+
+def convincing(constant: Floats, losses: Floats) -> NDArray[np.bool_]:
+    """Of each output, whether it beats the constant on n rows, (2, n) each: by a standard error, by several with few
+    rows. Two lucky ones elect nobody."""
+    gain = constant - losses
+    n = gain.shape[1]
+    error = np.sqrt(np.square(gain).mean(axis=1) / n)
+    return np.asarray(gain.mean(axis=1) > error * (1 + FEW / n))
+
+
+@dataclass
+class Training:
+    """Both networks on their way through the epochs, learning from some examples."""
+
+    begun: FittedNetwork  # where it stands at the beginning
+    attempts: Attempts
+    inputs: Floats  # (n, 24) raw
+    learning: Examples
+    seed: int
+    full_rows: int  # tasks of a training from scratch: they set the size of the batches
+    most_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        network, sizes = self.begun.network, self.begun.sizes
+        self.loop: Loop = compiled(network, sizes.room())
+        self.loop.load(self.begun.state, sizes, self.seed)
+        self._seconds = np.log(plausible(self.attempts.seconds) / self.begun.scale.seconds).astype(np.float32)
+        self._data = self.data(self.learning)
+        self._tasks = self.learning.tasks()
+        self.batch = _batch(network, self.full_rows)
+        if not self.most_epochs:
+            least, most = network.schedule.epochs
+            wanted = network.schedule.updates * self.batch // self.full_rows
+            self.most_epochs = int(np.clip(max(wanted, min(most, most * MANY_ROWS // self.full_rows)), least, most))
+
+    @classmethod
+    def of(
+        cls, network: Network, attempts: Attempts, inputs: Floats, rows: int, seed: int, epochs: int | None
+    ) -> "Training":
+        """From scratch, to learn from the first `rows` attempts: the answer is their share correct and typical time."""
+        older, without = attempts.take(slice(rows)), () if "item" in network.groups else ("item",)
+        vocabulary = Vocabulary().grown(attempts, slice(rows), without)
+        sizes = network.sizes(vocabulary)
+        scale = Scale.of(inputs[:rows], outcomes(attempts)[:rows], older.seconds, network.groups)
+        share = (older.correct.sum() + PRIOR_TASKS / 2) / (rows + PRIOR_TASKS)
+        state = start(network, sizes, (float(logit(share)), TYPICAL_TIME[network.link]), seed)
+        begun = FittedNetwork(network, sizes, vocabulary, scale, state)
+        learning = begun.examples(attempts, np.arange(rows), inputs)
+        return cls(begun, attempts, inputs, learning, seed, rows, epochs or 0)
+
+    def data(self, examples: Examples) -> Data:
+        return Data(examples, self.attempts.correct.astype(np.float32), self._seconds)
+
+    def epoch(self, number: int | None, seed: int) -> Floats:
+        """Learn from every example once, in the epoch of this number, or at the rate of the start; mean losses, (2,).
+
+        The shuffle leaves the order of the others as it is where there are a few more.
+        """
+        random = np.random.default_rng([seed, number or 0])
+        schedule = self.begun.network.schedule
+        order = random.random(len(self.learning)).argsort().astype(np.int32)
+        ends = _ends(self._tasks[order], self.batch)
+        steps, before = len(ends), int(self.loop.steps())
+        noise = max(1.0, schedule.usual_batch / self.batch)
+        at = np.zeros(steps) if number is None else (number + np.arange(steps) / steps) / self.most_epochs
+        warm = np.minimum(1.0, (before + 1 + np.arange(steps)) / max(1, schedule.warm_up))
+        rates = schedule.rate / noise**schedule.rate_power * warm * (1 + np.cos(np.pi * at)) / 2
+        horizon = max(schedule.ema_horizon[0], schedule.ema_horizon[1] * steps)
+        how = How(schedule.decay * (noise if schedule.decay_holds else 1.0), horizon, self.seed)
+        loss = self.loop.epoch(self._data, order, ends, rates, how)
+        if not np.isfinite(loss).all():
+            raise TrainingFailed("the loss became something that is no finite number")
+        return loss
+
+    def learn(self, epochs: Sequence[int]) -> State:
+        """Each output's network after its number of epochs."""
+        kept = [self.begun.state, self.begun.state]
+        for number in range(max(epochs)):
+            self.epoch(number, self.seed)
+            for which in np.flatnonzero(np.array(epochs) == number + 1):
+                kept[which] = self.state()
+        return kept[0].joined(kept[1])
+
+    def state(self) -> State:
+        return self.loop.state(self.begun.sizes)
+
+    def fitted(self, state: State) -> FittedNetwork:
+        return replace(self.begun, state=state)
+
+    def losses(self, said: Floats, tasks: NDArray[np.intp]) -> Floats:
+        """Cross-entropy and squared error of the log time of each of m tasks, (2, m)."""
+        sign = 2.0 * self.attempts.correct[tasks] - 1
+        time = said[1] if self.begun.network.link == "exponential" else np.log(np.logaddexp(0, said[1]) + TINY)
+        return np.stack([np.logaddexp(0, -sign * said[0]), np.square(time - self._seconds[tasks])])
+
+    def tried(self, data: Data, said: Floats | None = None) -> HeldOut:
+        """What is said of tasks that were not learnt from."""
+        said = self.loop.scores(data) if said is None else said
+        multiples = np.exp(said[1]) if self.begun.network.link == "exponential" else np.logaddexp(0, said[1])
+        seconds = np.asarray(multiples * self.begun.scale.seconds, np.float64)
+        order = np.argsort(data.tasks, kind="stable")  # as they were finished
+        asked = self.attempts.take(data.tasks[order])
+        return HeldOut(expit(said[0])[order], seconds[order], asked.correct, asked.seconds)
+
+
+class EarlyStopping:
+    """Which epoch answers the newest rows best, for each output; the constant it starts from is the first entrant."""
+
+    def __init__(self, training: Training, newest: NDArray[np.intp]) -> None:
+        self._training = training
+        self._newest = training.data(training.begun.examples(training.attempts, newest, training.inputs))
+        self._best_scores = training.loop.scores(self._newest)  # (2, m)
+        self.constant = training.losses(self._best_scores, self._newest.tasks)  # (2, m)
+        self._best_losses = self.constant.mean(axis=1)  # (2,)
+        self._best = [training.begun.state, training.begun.state]
+        self.best_epochs = [0, 0]
+        self.epochs = 0
+
+    def run(self, progress: Progress | None) -> None:
+        """Epochs until neither output gets better any more."""
+        training, most = self._training, self._training.most_epochs
+        for number in range(most):
+            learning = training.epoch(number, training.seed)
+            newest = self._enter(number + 1)
+            if progress:
+                names = ("loss", "time_loss", "val_loss", "val_time_loss")
+                said = dict(zip(names, (*learning.tolist(), *newest.tolist()), strict=True))
+                progress({"step": "fit", "epoch": number + 1, "epochs": most} | said)
+            if number + 1 - max(self.best_epochs) >= training.begun.network.schedule.patience:
+                break
+
+    def _enter(self, epoch: int) -> Floats:
+        training, self.epochs = self._training, epoch
+        said = training.loop.scores(self._newest)
+        losses = training.losses(said, self._newest.tasks)
+        now = losses.mean(axis=1)
+        if not np.isfinite(now).all():
+            raise TrainingFailed("the loss became something that is no finite number")
+        least = training.begun.network.schedule.least_gain * max(1.0, MANY / said.shape[1]) ** 0.5
+        better = convincing(self.constant, losses) & (now < self._best_losses * (1 - least))
+        if training.begun.network.is_joint:  # one network: both outputs or none
+            better = np.repeat(better.any() and now.sum() < self._best_losses.sum(), 2)
+        for which in np.flatnonzero(better):
+            self._best_losses[which], self._best_scores[which] = now[which], said[which]
+            self._best[which], self.best_epochs[which] = training.state(), epoch
+        return np.asarray(now)
+
+    def best(self) -> State:
+        """Each output's network at its best epoch."""
+        return self._best[0].joined(self._best[1])
+
+    def tried(self) -> HeldOut:
+        """What the kept epochs say of the newest rows."""
+        return self._training.tried(self._newest, self._best_scores)
+
+
+def _chosen(everything: Examples, fresh: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
+    """Which examples an update learns from: those with fresh tasks first, then as many others as make a sample."""
+    tasks = everything.tasks()
+    rows = everything.rows.reshape(len(everything), -1)
+    new = (fresh[np.maximum(rows, 0)] & (rows >= 0)).any(axis=1)
+    order = np.random.default_rng([seed, len(fresh)]).permutation(len(everything))
+    order = order[np.argsort(~np.asarray(new)[order], kind="stable")]
+    wanted = max(int(tasks[new].sum()) + REPLAY * int(fresh.sum()), LEAST_LEARNT)
+    enough = np.searchsorted(np.cumsum(tasks[order]), min(wanted, MOST_LEARNT))
+    return np.sort(order[: enough + 1])
+
+
+def _batch(network: Network, tasks: int) -> int:
+    """Tasks in a batch: a power of two between the least and the most."""
+    least, middle, most = network.schedule.batch
+    wanted = max(min(tasks / 16, middle), tasks / network.schedule.steps)
+    return min(tasks, int(np.clip(2 ** np.ceil(np.log2(wanted)), least, most)))
+
+
+def _ends(tasks: NDArray[np.intp], batch: int) -> NDArray[np.int32]:
+    """Where each batch ends: whole ones, the last of which may be left out where a batch is one example a task."""
+    number = (np.cumsum(tasks) - 1) // batch
+    ends = np.append(np.flatnonzero(np.diff(number)) + 1, len(tasks))
+    if len(ends) > 1 and tasks[ends[-2] :].sum() < batch / 2:
+        ends = ends[:-1]
+    return ends.astype(np.int32)
+
+
+def _sound(fitted: FittedNetwork) -> FittedNetwork:
+    if not fitted.state.is_finite():
+        raise TrainingFailed("the trained model has weights that are no finite numbers")
+    return fitted

@@ -1,0 +1,160 @@
+"""Networks as they are served: plain arrays and NumPy, both outputs in one pass. TensorFlow is not needed here."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from app.core.statements import Conversation
+from app.crud.student_totals import Past
+from app.domain.attempts import Attempts
+from app.domain.tasks import Asked
+from app.ml.answers import Answer, Answers
+from app.ml.inputs import INPUTS, inputs_of, inputs_of_past, known_before
+from app.ml.networks.calibration import Calibration
+from app.ml.networks.scale import Scale
+from app.ml.networks.vocabulary import IDS, Vocabulary
+
+if TYPE_CHECKING:
+    from app.ml.networks.network import Network
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Places = NDArray[np.integer[Any]]
+Arrays = Mapping[str, NDArray[Any]]
+
+WEIGHTS_FILE = "weights.npz"
+METADATA_FILE = "metadata.json"
+EPSILON = 1e-3  # of Keras' batch norms
+
+
+def save_arrays(path: Path, arrays: Arrays) -> None:
+    """Write plain arrays."""
+    np.savez(path, allow_pickle=False, **dict(arrays))
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read plain arrays; a file with anything else in it is refused by NumPy."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+class ServedNetwork(ABC):
+    """Predicts from names, inputs and past; unknown names are answered by the vector trained for strangers."""
+
+    at_once: ClassVar[int] = 8192  # tasks of a pass
+
+    def __init__(self, network: "Network", weights: Arrays, metadata: dict[str, Any]) -> None:
+        self.name, self.metadata, self.kind = network.name, metadata, network
+        self.scale, self.calibration = (
+            Scale.from_dict(metadata["scale"]),
+            Calibration.from_dict(metadata["calibration"]),
+        )
+        self._link = np.exp if network.link == "exponential" else _softplus
+        self.vocabulary = Vocabulary.from_dict(metadata["names"])
+        self._index = [
+            {name: place for place, name in enumerate(getattr(self.vocabulary, kind), start=1)} for kind in IDS
+        ]
+        both = {
+            name: np.repeat(array, 2 // len(array), axis=0) for name, array in weights.items()
+        }  # one or two networks
+        score = both["score/kernel"], both["score/bias"]
+        own = np.arange(2)
+        self.score_kernel = score[0][own, :, own][..., None]  # (2, u, 1): each network's own answer, not its guess
+        self.score_bias = score[1][own, own][:, None, None]  # (2, 1, 1)
+        self.prepare(both)
+
+    @abstractmethod
+    def prepare(self, weights: Arrays) -> None:
+        """Bring the weights (2, ...) by name into the form in which they are used."""
+
+    @abstractmethod
+    def scores(self, ids: Sequence[Places | slice], inputs: Floats, past: Any) -> Floats:
+        """What the networks say of n tasks before sigmoid and link, (2, n)."""
+
+    @abstractmethod
+    def past_of(self, attempts: Attempts, rows: NDArray[np.intp], places: Places) -> Any:
+        """What `scores` is to know of each of these rows' past; `places` (4, all) are the ids of all rows."""
+
+    @abstractmethod
+    def past_of_task(self, version_id: int, asked: Asked, at: datetime, n: int, *, keep: bool) -> Conversation[Any]:
+        """The same for one task, which is created `at` that moment after `n` finished ones."""
+
+    def places(self, asked: Asked, n: int = 1) -> list[Places | slice]:
+        """Index in the embeddings of one task's ids; of a single one as a slice, for which NumPy copies nothing."""
+        names = (str(asked.user_id), asked.topic, asked.difficulty, asked.item_id)
+        found = [index.get(name, 0) for index, name in zip(self._index, names, strict=True)]
+        return [slice(place, place + 1) if n == 1 else np.full(n, place) for place in found]
+
+    def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
+        """The prediction for one task."""
+        known = yield from self.past_of_task(version_id, asked, past.at, past.n, keep=True)
+        return self.answers_of_scores(self.scores(self.places(asked), inputs_of_past(past), known))[0]
+
+    def varied(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answers]:
+        """What it says of m variations of one task's inputs (m, 24), the last as they were; the past is the same."""
+        n = round(float(inputs[-1, INPUTS.index("overall_task_count")] * 100))
+        known = yield from self.past_of_task(version_id, asked, at, n, keep=False)
+        return self.answers_of_scores(
+            self.scores(self.places(asked, len(inputs)), inputs, self.repeated(known, len(inputs)))
+        )
+
+    def repeated(self, past: Any, n: int) -> Any:
+        """One task's past, for n of them."""
+        return past
+
+    def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
+        """The same for these rows of `attempts`, each from what its student had finished when it was created."""
+        mine = np.zeros(len(attempts.students), np.bool_)
+        mine[attempts.student[rows]] = True
+        of_these = mine[attempts.student]  # nobody else's past matters
+        own, asked = attempts.take(of_these), (np.cumsum(of_these) - 1)[rows]
+        inputs, places = inputs_of(known_before(own)), self.vocabulary.places(own)
+        parts = [
+            self.scores(list(places[:, part]), inputs[part], self.past_of(own, part, places))
+            for part in np.split(asked, range(self.at_once, len(asked), self.at_once))
+        ]
+        return self.answers_of_scores(np.concatenate(parts, axis=1))
+
+    def answers_of_scores(self, scores: Floats) -> Answers:
+        """Calibrated answers with their bounds from scores (2, n), not clipped."""
+        return self.calibration.answers_of_scores(scores[0], self._link(scores[1]) * self.scale.seconds)
+
+    def answers_of(self, raw: Arrays) -> Answers:
+        """The same from raw inputs by name, as the Keras models take them; n tasks."""
+        return self.answers_of_scores(self.scores([raw[name] for name in IDS], raw["inputs"], self.past_of_raw(raw)))
+
+    def past_of_raw(self, raw: Arrays) -> Any:
+        """What `scores` is to know of the past, from the Keras models' inputs."""
+        return None
+
+    def raw(self, scores: Floats) -> tuple[Floats, Floats]:
+        """Probabilities and seconds before calibration, (n,)."""
+        return expit(scores[0]), np.asarray(self._link(scores[1]) * self.scale.seconds)
+
+
+def load_served(network: "Network", folder: Path) -> ServedNetwork:
+    """Read what `FittedNetwork.save` wrote; raises ValueError if the folder holds another kind of model."""
+    metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
+    if metadata.get("kind") != network.name or tuple(metadata.get("inputs", ())) != INPUTS:
+        raise ValueError(f"expected an {network.name} model with the inputs of this version in {folder}")
+    return network.of_dict(metadata["network"]).served(load_arrays(folder / WEIGHTS_FILE), metadata)
+
+
+def _softplus(x: Floats) -> Floats:
+    return np.asarray(np.logaddexp(0, x))
+
+
+def dense(weights: Arrays, layer: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Kernel (2, in, out) and bias (2, 1, out) of a layer."""
+    return np.ascontiguousarray(weights[f"{layer}/kernel"]), weights[f"{layer}/bias"][:, None]
+
+
+def relu(x: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(np.maximum(x, 0))

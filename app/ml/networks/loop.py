@@ -1,0 +1,416 @@
+"""The one loop in which every network learns: Keras networks, autodiff and a Keras optimizer in one compiled graph.
+
+Keras' own `fit` spends a small training in Python. Here all steps of an epoch are one call of a compiled function, and
+all weights of the correctness and the time network are one array that the optimizer moves at once: some ten operations
+a step instead of some hundreds. What is compiled depends on the sizes of the embeddings alone, which are rounded up.
+
+While it learns, each network also guesses what the other is asked, which makes better use of the same rows (Caruana
+1997, Machine Learning 28); the guesses are dropped. What is scored and kept are exponential means of the weights
+(Polyak and Juditsky 1992), which are calmer than those of the last step.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.ml.networks.network import EMBEDDING_START, RATES, TIMES, Examples, Network, Singles, Sizes
+from app.ml.networks.vocabulary import IDS
+
+Floats = NDArray[np.float64]
+# What a network pays for its error about right and wrong, and about the time; a guess at the former is cheap, for its
+# loss is three times larger.
+COSTS = ((1.0, 1.0), (0.25, 1.0))  # of the correctness network, of the time network
+JOINT_COSTS = ((1.0, 1.0),)
+TINY = 1e-7
+YOUNG = 2.0  # steps: while there are no more, the mean weights forget faster
+MOST_RISE = 2.0  # standard deviations that a rate or time is raised by
+ASKED = 8  # one example in so many of a batch is asked which way it goes
+AT_ONCE = 8192  # tasks of a pass without learning
+MOMENTS = ("momentum", "velocity")  # Adam's
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a training stands: arrays by name, the first axis being the network."""
+
+    weights: Mapping[str, Singles]
+    mean: Mapping[str, Singles]  # exponential means of weights and statistics: what is scored and kept
+    statistics: Mapping[str, Singles]  # of the batch norms
+    moments: Mapping[str, Mapping[str, Singles]]  # of the optimizer
+    step: int = 0
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """For `np.savez`."""
+        parts = {"weights": self.weights, "mean": self.mean, "statistics": self.statistics, **self.moments}
+        named = {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+        return named | {"step": np.array(self.step)}
+
+    @classmethod
+    def of_arrays(cls, kept: Mapping[str, NDArray[Any]]) -> "State":
+        """Back from `arrays`."""
+        parts: dict[str, dict[str, Singles]] = {}
+        for key in kept:
+            part, _, name = key.partition(".")
+            if name:
+                parts.setdefault(part, {})[name] = kept[key]
+        moments = {name: parts[name] for name in MOMENTS}
+        return cls(parts["weights"], parts["mean"], parts.get("statistics", {}), moments, int(kept["step"]))
+
+    def joined(self, time: "State") -> "State":
+        """The correctness network of this state and the time network of the other."""
+        both = time.arrays()
+        own = {k: v if v.ndim == 0 or len(v) == 1 else np.stack([v[0], both[k][1]]) for k, v in self.arrays().items()}
+        return State.of_arrays(own | {"step": np.array(max(self.step, time.step))})
+
+    def is_finite(self) -> bool:
+        return all(np.isfinite(array).all() for array in self.arrays().values())
+
+
+def start(network: Network, sizes: Sizes, bias: Sequence[float], seed: int) -> State:
+    """Weights that know nothing yet and answer the bias (chance, time), whoever asks."""
+    random, loop = np.random.default_rng(seed), compiled(network, sizes.room())
+    weights = {name: loop.first(name, shape, random) for name, shape in loop.shapes(sizes).items()}
+    weights["score/bias"][...] = np.array(bias, np.float32)
+    statistics = {name: loop.first(name, shape, random) for name, shape in loop.statistics.items()}
+    nothing = {name: np.zeros_like(array) for name, array in weights.items()}
+    return State(weights, weights | statistics, statistics, dict.fromkeys(MOMENTS, nothing))
+
+
+@lru_cache(maxsize=4)
+def compiled(network: Network, room: Sizes) -> "Loop":
+    """The loop of networks that have at most so many names; a process that trains again and again has it at once."""
+    return Loop(network, room)
+
+
+class Loop:
+    """The compiled functions of both networks, for any number of examples, steps and, within a room, names."""
+
+    def __init__(self, network: Network, room: Sizes) -> None:
+        import tensorflow as tf
+
+        self._network, self._room = network, room
+        self._costs = JOINT_COSTS if network.is_joint else COSTS
+        self._nets = [network.layers(room, 2, learning=True) for _ in self._costs]
+        variables = {_name(variable): variable for variable in self._nets[0].trainable_variables}
+        self._names = list(variables)
+        self._shapes = {name: tuple(variables[name].shape) for name in self._names}
+        rest = self._nets[0].non_trainable_variables
+        self.statistics = {_name(v): tuple(v.shape) for v in rest if not _is_seed(v)}
+        self._lengths = [int(np.prod(shape)) for shape in self._shapes.values()]
+        self._decays = np.repeat(np.array([_decays(name) for name in self._names], np.float32), self._lengths)
+        self._build(tf)
+
+    def _build(self, tf: Any) -> None:
+        """Variables of the training, and the two functions."""
+        import keras
+
+        nets, total = len(self._nets), sum(self._lengths)
+        self._flat = keras.Variable(np.zeros((nets, total), np.float32), name="weights")
+        self._optimizer = keras.optimizers.Adam(1.0)
+        self._optimizer.build([self._flat])
+        self._mean = tf.Variable(tf.zeros((nets, total)))
+        self._rest = [[tf.Variable(v.value) for v in net.non_trainable_variables] for net in self._nets]
+        self._mean_rest = [[tf.Variable(v.value) for v in net.non_trainable_variables] for net in self._nets]
+        self._run = tf.function(self._epoch, autograph=False, reduce_retracing=True)
+        self._ask = tf.function(self._scores, autograph=False, reduce_retracing=True)
+
+    # States, in and out.
+
+    def shapes(self, sizes: Sizes) -> dict[str, tuple[int, ...]]:
+        """Of every weight of one network with these sizes, by name."""
+        return {name: tuple(len(rows) for rows in self._places(name, sizes)) for name in self._names}
+
+    def first(self, name: str, shape: tuple[int, ...], random: np.random.Generator) -> Singles:
+        """What a weight of each network begins with."""
+        return np.stack([_first(name, shape, random) for _ in self._nets]).astype(np.float32)
+
+    def load(self, state: State, sizes: Sizes, seed: int) -> None:
+        """Begin here."""
+        self._flat.assign(self._roomy(state.weights, sizes))
+        self._mean.assign(self._roomy(state.mean, sizes))
+        for slot, moment in zip(self._slots(), MOMENTS, strict=True):
+            slot.assign(self._roomy(state.moments[moment], sizes))
+        self._optimizer.iterations.assign(state.step)
+        for kept, arrays in ((self._rest, state.statistics), (self._mean_rest, state.mean)):
+            for place, (net, values) in enumerate(zip(self._nets, kept, strict=True)):
+                for number, (variable, value) in enumerate(zip(net.non_trainable_variables, values, strict=True)):
+                    seeded = np.array([seed + state.step, 100 * place + number], np.uint32)
+                    value.assign(seeded if _is_seed(variable) else arrays[_name(variable)][place])
+
+    def steps(self) -> int:
+        """How many the optimizer has made."""
+        return int(self._optimizer.iterations.numpy())
+
+    def state(self, sizes: Sizes) -> State:
+        """Where it stands now."""
+        moments = {
+            moment: self._trimmed(slot.numpy(), sizes) for moment, slot in zip(MOMENTS, self._slots(), strict=True)
+        }
+        statistics, mean = self._statistics_of(self._rest), self._statistics_of(self._mean_rest)
+        weights, means = (self._trimmed(flat.numpy(), sizes) for flat in (self._flat, self._mean))
+        return State(weights, means | mean, statistics, moments, self.steps())
+
+    def _slots(self) -> list[Any]:
+        return list(self._optimizer.variables[2:])  # behind its count and its rate
+
+    def _statistics_of(self, kept: list[list[Any]]) -> dict[str, Singles]:
+        names = [_name(v) for v in self._nets[0].non_trainable_variables]
+        values = {name: np.stack([net[place].numpy() for net in kept]) for place, name in enumerate(names)}
+        return {name: values[name] for name in self.statistics}
+
+    def _roomy(self, named: Mapping[str, Singles], sizes: Sizes) -> Singles:
+        """All weights as one array (networks, w), with room for more names; the room is filled with zeros.
+
+        Zeros stay zeros: where a column of an embedding and the row of the kernel behind it are 0, so are their
+        gradients. Rows of names that are not there are never asked for.
+        """
+        parts = []
+        for name, shape in self._shapes.items():
+            part = np.zeros((len(self._nets), *shape), np.float32)
+            part[np.ix_(np.arange(len(self._nets)), *self._places(name, sizes))] = named[name]
+            parts.append(part.reshape(len(self._nets), -1))
+        return np.concatenate(parts, axis=1)
+
+    def _trimmed(self, flat: Singles, sizes: Sizes) -> dict[str, Singles]:
+        """The reverse of `_roomy`."""
+        parts = np.split(flat, np.cumsum(self._lengths)[:-1], axis=1)
+        networks = np.arange(len(self._nets))
+        return {
+            name: part.reshape(-1, *shape)[np.ix_(networks, *self._places(name, sizes))]
+            for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }
+
+    def _places(self, name: str, sizes: Sizes) -> list[NDArray[np.intp]]:
+        """Where a weight of a network of these sizes lies in one with room, along each axis."""
+        layer, _, part = name.rpartition("/")
+        places = [np.arange(length) for length in self._shapes[name]]
+        if part == "embeddings":
+            which = [f"{each}_vector" for each in IDS].index(layer)
+            return [np.arange(sizes.rows[which]), np.arange(sizes.lengths[which])]
+        if layer in self._network.readers and part == "kernel":
+            starts = np.cumsum([0, *self._room.lengths])
+            vectors = [begin + np.arange(length) for begin, length in zip(starts, sizes.lengths, strict=False)]
+            places[0] = np.concatenate([*vectors, np.arange(starts[-1], self._shapes[name][0])])
+        return places
+
+    # Learning and asking.
+
+    def epoch(
+        self, data: "Data", order: NDArray[np.int32], ends: NDArray[np.int32], rates: Singles, how: "How"
+    ) -> Floats:
+        """One step for each rate, with the examples of `order` up to its end; the mean loss of each output, (2,)."""
+        losses = self._run(
+            data.tensors, order, np.concatenate([[0], ends]).astype(np.int32), rates.astype(np.float32),
+            np.float32(how.decay), np.float32(how.horizon), np.int32(how.seed),
+        )  # fmt: skip
+        return np.asarray(losses.numpy(), np.float64)
+
+    def scores(self, data: "Data") -> Floats:
+        """What the mean weights say of every task before sigmoid and link, (2, tasks) in the order of `data.tasks`."""
+        at_once = max(1, AT_ONCE // data.widest)
+        chosen = [np.arange(first, min(first + at_once, data.n), dtype=np.int32) for first in range(0, data.n, at_once)]
+        found = [np.asarray(self._ask(data.tensors, each)).reshape(2, len(each), -1) for each in chosen]
+        asked = data.examples.rows.reshape(data.n, -1)
+        whole = np.zeros((2, *asked.shape), np.float32)
+        for rows, said in zip(chosen, found, strict=True):
+            whole[:, rows, : said.shape[2]] = said
+        return whole[:, asked >= 0].astype(np.float64)
+
+    def _batch(self, data: Any, rows: Any) -> tuple[dict[str, Any], Any, Any, Any]:
+        """Inputs, right or wrong, log times and which tasks are real, of these examples; axes cut to the longest."""
+        import tensorflow as tf
+
+        lengths = {axis: tf.reduce_max(tf.gather(length, rows)) for axis, length in data["lengths"].items()}
+
+        def cut(column: Any, axis: str | None) -> Any:
+            column = tf.gather(column, rows)
+            return column if axis is None else column[:, : lengths[axis]]
+
+        axes = self._network.axes
+        inputs = {name: cut(column, axes.get(name)) for name, column in data["columns"].items()}
+        asked = next((axis for axis in axes.values() if axis == "asked"), None)
+        return inputs, *(cut(data[name], asked) for name in ("correct", "log_time", "is_task"))
+
+    def _parts(self, flat: Any) -> list[list[Any]]:
+        """The weights of each network in Keras' order."""
+        import tensorflow as tf
+
+        found = []
+        for row in tf.unstack(flat, num=len(self._nets)):
+            parts = zip(tf.split(row, self._lengths), self._shapes.values(), strict=True)
+            found.append([tf.reshape(part, shape) for part, shape in parts])
+        return found
+
+    def _scores(self, data: Any, rows: Any) -> Any:
+        import tensorflow as tf
+
+        inputs = self._batch(data, rows)[0]
+        said = [
+            net.stateless_call(parts, list(rest), inputs, training=False)[0]
+            for net, parts, rest in zip(self._nets, self._parts(self._mean), self._mean_rest, strict=True)
+        ]
+        return tf.stack([said[0][..., 0], said[-1][..., 1]])
+
+    def _epoch(self, data: Any, order: Any, ends: Any, rates: Any, decay: Any, horizon: Any, seed: Any) -> Any:
+        import tensorflow as tf
+
+        def body(step: Any, losses: Any) -> Any:
+            rows = order[ends[step] : ends[step + 1]]
+            return step + 1, losses + self._step(data, rows, rates[step], decay, horizon, seed)
+
+        steps = tf.size(rates)
+        total = tf.while_loop(lambda step, _: step < steps, body, [tf.constant(0), tf.zeros(2)])[1]
+        return total / tf.cast(steps, tf.float32)
+
+    def _step(self, data: Any, rows: Any, rate: Any, decay: Any, horizon: Any, seed: Any) -> Any:
+        import tensorflow as tf
+
+        inputs, correct, log_time, is_task = self._batch(data, rows)
+        count = self._optimizer.iterations.value
+        seeds = tf.stack([seed, tf.cast(count, tf.int32)])
+        inputs = self._with_hidden_ids(inputs, seeds)
+        with tf.GradientTape() as tape:
+            flat = tf.identity(self._flat.value)
+            tape.watch(flat)
+            total, told = tf.constant(0.0), []
+            for place, (net, parts) in enumerate(zip(self._nets, self._parts(flat), strict=True)):
+                scores, rest = net.stateless_call(parts, list(self._rest[place]), inputs, training=True)
+                each = _losses(scores, correct, log_time, is_task, self._network.link)
+                told.append(each)
+                total += sum(cost * loss for cost, loss in zip(self._costs[place], each, strict=True))
+                if self._network.schedule.monotonicity:
+                    total += self._wrong_way(net, parts, place, inputs, seeds)
+                for variable, new in zip(self._rest[place], rest, strict=True):
+                    variable.assign(new)
+        slope = tape.gradient(total, flat)
+        if self._network.schedule.clip_norm:
+            slope = tf.clip_by_norm(slope, self._network.schedule.clip_norm, axes=[1])
+        self._move(slope, rate, decay, horizon)
+        return tf.stack([told[0][0], told[-1][1]])
+
+    def _move(self, slope: Any, rate: Any, decay: Any, horizon: Any) -> None:
+        """A step of the optimizer, with decoupled weight decay, and of the mean weights."""
+        import tensorflow as tf
+
+        self._flat.assign(self._flat.value * (1 - rate * decay * self._decays))
+        self._optimizer.learning_rate.assign(rate)
+        self._optimizer.apply([slope], [self._flat])
+        count = tf.cast(self._optimizer.iterations.value, tf.float32)
+        forget = 1 - tf.minimum(1 - 1 / horizon, count / (count + YOUNG))
+        self._mean.assign_add(forget * (self._flat.value - self._mean))
+        for net, means, values in zip(self._nets, self._mean_rest, self._rest, strict=True):
+            for variable, mean, value in zip(net.non_trainable_variables, means, values, strict=True):
+                if not _is_seed(variable):
+                    mean.assign_add(forget * (value - mean))
+
+    def _with_hidden_ids(self, inputs: dict[str, Any], seeds: Any) -> dict[str, Any]:
+        """Some ids shown as unknown; a student's in a whole sequence or not at all."""
+        import tensorflow as tf
+
+        hidden, chances = dict(inputs), dict(zip(IDS, self._network.schedule.id_dropout, strict=True))
+        for number, prefix in enumerate(("", "past_")):
+            names = [name for name in IDS if f"{prefix}{name}" in inputs]
+            if not names:
+                continue
+            shape = tf.shape(inputs[f"{prefix}{names[-1]}"])
+            random = tf.random.stateless_uniform(tf.concat([[len(names)], shape], 0), seeds * 100 + number)
+            for name, each in zip(names, tf.unstack(random, num=len(names)), strict=True):
+                whole = each if name != "student" or len(each.shape) == 1 else each[:, :1]
+                column = inputs[f"{prefix}{name}"]
+                hidden[f"{prefix}{name}"] = column * tf.cast(whole >= chances[name], column.dtype)
+        return hidden
+
+    def _wrong_way(self, net: Any, parts: Any, place: int, inputs: Any, seeds: Any) -> Any:
+        """What it costs that a success rate (for the time network: an average time) alone rises and the score falls.
+
+        Asked of some of the batch, without dropout and with the batch norms' memory, as in serving.
+        """
+        import tensorflow as tf
+
+        some = {name: column[: (tf.shape(column)[0] + ASKED - 1) // ASKED] for name, column in inputs.items()}
+        cost = tf.constant(0.0)
+        for output in {place, (len(self._nets) - 1) * place} if not self._network.is_joint else {0, 1}:
+            chance = tf.random.stateless_uniform(
+                (2, *tf.unstack(tf.shape(some["inputs"])[:-1])), seeds * 100 + 90 + output
+            )
+            columns = tf.constant(RATES if output == 0 else TIMES)
+            which = tf.gather(columns, tf.cast(chance[0] * len(RATES), tf.int32))
+            rise = tf.one_hot(which, some["inputs"].shape[-1]) * (MOST_RISE * chance[1])[..., None]
+            both = {name: tf.concat([column, column], 0) for name, column in some.items()}
+            both["inputs"] = tf.concat([some["inputs"], some["inputs"] + rise], 0)
+            said = net.stateless_call(parts, list(self._rest[place]), both, training=False)[0][..., output]
+            before, after = tf.split(said, 2)
+            cost += self._network.schedule.monotonicity * tf.reduce_mean(tf.nn.relu(before - after))
+        return cost
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How an epoch learns, beside the rate of each step."""
+
+    decay: float
+    horizon: float  # steps
+    seed: int
+
+
+class Data:
+    """Examples and what came of their tasks, as tensors."""
+
+    def __init__(self, examples: Examples, correct: Singles, log_time: Singles) -> None:
+        """`correct` (0 or 1) and `log_time` (of multiples of the typical time) are of n attempts."""
+        import tensorflow as tf
+
+        self.examples, self.n = examples, len(examples)
+        self.widest = max(1, int(np.prod(examples.rows.shape[1:])))
+        rows, is_task = np.maximum(examples.rows, 0), examples.rows >= 0
+        columns = {"correct": correct[rows], "log_time": log_time[rows], "is_task": is_task.astype(np.float32)}
+        self.tensors: dict[str, Any] = {name: tf.constant(column) for name, column in columns.items()}
+        self.tensors["columns"] = {name: tf.constant(column) for name, column in examples.columns.items()}
+        self.tensors["lengths"] = {name: tf.constant(column) for name, column in examples.lengths.items()}
+
+    @property
+    def tasks(self) -> NDArray[np.intp]:
+        """Rows of the attempts that are asked, in the order of `Loop.scores`."""
+        return self.examples.rows[self.examples.rows >= 0]
+
+
+def _losses(scores: Any, correct: Any, log_time: Any, is_task: Any, link: str) -> tuple[Any, Any]:
+    """Cross-entropy and squared error of the log time, means over the tasks."""
+    import tensorflow as tf
+
+    entropy = tf.nn.sigmoid_cross_entropy_with_logits(correct, scores[..., 0])
+    said = scores[..., 1] if link == "exponential" else tf.math.log(tf.nn.softplus(scores[..., 1]) + TINY)
+    n = tf.reduce_sum(is_task)
+    return tf.reduce_sum(entropy * is_task) / n, tf.reduce_sum(tf.square(said - log_time) * is_task) / n
+
+
+def _first(name: str, shape: tuple[int, ...], random: np.random.Generator) -> Floats:
+    """Small vectors, kernels after Glorot and Bengio (2010), recurrent ones orthogonal (Saxe and others 2013)."""
+    layer, _, part = name.rpartition("/")
+    if part == "embeddings":
+        return random.uniform(-EMBEDDING_START, EMBEDDING_START, shape)
+    if part == "recurrent_kernel":
+        return np.asarray(np.linalg.qr(random.normal(size=shape[::-1]))[0].T)
+    if part == "bias" and layer.startswith("lstm"):  # the forget gate begins open (Gers and others 2000)
+        return np.repeat([0.0, 1.0, 0.0, 0.0], shape[0] // 4)
+    if part == "kernel" and layer != "score":
+        into, out = int(np.prod(shape[:-1])), shape[-1]
+        return np.asarray(random.uniform(-1, 1, shape) * np.sqrt(6 / (into + out)))
+    return np.full(shape, float(part in ("gamma", "moving_variance")))
+
+
+def _name(variable: Any) -> str:
+    """`dense_1/kernel`: the layer and the weight."""
+    return str(variable.path)
+
+
+def _is_seed(variable: Any) -> bool:
+    return "seed_generator" in variable.path
+
+
+def _decays(name: str) -> bool:
+    return name.endswith(("kernel", "embeddings"))

@@ -1,0 +1,200 @@
+"""The contract of a network: how its inputs are made, its layers in Keras, its forward pass without TensorFlow.
+
+TensorFlow is imported when a network is built, not when this file is.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.attempts import Attempts
+from app.ml.inputs import INPUTS
+from app.ml.networks.scale import Scale
+from app.ml.networks.vocabulary import IDS, Vocabulary
+
+if TYPE_CHECKING:
+    import keras
+
+    from app.ml.networks.inference import ServedNetwork
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Weights = Mapping[str, Singles]  # by name; the first axis is the network: correctness, time
+Output = Literal["correctness", "time"]
+OUTPUTS: tuple[Output, Output] = ("correctness", "time")
+DIFFICULTY_VECTOR = 4
+EMBEDDING_START = 0.02  # so that an id seen twice hardly differs from one never seen
+RATES = tuple(place for place, name in enumerate(INPUTS[:11]) if name.endswith("_rate"))
+TIMES = tuple(place for place, name in enumerate(INPUTS[:11]) if name.endswith("_time"))
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of the embeddings of student, topic, difficulty and item: rows, row 0 being for all unknown, and lengths."""
+
+    rows: tuple[int, ...]
+    lengths: tuple[int, ...]
+
+    def room(self) -> "Sizes":
+        """At least as large, in steps: what is compiled for it serves many sizes."""
+        return Sizes(
+            tuple(max(16, 1 << (rows - 1).bit_length()) for rows in self.rows),
+            tuple(-(-length // 8) * 8 if length > DIFFICULTY_VECTOR else length for length in self.lengths),
+        )
+
+    def tables(self) -> list[tuple[str, int, int]]:
+        return list(zip(IDS, self.rows, self.lengths, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How a network learns. A batch is counted in tasks; steps are batches."""
+
+    batch: tuple[int, int, int] = (16, 64, 512)  # tasks: the least, what is enough while there are few, the most
+    steps: int = 64  # batches of an epoch, where there are tasks enough
+    epochs: tuple[int, int] = (5, 25)  # the least and the most
+    updates: int = 0  # steps that a training should have at the least, had it all its epochs
+    patience: int = 6  # epochs without a better one
+    least_gain: float = 0.0  # share of the loss that an epoch has to be better by, on 5,000 newest tasks
+    rate: float = 3e-3  # learning rate at its highest, falling to 0 along half a cosine
+    usual_batch: int = 128  # tasks; smaller ones say less: the rate falls, and with `decay_holds` decay rises
+    rate_power: float = 0.5  # of the share of the usual batch
+    decay_holds: bool = True
+    warm_up: int = 0  # steps
+    decay: float = 0.3  # share of a kernel or vector given back at each step, times rate (Loshchilov, Hutter 2019)
+    ema_horizon: tuple[int, float] = (
+        400,
+        1.0,
+    )  # steps, epochs: what the mean weights reach back to, the longer of both
+    id_dropout: tuple[float, ...] = (0.9, 0.02, 0.02, 0.02)  # chance that a student, topic, ... is shown as unknown
+    monotonicity: float = 0.0  # what a score's fall costs where a success rate (an average time) alone rises, in losses
+    clip_norm: float = 0.0  # that a network's gradient is cut to; 0: it is not
+    most_rows: int = 10_000_000  # that a training from scratch learns from, whole students of them
+    again_from: int = 0  # tasks; with fewer the held-out ones are not learnt from
+    passes: int = 3  # over the examples of an update
+    intercept_sd: float = 0.1  # of the calibration's prior, logits
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What a network learns from or is asked: e examples as columns, each with one task or, in a sequence, several."""
+
+    columns: Mapping[str, NDArray[Any]]  # (e, ...) inputs by name; numbers are scaled
+    rows: NDArray[np.intp]  # (e,) or (e, a): row of the attempts that is asked, -1 for padding
+    lengths: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)  # (e,) how much of each axis is no padding
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, chosen: NDArray[np.intp]) -> "Examples":
+        """Only these, in this order."""
+        return Examples(
+            {name: column[chosen] for name, column in self.columns.items()},
+            self.rows[chosen],
+            {axis: length[chosen] for axis, length in self.lengths.items()},
+        )
+
+    def tasks(self) -> NDArray[np.intp]:
+        """How many tasks each example asks, (e,)."""
+        return np.asarray((self.rows.reshape(len(self.rows), -1) >= 0).sum(axis=1))
+
+
+@dataclass(frozen=True)
+class Network(ABC):
+    """A kind of network. Its fields are what may be tuned; two with equal fields share what was compiled."""
+
+    name: ClassVar[str]
+    link: ClassVar[Literal["softplus", "exponential"]]  # from the time's score to multiples of the typical time
+    is_joint: ClassVar[bool] = False  # one network for both outputs
+    bounds: ClassVar[Mapping[str, tuple[int, int]]]  # of the length of each kind of vector
+    readers: ClassVar[tuple[str, ...]]  # layers whose kernels read the four vectors, before anything else
+    axes: ClassVar[Mapping[str, str]] = {}  # inputs that have a second axis, and what it counts: see Examples.lengths
+
+    schedule: Schedule = Schedule()
+    groups: tuple[str, ...] = ("eleven", "context", "item")  # of the inputs (app.ml.inputs.GROUPS) that are used
+    vector: float = 8.0  # a vector's length is the fourth root of the number of ids times this, within its bounds
+
+    @abstractmethod
+    def inputs(self) -> dict[str, tuple[tuple[int | None, ...], str]]:
+        """Shape without the first axis, and type, of each input, for one task an example.
+
+        It holds the four ids (`IDS`) and `inputs`; their order is that of the saved Keras models' inputs.
+        """
+
+    @abstractmethod
+    def examples(
+        self, attempts: Attempts, rows: NDArray[np.intp], vocabulary: Vocabulary, inputs: Floats, scale: Scale
+    ) -> Examples:
+        """Ask about these rows of n attempts; `inputs` (n, 24) are raw."""
+
+    @abstractmethod
+    def layers(self, sizes: Sizes, outputs: int, *, learning: bool = False) -> "keras.Model":
+        """Scaled inputs by name -> scores, one column an output: chance and time, before sigmoid and link.
+
+        The vectors come from `embeddings(sizes)`; each layer in `readers` takes the four of them first, in the order of
+        `IDS`, and then all else. The last layer is a Dense of `outputs` units called `score`, and every layer that has
+        weights has a name, by which `served` finds them.
+        With `learning` layers may be computed in a faster way that Keras can't save; their weights are the same.
+        """
+
+    @abstractmethod
+    def golden(self, vocabulary: Vocabulary) -> dict[str, NDArray[Any]]:
+        """Raw inputs of some made-up tasks, on which Keras and what is served have to say the same."""
+
+    def one_task(self, scaled: dict[str, Any]) -> dict[str, Any]:
+        """What the layers take, from the inputs of one task an example."""
+        return scaled
+
+    @abstractmethod
+    def served(self, weights: Weights, metadata: dict[str, Any]) -> "ServedNetwork":
+        """The forward pass in NumPy. `weights` are (2, ...) by `layer/weight`: correctness, time."""
+
+    def sizes(self, vocabulary: Vocabulary, lengths: Sequence[int] | None = None) -> Sizes:
+        """For these names; `lengths` are those of an earlier training that this one goes on from."""
+        counts = vocabulary.counts()
+        return Sizes(tuple(n + 1 for n in counts), tuple(lengths or map(self._length, IDS, counts)))
+
+    def _length(self, name: str, ids: int) -> int:
+        if name == "difficulty":
+            return DIFFICULTY_VECTOR
+        least, most = self.bounds[name]
+        return min(max(int(ids**0.25 * self.vector), least), most)
+
+    def of_dict(self, kept: Mapping[str, Any]) -> "Network":
+        """The one whose fields were written to metadata.json."""
+        schedule: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in kept["schedule"].items()}
+        own: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items() if k != "schedule"}
+        return replace(self, schedule=Schedule(**schedule), **own)
+
+    def tuned(self, settings: Mapping[str, Any]) -> "Network":
+        """The same kind with other values for some fields of its own or of its schedule."""
+        schedule = {name: value for name, value in settings.items() if name in Schedule.__slots__}
+        own = {name: value for name, value in settings.items() if name not in schedule}
+        return replace(self, schedule=replace(self.schedule, **schedule), **own)
+
+
+def embeddings(sizes: Sizes) -> dict[str, Any]:
+    """The four layers of vectors, by kind of id."""
+    from keras import layers
+
+    return {name: layers.Embedding(rows, length, name=f"{name}_vector") for name, rows, length in sizes.tables()}
+
+
+def golden_inputs(vocabulary: Vocabulary, n: int) -> dict[str, NDArray[Any]]:
+    """n tasks, a quarter of the names unknown, with no past or a long one, times up to 5,000 s."""
+    random = np.random.default_rng(0)
+    counts = zip(IDS, vocabulary.counts(), strict=True)
+    ids = {name: (random.integers(0, k + 1, n) * (random.random(n) < 0.75)).astype(np.int32) for name, k in counts}
+    inputs = random.random((n, len(INPUTS)))
+    for column, name in enumerate(INPUTS):
+        if name.endswith("_time"):
+            inputs[:, column] = random.lognormal(0, 1.5, n).clip(0, 50)
+        elif name.startswith("log_since"):
+            inputs[:, column] *= 14
+        elif name.endswith(("_count", "_tasks")):
+            inputs[:, column] *= random.choice([0, 1, 50], n)
+    return {**ids, "inputs": inputs.astype(np.float32)}

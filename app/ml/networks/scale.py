@@ -1,0 +1,107 @@
+"""How raw inputs become numbers around 0: logarithms of counts and times, then a Keras `Normalization`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.attempts import plausible
+from app.ml.features import COUNT_UNITS, FEATURES, SECONDS_UNIT
+from app.ml.inputs import GROUPS, INPUTS, ITEM_UNIT, SESSION_UNIT
+
+if TYPE_CHECKING:
+    import keras
+
+Floats = NDArray[np.float64]
+LEAST_VARIANCE = 0.01  # of a transformed input, where all rows have the same
+OUTCOME = 3  # numbers of a finished task: right (1) or wrong (-1), log seconds, log seconds since the finish before
+
+COUNTS: dict[str, float] = dict(zip(FEATURES[2::3], COUNT_UNITS.tolist(), strict=True))
+COUNTS |= {"session_tasks": SESSION_UNIT, "item_task_count": ITEM_UNIT}
+
+
+def unit_of(name: str) -> float:
+    """What an input is multiplied by to be in tasks or seconds again; 0 for one that is no count, time or share."""
+    if name.endswith("_time"):
+        return SECONDS_UNIT
+    return COUNTS.get(name, 1.0 if name.endswith(("_rate", "_result")) else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What is known of the rows before the training begins. An input x enters as log(1 + units x) + factors x."""
+
+    low: tuple[float, ...]  # (24,) the least of each input; what lies beyond low and high counts as these
+    high: tuple[float, ...]  # (24,)
+    units: tuple[float, ...]  # (24,) of what enters as a logarithm, else 0
+    factors: tuple[float, ...]  # (24,) of what enters as it is, else 0
+    mean: tuple[float, ...]  # (24,) of the transformed inputs
+    variance: tuple[float, ...]  # (24,)
+    outcome_mean: tuple[float, ...]  # (3,)
+    outcome_variance: tuple[float, ...]  # (3,)
+    seconds: float  # geometric mean of the times: the time network answers in multiples of it
+
+    @classmethod
+    def of(cls, inputs: Floats, outcomes: Floats, seconds: Floats, groups: Sequence[str]) -> "Scale":
+        """From n rows to learn from: (n, 24), (n, 3), (n,). Inputs that no group names are 0 for all."""
+        names = {name for group in groups for name in GROUPS.get(group, (group,))}
+        units = np.array([unit_of(name) if name in names else 0.0 for name in INPUTS])
+        factors = np.array([float(name in names and unit_of(name) == 0) for name in INPUTS])
+        low, high = inputs.min(axis=0), inputs.max(axis=0)
+        x, log_seconds = transformed(inputs, low, high, units, factors), np.log(plausible(seconds))
+        told = np.array([0.0, *outcomes[:, 1:].mean(axis=0)]), np.array([1.0, *outcomes[:, 1:].var(axis=0)])
+        columns = (low, high, units, factors, x.mean(axis=0), x.var(axis=0) + LEAST_VARIANCE)
+        kept: list[Any] = [tuple(column.tolist()) for column in (*columns, told[0], told[1] + LEAST_VARIANCE)]
+        kept.append(float(np.exp(log_seconds.mean())))
+        return cls(*kept)
+
+    def normalised(self, inputs: Floats) -> Floats:
+        """As the first layer sees them, (..., 24)."""
+        x = transformed(inputs, *(np.array(each) for each in (self.low, self.high, self.units, self.factors)))
+        return np.asarray((x - self.mean) / np.sqrt(self.variance))
+
+    def normalised_outcomes(self, outcomes: Floats) -> Floats:
+        """As the steps of a sequence see them, (..., 3)."""
+        return np.asarray((outcomes - self.outcome_mean) / np.sqrt(self.outcome_variance))
+
+    def layers(self, inputs: "keras.KerasTensor") -> "keras.KerasTensor":
+        """`normalised` as layers of Keras: in doubles, as the served arrays do it, for a small variance magnifies."""
+        from keras import layers, ops
+
+        within = ops.clip(ops.cast(inputs, "float64"), list(self.low), list(self.high))
+        logs = ops.log1p(layers.Rescaling(list(self.units), dtype="float64", name="units")(within))
+        x = layers.Add(dtype="float64")(
+            [logs, layers.Rescaling(list(self.factors), dtype="float64", name="factors")(within)]
+        )
+        scale = layers.Normalization(mean=list(self.mean), variance=list(self.variance), dtype="float64", name="scale")
+        return ops.cast(scale(x), "float32")
+
+    def outcome_layers(self, outcomes: "keras.KerasTensor") -> "keras.KerasTensor":
+        """`normalised_outcomes` as a layer of Keras."""
+        from keras import layers
+
+        return layers.Normalization(
+            mean=list(self.outcome_mean), variance=list(self.outcome_variance), name="outcome_scale"
+        )(outcomes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> "Scale":
+        """Back from `to_dict`, through JSON or not."""
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()}
+        return cls(**values)
+
+
+def transformed(inputs: Floats, low: Floats, high: Floats, units: Floats, factors: Floats) -> Floats:
+    """The inputs (..., 24) before normalising; all else (24,) as in `Scale`.
+
+    Nothing is said of what was never seen: an input beyond what the training rows showed counts as the outermost.
+    """
+    within = np.minimum(np.maximum(inputs, low), high)
+    logs: Floats = np.log1p(within * units)
+    logs += within * factors
+    return logs

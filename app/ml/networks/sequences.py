@@ -1,0 +1,196 @@
+"""Networks that read a student's finished tasks in order: the window of the past that they see, and its steps.
+
+A window holds the last 64 to 128 finished tasks. It begins at a multiple of 64, so that it grows by one with every task
+finished and is begun anew only now and then: reading it costs at most 128 steps however long the past.
+
+Only finished tasks are steps. A task to come is asked beside them, so that every answer of a student, overlapping
+tasks too, is read from one causal pass: `done` says how many steps it may see.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.statements import Conversation, Row, Rows
+from app.crud import student_sequences
+from app.domain.attempts import Attempts, plausible
+from app.domain.tasks import Asked
+from app.ml.features import Floats, History, Ints
+from app.ml.inputs import INPUTS, LONG_AGO, SECOND
+from app.ml.networks.network import Examples, Network, golden_inputs
+from app.ml.networks.scale import OUTCOME, Scale
+from app.ml.networks.vocabulary import IDS, Vocabulary
+
+WINDOW = 64  # tasks; twice as many are the longest window
+Places = NDArray[np.int32]
+Asking = NDArray[np.intp]
+STEP_IDS = IDS[1:]  # whose task a step was is known of the task that is asked
+ID_COLUMNS = ("topic", "difficulty", "item_id")
+ASKED_AXIS = (*IDS, "inputs", "done")
+GOLDEN_STEPS = 12
+
+
+def window_start(done: Ints) -> Ints:
+    """Where the window begins that answers after `done` finished tasks; all of them while they are up to 128."""
+    return np.where(done <= 2 * WINDOW, 0, done // WINDOW * WINDOW - WINDOW)
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """w windows of the past, and the m tasks that are answered from them, grouped by window."""
+
+    steps: Places  # (w, longest) rows of the attempts in the order they were finished, -1 behind the last
+    length: Places  # (w,)
+    rows: Asking  # (m,) the tasks asked for: rows of the attempts
+    window: Places  # (m,) ascending
+    done: Places  # (m,) how many steps of the window had been finished when the task was created
+
+    @classmethod
+    def of(cls, attempts: Attempts, rows: Asking) -> "Windows":
+        """For these rows of the attempts; a task belongs to a past when it was finished as the other was created."""
+        at = np.minimum(attempts.started, attempts.finished - 1)[rows]
+        history = History(attempts.finished)
+        spans = history.groups(attempts.student, attempts.student[rows], history.before(at))
+        done = spans.end - spans.start
+        begin = window_start(done)
+        first, window = np.unique(spans.start + begin, return_inverse=True)
+        order = np.argsort(window, kind="stable")
+        length = np.zeros(len(first), np.intp)
+        np.maximum.at(length, window, done - begin)
+        place = np.arange(max(1, length.max(initial=0)))
+        there = place < length[:, None]
+        steps = np.where(there, spans.order[np.where(there, first[:, None] + place, 0)], -1)
+        return cls(
+            *(steps.astype(np.int32), length.astype(np.int32), rows[order]),
+            *(window[order].astype(np.int32), (done - begin)[order].astype(np.int32)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def take(self, chosen: NDArray[np.integer]) -> "Windows":
+        """Only these windows, cut to the longest of them, in this order."""
+        ends = np.searchsorted(self.window, np.arange(len(self) + 1))
+        sizes = ends[chosen + 1] - ends[chosen]
+        # Positions ends[c], ends[c] + 1, ... of each chosen window, one after another.
+        picked = np.arange(sizes.sum()) + np.repeat(ends[chosen] - np.cumsum(sizes) + sizes, sizes)
+        longest = max(1, int(self.length[chosen].max(initial=0)))
+        return Windows(
+            self.steps[chosen, :longest],
+            self.length[chosen],
+            self.rows[picked],
+            np.repeat(np.arange(len(chosen), dtype=np.int32), sizes),
+            self.done[picked],
+        )
+
+
+def outcomes(attempts: Attempts) -> Floats:
+    """What each finished task tells the steps, (n, 3) as in `outcome`."""
+    order = np.argsort(attempts.student, kind="stable")
+    finished, student = attempts.finished[order], attempts.student[order]
+    since = np.full(len(order), LONG_AGO)
+    again = np.flatnonzero(student[1:] == student[:-1]) + 1
+    since[order[again]] = finished[again] - finished[again - 1]
+    return outcome(attempts.correct, attempts.seconds, since)
+
+
+def outcome(correct: NDArray[np.bool_], seconds: Floats, since: Ints) -> Floats:
+    """Right (1) or wrong (-1), log seconds, log seconds since the finish before; (n, 3).
+
+    `since` is in microseconds; with no finish before, it is that of 30 days, which is also the most, as in the inputs.
+    """
+    gap = np.log1p(np.clip(since, 0, LONG_AGO) / SECOND)
+    return np.column_stack([2.0 * correct - 1, np.log(plausible(seconds)), gap])
+
+
+@dataclass(frozen=True)
+class SequenceNetwork(Network):
+    """A network whose examples are windows: all tasks that are asked from one window, and its steps."""
+
+    axes: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(ASKED_AXIS, "asked"),
+        **dict.fromkeys((*(f"past_{name}" for name in STEP_IDS), "past_outcomes"), "steps"),
+    }
+
+    def inputs(self) -> dict[str, tuple[tuple[int | None, ...], str]]:
+        steps = {f"past_{name}": ((None,), "int32") for name in STEP_IDS}
+        asked = {**dict.fromkeys(IDS, ((), "int32")), "inputs": ((len(INPUTS),), "float32"), "done": ((), "int32")}
+        return {**asked, **steps, "past_outcomes": ((None, OUTCOME), "float32")}
+
+    def examples(
+        self, attempts: Attempts, rows: Asking, vocabulary: Vocabulary, inputs: Floats, scale: Scale
+    ) -> Examples:
+        windows, ids = Windows.of(attempts, rows), vocabulary.places(attempts)
+        tasks = np.bincount(windows.window, minlength=len(windows))
+        first = np.cumsum(tasks) - tasks
+        place = np.arange(len(windows.rows)) - first[windows.window]  # of each task among those of its window
+        asked = np.full((len(windows), max(1, int(tasks.max(initial=1)))), -1, np.intp)
+        done = np.zeros(asked.shape, np.int32)
+        asked[windows.window, place], done[windows.window, place] = windows.rows, windows.done
+        steps = np.maximum(windows.steps, 0)
+        columns: dict[str, NDArray[Any]] = {name: each[asked] for name, each in zip(IDS, ids, strict=True)}
+        columns["student"] = np.repeat(columns["student"][:, :1], asked.shape[1], axis=1)  # of padding too
+        columns["inputs"] = scale.normalised(inputs).astype(np.float32)[asked]
+        columns["done"] = done
+        columns |= {f"past_{name}": ids[place][steps] for place, name in enumerate(STEP_IDS, start=1)}
+        columns["past_outcomes"] = scale.normalised_outcomes(outcomes(attempts)).astype(np.float32)[steps]
+        lengths = {"asked": tasks.astype(np.int32), "steps": np.maximum(windows.length, 1)}
+        return Examples(columns, asked, lengths)
+
+    def one_task(self, scaled: dict[str, Any]) -> dict[str, Any]:
+        from keras import ops
+
+        return {n: ops.expand_dims(x, 1) if n in ASKED_AXIS else x for n, x in scaled.items()}
+
+    def golden(self, vocabulary: Vocabulary) -> dict[str, NDArray[Any]]:
+        n, counts = 32, dict(zip(IDS, vocabulary.counts(), strict=True))
+        random = np.random.default_rng(1)
+        steps = {f"past_{k}": random.integers(0, counts[k] + 1, (n, GOLDEN_STEPS)).astype(np.int32) for k in STEP_IDS}
+        told = outcome(
+            random.random(n * GOLDEN_STEPS) < 0.5,
+            random.lognormal(3, 1.5, n * GOLDEN_STEPS).clip(0.1, 5000),
+            (random.lognormal(12, 4, n * GOLDEN_STEPS) * SECOND).clip(0, LONG_AGO).astype(np.int64),
+        )
+        done = random.integers(0, GOLDEN_STEPS + 1, n).astype(np.int32)
+        return {
+            **golden_inputs(vocabulary, n),
+            "done": done,
+            **steps,
+            "past_outcomes": told.reshape(n, GOLDEN_STEPS, OUTCOME).astype(np.float32),
+        }
+
+
+def states_seen(x: Any, done: Any, past: Any) -> tuple[Any, Any]:
+    """What each asked task may see of what was made of the steps, x (w, s, u): nothing yet, and then all steps.
+
+    Returns (w, 1 + s, u) and its positions 0 ... s, (w, 1 + s), to compare with `done`; `past` (w, s) are ids of steps.
+    """
+    from keras import ops
+
+    positions = ops.cumsum(ops.ones_like(past), axis=1)
+    nothing = ops.zeros_like(positions[:, :1])
+    return ops.concatenate([ops.zeros_like(x[:, :1]), x], 1), ops.concatenate([nothing, positions], 1)
+
+
+def latest(asked: Asked, at: datetime, most: int) -> Conversation[tuple[Rows, Row | None]]:
+    """The student's last tasks, in order, and the one before them."""
+    if most == 0:
+        return [], None
+    rows = yield student_sequences.LATEST, {"user_id": asked.user_id, "through": at, "most": most + 1}
+    return list(rows[:most])[::-1], rows[most] if len(rows) > most else None
+
+
+def outcomes_of(tasks: Rows, before: Row | None) -> Floats:
+    """As `outcomes`, of tasks as the database tells them."""
+    finished = [task["completed_at"] for task in tasks]
+    earlier = [before["completed_at"] if before else None, *finished[:-1]]
+    since = [
+        (now - then) // timedelta(microseconds=1) if then else LONG_AGO
+        for now, then in zip(finished, earlier, strict=True)
+    ]
+    correct, seconds = ([task[column] for task in tasks] for column in ("is_correct", "actual_time_seconds"))
+    return outcome(np.array(correct), np.array(seconds, np.float64), np.array(since))

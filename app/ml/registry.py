@@ -1,0 +1,109 @@
+"""The registry of models that serve. Adding one is one file and one line here.
+
+Their order decides ties: as long as no other is clearly better, the first of them answers.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.attempts import Attempts
+from app.ml.answers import TaskModel
+
+if TYPE_CHECKING:
+    from app.ml.networks.network import Network
+
+Progress = Callable[[dict[str, Any]], None]
+CHECKPOINT = "training.npz"  # the file of a version that a training can go on from
+
+
+class Fitted(Protocol):
+    """A model fresh from its training."""
+
+    @property
+    def report(self) -> dict[str, Any]: ...
+
+    def save(self, folder: Path) -> None:
+        """Write all that serving needs; raises ValueError where what was written would not say the same."""
+        ...
+
+    def served(self) -> TaskModel: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A kind of model: its name in model_versions, its historic name on the tasks, how it is fitted and loaded."""
+
+    name: str
+    wire_name: str
+    fit: Callable[..., Fitted]  # (attempts, progress, settings); raises ValueError, saying why no model came out
+    load: Callable[[Path], TaskModel]
+    # A version as it was fitted, and what comes of it when it goes on with tasks of which (n,) are new to it. None: it
+    # is always fitted from scratch.
+    load_checkpoint: Callable[[Path], Fitted] | None = None
+    update: Callable[[Any, Attempts, NDArray[np.bool_], Progress], Fitted] | None = None
+
+
+NETWORKS = {
+    "embedding_v2": "app.ml.embedding_model_v2:V2",
+    "embedding_lstm": "app.ml.embedding_model:Lstm",
+    "embedding_attention": "app.ml.attention_model:Attention",
+    "embedding_joint": "app.ml.embedding_model_v2:JointV2",
+}
+
+
+def network(name: str, settings: Mapping[str, Any] | None = None) -> "Network":
+    """The network of this kind, tuned where settings say so."""
+    module, _, cls = NETWORKS[name].partition(":")
+    made: Network = getattr(import_module(module), cls)()
+    return made.tuned(settings) if settings else made
+
+
+# TensorFlow is imported when it is needed, not when the registry is: most web processes never train.
+def _network(name: str) -> ModelSpec:
+    def fit(attempts: Attempts, progress: Progress, settings: Mapping[str, Any] | None = None) -> Fitted:
+        from app.ml.networks import fit
+
+        fitted = fit.fit(network(name, settings), attempts, progress=progress)
+        return replace(fitted, report=fitted.report | {"settings": dict(settings)}) if settings else fitted
+
+    def load(folder: Path) -> TaskModel:
+        from app.ml.networks.inference import load_served
+
+        return load_served(network(name), folder)
+
+    def load_checkpoint(folder: Path) -> Fitted:
+        from app.ml.networks.checkpoint import FittedNetwork
+
+        return FittedNetwork.load(network(name), folder)
+
+    def update(before: Any, attempts: Attempts, fresh: NDArray[np.bool_], progress: Progress) -> Fitted:
+        from app.ml.networks import fit
+
+        return fit.update(before, attempts, fresh, progress=progress)
+
+    return ModelSpec(name, name, fit, load, load_checkpoint, update)
+
+
+def _fit_lnirt(attempts: Attempts, progress: Progress, settings: Mapping[str, Any] | None = None) -> Fitted:
+    from app.ml.lnirt_service import fit_lnirt
+
+    return fit_lnirt(attempts)
+
+
+def _load_lnirt(folder: Path) -> TaskModel:
+    from app.ml.lnirt_service import ServedLnirt
+
+    return ServedLnirt.load(folder)
+
+
+MODELS: tuple[ModelSpec, ...] = (
+    *map(_network, NETWORKS),
+    ModelSpec("lnirt", "v1.0", _fit_lnirt, _load_lnirt),
+)
+BY_NAME = {spec.name: spec for spec in MODELS}
