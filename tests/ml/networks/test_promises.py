@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.core.settings import TRAINED
 from app.domain.attempts import Attempts
 from app.ml import metrics
 from app.ml.answers import Answers
@@ -28,8 +27,8 @@ def attempts() -> Attempts:
     return some_students()
 
 
-# Those that are not trained unless somebody asks for them keep their promises among the slow tests.
-EVERY = [pytest.param(name, marks=[] if name in TRAINED else pytest.mark.slow) for name in NETWORKS]
+# One for the quick tests; the others keep their promises among the slow ones.
+EVERY = [pytest.param(name, marks=pytest.mark.slow if place else []) for place, name in enumerate(NETWORKS)]
 
 
 @pytest.fixture(scope="module", params=EVERY)
