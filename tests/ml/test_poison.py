@@ -81,7 +81,19 @@ POISON = {
 }
 
 
-@pytest.mark.parametrize("rows", POISON.values(), ids=POISON.keys())
+SLOW = (
+    "all right",
+    "ten thousand rows",
+    "constant time",
+    "one student, one topic",
+)  # many tasks, or nothing to stop by
+
+
+def cases(of: dict[str, Any]) -> list[Any]:
+    return [pytest.param(each, id=name, marks=pytest.mark.slow if name in SLOW else []) for name, each in of.items()]
+
+
+@pytest.mark.parametrize("rows", cases(POISON))
 def test_one_students_nonsense_moves_the_others_little(train: Train, db: Session, rows: list[Interaction]) -> None:
     imported(db, TASKS)
     assert train()["outcome"] == "published"
@@ -112,7 +124,7 @@ NONSENSE: dict[str, Attempts] = {
 }
 
 
-@pytest.mark.parametrize("tasks", NONSENSE.values(), ids=NONSENSE.keys())
+@pytest.mark.parametrize("tasks", cases(NONSENSE))
 def test_a_school_of_nonsense_is_answered_or_refused_with_a_reason(train: Train, db: Session, tasks: Attempts) -> None:
     imports.add(db, interactions(tasks))
     db.commit()

@@ -10,6 +10,7 @@ import pytest
 
 from app.ml.embedding_model import TaskPredictionModel
 
+pytestmark = pytest.mark.slow  # its LSTM is compiled in the test's own process
 STUDENTS, TASKS = 12, 20
 ARRAYS = ("user_ids", "topics", "difficulties", "is_correct", "actual_time_seconds", "timestamps")
 
