@@ -115,8 +115,24 @@ class Loop:
         self._mean = tf.Variable(tf.zeros((nets, total)))
         self._rest = [[tf.Variable(v.value) for v in net.non_trainable_variables] for net in self._nets]
         self._mean_rest = [[tf.Variable(v.value) for v in net.non_trainable_variables] for net in self._nets]
-        self._run = tf.function(self._epoch, autograph=False, reduce_retracing=True)
-        self._ask = tf.function(self._scores, autograph=False, reduce_retracing=True)
+        data, number, many = self._specs(tf), tf.TensorSpec((), tf.float32), tf.TensorSpec((None,), tf.int32)
+        rates, seed = tf.TensorSpec((None,), tf.float32), tf.TensorSpec((), tf.int32)
+        how = [data, many, many, rates, number, number, seed]
+        self._run = tf.function(self._epoch, input_signature=how, autograph=False)
+        self._ask = tf.function(self._scores, input_signature=[data, many], autograph=False)
+
+    def _specs(self, tf: Any) -> dict[str, Any]:
+        """Of `Data.tensors`, whatever the number of examples and the length of their axes: each function is traced once."""
+        axes = self._network.axes
+        asked = (None, None) if "asked" in axes.values() else (None,)
+
+        def of(name: str, shape: tuple[int | None, ...], dtype: str) -> Any:
+            return tf.TensorSpec((*(asked if axes.get(name) == "asked" else (None,)), *shape), dtype)
+
+        columns = {name: of(name, *spec) for name, spec in self._network.inputs().items()}
+        lengths = {axis: tf.TensorSpec((None,), tf.int32) for axis in set(axes.values())}
+        told = {name: tf.TensorSpec(asked, tf.float32) for name in ("correct", "log_time", "is_task")}
+        return {**told, "columns": columns, "lengths": lengths}
 
     # States, in and out.
 
