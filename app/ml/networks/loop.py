@@ -122,7 +122,7 @@ class Loop:
         self._ask = tf.function(self._scores, input_signature=[data, many], autograph=False)
 
     def _specs(self, tf: Any) -> dict[str, Any]:
-        """Of `Data.tensors`, whatever the number of examples and the length of their axes: each function is traced once."""
+        """Of `Data.tensors`, for any number of examples and length of their axes: each function is traced once."""
         axes = self._network.axes
         asked = (None, None) if "asked" in axes.values() else (None,)
 
