@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from app.ml.networks.network import Network
 
 Progress = Callable[[dict[str, Any]], None]
-CHECKPOINT = "training.npz"  # the file of a version that a training can go on from
+CHECKPOINT = "checkpoint.npz"  # the file of a version that a training can go on from
 
 
 class Fitted(Protocol):

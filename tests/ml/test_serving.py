@@ -271,7 +271,7 @@ def damaged(folder: Path, how: str, other: Path) -> None:
         "empty": b"",
         "truncated": content[:middle],
         "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
-        "swapped": (other / "training.npz").read_bytes(),
+        "swapped": (other / "checkpoint.npz").read_bytes(),
         "foreign": b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.",
     }
     weights.write_bytes(changed[how])

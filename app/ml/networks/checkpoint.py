@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import keras
 
 Floats = NDArray[np.float64]
-GOES_ON_FROM = "training.npz"  # the file of a version that a training can go on from
+GOES_ON_FROM = "checkpoint.npz"  # the file of a version that a training can go on from
 FILES: dict[Output, str] = {"correctness": "correctness_model.keras", "time": "time_model.keras"}
 LOSSES: dict[Output, str] = {"correctness": "binary_crossentropy", "time": "mean_squared_logarithmic_error"}
 FIT_RATE = 1e-4  # learning rate of the saved models: what a training ends with, about

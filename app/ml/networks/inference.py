@@ -144,6 +144,8 @@ def load_served(network: "Network", folder: Path) -> ServedNetwork:
     metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
     if metadata.get("kind") != network.name or tuple(metadata.get("inputs", ())) != INPUTS:
         raise ValueError(f"expected an {network.name} model with the inputs of this version in {folder}")
+    if "network" not in metadata:
+        raise ValueError(f"{folder.name} was written by an earlier release; the next training replaces it")
     return network.of_dict(metadata["network"]).served(load_arrays(folder / WEIGHTS_FILE), metadata)
 
 

@@ -184,7 +184,7 @@ def test_the_keras_files_say_what_is_served(fitted: FittedNetwork, model: Served
     import keras
 
     fitted.save(tmp_path)
-    files = {*FILES.values(), "weights.npz", "training.npz", "metadata.json"}
+    files = {*FILES.values(), "weights.npz", "checkpoint.npz", "metadata.json"}
     assert {file.name for file in tmp_path.iterdir()} == files
     raw = fitted.network.golden(fitted.vocabulary)
     order = [each["name"] for each in json.loads((tmp_path / METADATA_FILE).read_text())["keras_inputs"]]
@@ -289,3 +289,12 @@ def test_what_an_update_brings_calibrates_before_it_is_learnt(fitted: FittedNetw
 def test_an_update_with_a_little_costs_a_little(fitted: FittedNetwork, attempts: Attempts) -> None:
     few, many = (update(fitted, attempts, fresh_from(len(attempts) - n, len(attempts))) for n in (5, 300))
     assert few.report["learnt_rows"] < 900 < many.report["learnt_rows"] <= len(attempts)
+
+
+def test_a_version_of_an_earlier_release_is_refused_with_a_sentence(fitted: FittedNetwork, tmp_path: Path) -> None:
+    fitted.save(tmp_path)
+    kept = json.loads((tmp_path / METADATA_FILE).read_text())
+    del kept["network"]
+    (tmp_path / METADATA_FILE).write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match="written by an earlier release; the next training replaces it"):
+        load_served(fitted.network, tmp_path)
