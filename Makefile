@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --di
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check unit slow coverage e2e schemathesis faults bench bench-full bench-lnirt bench-planning docs lock clean
+.PHONY: help run test test-slow check unit coverage e2e schemathesis faults bench bench-full bench-lnirt bench-planning docs lock clean
 
 help:  ## What there is to make
 	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,9 +29,7 @@ check: $(READY_DEV)  ## Style, types
 unit: $(READY_DEV)  ## The tests, on all cores; `make unit RANDOM=1`: in random order
 	$(PYTEST) $(if $(RANDOM),-p randomly)
 
-test-slow: slow coverage  ## What is slow by nature, and how much of the code the quick tests reach (a quarter of an hour)
-
-slow: $(READY_DEV)  ## Rounds of faults, short benchmarks, hostile requests to every route, every page in a browser
+test-slow: $(READY_DEV)  ## Rounds of faults, short benchmarks, hostile requests to every route, every page in a browser (minutes)
 	$(PYTEST) -m "slow or e2e"
 
 coverage: $(READY_DEV)  ## How much of the code the quick tests reach; fails where that is less than it was
