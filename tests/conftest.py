@@ -26,8 +26,8 @@ from tests import runs
 from tests.school import Student, nobody_trains
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-hypothesis.settings.register_profile("repeatable", derandomize=True)
-hypothesis.settings.register_profile("explore", max_examples=1000)
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)  # time decides no test
+hypothesis.settings.register_profile("explore", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 CACHED: tuple[Any, ...] = (
     settings.settings,
