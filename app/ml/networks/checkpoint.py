@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from app.domain.attempts import Attempts
 from app.ml.inputs import INPUTS
 from app.ml.networks.calibration import INTERCEPT_SD, Calibration
-from app.ml.networks.inference import METADATA_FILE, WEIGHTS_FILE, ServedNetwork, save_arrays
+from app.ml.networks.inference import METADATA_FILE, WEIGHTS_FILE, ServedNetwork, load_arrays, save_arrays
 from app.ml.networks.loop import MOMENTS, State
 from app.ml.networks.network import OUTPUTS, Examples, Network, Output, Sizes
 from app.ml.networks.scale import Scale
 from app.ml.networks.vocabulary import Vocabulary
+from app.ml.registry import CHECKPOINT
 
 if TYPE_CHECKING:
     import keras
 
 Floats = NDArray[np.float64]
-GOES_ON_FROM = "checkpoint.npz"  # the file of a version that a training can go on from
 FILES: dict[Output, str] = {"correctness": "correctness_model.keras", "time": "time_model.keras"}
 LOSSES: dict[Output, str] = {"correctness": "binary_crossentropy", "time": "mean_squared_logarithmic_error"}
 FIT_RATE = 1e-4  # learning rate of the saved models: what a training ends with, about
@@ -165,7 +165,7 @@ class FittedNetwork:
         for output, model in zip(OUTPUTS, models, strict=True):
             model.save(folder / FILES[output])
         save_arrays(folder / WEIGHTS_FILE, self.state.mean)
-        save_arrays(folder / GOES_ON_FROM, {**self.state.arrays(), **self.held_out.arrays()})
+        save_arrays(folder / CHECKPOINT, {**self.state.arrays(), **self.held_out.arrays()})
         (folder / METADATA_FILE).write_text(json.dumps(self.metadata(), indent=1, ensure_ascii=False), encoding="utf-8")
         self.compare(models, self.network.served(self.state.mean, json.loads(json.dumps(self.metadata()))))
 
@@ -175,8 +175,8 @@ class FittedNetwork:
         kept = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
         if kept.get("kind") != network.name:
             raise ValueError(f"expected an {network.name} model in {folder}")
-        with np.load(folder / GOES_ON_FROM, allow_pickle=False) as arrays:
-            state, held_out = State.of_arrays(arrays), HeldOut.of_arrays(arrays)
+        arrays = load_arrays(folder / CHECKPOINT)
+        state, held_out = State.of_arrays(arrays), HeldOut.of_arrays(arrays)
         vocabulary, own = Vocabulary.from_dict(kept["names"]), network.of_dict(kept["network"])
         sizes = own.sizes(vocabulary, kept["lengths"])
         calibration, scale = Calibration.from_dict(kept["calibration"]), Scale.from_dict(kept["scale"])
