@@ -16,8 +16,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from app import __version__
 from app.core.one_thread import use_one_thread
-from app.core.settings import KINDS
 from app.domain.actors import COMMAND_LINE
+from app.ml.registry import KINDS
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

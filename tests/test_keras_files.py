@@ -126,6 +126,28 @@ def test_inputs_that_were_not_kept_are_reckoned_anew_and_a_first_task_has_a_step
     assert np.isfinite(list(newcomer["answer"].values())).all()
 
 
+def test_the_explanation_shows_what_each_kind_says_as_its_files_do(ada: Student, db: Session) -> None:
+    assert trainer().train_now(kinds=["lnirt"])["outcome"] in ("published", "rejected")
+    task = ada.ask().json()
+    ada.do(is_correct=False)  # what came later counts for none of them
+    said = {each["kind"]: each for each in ada.get(f"/practice-tasks/{task['id']}/explanation").json()["kinds"]}
+    assert set(said) >= set(KINDS)
+    assert [kind for kind, each in said.items() if each["answered"]] == [
+        {"v1.0": "lnirt"}.get(task["model_version"], task["model_version"])
+    ]
+    for kind, each in said.items():
+        if each["answered"]:
+            limits = settings()
+            clipped = min(max(each["correctness_prob"], limits.min_probability), limits.max_probability)
+            assert task["correctness_prob"] == pytest.approx(clipped, abs=1e-6)
+            assert task["estimated_time_seconds"] == pytest.approx(each["estimated_time_seconds"], rel=1e-5)
+        if kind in KINDS:
+            told = inputs(task["id"], "--kind", kind)
+            assert told["version"] == each["version_id"]
+            assert told["answer"]["correctness_prob"] == pytest.approx(each["correctness_prob"], abs=1e-6)
+            assert told["answer"]["estimated_time_seconds"] == pytest.approx(each["estimated_time_seconds"], rel=1e-5)
+
+
 def test_what_has_no_inputs_is_refused_in_a_sentence(db: Session) -> None:
     nobody = str(uuid4())
     assert f"There is no task {nobody}." in refused(nobody)

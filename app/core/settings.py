@@ -12,9 +12,9 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.ml.registry import KINDS, TRAINED
+
 APP = Path(__file__).resolve().parents[1]
-TRAINED = ("embedding_v2", "embedding_lstm", "lnirt")  # kinds of model that are trained unless KINDS says otherwise
-KINDS = (*TRAINED[:2], "embedding_attention", "embedding_joint", "lnirt")
 ROLLOUT_FORM = "KIND:PERCENT or KIND:shadow, separated by commas, such as embedding_lstm:20"
 
 

@@ -1,10 +1,10 @@
 """The LSTM: it reads a student's finished tasks, one after another; what it kept, the task to come and the inputs give
 the answer. One Keras network for correctness, one for time; the layers are the source documents'."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,35 +14,14 @@ from app.core.statements import Conversation, Rows
 from app.crud import student_states
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
-from app.ml.inputs import INPUTS
 from app.ml.networks import fused_lstm
-from app.ml.networks.inference import Arrays, Floats, Places, ServedNetwork, dense, relu
-from app.ml.networks.network import Schedule, Sizes, Weights, embeddings
-from app.ml.networks.scale import OUTCOME
-from app.ml.networks.sequences import (
-    ID_COLUMNS,
-    STEP_IDS,
-    SequenceNetwork,
-    Windows,
-    latest,
-    outcomes,
-    outcomes_of,
-    states_seen,
-    window_start,
-)
-from app.ml.networks.vocabulary import IDS
+from app.ml.networks.inference import Arrays, Floats, Places, ServedNetwork
+from app.ml.networks.network import Weights
+from app.ml.networks.sequences import SequenceNetwork, ServedSequence, Windows, latest, states_seen, window_start
 from app.ml.task_prediction_model import TaskPredictionModel as TaskPredictionModel  # by the documents' name
-
-if TYPE_CHECKING:
-    import keras
 
 Singles = NDArray[np.float32]
 TOGETHER = 256  # windows read side by side
-SCHEDULE = Schedule(
-    batch=(96, 96, 1 << 20), steps=80, epochs=(5, 60), updates=1100, patience=5, least_gain=1e-3, rate=5e-3,
-    usual_batch=500, rate_power=0.25, decay_holds=False, warm_up=20, decay=0.02, ema_horizon=(20, 1.0), clip_norm=1.0,
-    most_rows=100_000, again_from=2_000, passes=2,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,38 +29,20 @@ class Lstm(SequenceNetwork):
     """Two LSTM layers over the steps, two dense layers over what they kept, the task and the inputs."""
 
     name: ClassVar[str] = "embedding_lstm"
-    link: ClassVar[Any] = "exponential"
-    bounds: ClassVar[Mapping[str, tuple[int, int]]] = {"student": (8, 64), "topic": (4, 32), "item": (4, 32)}
     readers: ClassVar[tuple[str, ...]] = ("lstm_1/lstm_cell", "dense_1")
 
-    schedule: Schedule = SCHEDULE
     units: tuple[int, ...] = (64, 32, 32, 16)  # LSTM, LSTM, dense, dense
     dropouts: tuple[float, ...] = (0.2, 0.2, 0.1)  # behind the first three
 
-    def layers(self, sizes: Sizes, outputs: int, *, learning: bool = False) -> "keras.Model":
-        import keras
+    def known(self, steps: Any, asked: Any, done: Any, *, learning: bool) -> Any:
         from keras import layers, ops
 
         lstm = fused_lstm.layer_class() if learning else layers.LSTM
-
-        tables = embeddings(sizes)
-        asked = {name: keras.Input((None,), dtype="int32", name=name) for name in IDS}
-        inputs, done = keras.Input((None, len(INPUTS)), name="inputs"), keras.Input((None,), dtype="int32", name="done")
-        past = {f"past_{name}": keras.Input((None,), dtype="int32", name=f"past_{name}") for name in STEP_IDS}
-        told = keras.Input((None, OUTCOME), name="past_outcomes")
-        now = [tables[name](asked[name]) for name in IDS]  # (w, a, length) each
-        whose = now[0][:, :1] * ops.ones_like(told[..., :1])  # (w, s, length)
-        x = layers.Concatenate()([whose, *(tables[name](past[f"past_{name}"]) for name in STEP_IDS), told])
-        x = lstm(self.units[0], return_sequences=True, name="lstm_1")(x)
+        x = lstm(self.units[0], return_sequences=True, name="lstm_1")(steps)
         x = lstm(self.units[1], return_sequences=True, name="lstm_2")(layers.Dropout(self.dropouts[0])(x))
-        states, positions = states_seen(x, done, past["past_topic"])
+        states, positions = states_seen(x)
         picked = ops.cast(ops.equal(ops.expand_dims(done, -1), ops.expand_dims(positions, 1)), "float32")
-        state = layers.Dropout(self.dropouts[1])(ops.matmul(picked, states))  # (w, a, 32)
-        x = layers.Concatenate()([*now, inputs, state])
-        x = layers.Dropout(self.dropouts[2])(layers.Dense(self.units[2], activation="relu", name="dense_1")(x))
-        x = layers.Dense(self.units[3], activation="relu", name="dense_2")(x)
-        known = {**asked, "inputs": inputs, "done": done, **past, "past_outcomes": told}
-        return keras.Model(known, layers.Dense(outputs, name="score")(x))
+        return ops.matmul(picked, states)  # (w, a, 32)
 
     def served(self, weights: Weights, metadata: dict[str, Any]) -> ServedNetwork:
         return ServedLstm(self, weights, metadata)
@@ -114,45 +75,34 @@ class Kept:
         return cls(*(part.reshape(2, 1, -1) for part in np.split(numbers, ends)))
 
 
-class ServedLstm(ServedNetwork):
+class ServedLstm(ServedSequence):
     """One step of NumPy per finished task; what was kept of a student is in the database."""
 
     def prepare(self, weights: Arrays) -> None:
         """What each topic, difficulty and item adds to the gates, once and for all; students are too many for it."""
-        tables = [weights[f"{name}_vector/embeddings"] for name in IDS]
-        ends = np.cumsum([table.shape[-1] for table in tables])
+        super().prepare(weights)
         self._units: tuple[int, ...] = self.kind.units  # type: ignore[attr-defined]
-        self._students = tables[0]
+        ends = np.cumsum([table.shape[-1] for table in self.tables])
         kernel = weights["lstm_1/lstm_cell/kernel"]
-        whose, *kernels, self._of_outcomes = (np.ascontiguousarray(k) for k in np.split(kernel, ends, axis=1))
-        self._of_student = whose
-        self._gates = [table @ kernel for table, kernel in zip(tables[1:], kernels, strict=True)]
+        self._of_student, *kernels, self._of_outcomes = map(np.ascontiguousarray, np.split(kernel, ends, axis=1))
+        self._gates = [table @ kernel for table, kernel in zip(self.tables[1:], kernels, strict=True)]
         self._lstm = {name: array for name, array in weights.items() if name.startswith("lstm_")}
-        head, bias = dense(weights, "dense_1")
-        self._tables, self._head_bias = tables, bias
-        parts = np.split(head, [ends[-1], ends[-1] + len(INPUTS)], axis=1)
-        self._of_ids, self._of_inputs, self._of_state = (np.ascontiguousarray(part) for part in parts)
-        self._second = dense(weights, "dense_2")
 
     # What is known of the past: the second LSTM's output, (2, n, 32).
 
     def past_of(self, attempts: Attempts, rows: NDArray[np.intp], places: Places) -> Singles:
-        told = self.scale.normalised_outcomes(outcomes(attempts)).astype(np.float32)
         windows = Windows.of(attempts, rows)
         states = np.empty((2, len(attempts), self._units[1]), np.float32)  # before each row asked for
         by_length = np.argsort(windows.length, kind="stable")
         for first in range(0, len(by_length), TOGETHER):
             part = windows.take(by_length[first : first + TOGETHER])
-            steps = np.maximum(part.steps, 0)
-            said = self._read(places[:, steps], told[steps])
+            said = self._read(*self.steps_of(attempts, part.steps, places))
             states[:, part.rows] = said[part.done, :, part.window].swapaxes(0, 1)
         return states[:, rows]
 
     def past_of_raw(self, raw: Arrays) -> Singles:
-        whose = np.repeat(raw["student"][:, None], raw["past_topic"].shape[1], axis=1)
-        ids = np.stack([whose, *(raw[f"past_{name}"] for name in STEP_IDS)])
-        told = self.scale.normalised_outcomes(raw["past_outcomes"]).astype(np.float32)
-        return self._read(ids, told)[raw["done"], :, np.arange(len(whose))].swapaxes(0, 1)
+        said = self._read(*self.steps_of_raw(raw))
+        return said[raw["done"], :, np.arange(said.shape[2])].swapaxes(0, 1)
 
     def past_of_task(self, version_id: int, asked: Asked, at: datetime, n: int, *, keep: bool) -> Conversation[Singles]:
         """The kept state with the tasks finished since, or the whole window anew where it does not add up."""
@@ -166,8 +116,10 @@ class ServedLstm(ServedNetwork):
         if kept and not (before and before["completed_at"] <= kept[2] < tasks[0]["completed_at"]):
             state, finished = Kept.nothing(self._units), begin
             tasks, before = yield from latest(asked, at, n - finished)
-        if tasks:
-            state = self._followed(state, asked, tasks, self.scale.normalised_outcomes(outcomes_of(tasks, before)))
+        ids, told = self.steps_of_tasks(asked, tasks, before)
+        gates = self._step_gates(ids[:, 0], told[0])
+        for place in range(len(tasks)):  # one step each
+            state = self._step(state, gates[:, place : place + 1])
         if keep:
             done = {"n": finished + len(tasks), "through": at, "state": state.to_bytes()}
             yield student_states.KEEP, {**whose, **done}
@@ -185,15 +137,6 @@ class ServedLstm(ServedNetwork):
         fits = 0 < n <= wanted and int(window_start(np.array(n))) == begin
         return (state, n, rows[0]["through"]) if fits else None
 
-    def _followed(self, state: Kept, asked: Asked, tasks: Rows, told: Floats) -> Kept:
-        """One step per task."""
-        columns = [[str(asked.user_id)] * len(tasks), *([task[c] for task in tasks] for c in ID_COLUMNS)]
-        ids = [np.array([p.get(name, 0) for name in names]) for p, names in zip(self._index, columns, strict=True)]
-        gates = self._step_gates(ids, told.astype(np.float32))
-        for place in range(len(tasks)):
-            state = self._step(state, gates[:, place : place + 1])
-        return state
-
     # The arithmetic. Both networks at once: the first axis is correctness, time.
 
     def _read(self, ids: NDArray[Any], told: Singles) -> Singles:
@@ -201,14 +144,14 @@ class ServedLstm(ServedNetwork):
         state = Kept.nothing(self._units, told.shape[0])
         said = [state.second]
         for step in range(told.shape[1]):
-            state = self._step(state, self._step_gates(list(ids[:, :, step]), told[:, step]))
+            state = self._step(state, self._step_gates(ids[:, :, step], told[:, step]))
             said.append(state.second)
         return np.stack(said)
 
-    def _step_gates(self, ids: Sequence[NDArray[Any]], told: Singles) -> Singles:
-        """What w finished tasks say to the first LSTM's gates, (2, w, 256)."""
-        whose = self._students[:, ids[0]] @ self._of_student
-        gates = whose + told @ self._of_outcomes + self._weight("lstm_1", "bias")[:, None]
+    def _step_gates(self, ids: NDArray[Any], told: Singles) -> Singles:
+        """What w finished tasks, by ids (4, w) and outcomes (w, 3), say to the first LSTM's gates, (2, w, 256)."""
+        gates = self.tables[0][:, ids[0]] @ self._of_student + told @ self._of_outcomes
+        gates += self._weight("lstm_1", "bias")[:, None]
         for table, index in zip(self._gates, ids[1:], strict=True):
             gates += table[:, index]
         return np.asarray(gates)
@@ -224,11 +167,7 @@ class ServedLstm(ServedNetwork):
         return self._lstm[f"{layer}/lstm_cell/{part}"]
 
     def scores(self, ids: Sequence[Places | slice], inputs: Floats, past: Singles) -> Floats:
-        vectors = np.concatenate([table[:, places] for table, places in zip(self._tables, ids, strict=True)], axis=-1)
-        x = vectors @ self._of_ids + past @ self._of_state + self._head_bias
-        x = x + self.scale.normalised(inputs).astype(np.float32) @ self._of_inputs
-        x = relu(x) @ self._second[0] + self._second[1]
-        return np.asarray((relu(x) @ self.score_kernel + self.score_bias)[..., 0], np.float64)
+        return self.scores_of(self.asked(ids, inputs), past)
 
 
 def _cell(gates: Singles, cell: Singles) -> tuple[Singles, Singles]:

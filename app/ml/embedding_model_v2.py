@@ -4,7 +4,7 @@ correctness, one for time. The layers are the source documents'."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,9 @@ from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
 from app.ml.inputs import INPUTS
 from app.ml.networks.inference import EPSILON, Arrays, Floats, Places, ServedNetwork, relu
-from app.ml.networks.network import Examples, Network, Schedule, Sizes, Weights, embeddings, golden_inputs
+from app.ml.networks.network import Examples, Network, Schedule, Weights, golden_inputs
 from app.ml.networks.scale import Scale, transformed
 from app.ml.networks.vocabulary import IDS, Vocabulary
-
-if TYPE_CHECKING:
-    import keras
 
 BATCH_MEMORY = 0.9  # of the batch norms; the usual 0.99 lags behind on some dozen batches
 SCHEDULE = Schedule(monotonicity=5.0, intercept_sd=0.03)  # trained on all rows, it brings the newest ones' level itself
@@ -48,20 +45,17 @@ class V2(Network):
         ids = dict(zip(IDS, vocabulary.places(attempts)[:, rows], strict=True))
         return Examples({**ids, "inputs": scale.normalised(inputs[rows]).astype(np.float32)}, rows)
 
-    def layers(self, sizes: Sizes, outputs: int, *, learning: bool = False) -> "keras.Model":
-        import keras
+    def hidden(self, inputs: dict[str, Any], vectors: dict[str, Any], *, learning: bool) -> Any:
         from keras import layers
 
-        ids = {name: keras.Input((), dtype="int32", name=name) for name in IDS}
-        past = keras.Input((len(INPUTS),), name="inputs")
-        x = layers.Concatenate()([*(table(ids[name]) for name, table in embeddings(sizes).items()), past])
+        x = layers.Concatenate()([*(vectors[name](inputs[name]) for name in IDS), inputs["inputs"]])
         for place, units in enumerate(self.units, start=1):
             x = layers.Dense(units, activation="relu", name=f"dense_{place}")(x)
             if place <= self.norms:
                 x = layers.BatchNormalization(momentum=BATCH_MEMORY, epsilon=EPSILON, name=f"norm_{place}")(x)
             if place <= len(self.dropouts):
                 x = layers.Dropout(self.dropouts[place - 1])(x)
-        return keras.Model({**ids, "inputs": past}, layers.Dense(outputs, name="score")(x))
+        return x
 
     def golden(self, vocabulary: Vocabulary) -> dict[str, NDArray[Any]]:
         return golden_inputs(vocabulary, 64)
@@ -78,11 +72,11 @@ class ServedV2(ServedNetwork):
         s = self.scale
         self._inputs = tuple(np.array(each) for each in (s.low, s.high, s.units, s.factors))
         kernel, bias = w["dense_1/kernel"], w["dense_1/bias"][:, None]
-        self._tables = []
-        for name in IDS:
-            table = w[f"{name}_vector/embeddings"]
-            self._tables.append(table @ kernel[:, : table.shape[2]])  # (2, k, 128)
+        through = []
+        for table in self.tables:
+            through.append((table.astype(np.float64) @ kernel[:, : table.shape[2]]).astype(np.float32))  # (2, k, 128)
             kernel = kernel[:, table.shape[2] :]
+        self.tables = through
         self._mean = np.array(s.mean)  # taken off before single precision, of which it would use up some digits
         layers = [(kernel / np.sqrt(s.variance)[:, None], bias)]
         behind = [f"dense_{place}" for place in range(2, len(self.kind.units) + 1)]  # type: ignore[attr-defined]
@@ -94,13 +88,12 @@ class ServedV2(ServedNetwork):
                 shift = w[f"norm_{place}/beta"] - w[f"norm_{place}/moving_mean"] * gain
                 bias, kernel = bias + shift[:, None] @ kernel, gain[..., None] * kernel
             layers.append((kernel, bias))
-        self._tables = [table.astype(np.float32) for table in self._tables]
         self._layers = [(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in layers]
 
     def scores(self, ids: Sequence[Places | slice], inputs: Floats, past: Any = None) -> Floats:
         first, *behind = self._layers
         x = (transformed(inputs, *self._inputs) - self._mean).astype(np.float32) @ first[0] + first[1]  # (2, n, 128)
-        for table, places in zip(self._tables, ids, strict=True):
+        for table, places in zip(self.tables, ids, strict=True):
             x += table[:, places]
         for kernel, bias in behind:
             x = relu(x) @ kernel + bias

@@ -20,13 +20,13 @@ from app.crud import model_versions, task_features
 from app.domain.errors import NotKept
 from app.domain.tasks import Asked, Task
 from app.ml import artifacts, shapley
-from app.ml.answers import Answers
+from app.ml.answers import Answer, Answers
 from app.ml.explanation_words import Reader, effect, of_feature, summary, without_features
 from app.ml.features import COUNT_UNITS, FEATURES, SECONDS_UNIT, UNKNOWN_RATE, UNKNOWN_SECONDS
 from app.ml.inputs import INPUTS
-from app.ml.registry import MODELS
+from app.ml.registry import MODELS, NETWORKS
 from app.ml.serving import Loaded, ServingModels, load
-from app.schemas.explanation import Explanation, FeatureEffect, Foreseen
+from app.schemas.explanation import Explanation, FeatureEffect, Foreseen, KindAnswer
 
 Floats = NDArray[np.float64]
 N = len(FEATURES)
@@ -60,6 +60,15 @@ class Explainable(Protocol):
 
 
 @runtime_checkable
+class Retrospective(Protocol):
+    """A model that can say what it would have answered at an earlier moment."""
+
+    def answer_then(
+        self, version_id: int, asked: Asked, inputs: Floats | None, at: datetime
+    ) -> Conversation[Answer]: ...
+
+
+@runtime_checkable
 class FromInputs(Protocol):
     """A model that knows nothing of a task but its names and inputs: V2."""
 
@@ -81,17 +90,40 @@ def explanation(db: Session, serving: ServingModels, task: Task, *, to_student: 
     Raises:
         NotKept: it was imported, or what it was made from or who made it is not kept.
     """
-    said = _foreseen_at_first(task)
+    said, features = _foreseen_at_first(task), task_features.of_task(db, task.id)
+    kinds = kind_answers(db, serving, task, features)
     if task.model_version in WITHOUT_FEATURES:
-        return _without_features(task, said, Reader(to_student))
-    features = task_features.of_task(db, task.id)
+        return _without_features(task, said, kinds, Reader(to_student))
     loaded = _who_explains(db, serving, task)
     if features is None or len(features) != len(INPUTS):
         raise NotKept("What this prediction was made from was not kept at the time, so it can't be explained.")
     asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
     own, (average, remark) = np.asarray(features), average_inputs(loaded)
     answers = hold_now(_varied(loaded, asked, shapley.mixed(own, average, N), task.created_at), db)
-    return _told(task, loaded.version.id, Mixtures(own, average, _clipped(answers), remark), Reader(to_student))
+    return _told(task, loaded.version.id, Mixtures(own, average, _clipped(answers), remark), kinds, Reader(to_student))
+
+
+def kind_answers(db: Session, serving: ServingModels, task: Task, features: Sequence[float] | None) -> list[KindAnswer]:
+    """What each kind that serves says of the task, from what was known when it was created.
+
+    Kinds that can't be asked about an earlier moment are left out, and networks where the task's inputs are not kept.
+    """
+    asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
+    inputs, found = None if features is None or len(features) != len(INPUTS) else np.asarray(features), []
+    for now in serving.lineup.models:
+        answered = now.kind.wire_name == task.model_version
+        loaded = _who_explains(db, serving, task) if answered else now
+        if not isinstance(loaded.model, Retrospective) or (inputs is None and loaded.kind.name in NETWORKS):
+            continue
+        said = hold_now(loaded.model.answer_then(loaded.version.id, asked, inputs, task.created_at), db)
+        if said.is_finite():
+            found.append(
+                KindAnswer(
+                    kind=loaded.kind.name, version_id=loaded.version.id, answered=answered,
+                    correctness_prob=said.probability, estimated_time_seconds=said.seconds,
+                )
+            )  # fmt: skip
+    return found
 
 
 def _foreseen_at_first(task: Task) -> Foreseen:
@@ -171,7 +203,7 @@ class Mixtures:
     remark: str = ""
 
 
-def _told(task: Task, version_id: int, found: Mixtures, reader: Reader) -> Explanation:
+def _told(task: Task, version_id: int, found: Mixtures, kinds: list[KindAnswer], reader: Reader) -> Explanation:
     effects = sorted(_effects(task, found, reader), key=lambda each: abs(each.correctness_effect), reverse=True)
     average, own = found.worth.at(0), found.worth.at(-1)
     text = f"{summary(own, average, effects, reader)}{found.remark}"
@@ -182,7 +214,7 @@ def _told(task: Task, version_id: int, found: Mixtures, reader: Reader) -> Expla
         )
     return Explanation(
         **_head(task), explained_by_version_id=version_id, prediction=own, average_student=average, features=effects,
-        text=text,
+        text=text, kinds=kinds,
     )  # fmt: skip
 
 
@@ -207,10 +239,10 @@ def _plain(inputs: Floats) -> dict[str, float]:
     return dict(zip(FEATURES, (inputs[:N] * UNITS).tolist(), strict=True))
 
 
-def _without_features(task: Task, said: Foreseen, reader: Reader) -> Explanation:
+def _without_features(task: Task, said: Foreseen, kinds: list[KindAnswer], reader: Reader) -> Explanation:
     return Explanation(
         **_head(task), explained_by_version_id=None, prediction=said, average_student=None, features=[],
-        text=without_features(task, said, reader),
+        kinds=kinds, text=without_features(task, said, reader),
     )  # fmt: skip
 
 

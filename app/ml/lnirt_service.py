@@ -148,6 +148,14 @@ class ServedLnirt:
         found = self._bank.find(asked.item_id, asked.topic, asked.difficulty)
         return self._calibration.answer(predict(posterior, found.parameters))
 
+    def answer_then(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answer]:
+        """What it says of a task that was created `at` an earlier moment, from what was known then; nothing is kept."""
+        rows = yield student_states.ANSWERS, {"user_id": asked.user_id, "through": at, "after": BEFORE_ALL}
+        posterior = self._add(newcomer(self.population), rows)
+        return self._calibration.answer(
+            predict(posterior, self.parameters(asked.item_id, asked.topic, asked.difficulty))
+        )
+
     def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
         """The same for these rows, each from all that its student had finished when it was created."""
         said = [self._calibration.answer(each) for each in self.predictions(attempts, rows)]

@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 
 from app.core.database import engine_for
 from app.core.outages import reason
-from app.core.settings import TRAINED
 from app.crud import attempts, erasures, model_tracker, model_versions, network_settings, training_runs
 from app.domain.attempts import Attempts
 from app.ml import artifacts, practice_effect
@@ -23,7 +22,7 @@ from app.ml.drift import summary
 from app.ml.gate import FAVOURITE, Court, drift
 from app.ml.material import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole
 from app.ml.publication import Candidate, ErasedMeanwhile, Findings, Incumbent, Made, Publication, none_erased
-from app.ml.registry import BY_NAME, CHECKPOINT, MODELS, Fitted, ModelSpec
+from app.ml.registry import BY_NAME, CHECKPOINT, MODELS, TRAINED, Fitted, ModelSpec
 from app.ml.serving import load, show_files
 from app.ml.signs_of_life import signs_of_life
 from app.ml.tuned_settings import checked

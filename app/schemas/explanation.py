@@ -23,6 +23,16 @@ class FeatureEffect(BaseModel):
     )
 
 
+class KindAnswer(BaseModel):
+    """What one kind of model says of the task, before the service's limits."""
+
+    kind: str = Field(examples=["embedding_v2"])
+    version_id: int
+    answered: bool = Field(description="The prediction on the task is this kind's.")
+    correctness_prob: float
+    estimated_time_seconds: float
+
+
 class Explanation(BaseModel):
     """The prediction, set against that for a student with an average past; the effects add up to the difference."""
 
@@ -39,5 +49,10 @@ class Explanation(BaseModel):
     average_student: Foreseen | None = Field(description="What it would say with the past of an average student.")
     features: list[FeatureEffect] = Field(
         description="The eleven, the greatest effect on the probability first; empty for models that don't use them."
+    )
+    kinds: list[KindAnswer] = Field(
+        description="What each kind in service says of the task from what was known when it was created, the one that "
+        "answers first in front; the numbers are those of its Keras files, to 1e-6 and 1e-5 relative. Left out are "
+        "networks where the task's inputs were not kept."
     )
     text: str = Field(description="All of it in a few sentences.")

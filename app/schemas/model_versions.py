@@ -1,14 +1,18 @@
 """Versions of the models: listed, chosen, trained."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.ml.registry import KINDS
 from app.schemas.base import Answer, Body
 from app.schemas.model_status import RunOut
 
-KindName = Literal["embedding_v2", "embedding_lstm", "embedding_attention", "embedding_joint", "lnirt"]
+if TYPE_CHECKING:
+    KindName = str
+else:
+    KindName = Literal[KINDS]
 
 
 class VersionOut(Answer):

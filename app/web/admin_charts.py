@@ -7,10 +7,10 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from app.core.settings import KINDS
 from app.crud.training_runs import Run
 from app.crud.version_lists import Scored
 from app.ml.live import Group
+from app.ml.registry import KINDS
 from app.schemas.comparison import Comparison, KindQuality
 from app.web.charts import Axis, Series, over, reliability
 from app.web.languages import Words

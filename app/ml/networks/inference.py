@@ -58,7 +58,7 @@ class ServedNetwork(ABC):
         )
         self._link = np.exp if network.link == "exponential" else _softplus
         self.vocabulary = Vocabulary.from_dict(metadata["names"])
-        self._index = [
+        self.index = [
             {name: place for place, name in enumerate(getattr(self.vocabulary, kind), start=1)} for kind in IDS
         ]
         both = {
@@ -68,6 +68,7 @@ class ServedNetwork(ABC):
         own = np.arange(2)
         self.score_kernel = score[0][own, :, own][..., None]  # (2, u, 1): each network's own answer, not its guess
         self.score_bias = score[1][own, own][:, None, None]  # (2, 1, 1)
+        self.tables = [both[f"{name}_vector/embeddings"] for name in IDS]
         self.prepare(both)
 
     @abstractmethod
@@ -77,6 +78,16 @@ class ServedNetwork(ABC):
     @abstractmethod
     def scores(self, ids: Sequence[Places | slice], inputs: Floats, past: Any) -> Floats:
         """What the networks say of n tasks before sigmoid and link, (2, n)."""
+
+    def asked(self, ids: Sequence[Places | slice], inputs: Floats) -> Singles:
+        """The vectors of n tasks and their scaled inputs, as both networks have them, (2, n, lengths + 24)."""
+        x = self.scale.normalised(inputs).astype(np.float32)
+        vectors = [table[:, places] for table, places in zip(self.tables, ids, strict=True)]
+        return np.concatenate([*vectors, np.broadcast_to(x, (2, *x.shape))], axis=-1)
+
+    def scored(self, x: Singles) -> Floats:
+        """What the last layer makes of (2, n, u), (2, n)."""
+        return np.asarray((x @ self.score_kernel + self.score_bias)[..., 0], np.float64)
 
     @abstractmethod
     def past_of(self, attempts: Attempts, rows: NDArray[np.intp], places: Places) -> Any:
@@ -89,7 +100,7 @@ class ServedNetwork(ABC):
     def places(self, asked: Asked, n: int = 1) -> list[Places | slice]:
         """Index in the embeddings of one task's ids; of a single one as a slice, for which NumPy copies nothing."""
         names = (str(asked.user_id), asked.topic, asked.difficulty, asked.item_id)
-        found = [index.get(name, 0) for index, name in zip(self._index, names, strict=True)]
+        found = [index.get(name, 0) for index, name in zip(self.index, names, strict=True)]
         return [slice(place, place + 1) if n == 1 else np.full(n, place) for place in found]
 
     def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
@@ -104,6 +115,10 @@ class ServedNetwork(ABC):
         return self.answers_of_scores(
             self.scores(self.places(asked, len(inputs)), inputs, self.repeated(known, len(inputs)))
         )
+
+    def answer_then(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answer]:
+        """What it says of a task that was created `at` an earlier moment, from its inputs (24,); nothing is kept."""
+        return (yield from self.varied(version_id, asked, inputs[None], at))[0]
 
     def repeated(self, past: Any, n: int) -> Any:
         """One task's past, for n of them."""
@@ -153,7 +168,7 @@ def _softplus(x: Floats) -> Floats:
     return np.asarray(np.logaddexp(0, x))
 
 
-def dense(weights: Arrays, layer: str) -> tuple[NDArray[Any], NDArray[Any]]:
+def dense(weights: Arrays, layer: str) -> tuple[Singles, Singles]:
     """Kernel (2, in, out) and bias (2, 1, out) of a layer."""
     return np.ascontiguousarray(weights[f"{layer}/kernel"]), weights[f"{layer}/bias"][:, None]
 

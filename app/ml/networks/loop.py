@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.ml.networks.network import EMBEDDING_START, RATES, TIMES, Examples, Network, Singles, Sizes
+from app.ml.networks.network import ASKED, EMBEDDING_START, RATES, TIMES, Examples, Network, Singles, Sizes
 from app.ml.networks.vocabulary import IDS
 
 Floats = NDArray[np.float64]
@@ -28,7 +28,7 @@ JOINT_COSTS = ((1.0, 1.0),)
 TINY = 1e-7
 YOUNG = 2.0  # steps: while there are no more, the mean weights forget faster
 MOST_RISE = 2.0  # standard deviations that a rate or time is raised by
-ASKED = 8  # one example in so many of a batch is asked which way it goes
+ONE_IN = 8  # examples of a batch is asked which way it goes
 AT_ONCE = 8192  # tasks of a pass without learning
 MOMENTS = ("momentum", "velocity")  # Adam's
 
@@ -124,10 +124,10 @@ class Loop:
     def _specs(self, tf: Any) -> dict[str, Any]:
         """Of `Data.tensors`, for any number of examples and length of their axes: each function is traced once."""
         axes = self._network.axes
-        asked = (None, None) if "asked" in axes.values() else (None,)
+        asked = (None, None) if ASKED in axes.values() else (None,)
 
         def of(name: str, shape: tuple[int | None, ...], dtype: str) -> Any:
-            return tf.TensorSpec((*(asked if axes.get(name) == "asked" else (None,)), *shape), dtype)
+            return tf.TensorSpec((*(asked if axes.get(name) == ASKED else (None,)), *shape), dtype)
 
         columns = {name: of(name, *spec) for name, spec in self._network.inputs().items()}
         lengths = {axis: tf.TensorSpec((None,), tf.int32) for axis in set(axes.values())}
@@ -248,7 +248,7 @@ class Loop:
 
         axes = self._network.axes
         inputs = {name: cut(column, axes.get(name)) for name, column in data["columns"].items()}
-        asked = next((axis for axis in axes.values() if axis == "asked"), None)
+        asked = ASKED if ASKED in axes.values() else None
         return inputs, *(cut(data[name], asked) for name in ("correct", "log_time", "is_task"))
 
     def _parts(self, flat: Any) -> list[list[Any]]:
@@ -347,7 +347,7 @@ class Loop:
         """
         import tensorflow as tf
 
-        some = {name: column[: (tf.shape(column)[0] + ASKED - 1) // ASKED] for name, column in inputs.items()}
+        some = {name: column[: (tf.shape(column)[0] + ONE_IN - 1) // ONE_IN] for name, column in inputs.items()}
         cost = tf.constant(0.0)
         for output in {place, (len(self._nets) - 1) * place} if not self._network.is_joint else {0, 1}:
             chance = tf.random.stateless_uniform(

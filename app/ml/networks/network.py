@@ -26,6 +26,7 @@ Singles = NDArray[np.float32]
 Weights = Mapping[str, Singles]  # by name; the first axis is the network: correctness, time
 Output = Literal["correctness", "time"]
 OUTPUTS: tuple[Output, Output] = ("correctness", "time")
+ASKED = "asked"  # the axis of the tasks that an example asks: see Network.axes
 DIFFICULTY_VECTOR = 4
 EMBEDDING_START = 0.02  # so that an id seen twice hardly differs from one never seen
 RATES = tuple(place for place, name in enumerate(INPUTS[:11]) if name.endswith("_rate"))
@@ -132,14 +133,26 @@ class Network(ABC):
         """Ask about these rows of n attempts; `inputs` (n, 24) are raw."""
 
     @abstractmethod
-    def layers(self, sizes: Sizes, outputs: int, *, learning: bool = False) -> "keras.Model":
-        """Scaled inputs by name -> scores, one column an output: chance and time, before sigmoid and link.
+    def hidden(self, inputs: dict[str, Any], vectors: dict[str, Any], *, learning: bool) -> Any:
+        """The Keras layers before the last: scaled inputs by name and the layers of vectors by kind of id, to (..., u).
 
-        The vectors come from `embeddings(sizes)`; each layer in `readers` takes the four of them first, in the order of
-        `IDS`, and then all else. The last layer is a Dense of `outputs` units called `score`, and every layer that has
-        weights has a name, by which `served` finds them.
-        With `learning` layers may be computed in a faster way that Keras can't save; their weights are the same.
+        Each layer in `readers` takes the four vectors first, in the order of `IDS`, and then all else. Every layer that
+        has weights has a name, by which `served` finds them. With `learning` they may be computed in a faster way that
+        Keras can't save; their weights are the same.
         """
+
+    def layers(self, sizes: Sizes, outputs: int, *, learning: bool = False) -> "keras.Model":
+        """Scaled inputs by name -> scores, one column an output: chance and time, before sigmoid and link."""
+        import keras
+        from keras import layers
+
+        inputs = {
+            name: keras.Input((None, *shape) if self.axes.get(name) == ASKED else shape, dtype=dtype, name=name)
+            for name, (shape, dtype) in self.inputs().items()
+        }
+        tables = sizes.tables()
+        vectors = {name: layers.Embedding(rows, length, name=f"{name}_vector") for name, rows, length in tables}
+        return keras.Model(inputs, layers.Dense(outputs, name="score")(self.hidden(inputs, vectors, learning=learning)))
 
     @abstractmethod
     def golden(self, vocabulary: Vocabulary) -> dict[str, NDArray[Any]]:
@@ -175,13 +188,6 @@ class Network(ABC):
         schedule = {name: value for name, value in settings.items() if name in Schedule.__slots__}
         own = {name: value for name, value in settings.items() if name not in schedule}
         return replace(self, schedule=replace(self.schedule, **schedule), **own)
-
-
-def embeddings(sizes: Sizes) -> dict[str, Any]:
-    """The four layers of vectors, by kind of id."""
-    from keras import layers
-
-    return {name: layers.Embedding(rows, length, name=f"{name}_vector") for name, rows, length in sizes.tables()}
 
 
 def golden_inputs(vocabulary: Vocabulary, n: int) -> dict[str, NDArray[Any]]:

@@ -7,10 +7,11 @@ Only finished tasks are steps. A task to come is asked beside them, so that ever
 tasks too, is read from one causal pass: `done` says how many steps it may see.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +22,24 @@ from app.domain.attempts import Attempts, plausible
 from app.domain.tasks import Asked
 from app.ml.features import Floats, History, Ints
 from app.ml.inputs import INPUTS, LONG_AGO, SECOND
-from app.ml.networks.network import Examples, Network, golden_inputs
+from app.ml.networks.inference import Arrays, ServedNetwork, Singles, dense, relu
+from app.ml.networks.network import ASKED, Examples, Network, Schedule, golden_inputs
 from app.ml.networks.scale import OUTCOME, Scale
 from app.ml.networks.vocabulary import IDS, Vocabulary
 
 WINDOW = 64  # tasks; twice as many are the longest window
 Places = NDArray[np.int32]
+Ids = NDArray[np.integer[Any]]
 Asking = NDArray[np.intp]
 STEP_IDS = IDS[1:]  # whose task a step was is known of the task that is asked
 ID_COLUMNS = ("topic", "difficulty", "item_id")
-ASKED_AXIS = (*IDS, "inputs", "done")
+ASKED_INPUTS = (*IDS, "inputs", "done")
 GOLDEN_STEPS = 12
+SCHEDULE = Schedule(
+    batch=(96, 96, 1 << 20), steps=80, epochs=(5, 60), updates=1100, patience=5, least_gain=1e-3, rate=5e-3,
+    usual_batch=500, rate_power=0.25, decay_holds=False, warm_up=20, decay=0.02, ema_horizon=(20, 1.0), clip_norm=1.0,
+    most_rows=100_000, again_from=2_000, passes=2,
+)  # fmt: skip
 
 
 def window_start(done: Ints) -> Ints:
@@ -109,12 +117,40 @@ def outcome(correct: NDArray[np.bool_], seconds: Floats, since: Ints) -> Floats:
 
 @dataclass(frozen=True)
 class SequenceNetwork(Network):
-    """A network whose examples are windows: all tasks that are asked from one window, and its steps."""
+    """A network whose examples are windows: all tasks that are asked from one window, and its steps.
 
+    Two dense layers read what is asked and what the network knows of the past; the last two of `units` are theirs, the
+    last two of `dropouts` are behind what is known and behind the first of them.
+    """
+
+    link: ClassVar[Literal["exponential"]] = "exponential"
+    bounds: ClassVar[Mapping[str, tuple[int, int]]] = {"student": (8, 64), "topic": (4, 32), "item": (4, 32)}
     axes: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(ASKED_AXIS, "asked"),
+        **dict.fromkeys(ASKED_INPUTS, ASKED),
         **dict.fromkeys((*(f"past_{name}" for name in STEP_IDS), "past_outcomes"), "steps"),
     }
+
+    schedule: Schedule = SCHEDULE
+    units: tuple[int, ...] = ()
+    dropouts: tuple[float, ...] = ()
+
+    @abstractmethod
+    def known(self, steps: Any, asked: Any, done: Any, *, learning: bool) -> Any:
+        """Of the past, for w windows: steps (w, s, lengths + 3), a tasks (w, a, lengths + 24), of which each may see
+        the first `done` (w, a) steps; (w, a, u)."""
+
+    def hidden(self, inputs: dict[str, Any], vectors: dict[str, Any], *, learning: bool) -> Any:
+        from keras import layers, ops
+
+        now = [vectors[name](inputs[name]) for name in IDS]  # (w, a, length) each
+        told = inputs["past_outcomes"]
+        whose = now[0][:, :1] * ops.ones_like(told[..., :1])  # (w, s, length)
+        steps = layers.Concatenate()([whose, *(vectors[name](inputs[f"past_{name}"]) for name in STEP_IDS), told])
+        asked = layers.Concatenate()([*now, inputs["inputs"]])
+        known = layers.Dropout(self.dropouts[-2])(self.known(steps, asked, inputs["done"], learning=learning))
+        x = layers.Dense(self.units[-2], activation="relu", name="dense_1")(layers.Concatenate()([asked, known]))
+        x = layers.Dropout(self.dropouts[-1])(x)
+        return layers.Dense(self.units[-1], activation="relu", name="dense_2")(x)
 
     def inputs(self) -> dict[str, tuple[tuple[int | None, ...], str]]:
         steps = {f"past_{name}": ((None,), "int32") for name in STEP_IDS}
@@ -144,7 +180,7 @@ class SequenceNetwork(Network):
     def one_task(self, scaled: dict[str, Any]) -> dict[str, Any]:
         from keras import ops
 
-        return {n: ops.expand_dims(x, 1) if n in ASKED_AXIS else x for n, x in scaled.items()}
+        return {n: ops.expand_dims(x, 1) if n in ASKED_INPUTS else x for n, x in scaled.items()}
 
     def golden(self, vocabulary: Vocabulary) -> dict[str, NDArray[Any]]:
         n, counts = 32, dict(zip(IDS, vocabulary.counts(), strict=True))
@@ -164,16 +200,15 @@ class SequenceNetwork(Network):
         }
 
 
-def states_seen(x: Any, done: Any, past: Any) -> tuple[Any, Any]:
-    """What each asked task may see of what was made of the steps, x (w, s, u): nothing yet, and then all steps.
+def states_seen(x: Any) -> tuple[Any, Any]:
+    """What an asked task may see of what was made of the steps, x (w, s, u): nothing yet, and then all steps.
 
-    Returns (w, 1 + s, u) and its positions 0 ... s, (w, 1 + s), to compare with `done`; `past` (w, s) are ids of steps.
+    Returns (w, 1 + s, u) and its positions 0 ... s, (w, 1 + s), to compare with `done`.
     """
     from keras import ops
 
-    positions = ops.cumsum(ops.ones_like(past), axis=1)
-    nothing = ops.zeros_like(positions[:, :1])
-    return ops.concatenate([ops.zeros_like(x[:, :1]), x], 1), ops.concatenate([nothing, positions], 1)
+    x = ops.concatenate([ops.zeros_like(x[:, :1]), x], 1)
+    return x, ops.cumsum(ops.ones_like(x[..., 0], dtype="int32"), axis=1) - 1
 
 
 def latest(asked: Asked, at: datetime, most: int) -> Conversation[tuple[Rows, Row | None]]:
@@ -194,3 +229,33 @@ def outcomes_of(tasks: Rows, before: Row | None) -> Floats:
     ]
     correct, seconds = ([task[column] for task in tasks] for column in ("is_correct", "actual_time_seconds"))
     return outcome(np.array(correct), np.array(seconds, np.float64), np.array(since))
+
+
+class ServedSequence(ServedNetwork):
+    """What the networks above have in common without TensorFlow."""
+
+    def prepare(self, weights: Arrays) -> None:
+        self._first, self._second = dense(weights, "dense_1"), dense(weights, "dense_2")
+
+    def steps_of(self, attempts: Attempts, rows: Ids, places: Ids) -> tuple[Ids, Singles]:
+        """Ids (4, ...) and scaled outcomes (..., 3) of these finished tasks; -1 is padding, `places` (4, all)."""
+        rows = np.maximum(rows, 0)
+        return places[:, rows], self.scale.normalised_outcomes(outcomes(attempts)).astype(np.float32)[rows]
+
+    def steps_of_raw(self, raw: Arrays) -> tuple[Ids, Singles]:
+        """The same from the Keras models' inputs."""
+        whose = np.repeat(raw["student"][:, None], raw["past_topic"].shape[1], axis=1)
+        ids = np.stack([whose, *(raw[f"past_{name}"] for name in STEP_IDS)])
+        return ids, self.scale.normalised_outcomes(raw["past_outcomes"]).astype(np.float32)
+
+    def steps_of_tasks(self, asked: Asked, tasks: Rows, before: Row | None) -> tuple[Ids, Singles]:
+        """The same of a student's s tasks, in order, as the database tells them: (4, 1, s) and (1, s, 3)."""
+        columns = [[str(asked.user_id)] * len(tasks), *([task[c] for task in tasks] for c in ID_COLUMNS)]
+        ids = [[index.get(name, 0) for name in names] for index, names in zip(self.index, columns, strict=True)]
+        told = self.scale.normalised_outcomes(outcomes_of(tasks, before)) if tasks else np.zeros((0, OUTCOME))
+        return np.array(ids, np.int32)[:, None], told.astype(np.float32)[None]
+
+    def scores_of(self, asked: Singles, known: Singles) -> Floats:
+        """From what is asked (2, n, lengths + 24) and what is known of the past (2, n, u), (2, n)."""
+        x = relu(np.concatenate([asked, known], axis=-1) @ self._first[0] + self._first[1])
+        return self.scored(relu(x @ self._second[0] + self._second[1]))
