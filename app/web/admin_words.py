@@ -60,6 +60,8 @@ def act_of(speaking: Words, act: str) -> str:
         "key rotated": speaking("replaced a key"),
         "key revoked": speaking("revoked a key"),
         "student erased": speaking("erased a student"),
+        "settings tuned": speaking("tuned the settings"),
+        "tuned settings forgotten": speaking("put the settings back"),
     }
     return said.get(act, act)
 

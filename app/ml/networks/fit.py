@@ -16,7 +16,7 @@ from app.domain.attempts import Attempts, plausible
 from app.ml import metrics
 from app.ml.inputs import inputs_of, known_before
 from app.ml.networks.checkpoint import FittedNetwork, HeldOut, TrainingFailed
-from app.ml.networks.loop import TINY, Data, How, Loop, State, compiled, start
+from app.ml.networks.loop import TINY, Data, How, Loop, State, compiled, start, without_graph_optimizer
 from app.ml.networks.network import Examples, Network
 from app.ml.networks.scale import Scale
 from app.ml.networks.sequences import outcomes
@@ -38,6 +38,7 @@ REPLAY = 8  # older tasks for each new one in an update, that they be not forgot
 LEAST_LEARNT, MOST_LEARNT = 128, 20_000  # tasks of an update
 
 
+@without_graph_optimizer()
 def fit(
     network: Network, attempts: Attempts, *, seed: int = 0, progress: Progress | None = None, epochs: int | None = None
 ) -> FittedNetwork:
@@ -64,6 +65,7 @@ def fit(
     return _sound(replace(fitted, held_out=tried, calibration=calibration, average=average, report=report))
 
 
+@without_graph_optimizer()
 def update(
     before: FittedNetwork,
     attempts: Attempts,

@@ -9,7 +9,8 @@ While it learns, each network also guesses what the other is asked, which makes 
 (Polyak and Juditsky 1992), which are calmer than those of the last step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -78,6 +79,22 @@ def start(network: Network, sizes: Sizes, bias: Sequence[float], seed: int) -> S
     statistics = {name: loop.first(name, shape, random) for name, shape in loop.statistics.items()}
     nothing = {name: np.zeros_like(array) for name, array in weights.items()}
     return State(weights, weights | statistics, statistics, dict.fromkeys(MOMENTS, nothing))
+
+
+@contextmanager
+def without_graph_optimizer() -> Iterator[None]:
+    """TensorFlow's graph optimizer takes half a second of a first training and makes none of these graphs faster.
+
+    It is a setting of the whole process, which may be somebody's notebook: so it is off only while we train.
+    """
+    import tensorflow as tf
+
+    before = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options(before | {"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False} | before)
 
 
 @lru_cache(maxsize=4)
