@@ -16,7 +16,7 @@ from app.domain.attempts import Attempts, plausible
 from app.ml import metrics
 from app.ml.inputs import inputs_of, known_before
 from app.ml.networks.checkpoint import FittedNetwork, HeldOut, TrainingFailed
-from app.ml.networks.loop import TINY, Data, How, Loop, State, compiled, start, without_graph_optimizer
+from app.ml.networks.loop import TINY, Data, How, Loop, Snapshot, State, compiled, start, without_graph_optimizer
 from app.ml.networks.network import Examples, Network
 from app.ml.networks.scale import Scale
 from app.ml.networks.sequences import outcomes
@@ -217,15 +217,20 @@ class Training:
 
     def learn(self, epochs: Sequence[int]) -> State:
         """Each output's network after its number of epochs."""
-        kept = [self.begun.state, self.begun.state]
+        kept = [self.loop.snapshot()] * 2
         for number in range(max(epochs)):
             self.epoch(number, self.seed)
             for which in np.flatnonzero(np.array(epochs) == number + 1):
-                kept[which] = self.state()
-        return kept[0].joined(kept[1])
+                kept[which] = self.loop.snapshot()
+        return self.joined(kept)
+
+    def joined(self, kept: Sequence[Snapshot]) -> State:
+        """The correctness network of the first and the time network of the second."""
+        first, second = (self.loop.state_of(each, self.begun.sizes) for each in kept)
+        return first.joined(second)
 
     def state(self) -> State:
-        return self.loop.state(self.begun.sizes)
+        return self.joined([self.loop.snapshot()] * 2)
 
     def fitted(self, state: State) -> FittedNetwork:
         return replace(self.begun, state=state)
@@ -255,7 +260,7 @@ class EarlyStopping:
         self._best_scores = training.loop.scores(self._newest)  # (2, m)
         self.constant = training.losses(self._best_scores, self._newest.tasks)  # (2, m)
         self._best_losses = self.constant.mean(axis=1)  # (2,)
-        self._best = [training.begun.state, training.begun.state]
+        self._best = [training.loop.snapshot()] * 2
         self.best_epochs = [0, 0]
         self.epochs = 0
 
@@ -285,12 +290,12 @@ class EarlyStopping:
             better = np.repeat(better.any() and now.sum() < self._best_losses.sum(), 2)
         for which in np.flatnonzero(better):
             self._best_losses[which], self._best_scores[which] = now[which], said[which]
-            self._best[which], self.best_epochs[which] = training.state(), epoch
+            self._best[which], self.best_epochs[which] = training.loop.snapshot(), epoch
         return np.asarray(now)
 
     def best(self) -> State:
         """Each output's network at its best epoch."""
-        return self._best[0].joined(self._best[1])
+        return self._training.joined(self._best)
 
     def tried(self) -> HeldOut:
         """What the kept epochs say of the newest rows."""

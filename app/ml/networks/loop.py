@@ -178,22 +178,24 @@ class Loop:
         """How many the optimizer has made."""
         return int(self._optimizer.iterations.numpy())
 
-    def state(self, sizes: Sizes) -> State:
-        """Where it stands now."""
-        moments = {
-            moment: self._trimmed(slot.numpy(), sizes) for moment, slot in zip(MOMENTS, self._slots(), strict=True)
-        }
-        statistics, mean = self._statistics_of(self._rest), self._statistics_of(self._mean_rest)
-        weights, means = (self._trimmed(flat.numpy(), sizes) for flat in (self._flat, self._mean))
-        return State(weights, means | mean, statistics, moments, self.steps())
+    def snapshot(self) -> "Snapshot":
+        """Where it stands now, as it lies in memory: cheap, so that every epoch may be kept."""
+        flat = [each.numpy() for each in (self._flat, self._mean, *self._slots())]
+        rest = [[[v.numpy() for v in net] for net in kept] for kept in (self._rest, self._mean_rest)]
+        return Snapshot(flat, rest, self.steps())
+
+    def state_of(self, kept: "Snapshot", sizes: Sizes) -> State:
+        """The same by names."""
+        weights, mean, *moments = (self._trimmed(flat, sizes) for flat in kept.flat)
+        statistics, means = map(self._statistics_of, kept.rest)
+        return State(weights, mean | means, statistics, dict(zip(MOMENTS, moments, strict=True)), kept.step)
 
     def _slots(self) -> list[Any]:
         return list(self._optimizer.variables[2:])  # behind its count and its rate
 
-    def _statistics_of(self, kept: list[list[Any]]) -> dict[str, Singles]:
+    def _statistics_of(self, kept: list[list[NDArray[Any]]]) -> dict[str, Singles]:
         names = [_name(v) for v in self._nets[0].non_trainable_variables]
-        values = {name: np.stack([net[place].numpy() for net in kept]) for place, name in enumerate(names)}
-        return {name: values[name] for name in self.statistics}
+        return {name: np.stack([net[names.index(name)] for net in kept]) for name in self.statistics}
 
     def _roomy(self, named: Mapping[str, Singles], sizes: Sizes) -> Singles:
         """All weights as one array (networks, w), with room for more names; the room is filled with zeros.
@@ -379,6 +381,15 @@ class Loop:
             before, after = tf.split(said, 2)
             cost += self._network.schedule.monotonicity * tf.reduce_mean(tf.nn.relu(before - after))
         return cost
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state as the loop has it: weights, their means and moments, each as one array (networks, w) with its room."""
+
+    flat: list[Singles]
+    rest: list[list[list[NDArray[Any]]]]  # statistics and their means: of each network what Keras does not train
+    step: int
 
 
 @dataclass(frozen=True, slots=True)
