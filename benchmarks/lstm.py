@@ -76,7 +76,7 @@ def our_way(attempts: Attempts, seed: int) -> Figures:
     fitted = fit(network("embedding_lstm"), attempts.take(slice(TASKS)), seed=seed)
     seconds = time.process_time() - start
     said = fitted.served().answers(attempts, _asked())
-    return _figures(attempts, seconds, said.probability, said.seconds, "+".join(map(str, fitted.report["epochs"])))
+    return _figures(attempts, seconds, said.probability, said.seconds, "+".join(map(str, fitted.report["best_epochs"])))
 
 
 def constant(attempts: Attempts) -> Figures:

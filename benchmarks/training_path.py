@@ -108,11 +108,10 @@ def our_fit(attempts: Attempts, n: int) -> Fit:
 
 
 def documents_fit(attempts: Attempts, n: int, epochs: int) -> Fit:
-    """Its graphs are traced before, which `fit` would do anew at each training."""
+    """New networks, as each of the documents' trainings makes them: `fit` traces their graphs anew."""
     from benchmarks.reference import v2_documents
 
     networks = v2_documents.untrained(attempts)
-    networks.fit(attempts.take(slice(v2_documents.BATCH)), 1)
     begun = perf_counter()
     networks.fit(attempts.take(slice(n)), epochs)
     seconds = perf_counter() - begun
