@@ -25,6 +25,7 @@ from app.ml.training_run import Order
 
 NICENESS = 10
 RUNS_AT_MOST = 50  # of one process: TensorFlow keeps something of each (0.8 MB were seen), so that it never gets far
+FORGET_EVERY = 10  # runs; the one after takes half a second longer
 OUT_OF_MEMORY_FIRST = "500"  # of 1000: when memory runs out, Linux ends this process before those that serve
 # Our package is found by its place, whatever else is called `app` where the command began, or on PYTHONPATH.
 START = """import sys; sys.path.insert(0, sys.argv[1]); import app; del sys.path[0]
@@ -195,8 +196,10 @@ def serve_orders() -> None:
 
     logs.configure()
     orders = _orders_until_parent_ends()
+    from app.ml.networks.loop import forget_models
     from app.ml.training_run import train
 
+    runs = 0
     while True:
         order = Order(**json.loads(orders.get()))
         logs.run_id.set(order.run_id)
@@ -204,6 +207,9 @@ def serve_orders() -> None:
             result = train(order, say)
         say(result)
         tracing.flush()
+        runs += 1
+        if runs % FORGET_EVERY == 0:
+            forget_models()
 
 
 def _orders_until_parent_ends() -> "queue.SimpleQueue[str]":

@@ -9,6 +9,7 @@ While it learns, each network also guesses what the other is asked, which makes 
 (Polyak and Juditsky 1992), which are calmer than those of the last step.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,6 +80,15 @@ def start(network: Network, sizes: Sizes, bias: Sequence[float], seed: int) -> S
     statistics = {name: loop.first(name, shape, random) for name, shape in loop.statistics.items()}
     nothing = {name: np.zeros_like(array) for name, array in weights.items()}
     return State(weights, weights | statistics, statistics, dict.fromkeys(MOMENTS, nothing))
+
+
+def forget_models() -> None:
+    """Give back what Keras keeps of models that nobody uses any more, some 3 MB of each.
+
+    Names begin anew for the whole process, so that it is for processes of ours, not for a notebook.
+    """
+    if keras := sys.modules.get("keras"):
+        keras.backend.clear_session()
 
 
 @contextmanager
