@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from app import __version__
 from app.core.one_thread import use_one_thread
 from app.domain.actors import COMMAND_LINE
-from app.ml.registry import KINDS
+from app.domain.kinds import KINDS, NETWORKS
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -591,10 +591,10 @@ def tune(
     from app import tuning_view
     from app.core.database import database_url, new_session
     from app.crud import network_settings
-    from app.ml import registry, tuning_study
+    from app.ml import tuning_study
 
-    if kind not in registry.NETWORKS:
-        raise typer.BadParameter(f"there is no network {kind!r}: {', '.join(registry.NETWORKS)}", param_hint="--kind")
+    if kind not in NETWORKS:
+        raise typer.BadParameter(f"there is no network {kind!r}: {', '.join(NETWORKS)}", param_hint="--kind")
     engine = _usable_engine()
     with _explained():
         data = _attempts(file, skip_bad) if file else _finished()

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.crud.model_tracker import to_json
 from app.domain.errors import NotKept, VersionNotFound
+from app.domain.kinds import KINDS
 
 CHANGING = "hashtext('smartstudy.serving')"  # who changes who serves, waits for others who do
 
@@ -190,6 +191,8 @@ def promote(db: Session, version_id: int, made_by: str) -> str:
     """
     take_turn(db)
     version = get(db, version_id)
+    if version.kind not in KINDS:
+        raise NotKept(f"Version {version_id} is of the kind {version.kind}, which this release does not have.")
     _must_be_kept(version, last_erasure(db))
     others = [other.id for other in serving(db).values() if other.kind != version.kind]
     reason = f"Version {version_id} of {version.kind} was promoted by {made_by}."

@@ -18,13 +18,14 @@ from app.core.settings import settings
 from app.core.statements import Conversation, hold_now
 from app.crud import model_versions, task_features
 from app.domain.errors import NotKept
+from app.domain.kinds import NETWORKS
 from app.domain.tasks import Asked, Task
 from app.ml import artifacts, shapley
 from app.ml.answers import Answer, Answers
 from app.ml.explanation_words import Reader, effect, of_feature, summary, without_features
 from app.ml.features import COUNT_UNITS, FEATURES, SECONDS_UNIT, UNKNOWN_RATE, UNKNOWN_SECONDS
 from app.ml.inputs import INPUTS
-from app.ml.registry import MODELS, NETWORKS
+from app.ml.registry import MODELS
 from app.ml.serving import Loaded, ServingModels, load
 from app.schemas.explanation import Explanation, FeatureEffect, Foreseen, KindAnswer
 

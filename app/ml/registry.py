@@ -1,7 +1,4 @@
-"""The registry of models that serve. Adding one is one file and one line here.
-
-Their order decides ties: as long as no other is clearly better, the first of them answers.
-"""
+"""The registry of models that serve: how each kind is fitted, saved, loaded and updated."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -9,16 +6,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-if TYPE_CHECKING:  # the settings read this file for the names, before all else
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    from app.domain.attempts import Attempts
-    from app.ml.answers import TaskModel
+from app.domain.attempts import Attempts
+from app.domain.kinds import NETWORKS
+from app.ml.answers import TaskModel
+
+if TYPE_CHECKING:
     from app.ml.networks.network import Network
 
 Progress = Callable[[dict[str, Any]], None]
-TRAINED = ("embedding_v2", "embedding_lstm", "lnirt")  # kinds that are trained unless the setting KINDS says otherwise
 CHECKPOINT = "checkpoint.npz"  # the file of a version that a training can go on from
 
 
@@ -32,7 +30,7 @@ class Fitted(Protocol):
         """Write all that serving needs; raises ValueError where what was written would not say the same."""
         ...
 
-    def served(self) -> "TaskModel": ...
+    def served(self) -> TaskModel: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +40,11 @@ class ModelSpec:
     name: str
     wire_name: str
     fit: Callable[..., Fitted]  # (attempts, progress, settings); raises ValueError, saying why no model came out
-    load: "Callable[[Path], TaskModel]"
+    load: Callable[[Path], TaskModel]
     # A version as it was fitted, and what comes of it when it goes on with tasks of which (n,) are new to it. None: it
     # is always fitted from scratch.
     load_checkpoint: Callable[[Path], Fitted] | None = None
-    update: "Callable[[Any, Attempts, NDArray[np.bool_], Progress], Fitted] | None" = None
-
-
-NETWORKS = {
-    "embedding_v2": "app.ml.embedding_model_v2:V2",
-    "embedding_lstm": "app.ml.embedding_model:Lstm",
-    "embedding_attention": "app.ml.attention_model:Attention",
-    "embedding_joint": "app.ml.embedding_model_v2:JointV2",
-}
+    update: Callable[[Any, Attempts, NDArray[np.bool_], Progress], Fitted] | None = None
 
 
 def network(name: str, settings: Mapping[str, Any] | None = None) -> "Network":
@@ -66,13 +56,13 @@ def network(name: str, settings: Mapping[str, Any] | None = None) -> "Network":
 
 # TensorFlow is imported when it is needed, not when the registry is: most web processes never train.
 def _network(name: str) -> ModelSpec:
-    def fit(attempts: "Attempts", progress: Progress, settings: Mapping[str, Any] | None = None) -> Fitted:
+    def fit(attempts: Attempts, progress: Progress, settings: Mapping[str, Any] | None = None) -> Fitted:
         from app.ml.networks import fit
 
         fitted = fit.fit(network(name, settings), attempts, progress=progress)
         return replace(fitted, report=fitted.report | {"settings": dict(settings)}) if settings else fitted
 
-    def load(folder: Path) -> "TaskModel":
+    def load(folder: Path) -> TaskModel:
         from app.ml.networks.inference import load_served
 
         return load_served(network(name), folder)
@@ -82,7 +72,7 @@ def _network(name: str) -> ModelSpec:
 
         return FittedNetwork.load(network(name), folder)
 
-    def update(before: Any, attempts: "Attempts", fresh: "NDArray[np.bool_]", progress: Progress) -> Fitted:
+    def update(before: Any, attempts: Attempts, fresh: NDArray[np.bool_], progress: Progress) -> Fitted:
         from app.ml.networks import fit
 
         return fit.update(before, attempts, fresh, progress=progress)
@@ -90,13 +80,13 @@ def _network(name: str) -> ModelSpec:
     return ModelSpec(name, name, fit, load, load_checkpoint, update)
 
 
-def _fit_lnirt(attempts: "Attempts", progress: Progress, settings: Mapping[str, Any] | None = None) -> Fitted:
+def _fit_lnirt(attempts: Attempts, progress: Progress, settings: Mapping[str, Any] | None = None) -> Fitted:
     from app.ml.lnirt_service import fit_lnirt
 
     return fit_lnirt(attempts)
 
 
-def _load_lnirt(folder: Path) -> "TaskModel":
+def _load_lnirt(folder: Path) -> TaskModel:
     from app.ml.lnirt_service import ServedLnirt
 
     return ServedLnirt.load(folder)
@@ -107,4 +97,3 @@ MODELS: tuple[ModelSpec, ...] = (
     ModelSpec("lnirt", "v1.0", _fit_lnirt, _load_lnirt),
 )
 BY_NAME = {spec.name: spec for spec in MODELS}
-KINDS = tuple(BY_NAME)

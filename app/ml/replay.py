@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
+from app.domain.kinds import TRAINED
 from app.ml import baselines, metrics
 from app.ml.answers import TaskModel
 from app.ml.features import UNKNOWN_RATE, UNKNOWN_SECONDS
 from app.ml.material import due_from_scratch
-from app.ml.registry import BY_NAME, TRAINED, Fitted, ModelSpec, Progress
+from app.ml.registry import BY_NAME, Fitted, ModelSpec, Progress
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]

@@ -156,6 +156,8 @@ class ServingModels:
         kept = here.get(version.id)
         if kept:
             return Loaded(kept.kind, version, kept.model)
+        if version.kind not in BY_NAME:
+            raise ValueError(f"this release has no kind {version.kind}")
         return load(self._model_dir, BY_NAME[version.kind], version)
 
     def _stand_in(self, broken: Version, here: Mapping[int, Loaded]) -> Loaded | None:

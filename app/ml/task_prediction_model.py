@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.kinds import NETWORKS
 from app.ml.networks.checkpoint import FittedNetwork
 from app.ml.networks.fit import Training, checked_inputs, fit
-from app.ml.registry import NETWORKS, network
+from app.ml.registry import network
 
 if TYPE_CHECKING:
     import keras

@@ -17,12 +17,13 @@ from app.core.database import engine_for
 from app.core.outages import reason
 from app.crud import attempts, erasures, model_tracker, model_versions, network_settings, training_runs
 from app.domain.attempts import Attempts
+from app.domain.kinds import NETWORKS, TRAINED
 from app.ml import artifacts, practice_effect
 from app.ml.drift import summary
 from app.ml.gate import FAVOURITE, Court, drift
 from app.ml.material import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole
 from app.ml.publication import Candidate, ErasedMeanwhile, Findings, Incumbent, Made, Publication, none_erased
-from app.ml.registry import BY_NAME, CHECKPOINT, MODELS, TRAINED, Fitted, ModelSpec
+from app.ml.registry import BY_NAME, CHECKPOINT, MODELS, Fitted, ModelSpec
 from app.ml.serving import load, show_files
 from app.ml.signs_of_life import signs_of_life
 from app.ml.tuned_settings import checked
@@ -226,7 +227,7 @@ def _way(writer: Connection, order: Order, material: Material, kind: ModelSpec) 
     if earlier is None or load_checkpoint is None or update is None:
         return None
     folder, fresh = Path(order.model_dir) / earlier.folder, fresh_rows(material, earlier.data_to)
-    if kind.name not in (FAVOURITE, answering) and fresh.sum() < STANDING_BY:
+    if kind.name not in (_leading(order), answering) and fresh.sum() < STANDING_BY:
         return None
     return lambda say: update(load_checkpoint(folder), older, fresh, say)
 
@@ -312,12 +313,18 @@ def _snapshot(writer: Connection, order: Order) -> Material:
         tasks = attempts.count(db)
         if tasks < order.min_training_tasks:
             raise TooLittleData(too_few(tasks, order.min_training_tasks))
-        last, before = training_runs.last_from_scratch(db), _earlier(db, order, BY_NAME[FAVOURITE])
+        last, before = training_runs.last_from_scratch(db), _earlier(db, order, BY_NAME[_leading(order)])
         growth, learnt = order.growth, before.n_tasks if before else None
         from_scratch = order.forced or due_from_scratch(tasks, last.n_tasks if last else None, growth, learnt)
         if from_scratch or tasks <= READ_WHOLE:
             return whole(db, taken, from_scratch)
         return some(db, tasks, taken, before.data_to if before else None, seed=order.run_id)
+
+
+def _leading(order: Order) -> str:
+    """The kind whose versions say whether there is something to go on from: the first network that is trained."""
+    trained = order.kinds or order.trained
+    return next((kind for kind in NETWORKS if kind in trained), FAVOURITE)
 
 
 @contextmanager

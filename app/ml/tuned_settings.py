@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from app.domain.kinds import NETWORKS
 from app.ml import registry
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def default(network: "Network", name: str) -> Any:
 
 def checked(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings read from JSON, as `registry.network` takes them; ValueError where they don't fit this code."""
-    if kind not in registry.NETWORKS:
-        raise ValueError(f"{kind!r} is no network; there are {', '.join(registry.NETWORKS)}")
+    if kind not in NETWORKS:
+        raise ValueError(f"{kind!r} is no network; there are {', '.join(NETWORKS)}")
     if not isinstance(settings, Mapping):
         raise ValueError("the settings are no JSON object")
     usual = registry.network(kind)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.ml.registry import KINDS
+from app.domain.kinds import KINDS
 from app.schemas.base import Answer, Body
 from app.schemas.model_status import RunOut
 
@@ -19,7 +19,7 @@ class VersionOut(Answer):
     """One trained model."""
 
     id: int
-    kind: KindName
+    kind: str = Field(description="One of the kinds, or one that an earlier release had.")
     state: Literal["candidate", "serving", "retired", "rejected"]
     reason: str | None = Field(description="Why it stands as it does, in a sentence.")
     answers_first: bool = Field(description="It answers the predictions; the others that serve stand in for it.")

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.crud import model_versions, serving_acts, training_acts
 from app.domain.errors import AppError
+from app.domain.kinds import KINDS
 from app.ml import live, sample
-from app.ml.registry import KINDS
 from app.ml.serving import ServingModels
 from app.ml.status import model_status
 from app.routers.callers import Db

@@ -85,6 +85,8 @@ def model_name(speaking: Words, kind: str | None) -> str:
     names = {
         "embedding_v2": speaking("the V2 network"),
         "embedding_lstm": speaking("the LSTM network"),
+        "embedding_attention": speaking("the attention network"),
+        "embedding_joint": speaking("the joint network"),
         "lnirt": "LNIRT",
         "v1.0": "LNIRT",
         "prior": speaking("the first guess"),

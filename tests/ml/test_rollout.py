@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.core import settings
+from app.domain.kinds import KINDS
 from app.ml.serving import rolled_out_to
 
 MANY = [uuid4() for _ in range(5000)]
@@ -48,7 +49,7 @@ def test_nobody_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("written", "why"),
     [
-        ("lstm:20", "kinds are embedding_v2, embedding_lstm, embedding_attention, embedding_joint, lnirt"),
+        ("lstm:20", f"kinds are {', '.join(KINDS)}"),
         ("lnirt", "KIND:PERCENT"),
         ("lnirt:half", "KIND:PERCENT"),
         ("lnirt:nan", "between 0 and 100"),

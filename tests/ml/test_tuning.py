@@ -21,6 +21,7 @@ from app.crud import audit, network_settings, tables
 from app.crud.network_settings import Tuned
 from app.domain.actors import COMMAND_LINE
 from app.domain.attempts import Attempts
+from app.domain.kinds import NETWORKS
 from app.ml import registry, training_run, tuning, tuning_study
 from app.ml.networks.checkpoint import TrainingFailed
 from app.ml.simulated import school, simulate
@@ -59,7 +60,7 @@ def run(which: Study, trials: int) -> list[Trial]:
     return ended
 
 
-@pytest.mark.parametrize("kind", registry.NETWORKS)
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_the_default_settings_are_in_the_space_and_change_nothing(kind: str) -> None:
     network = registry.network(kind)
     usual, space = tuning.defaults(network), tuning.space(network)

@@ -114,6 +114,17 @@ def test_a_promoted_version_answers_and_a_rollback_undoes_it(admin: Student, db:
     assert log[1]["made_by"] == "grace@example.com"
 
 
+def test_a_version_of_a_kind_that_this_release_lacks_is_listed_and_cannot_be_promoted(
+    admin: Student, db: Session
+) -> None:
+    gone = version(db, "embedding_gone")
+    assert [each["kind"] for each in admin.get("/model/versions").json()["items"]] == ["embedding_gone"]
+    refused = post(admin, f"/model/versions/{gone}/promote")
+    assert refused.status_code == 409
+    assert "embedding_gone, which this release does not have" in refused.json()["detail"]
+    assert admin.get("/model/changes").json()["items"] == []
+
+
 def test_what_is_gone_or_unusable_cannot_be_promoted(admin: Student, db: Session) -> None:
     gone, broken = version(db), version(db, usable=False)
     pruned(db, gone)

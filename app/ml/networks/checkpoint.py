@@ -190,9 +190,11 @@ class FittedNetwork:
         )
         said = served.answers_of(raw)
         if not np.allclose(said.probability, p, rtol=0, atol=SAME_PROBABILITY):
-            raise TrainingFailed("the exported arrays give other probabilities than the Keras model")
+            off = np.abs(said.probability - p).max()
+            raise TrainingFailed(f"`served` gives other probabilities than the Keras model, by up to {off:.2g}")
         if not np.allclose(said.seconds, seconds, rtol=SAME_SECONDS, atol=0):
-            raise TrainingFailed("the exported arrays give other times than the Keras model")
+            off = np.abs(said.seconds / seconds - 1).max()
+            raise TrainingFailed(f"`served` gives other times than the Keras model, by up to {off:.2g} of them")
 
 
 def _set(core: "keras.Model", weights: dict[str, NDArray[Any]], which: int) -> None:

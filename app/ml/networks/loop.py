@@ -125,6 +125,8 @@ class Loop:
         variables = {_name(variable): variable for variable in self._nets[0].trainable_variables}
         self._names = list(variables)
         self._shapes = {name: tuple(variables[name].shape) for name in self._names}
+        if missing := [name for name in network.readers if f"{name}/kernel" not in variables]:
+            raise ValueError(f"{network.name}: `readers` names {missing[0]}, but no layer of that name has a kernel")
         rest = self._nets[0].non_trainable_variables
         self.statistics = {_name(v): tuple(v.shape) for v in rest if not _is_seed(v)}
         self._lengths = [int(np.prod(shape)) for shape in self._shapes.values()]

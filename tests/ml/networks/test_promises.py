@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from app.domain.attempts import Attempts
+from app.domain.kinds import NETWORKS
 from app.ml import metrics
 from app.ml.answers import Answers
+from app.ml.embedding_model_v2 import V2
 from app.ml.features import FEATURES
 from app.ml.networks.checkpoint import FILES, FittedNetwork, TrainingFailed
 from app.ml.networks.fit import MOST_HELD_OUT, fit, update
 from app.ml.networks.inference import METADATA_FILE, ServedNetwork, load_served
 from app.ml.networks.network import OUTPUTS, Network
-from app.ml.registry import NETWORKS, network
+from app.ml.registry import network
 from tests.ml.networks.toys import fresh_from, long_pasts, one_student, some_students, with_items
 
 KNOWN = 30  # students that the networks are fitted to, of 40
@@ -298,3 +300,11 @@ def test_a_version_of_an_earlier_release_is_refused_with_a_sentence(fitted: Fitt
     (tmp_path / METADATA_FILE).write_text(json.dumps(kept))
     with pytest.raises(ValueError, match="written by an earlier release; the next training replaces it"):
         load_served(fitted.network, tmp_path)
+
+
+def test_a_reader_that_is_no_layer_is_named(attempts: Attempts) -> None:
+    class Misread(V2):
+        readers = ("dense_9",)
+
+    with pytest.raises(ValueError, match="`readers` names dense_9"):
+        fit(Misread(), attempts.take(slice(40)), epochs=1)

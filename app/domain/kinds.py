@@ -1,0 +1,10 @@
+"""Which kinds of model there are. A new network is its file and a line in `NETWORKS`."""
+
+NETWORKS = {
+    "embedding_v2": "app.ml.embedding_model_v2:V2",
+    "embedding_lstm": "app.ml.embedding_model:Lstm",
+    "embedding_attention": "app.ml.attention_model:Attention",
+    "embedding_joint": "app.ml.embedding_model_v2:JointV2",
+}
+KINDS = (*NETWORKS, "lnirt")
+TRAINED = ("embedding_v2", "embedding_lstm", "lnirt")  # unless the setting KINDS says otherwise
