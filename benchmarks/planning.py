@@ -71,7 +71,7 @@ class Learner:
     @classmethod
     def new(cls, number: int, topics: int, model: FittedLnirt) -> "Learner":
         nothing = [0] * topics
-        start = newcomer(model.bank.fit.population)
+        start = newcomer(model.bank.population)
         return cls(number, start, [*nothing], [*nothing], [[] for _ in nothing], [*nothing], [0.0] * topics)
 
     @property
@@ -125,7 +125,7 @@ class Teacher:
     @cached_property
     def cells(self) -> Floats:
         """Chances of each cell at each ability of the grid, (t, 3, M)."""
-        theta = self.model.bank.fit.population.fine[0]
+        theta = self.model.bank.population.fine[0]
         items = [[self._item(topic, d) for d in (EASY, MEDIUM, HARD)] for topic in range(len(self.topics))]
         return np.array([[ndtr(item.predictor(theta)) for item in row] for row in items])
 

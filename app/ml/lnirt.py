@@ -81,6 +81,7 @@ class LnirtFit:
     population: Population
     prior_mean: Floats
     prior_cov: Floats
+    offset: Floats  # (K, 4) what an item's groups add to `prior_mean`
     prior_sigma2: float
     trace: Floats  # the log posterior after each step of the last climb, never falling
     converged: bool
@@ -179,7 +180,13 @@ def _check(arrays: dict[str, Floats], k: int, n: int, nodes: int) -> None:
     per_item += [f"{name.rstrip('_')}_se" for name in per_item]
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(per_item, (k,))
     shapes |= dict.fromkeys(["theta", "zeta", "theta_sd", "zeta_sd", "information", "pull"], (n,))
-    shapes |= {"item_cov": (k, 4, 4), "log_weights": (n, nodes), "prior_mean": (4,), "prior_cov": (4, 4)}
+    shapes |= {
+        "item_cov": (k, 4, 4),
+        "log_weights": (n, nodes),
+        "prior_mean": (4,),
+        "prior_cov": (4, 4),
+        "offset": (k, 4),
+    }
     for name, shape in shapes.items():
         if name not in arrays or arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
             raise ValueError(f"expected finite {name} of shape {shape} in lnirt.npz")
@@ -209,6 +216,7 @@ def fit(
     seconds: ArrayLike,
     *,
     censored: ArrayLike | None = None,
+    groups: Sequence[Ints] = (),
     tolerance: float = 2e-4,
     max_steps: int = 300,
 ) -> LnirtFit:
@@ -219,6 +227,8 @@ def fit(
     longer. Marginal MAP by EM over a grid of abilities; given ability, speed is integrated out in closed form. Of
     students with censored times, speed is integrated out numerically with the exact tail probability (error below
     1e-6 of the log posterior); only their saved posteriors are reduced to two matching moments of speed.
+    `groups`: of each level (topic, difficulty, ...) the group of every distinct item, (K,) integers in the items' order;
+    items are then expected around their groups' sum.
     Stops when an EM step would change no working parameter by more than `tolerance`.
 
     Raises ValueError where lengths differ, nothing was observed, or a value is outside the above.
@@ -228,7 +238,7 @@ def fit(
     marks, logt, cut = _checked(len(person_code), len(item_code), correct, seconds, censored)
     centre = float(np.nanmean(logt)) if not np.isnan(logt).all() else float(np.log(DEFAULT_SECONDS))
     answers = sparse_answers(person_code, item_code, marks, logt - centre, cut, len(persons), len(items))
-    run, prior, information = _fit(answers, tolerance, max_steps)
+    run, prior, information = _fit(answers, groups, tolerance, max_steps)
     return _on_r_scale(persons, items, answers, run, prior, information, centre)
 
 
@@ -272,7 +282,7 @@ def _checked(
     return marks, np.log(times), cut
 
 
-def _fit(answers: Answers, tolerance: float, max_steps: int) -> tuple[Run, Prior, Floats]:
+def _fit(answers: Answers, groups: Sequence[Ints], tolerance: float, max_steps: int) -> tuple[Run, Prior, Floats]:
     """Two rough climbs that learn the items' prior, then the real one with that prior held still."""
     size = answers.n_persons, answers.n_items
     weak = prior = slopes_that_can_be_told(weak_prior(), *size)
@@ -283,7 +293,7 @@ def _fit(answers: Answers, tolerance: float, max_steps: int) -> tuple[Run, Prior
         run = climb(answers, start, prior, rough, tolerance=0.01, steps=25)
         start, persons = run.parameters, run.expected.persons
         information = observed_information(answers, run.expected, start, rough, ROUGH_ANSWERS)
-        prior = slopes_that_can_be_told(learn_prior(information, start, prior, weak), *size)
+        prior = slopes_that_can_be_told(learn_prior(information, start, prior, weak, groups), *size)
         sharpest = 0.7 / float(np.quantile(start.alpha, 0.95) * start.sd[0])  # a probit this wide needs nodes, too
         finer = max(finer, _finer(np.minimum(np.sqrt(np.maximum(persons.theta2 - persons.theta**2, 0)), sharpest)))
     grid = normal_grid(finer * (NODES - 1) + 1)
@@ -368,6 +378,7 @@ def _on_r_scale(
             [slopes[0], mean[1] - slopes[0] * sd[0] * at[0], slopes[1], mean[3] + centre - slopes[1] * sd[1] * at[1]]
         ),
         prior_cov=prior.cov / np.outer(scale, scale),
+        offset=np.broadcast_to(prior.offset, p.x.shape).copy(),
         prior_sigma2=prior.sigma2,
         trace=np.array(run.trace),
         converged=run.converged,

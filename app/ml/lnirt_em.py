@@ -234,7 +234,7 @@ def maximise(e: Expected, p: Parameters, prior: Prior, answers: Answers, grid: G
     """
     gradient, information = item_score(e, p, grid)
     precision = np.linalg.inv(prior.cov)
-    gradient -= (p.x - item_mean(p.x, prior)) @ precision
+    gradient -= (p.x - prior.offset - item_mean(p.x, prior)) @ precision
     step = np.linalg.solve(information + precision, gradient[:, :, None])[:, :, 0]
     x = p.like(np.concatenate([(p.x + np.clip(step, -1, 1)).ravel(), p.log_sigma2, p.population])).x
     n, y, y2, z, z2, yz = e.times
@@ -297,6 +297,7 @@ def _population(persons: Persons, x: Floats, p: Parameters, prior: Prior) -> tup
 
 def _mean(n: int, at: Floats, x: Floats, p: Parameters, prior: Prior) -> Floats:
     """The mean (2,) of n persons at `at` on average; quadratic in it and in the items' mean (4,) beside it."""
+    own = x - prior.offset
     shift = np.zeros((len(x), 4, 2))  # D: what x loses for each unit of the persons' mean
     shift[:, INTERCEPT, 0], shift[:, INTENSITY, 1] = softplus(x[:, SLOPE]), softplus(x[:, TIME_SLOPE])
     items, hold = np.linalg.inv(prior.cov), np.diag(prior.mean_sd**-2)
@@ -311,8 +312,8 @@ def _mean(n: int, at: Floats, x: Floats, p: Parameters, prior: Prior) -> Floats:
     )
     right = np.concatenate(
         [
-            persons @ at + np.einsum("kai,ab,kb->i", shift, items, x, optimize=True),
-            items @ x.sum(axis=0) + hold @ prior.mean,
+            persons @ at + np.einsum("kai,ab,kb->i", shift, items, own, optimize=True),
+            items @ own.sum(axis=0) + hold @ prior.mean,
         ]
     )
     return np.asarray(np.linalg.solve(left, right)[:2])

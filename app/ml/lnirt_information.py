@@ -3,14 +3,26 @@
 Louis (1982), J. Royal Stat. Soc. B 44, 226-233, for the information that is missing because persons are not observed.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from app.ml.lnirt_answers import Answers, Floats
+from app.ml.lnirt_answers import Answers, Floats, Ints
 from app.ml.lnirt_em import Expected, item_score, node_scores, predictor
-from app.ml.lnirt_model import SLOPE, TIME_SLOPE, Grid, Parameters, Prior, item_mean, softplus_slope
+from app.ml.lnirt_groups import mixed_model
+from app.ml.lnirt_model import (
+    INTENSITY,
+    INTERCEPT,
+    SLOPE,
+    TIME_SLOPE,
+    Grid,
+    Parameters,
+    Prior,
+    item_mean,
+    softplus_slope,
+)
 
 CHUNK = 50_000  # answers at a time: 50,000 x 31 nodes are 12 MB
 PRIOR_WEIGHT = 6.0  # items that the weak prior's covariance is worth against the covariance seen
@@ -102,22 +114,43 @@ def _lost_on_times(answers: Answers, e: Expected, p: Parameters, max_answers: in
     return lost
 
 
-def learn_prior(information: Floats, p: Parameters, prior: Prior, weak: Prior) -> Prior:
+def learn_prior(information: Floats, p: Parameters, prior: Prior, weak: Prior, groups: Sequence[Ints] = ()) -> Prior:
     """The items' common distribution, as EM for a hierarchical normal model sees it (empirical Bayes).
 
     Each item enters with its own uncertainty; the weak prior counts as PRIOR_WEIGHT items more, so that
-    five items give no certainty. sigma2 of an unseen item is the harmonic mean of the others'.
+    five items give no certainty. sigma2 of an unseen item is the harmonic mean of the others'. `groups` holds each
+    item's place among the groups of one level, (K,) a level: intercept and intensity are expected around theirs.
     """
     x, cov = p.x, prior.cov
-    evidence = information @ x[:, :, None] + np.linalg.inv(cov) @ (x - item_mean(x, prior))[:, :, None]
-    mean, k = item_mean(x, prior), len(x)
+    data = np.linalg.inv(cov) @ (x - prior.offset - item_mean(x, prior))[:, :, None]  # the answers' gradient at x
+    offset, around = _of_groups(x, data[:, :, 0], information, weak, groups)
+    evidence = information @ (x - offset)[:, :, None] + data
+    mean, k = item_mean(x, replace(prior, offset=offset)), len(x)
     for _ in range(30):
         precision = np.linalg.inv(cov)
         posterior = np.linalg.inv(information + precision)
         centre = (posterior @ (evidence + (precision @ mean)[:, None]))[:, :, 0]
-        mean = item_mean(centre, replace(prior, cov=cov))
+        mean = item_mean(centre, replace(prior, cov=cov, offset=np.zeros(4)))
         off = centre - mean
-        cov = (off.T @ off + posterior.sum(axis=0) + PRIOR_WEIGHT * weak.cov) / (k + PRIOR_WEIGHT)
+        cov = (off.T @ off + posterior.sum(axis=0) + PRIOR_WEIGHT * (weak.cov if not len(groups) else around)) / (
+            k + PRIOR_WEIGHT
+        )
     weight = weak.sigma2_weight
     sigma2 = (k + weight) / (np.exp(-p.log_sigma2).sum() + weight / weak.sigma2)
-    return replace(prior, cov=cov, sigma2=max(float(sigma2), 1e-4))
+    return replace(prior, cov=cov, offset=offset, sigma2=max(float(sigma2), 1e-4))
+
+
+def _of_groups(
+    x: Floats, data: Floats, information: Floats, weak: Prior, groups: Sequence[Ints]
+) -> tuple[Floats, Floats]:
+    """What the groups say of each item's x, (K, 4), and the covariance (4, 4) believed of items around that."""
+    offset, around = np.zeros_like(x), weak.cov.copy()
+    if len(groups):
+        columns = [INTERCEPT, INTENSITY]
+        precision = np.maximum(information[:, columns, columns], 1e-6)
+        estimate = x[:, columns] + data[:, columns] / precision
+        _, _, effects, spread = mixed_model(estimate, precision, list(groups), weak.cov[columns, columns])
+        offset[:, columns] = sum(effect[0][code] for effect, code in zip(effects, groups, strict=True))
+        unsure = sum(effect[1][code] for effect, code in zip(effects, groups, strict=True))
+        around[columns, columns] = spread + np.mean(unsure, axis=0)
+    return offset, around

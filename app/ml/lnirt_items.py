@@ -12,20 +12,20 @@ uncertainty in its `ItemParameters`. Linear mixed model by mean-field EM (Neal &
 
 import json
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from app.ml.lnirt import LnirtFit, item_parameters
 from app.ml.lnirt_answers import Floats, Ints
-from app.ml.lnirt_posterior import ItemParameters
+from app.ml.lnirt_groups import mixed_model
+from app.ml.lnirt_posterior import ItemParameters, Population
 
 Cell = tuple[str, str]  # topic, difficulty
 
-SWEEPS = 50
-GROUP_WEIGHT = 3.0  # groups that the variances believed beforehand are worth
 LEAST_SLOPE = 0.1
+GROUPS = ("topics", "difficulties", "by_cell")
 LOG_SIGMA2_VAR = 0.25  # of log sigma2 between items, beforehand
 
 
@@ -56,8 +56,8 @@ class Effects:
 class ItemBank:
     """Parameters of the fitted items, and of those that are not among them."""
 
-    fit: LnirtFit
-    cells: list[Cell]  # of fit.items
+    population: Population
+    pattern: Floats  # (4, 4) covariance of alpha, beta, phi and lambda among items: only its correlations count
     items: dict[Hashable, ItemParameters]
     mean: Floats  # (5,)
     mean_var: Floats
@@ -74,14 +74,14 @@ class ItemBank:
         pairs = [(str(topic), str(difficulty)) for topic, difficulty in cells]
         estimate, precision, believed = _seen(fit)
         levels = [_codes([topic for topic, _ in pairs]), _codes([d for _, d in pairs]), _codes(pairs)]
-        mean, mean_var, effects, spread = _mixed_model(estimate, precision, [code for _, code in levels], believed)
+        mean, mean_var, effects, spread = mixed_model(estimate, precision, [code for _, code in levels], believed)
         topics, difficulties, by_cell = (
             Effects(index, *effect) for (index, _), effect in zip(levels, effects, strict=True)
         )
         expected = mean + sum(effect[0][code] for (_, code), effect in zip(levels, effects, strict=True))
         around = mean_var + sum(effect[1][code] for (_, code), effect in zip(levels, effects, strict=True)) + spread
         items = _known(fit, expected, around)
-        return cls(fit, pairs, items, mean, mean_var, topics, difficulties, by_cell, spread)
+        return cls(fit.population, fit.prior_cov, items, mean, mean_var, topics, difficulties, by_cell, spread)
 
     def find(self, item: Hashable | None, topic: str | None, difficulty: str | None) -> Found:
         """Parameters for a task; None or a new label = not known. A cell that is itself an item counts as one."""
@@ -100,18 +100,46 @@ class ItemBank:
         slopes = np.maximum(mean[[0, 2]], LEAST_SLOPE)
         centre = np.array([slopes[0], mean[1], slopes[1], mean[3]])
         sigma2 = float(np.exp(mean[4] + 0.5 * var[4]))
-        return item_parameters(centre, _correlated(var[:4], self.fit.prior_cov), sigma2, self.fit.population)
+        return item_parameters(centre, _correlated(var[:4], self.pattern), sigma2, self.population)
 
     def save(self, folder: Path) -> None:
-        """Write the fit and item_cells.json; the groups are learnt again by `load`, which takes milliseconds."""
-        self.fit.save(folder)
-        (folder / "item_cells.json").write_text(json.dumps(self.cells))
+        """Write lnirt.npz (plain arrays, no pickle) and lnirt.json (labels)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        groups = {name: getattr(self, name) for name in GROUPS}
+        arrays = {name: getattr(self, name) for name in ("pattern", "mean", "mean_var", "spread")}
+        arrays["items"] = np.array([astuple(each) for each in self.items.values()]).reshape(
+            -1, len(fields(ItemParameters))
+        )
+        arrays |= {
+            f"{name}.{part}": getattr(each, part) for name, each in groups.items() for part in ("mean", "var", "spread")
+        }
+        with (folder / "lnirt.npz").open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        labels = {name: list(each.index) for name, each in groups.items()} | {
+            "items": [str(each) for each in self.items]
+        }
+        (folder / "lnirt.json").write_text(json.dumps({"population": asdict(self.population), "labels": labels}))
 
     @classmethod
     def load(cls, folder: Path) -> "ItemBank":
-        """The inverse of `save`."""
-        cells = json.loads((folder / "item_cells.json").read_text())
-        return cls.build(LnirtFit.load(folder), [(str(topic), str(difficulty)) for topic, difficulty in cells])
+        """The inverse of `save`; ValueError or KeyError where something is missing or not finite."""
+        kept = json.loads((folder / "lnirt.json").read_text())
+        if "labels" not in kept:
+            raise ValueError(f"{folder.name} was written by an earlier release; the next training replaces it")
+        with np.load(folder / "lnirt.npz", allow_pickle=False) as file:
+            arrays = dict(file)
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ValueError("expected finite numbers in lnirt.npz")
+        labels = kept["labels"]
+        items = {
+            name: ItemParameters(*row) for name, row in zip(labels["items"], arrays["items"].tolist(), strict=True)
+        }
+        groups = []
+        for name in GROUPS:
+            index = {tuple(each) if isinstance(each, list) else each: place for place, each in enumerate(labels[name])}
+            groups.append(Effects(index, *(arrays[f"{name}.{part}"] for part in ("mean", "var", "spread"))))
+        population = Population(**kept["population"])
+        return cls(population, arrays["pattern"], items, arrays["mean"], arrays["mean_var"], *groups, arrays["spread"])
 
 
 def cell_label(topic: str, difficulty: str) -> str:
@@ -130,50 +158,12 @@ def _seen(fit: LnirtFit) -> tuple[Floats, Floats, Floats]:
     Also the variance (5,) among items that the fit believes.
     """
     believed = np.append(np.diag(fit.prior_cov), LOG_SIGMA2_VAR)
-    centre = np.append(fit.prior_mean, np.log(fit.prior_sigma2))
+    centre = np.column_stack([fit.prior_mean + fit.offset, np.full(len(fit.items), np.log(fit.prior_sigma2))])
     value = np.column_stack([fit.alpha, fit.beta, fit.phi, fit.lambda_, np.log(fit.sigma2)])
     var = np.column_stack([fit.item_cov[:, range(4), range(4)], (fit.sigma2_se / fit.sigma2) ** 2])
     held = np.append(1 / believed[:4], 2.0)  # sigma2 enters a fit with four answers' weight: precision 4 / 2
     precision = np.maximum(1 / var - held, 1e-6)
     return centre + (value - centre) / (var * precision) * (1 / var > held + 1e-6), precision, believed
-
-
-def _mixed_model(
-    estimate: Floats, precision: Floats, codes: list[Ints], believed: Floats
-) -> tuple[Floats, Floats, list[tuple[Floats, Floats, Floats]], Floats]:
-    """Mean, its variance, (means, variances, spread) of each level's groups, and the spread of items (all per column).
-
-    Coordinate ascent: each group's mean given the others', then the variances from squares plus uncertainty.
-    """
-    share = believed / (len(codes) + 1)
-    item_spread = share.copy()
-    mean, mean_var = estimate.mean(axis=0), share
-    sizes = [int(code.max()) + 1 for code in codes]
-    groups = [(np.zeros((size, len(believed))), np.tile(share, (size, 1)), share.copy()) for size in sizes]
-    for _ in range(SWEEPS):
-        weight = 1 / (1 / precision + item_spread)
-        rest = estimate - sum(group[0][code] for group, code in zip(groups, codes, strict=True))
-        mean, mean_var = (weight * rest).sum(axis=0) / weight.sum(axis=0), 1 / weight.sum(axis=0)
-        for level, code in enumerate(codes):
-            others = [g[0][c] for i, (g, c) in enumerate(zip(groups, codes, strict=True)) if i != level]
-            groups[level] = _shrunken(estimate - mean - sum(others), weight, code, groups[level][2], share)
-        off = estimate - mean - sum(group[0][code] for group, code in zip(groups, codes, strict=True))
-        own = 1 / (precision + 1 / item_spread)
-        squares = (own * precision * off) ** 2 + own
-        item_spread = (squares.sum(axis=0) + GROUP_WEIGHT * share) / (len(estimate) + GROUP_WEIGHT)
-    return mean, mean_var, groups, item_spread
-
-
-def _shrunken(rest: Floats, weight: Floats, code: Ints, spread: Floats, share: Floats) -> tuple[Floats, Floats, Floats]:
-    """Posterior means and variances of one level's groups, and the variance among them."""
-    size = int(code.max()) + 1
-    total, pull = np.zeros((size, weight.shape[1])), np.zeros((size, weight.shape[1]))
-    np.add.at(total, code, weight)
-    np.add.at(pull, code, weight * rest)
-    var = 1 / (total + 1 / spread)
-    mean = var * pull
-    spread = ((mean**2 + var).sum(axis=0) + GROUP_WEIGHT * share) / (size + GROUP_WEIGHT)
-    return mean, var, spread
 
 
 def _correlated(var: Floats, pattern: Floats) -> Floats:
@@ -190,7 +180,8 @@ def _known(fit: LnirtFit, expected: Floats, around: Floats) -> dict[Hashable, It
     precision = np.linalg.inv(fit.item_cov)
     group = np.linalg.inv(_correlated(around[:, :4], fit.prior_cov))
     cov = np.linalg.inv(precision - held + group)
-    pull = precision @ value[:, :, None] - (held @ fit.prior_mean)[:, None] + group @ expected[:, :4, None]
+    own = (fit.prior_mean + fit.offset)[:, :, None]
+    pull = precision @ value[:, :, None] - held @ own + group @ expected[:, :4, None]
     mean = (cov @ pull)[:, :, 0]
     mean[:, [0, 2]] = np.maximum(mean[:, [0, 2]], LEAST_SLOPE)
     labels: list[Hashable] = fit.items.tolist()

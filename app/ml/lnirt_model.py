@@ -5,7 +5,7 @@ one grid serves every step; and slopes go through a softplus, so that no step ca
 mean 1 and the sds of the population are free. `lnirt.py` turns the result into R LNIRT's scale.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.special import expit
@@ -21,7 +21,7 @@ SLOPE_VAR_PER_SHARE = 0.1  # most variance of slopes among K items, times K / N
 class Prior:
     """What is believed of items before their answers; weak, and sharpened from the items themselves (`learn_prior`).
 
-    Items x_k = (a, beta, f, lambda) ~ N(m, cov) with m ~ N(mean, diag(mean_sd**2)); m is maximised out. The slopes'
+    Items x_k = (a, beta, f, lambda) ~ N(m + offset_k, cov) with m ~ N(mean, diag(mean_sd**2)); m is maximised out. The slopes'
     mean is held at 1, which sets the scale of persons. sigma2_k is inverse-gamma, worth `sigma2_weight` answers of
     variance `sigma2`. The covariance of (theta, zeta) is inverse-Wishart, worth `person_weight` uncorrelated persons of
     standard deviations `person_sd`: abilities that differ by 0.8 on the probit scale, times by a factor of exp(0.3).
@@ -30,6 +30,7 @@ class Prior:
     mean: Floats
     mean_sd: Floats
     cov: Floats
+    offset: Floats = field(default_factory=lambda: np.zeros(4))  # (K, 4): what an item's groups say of it
     sigma2: float = 0.25
     sigma2_weight: float = 4.0
     person_sd: tuple[float, float] = (0.8, 0.3)
@@ -132,7 +133,7 @@ def normal_grid(nodes: int, reach: float = 4.5) -> Grid:
 def log_prior(p: Parameters, prior: Prior, answers: Answers) -> float:
     """Log prior density up to a constant; the mean of the items is maximised out."""
     mean = item_mean(p.x, prior)
-    off = p.x - mean
+    off = p.x - prior.offset - mean
     items = -0.5 * np.sum(off @ np.linalg.inv(prior.cov) * off) - 0.5 * np.sum(
         ((mean - prior.mean) / prior.mean_sd) ** 2
     )
@@ -147,7 +148,8 @@ def log_prior(p: Parameters, prior: Prior, answers: Answers) -> float:
 
 
 def item_mean(x: Floats, prior: Prior) -> Floats:
-    """The mean of the items' distribution that maximises its posterior, (4,)."""
+    """The mean of the items' distribution that maximises its posterior, (4,), their groups' part taken off."""
+    x = x - prior.offset
     precision, hold = np.linalg.inv(prior.cov), prior.mean_sd**-2
     return np.linalg.solve(np.diag(hold) + len(x) * precision, hold * prior.mean + precision @ x.sum(axis=0))
 

@@ -1,8 +1,8 @@
 """LNIRT in the service: fitted to all finished tasks, saved as a version, answering from a student's kept posterior."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from app.crud.student_totals import Past
 from app.domain.attempts import DIFFICULTIES, LEAST_SECONDS, Attempts, plausible
 from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers
-from app.ml.lnirt import LnirtFit, fit
+from app.ml.lnirt import fit
 from app.ml.lnirt_calibration import LnirtCalibration
 from app.ml.lnirt_items import ItemBank, cell_label
 from app.ml.lnirt_posterior import (
@@ -29,6 +29,7 @@ from app.ml.lnirt_posterior import (
     predict,
     update,
 )
+from app.ml.lnirt_small import fit_small, is_small
 
 KIND = "lnirt"
 METADATA_FILE = "metadata.json"
@@ -44,7 +45,6 @@ Floats = NDArray[np.float64]
 class FittedLnirt:
     """A fit to finished tasks, with the (topic, difficulty) cells that unseen items fall back to."""
 
-    fit: LnirtFit
     bank: ItemBank
     report: dict[str, Any]
     calibration: LnirtCalibration = field(default_factory=LnirtCalibration)
@@ -55,8 +55,8 @@ class FittedLnirt:
 
     def save(self, folder: Path) -> None:
         """Write the items and the population, not the students: theirs is kept in the database."""
-        replace(self.bank, fit=self.fit.without_persons()).save(folder)
-        metadata = {"kind": KIND, "items": len(self.fit.items), "calibration": self.calibration.to_dict()}
+        self.bank.save(folder)
+        metadata = {"kind": KIND, "items": len(self.bank.items), "calibration": self.calibration.to_dict()}
         metadata["report"] = self.report
         (folder / METADATA_FILE).write_text(json.dumps(metadata, indent=1))
         ServedLnirt.load(folder)  # what can't be read back is not published
@@ -79,19 +79,31 @@ def fit_lnirt(attempts: Attempts) -> FittedLnirt:
 
 
 def _fitted(attempts: Attempts) -> FittedLnirt:
-    labels, codes, cells = _items(attempts)
-    fitted = fit(attempts.student, codes, attempts.correct, plausible(attempts.seconds))
-    fitted = replace(fitted, items=np.array([labels[code] for code in fitted.items.tolist()], dtype=object))
-    numbers = (fitted.alpha, fitted.beta, fitted.phi, fitted.lambda_, fitted.sigma2, fitted.cov)
-    if not all(np.isfinite(each).all() for each in numbers):
+    report: dict[str, Any] = {"rows": len(attempts)}
+    if is_small(attempts):
+        bank = fit_small(attempts)
+        numbers = [each for item in bank.items.values() for each in astuple(item)]
+        report |= {"items": len(bank.items), "students": len(np.unique(attempts.student)), "converged": True}
+    else:
+        bank, numbers, report = _large(attempts, report)
+    if not np.isfinite(numbers).all():
         raise ValueError("LNIRT came to numbers that are not finite")
-    report = {
-        "rows": len(attempts),
-        "items": len(fitted.items),
-        "students": len(fitted.persons),
-        "converged": fitted.converged,
-    }
-    return FittedLnirt(fitted, ItemBank.build(fitted, cells), report)
+    return FittedLnirt(bank, report)
+
+
+def _large(attempts: Attempts, report: dict[str, Any]) -> tuple[ItemBank, Floats, dict[str, Any]]:
+    labels, codes, cells = _items(attempts)
+    groups = [_codes(names) for names in ([topic for topic, _ in cells], [level for _, level in cells], cells)]
+    fitted = fit(attempts.student, codes, attempts.correct, plausible(attempts.seconds), groups=groups)
+    fitted = replace(fitted, items=np.array([labels[code] for code in fitted.items.tolist()], dtype=object))
+    numbers = (fitted.alpha, fitted.beta, fitted.phi, fitted.lambda_, fitted.sigma2, fitted.cov.ravel())
+    report |= {"items": len(fitted.items), "students": len(fitted.persons), "converged": fitted.converged}
+    return ItemBank.build(fitted, cells), np.concatenate(numbers), report
+
+
+def _codes(names: Sequence[Hashable]) -> NDArray[np.int64]:
+    index: dict[Hashable, int] = {}
+    return np.array([index.setdefault(name, len(index)) for name in names], np.int64)
 
 
 def _items(attempts: Attempts) -> tuple[list[str], NDArray[np.int64], list[tuple[str, str]]]:
@@ -125,7 +137,7 @@ class ServedLnirt:
 
     @property
     def population(self) -> Population:
-        return self._bank.fit.population
+        return self._bank.population
 
     def parameters(self, item_id: str | None, topic: str, difficulty: str) -> ItemParameters:
         """Of a task. What is expected of items that were not fitted takes a while, so it is worked out once."""
@@ -237,7 +249,7 @@ class _Followed:
     def _follow(self, rows: NDArray[np.intp], answers: NDArray[np.intp]) -> Iterator[tuple[int, Prediction]]:
         """One student's predictions for `rows`, by creation, as their `answers` come in."""
         a, done = self.attempts, 0
-        posterior = newcomer(self.bank.fit.population)
+        posterior = newcomer(self.bank.population)
         for row in rows:
             at = min(a.started[row], a.finished[row] - 1)
             while done < len(answers) and a.finished[answers[done]] <= at:

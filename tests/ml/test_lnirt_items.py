@@ -58,7 +58,7 @@ def test_an_unseen_cell_is_its_topic_and_its_difficulty(bank: ItemBank) -> None:
 
 
 def test_hard_tasks_look_hard_to_a_stranger(bank: ItemBank) -> None:
-    stranger = newcomer(bank.fit.population)
+    stranger = newcomer(bank.population)
     easy, hard = (predict(stranger, bank.find(None, "unheard", d).parameters) for d in ("easy", "hard"))
     assert easy.probability > 0.6 > 0.4 > hard.probability
     assert easy.seconds < hard.seconds

@@ -134,7 +134,7 @@ def test_lnirt_answers_each_task_from_all_that_was_finished_when_it_was_created(
     rows = np.flatnonzero(ATTEMPTS.started >= ATTEMPTS.finished[99])[::7]
     said = fitted.served().predictions(ATTEMPTS, rows)
     for place, row in enumerate(rows):
-        posterior = newcomer(fitted.fit.population)
+        posterior = newcomer(fitted.bank.population)
         for answer in np.flatnonzero(
             (ATTEMPTS.student == ATTEMPTS.student[row]) & (ATTEMPTS.finished <= ATTEMPTS.started[row])
         ):
