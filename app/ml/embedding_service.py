@@ -18,13 +18,16 @@ from app.crud import accounts, practice_tasks, shadow_predictions, student_total
 from app.crud.student_totals import Past
 from app.domain.interactions import SECONDS_MAX
 from app.domain.tasks import Asked, Claim, Prediction, Task
+from app.ml import untrained
 from app.ml.answers import Answer
 from app.ml.fallback import cause
 from app.ml.inputs import inputs_of_past
 from app.ml.prior import PRIOR
+from app.ml.registry import BY_NAME
 from app.ml.serving import Loaded, ServingModels, serving_models
 from app.ml.trainer import silent, trainer
 
+BASE = "lnirt"  # the kind that answers from the first finished task on
 LEAST_SECONDS = 0.001  # of an interval's lower end
 
 
@@ -52,14 +55,21 @@ def predict_and_save(serving: ServingModels, asked: Asked, claim: Claim | None =
 
 
 def predict(serving: ServingModels, asked: Asked, past: Past) -> Conversation[Prediction]:
-    """The best model that gives finite numbers; the prior, before there is any. Why no better one did, is said."""
+    """The best model that gives finite numbers; before there is any, LNIRT of the tasks finished so far; without any
+    task finished, the prior. Says why no better model answered."""
     lineup, unsound = serving.lineup, list[str]()
     for loaded in lineup.for_student(asked.user_id):
         answer = yield from _sound_answer(serving, loaded, asked, past)
         if isinstance(answer, Answer):
-            return _prediction(loaded, answer, [*lineup.why_not_better(loaded), *unsound])
+            return _prediction(
+                loaded.kind.wire_name, loaded.version.id, answer, [*lineup.why_not_better(loaded), *unsound]
+            )
         unsound.append(answer)
-    return replace(PRIOR, fallback_reason=" ".join([*lineup.why_not_better(None), *unsound]) or None)
+    why = [*lineup.why_not_better(None), *unsound]
+    found = yield from untrained.answer(asked, past)
+    if found is not None and found.is_finite():
+        return _prediction(BY_NAME[BASE].wire_name, None, found, why)
+    return replace(PRIOR, fallback_reason=" ".join(why) or None)
 
 
 def _sound_answer(serving: ServingModels, loaded: Loaded, asked: Asked, past: Past) -> Conversation[Answer | str]:
@@ -78,10 +88,13 @@ def _shadow(serving: ServingModels, kind: str, asked: Asked, past: Past, task: T
         return
     answer = yield from _sound_answer(serving, loaded, asked, past)
     if isinstance(answer, Answer):
-        yield shadow_predictions.INSERT, shadow_predictions.new_row(task.id, _prediction(loaded, answer, []))
+        yield (
+            shadow_predictions.INSERT,
+            shadow_predictions.new_row(task.id, _prediction(loaded.kind.wire_name, loaded.version.id, answer, [])),
+        )
 
 
-def _prediction(loaded: Loaded, answer: Answer, why_not_better: list[str]) -> Prediction:
+def _prediction(model: str, version_id: int | None, answer: Answer, why_not_better: list[str]) -> Prediction:
     """What the model says, within the limits of the settings."""
     given = settings()
 
@@ -93,8 +106,8 @@ def _prediction(loaded: Loaded, answer: Answer, why_not_better: list[str]) -> Pr
     return Prediction(
         chance(answer.probability),
         seconds,
-        loaded.kind.wire_name,
-        loaded.version.id,
+        model,
+        version_id,
         chance(answer.probability_low),
         chance(answer.probability_high),
         max(min(answer.seconds_low, seconds), LEAST_SECONDS),

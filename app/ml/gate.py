@@ -35,7 +35,7 @@ WORTH_SAYING = 0.04  # mean change of the probability that only a model better b
 VERY_CLEAR = 2.0
 DRIFT = 0.02  # of the log-loss: less is no reason to begin anew
 PANEL = 300  # older tasks that are asked too, to see how far the answers move
-FAVOURITE = "embedding_v2"  # on a tie
+FAVOURITE = "lnirt"  # on a tie: the base, which says something of everybody from their first task on
 
 
 def cut(tasks: int) -> int:

@@ -227,7 +227,7 @@ def fit(
     longer. Marginal MAP by EM over a grid of abilities; given ability, speed is integrated out in closed form. Of
     students with censored times, speed is integrated out numerically with the exact tail probability (error below
     1e-6 of the log posterior); only their saved posteriors are reduced to two matching moments of speed.
-    `groups`: of each level (topic, difficulty, ...) the group of every distinct item, (K,) integers in the items' order;
+    `groups`: of each level (topic, difficulty, ...) the group of every distinct item, (K,) integers in their order;
     items are then expected around their groups' sum.
     Stops when an EM step would change no working parameter by more than `tolerance`.
 

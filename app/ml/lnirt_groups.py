@@ -1,5 +1,7 @@
-"""What items have in common: a topic, a level, and the cell of both. Each group's part is drawn from a normal distribution
-whose variance is learnt, so that few answers leave an item near its cell, a cell near the sum of its topic and its level.
+"""What items have in common: a topic, a level, and the cell of both.
+
+Each group's part is drawn from a normal distribution whose variance is learnt, so that few answers leave an item near
+its cell, and a cell near the sum of its topic and its level.
 
 Linear mixed model by mean-field EM (Neal & Hinton 1998).
 """

@@ -138,8 +138,11 @@ class ItemBank:
         for name in GROUPS:
             index = {tuple(each) if isinstance(each, list) else each: place for place, each in enumerate(labels[name])}
             groups.append(Effects(index, *(arrays[f"{name}.{part}"] for part in ("mean", "var", "spread"))))
-        population = Population(**kept["population"])
-        return cls(population, arrays["pattern"], items, arrays["mean"], arrays["mean_var"], *groups, arrays["spread"])
+        topics, difficulties, by_cell = groups
+        return cls(
+            Population(**kept["population"]), arrays["pattern"], items, arrays["mean"], arrays["mean_var"],
+            topics, difficulties, by_cell, arrays["spread"],
+        )  # fmt: skip
 
 
 def cell_label(topic: str, difficulty: str) -> str:

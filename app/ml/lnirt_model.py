@@ -21,9 +21,9 @@ SLOPE_VAR_PER_SHARE = 0.1  # most variance of slopes among K items, times K / N
 class Prior:
     """What is believed of items before their answers; weak, and sharpened from the items themselves (`learn_prior`).
 
-    Items x_k = (a, beta, f, lambda) ~ N(m + offset_k, cov) with m ~ N(mean, diag(mean_sd**2)); m is maximised out. The slopes'
-    mean is held at 1, which sets the scale of persons. sigma2_k is inverse-gamma, worth `sigma2_weight` answers of
-    variance `sigma2`. The covariance of (theta, zeta) is inverse-Wishart, worth `person_weight` uncorrelated persons of
+    Items x_k = (a, beta, f, lambda) ~ N(m + offset_k, cov) with m ~ N(mean, diag(mean_sd**2)); m is maximised out. The
+    slopes' mean is held at 1, which sets the scale of persons. sigma2_k is inverse-gamma, worth `sigma2_weight` answers
+    of variance `sigma2`. The covariance of (theta, zeta) is inverse-Wishart, worth `person_weight` uncorrelated persons of
     standard deviations `person_sd`: abilities that differ by 0.8 on the probit scale, times by a factor of exp(0.3).
     """
 

@@ -71,7 +71,7 @@ def fit_lnirt(attempts: Attempts) -> FittedLnirt:
     n = len(attempts)
     held_out = round(n * HELD_OUT)
     fitted = _fitted(attempts)
-    if held_out < LEAST_HELD_OUT:
+    if held_out < LEAST_HELD_OUT or is_small(attempts):  # how unsure it is, it knows better than few answers tell
         return fitted
     rows = np.arange(n - held_out, n)[-MOST_HELD_OUT:]
     said = _fitted(attempts.take(slice(n - held_out))).served().predictions(attempts, rows)
@@ -82,7 +82,7 @@ def _fitted(attempts: Attempts) -> FittedLnirt:
     report: dict[str, Any] = {"rows": len(attempts)}
     if is_small(attempts):
         bank = fit_small(attempts)
-        numbers = [each for item in bank.items.values() for each in astuple(item)]
+        numbers = np.array([astuple(item) for item in bank.items.values()])
         report |= {"items": len(bank.items), "students": len(np.unique(attempts.student)), "converged": True}
     else:
         bank, numbers, report = _large(attempts, report)

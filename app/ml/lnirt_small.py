@@ -6,15 +6,17 @@ With a few hundred answers there is no telling how well exercises separate stude
 
 Students and each part are drawn from normal distributions whose variances are learnt from the answers, beside what is
 believed of them beforehand. Right and wrong: penalised quasi-likelihood (Breslow and Clayton 1993, J. Am. Stat. Assoc.
-88, 9-25) by Fisher's scoring; times: the same, linear; the variances by EM steps (Dempster, Laird and Rubin 1977). Where
-`lnirt.py` finds the items with the students integrated out, this knows how unsure both are together, which is what counts
-while there are few answers.
+88, 9-25) by Fisher's scoring; times: the same, linear; the variances by EM steps (Dempster, Laird and Rubin 1977).
+`lnirt.py` finds the items with the students integrated out; this knows how unsure both are together, which is what
+counts while there are few answers.
 """
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import log_ndtr
 
@@ -44,7 +46,7 @@ class Design:
     starts: Ints
 
     @classmethod
-    def of(cls, columns: Sequence[Ints], sizes: Sequence[int]) -> "Design":
+    def of(cls, columns: Sequence[NDArray[np.integer[Any]]], sizes: Sequence[int]) -> "Design":
         """From the members (n,) of each part, -1 for none, and how many members each part has."""
         starts = np.cumsum([0, 1, *sizes])
         n = len(columns[0])
@@ -90,7 +92,7 @@ def _design(attempts: Attempts) -> tuple[Design, Ints]:
     return Design.of([attempts.student, attempts.topic, attempts.difficulty, cells, attempts.item], sizes), cells
 
 
-def _marks(design: Design, correct: Floats) -> Solution:
+def _marks(design: Design, correct: NDArray[np.bool_]) -> Solution:
     sign, spread = 2.0 * correct - 1, SPREAD.copy()
     mean = np.zeros(len(design.part))
     cov = np.diag(spread[design.part])
@@ -137,9 +139,9 @@ def _bank(attempts: Attempts, design: Design, cells: Ints, marks: Solution, time
 
     def parameters(effects: Sequence[int]) -> ItemParameters:
         chosen = np.ix_(effects, effects)
-        b, l = (float(each.mean[list(effects)].sum()) for each in (marks, times))
-        b_var, l_var = (float(each.cov[chosen].sum()) for each in (marks, times))
-        return ItemParameters(1.0, -b, 1.0, l, times.sigma2, beta_var=b_var, time_var=l_var)
+        ease, intensity = (float(each.mean[list(effects)].sum()) for each in (marks, times))
+        var, time_var = (float(each.cov[chosen].sum()) for each in (marks, times))
+        return ItemParameters(1.0, -ease, 1.0, intensity, times.sigma2, beta_var=var, time_var=time_var)
 
     items: dict[Hashable, ItemParameters] = {}
     pairs = np.unique(np.column_stack([attempts.topic, attempts.difficulty, cells, attempts.item]), axis=0)
