@@ -23,8 +23,8 @@ class Prior:
 
     Items x_k = (a, beta, f, lambda) ~ N(m + offset_k, cov) with m ~ N(mean, diag(mean_sd**2)); m is maximised out. The
     slopes' mean is held at 1, which sets the scale of persons. sigma2_k is inverse-gamma, worth `sigma2_weight` answers
-    of variance `sigma2`. The covariance of (theta, zeta) is inverse-Wishart, worth `person_weight` uncorrelated persons of
-    standard deviations `person_sd`: abilities that differ by 0.8 on the probit scale, times by a factor of exp(0.3).
+    of variance `sigma2`. The covariance of (theta, zeta) is inverse-Wishart, worth `person_weight` uncorrelated persons
+    of standard deviations `person_sd`: abilities that differ by 0.8 on the probit scale, times by a factor of exp(0.3).
     """
 
     mean: Floats

@@ -34,7 +34,7 @@ SIGMA2_WEIGHT = 4.0  # times that this is worth
 WEIGHT = 6.0  # members of a part that its believed variance is worth
 STEPS, SCORING_STEPS = 6, 4
 CENTRE = float(np.log(60.0))  # of log seconds, before there are any
-MOST_ROWS, MOST_EFFECTS = 1_500, 1_000  # of a class that is small
+MOST_ROWS, MOST_EFFECTS = 1_000, 1_000  # of a class that is small
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,13 +140,13 @@ def test_what_a_person_chose_must_be_outdone_clearly() -> None:
     assert verdict(Says(), Says(noise=2), by_hand=True) is None
 
 
-def test_v2_answers_on_a_tie_and_the_best_kind_otherwise() -> None:
+def test_lnirt_answers_on_a_tie_and_the_best_kind_otherwise() -> None:
     tie = {"lnirt": COURT.judge(Says()), "embedding_v2": COURT.judge(Says())}
-    assert best_first(COURT, tie) == ["embedding_v2", "lnirt"]
-    clear = {"embedding_v2": COURT.judge(Says(noise=2)), "lnirt": COURT.judge(Says(noise=0.1))}
-    assert best_first(COURT, clear) == ["lnirt", "embedding_v2"]
-    assert best_first(COURT, {**clear, "embedding_lstm": COURT.judge(Says())})[0] in ("embedding_lstm", "lnirt")
-    assert best_first(COURT, clear, favourite="lnirt")[0] == "lnirt"
+    assert best_first(COURT, tie) == ["lnirt", "embedding_v2"]
+    clear = {"embedding_v2": COURT.judge(Says(noise=0.1)), "lnirt": COURT.judge(Says(noise=2))}
+    assert best_first(COURT, clear) == ["embedding_v2", "lnirt"]
+    assert best_first(COURT, {**clear, "embedding_lstm": COURT.judge(Says())})[0] in ("embedding_lstm", "embedding_v2")
+    assert best_first(COURT, clear, favourite="embedding_v2")[0] == "embedding_v2"
     broken = {"embedding_v2": COURT.judge(Says(constant=float("nan"))), "lnirt": COURT.judge(Says())}
     assert best_first(COURT, broken) == ["lnirt", "embedding_v2"]
 

@@ -1,5 +1,6 @@
 """Parameters for tasks that the fit has not seen."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from app.ml.lnirt import LnirtFit, fit
 from app.ml.lnirt_items import Cell, ItemBank, cell_label
 from app.ml.lnirt_posterior import newcomer, predict
+from app.ml.lnirt_small import fit_small
+from app.ml.simulated import school, simulate
 
 TOPICS = ["algebra", "geometry", "logic", "sets"]
 LEVELS = {"easy": -1.0, "medium": 0.0, "hard": 1.0}
@@ -27,15 +30,20 @@ def answers(per_cell: int = 3, students: int = 150, seed: int = 0) -> tuple[Lnir
 
 
 @pytest.fixture(scope="module")
-def bank() -> ItemBank:
-    return ItemBank.build(*answers())
+def fitted() -> tuple[LnirtFit, list[Cell]]:
+    return answers()
 
 
-def test_a_known_item_keeps_its_own_numbers(bank: ItemBank) -> None:
+@pytest.fixture(scope="module")
+def bank(fitted: tuple[LnirtFit, list[Cell]]) -> ItemBank:
+    return ItemBank.build(*fitted)
+
+
+def test_a_known_item_keeps_its_own_numbers(bank: ItemBank, fitted: tuple[LnirtFit, list[Cell]]) -> None:
     found = bank.find(4, "algebra", "medium")
     assert found.source == "item"
-    assert found.parameters.beta == pytest.approx(bank.fit.beta[4], abs=0.05)
-    assert found.parameters.lambda_ == pytest.approx(bank.fit.lambda_[4], abs=0.02)
+    assert found.parameters.beta == pytest.approx(fitted[0].beta[4], abs=0.05)
+    assert found.parameters.lambda_ == pytest.approx(fitted[0].lambda_[4], abs=0.02)
 
 
 def test_each_step_back_is_named_and_less_certain(bank: ItemBank) -> None:
@@ -79,17 +87,15 @@ def test_a_rare_item_leans_on_its_cell() -> None:
 
 
 def test_a_cell_may_be_the_item_itself() -> None:
-    data = answers(per_cell=1)
-    labels = [cell_label(*cell) for cell in data[1]]
-    named = ItemBank.build(relabelled(data[0], labels), data[1])
-    assert named.find(None, "logic", "hard").source == "item"
-    assert named.find("an exercise", "logic", "hard").source == "cell"
+    bank = named(answers(per_cell=1))
+    assert bank.find(None, "logic", "hard").source == "item"
+    assert bank.find("an exercise", "logic", "hard").source == "cell"
 
 
-def relabelled(fitted: LnirtFit, labels: list[str]) -> LnirtFit:
-    from dataclasses import replace
-
-    return replace(fitted, items=np.array(labels, dtype=object))
+def named(data: tuple[LnirtFit, list[Cell]]) -> ItemBank:
+    """The cells are the items."""
+    fitted, cells = data
+    return ItemBank.build(replace(fitted, items=np.array([cell_label(*each) for each in cells], dtype=object)), cells)
 
 
 def test_few_items_still_answer() -> None:
@@ -100,13 +106,29 @@ def test_few_items_still_answer() -> None:
     assert 5 < said.seconds < 60
 
 
-def test_reloaded_bank_says_the_same(bank: ItemBank, tmp_path: Path) -> None:
-    bank.save(tmp_path)
-    again = ItemBank.load(tmp_path)
-    for question in ((4, None, None), (None, "sets", "hard"), (None, None, None)):
-        assert again.find(*question) == bank.find(*question)
+def test_reloaded_bank_says_the_same(tmp_path: Path) -> None:
+    data = answers(per_cell=1)
+    for place, made in enumerate((named(data), fit_small(simulate(school(9, seed=1), 20, seed=1).attempts))):
+        made.save(tmp_path / str(place))
+        again = ItemBank.load(tmp_path / str(place))
+        for question in (
+            (None, "sets", "hard"),
+            (None, "algebra", "easy"),
+            (None, None, None),
+            ("z", "unheard", "easy"),
+        ):
+            assert again.find(*question) == made.find(*question)
+        assert again.population == made.population
 
 
-def test_cells_must_fit_the_items(bank: ItemBank) -> None:
+def test_an_earlier_releases_files_are_refused_in_a_sentence(
+    fitted: tuple[LnirtFit, list[Cell]], tmp_path: Path
+) -> None:
+    fitted[0].save(tmp_path)
+    with pytest.raises(ValueError, match="written by an earlier release"):
+        ItemBank.load(tmp_path)
+
+
+def test_cells_must_fit_the_items(fitted: tuple[LnirtFit, list[Cell]]) -> None:
     with pytest.raises(ValueError, match="items, got 1"):
-        ItemBank.build(bank.fit, [("algebra", "easy")])
+        ItemBank.build(fitted[0], [("algebra", "easy")])

@@ -100,10 +100,10 @@ def test_the_first_models_serve_with_their_scores(train: Train, db: Session) -> 
     result = train(embedding_v2="good", lnirt="good")
     assert result["outcome"] == "published"
     assert result["message"] == (
-        "Trained on 1200 tasks and in service: version 2 of embedding_v2, version 1 of lnirt. "
-        "Version 2 of embedding_v2 answers."
+        "Trained on 1200 tasks and in service: version 1 of lnirt, version 2 of embedding_v2. "
+        "Version 1 of lnirt answers."
     )
-    assert who_serves(db) == [2, 1]  # on a tie the network answers
+    assert who_serves(db) == [1, 2]  # on a tie the base answers
     version = model_versions.get(db, 2)
     assert version.scores is not None
     assert version.scores["held_out_rows"] == 180
@@ -157,8 +157,8 @@ def test_labels_shuffled_everywhere_leave_the_models_in_service(train: Train, db
     db.commit()
     result = train(embedding_v2="nothing", lnirt="nothing", embedding_lstm="nothing")
     assert result["outcome"] == "rejected"
-    assert "can't tell right answers from wrong ones (AUC 0.50 on 180 tasks), as version 2 could" in result["message"]
-    assert who_serves(db) == [2, 1]
+    assert "can't tell right answers from wrong ones (AUC 0.50 on 180 tasks), as version 1 could" in result["message"]
+    assert who_serves(db) == [1, 2]
 
 
 def test_a_network_that_is_worse_than_lnirt_does_not_serve(train: Train, db: Session) -> None:

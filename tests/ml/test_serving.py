@@ -115,14 +115,14 @@ def test_lnirt_answers_when_the_networks_files_are_damaged(db: Session, environm
 
 
 @pytest.mark.usefixtures("trained")
-def test_the_prior_answers_when_nothing_can_be_loaded(db: Session, environment: Path) -> None:
+def test_lnirt_of_the_newest_tasks_answers_when_nothing_can_be_loaded(db: Session, environment: Path) -> None:
     truncate(environment, "embedding_v2", "metadata.json")
     truncate(environment, "embedding_lstm", "metadata.json")
     truncate(environment, "lnirt", "lnirt.npz")
     secret = key(db)
     with restarted() as client:
         task = Student(client, secret).ask(user_id=SOMEBODY).json()
-        assert (task["model_version"], task["correctness_prob"]) == ("prior", 0.5)
+        assert (task["model_version"], task["model_version_id"]) == ("v1.0", None)
         assert "metadata.json" in task["fallback_reason"]
         assert "lnirt.npz" in task["fallback_reason"]
         assert client.get("/model/status").json()["degraded"]
@@ -282,7 +282,7 @@ def folder_of(environment: Path, db: Session, version_id: int) -> Path:
 
 
 @pytest.mark.usefixtures("trained")
-def test_damaged_files_fall_back_to_the_version_before_then_to_lnirt_then_to_the_prior(
+def test_damaged_files_fall_back_to_the_version_before_then_to_lnirt_then_to_the_newest_tasks(
     db: Session, environment: Path, warm_process: SharedProcess
 ) -> None:
     earlier = {version.kind: version.id for version in model_versions.latest(db)}
@@ -309,4 +309,4 @@ def test_damaged_files_fall_back_to_the_version_before_then_to_lnirt_then_to_the
     for folder in (environment / "models" / "versions").glob("lnirt-*"):
         (folder / "lnirt.npz").unlink()
     with restarted() as client:
-        assert Student(client, secret).ask(user_id=STRONG).json()["model_version"] == "prior"
+        assert Student(client, secret).ask(user_id=STRONG).json()["model_version_id"] is None
