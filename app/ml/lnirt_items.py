@@ -102,8 +102,8 @@ class ItemBank:
         sigma2 = float(np.exp(mean[4] + 0.5 * var[4]))
         return item_parameters(centre, _correlated(var[:4], self.pattern), sigma2, self.population)
 
-    def save(self, folder: Path) -> None:
-        """Write lnirt.npz (plain arrays, no pickle) and lnirt.json (labels)."""
+    def save(self, folder: Path, prefix: str = "") -> None:
+        """Write lnirt.npz (plain arrays, no pickle) and lnirt.json (labels), with this before their names."""
         folder.mkdir(parents=True, exist_ok=True)
         groups = {name: getattr(self, name) for name in GROUPS}
         arrays = {name: getattr(self, name) for name in ("pattern", "mean", "mean_var", "spread")}
@@ -113,20 +113,22 @@ class ItemBank:
         arrays |= {
             f"{name}.{part}": getattr(each, part) for name, each in groups.items() for part in ("mean", "var", "spread")
         }
-        with (folder / "lnirt.npz").open("wb") as file:
+        with (folder / f"{prefix}lnirt.npz").open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         labels = {name: list(each.index) for name, each in groups.items()} | {
             "items": [str(each) for each in self.items]
         }
-        (folder / "lnirt.json").write_text(json.dumps({"population": asdict(self.population), "labels": labels}))
+        (folder / f"{prefix}lnirt.json").write_text(
+            json.dumps({"population": asdict(self.population), "labels": labels})
+        )
 
     @classmethod
-    def load(cls, folder: Path) -> "ItemBank":
+    def load(cls, folder: Path, prefix: str = "") -> "ItemBank":
         """The inverse of `save`; ValueError or KeyError where something is missing or not finite."""
-        kept = json.loads((folder / "lnirt.json").read_text())
+        kept = json.loads((folder / f"{prefix}lnirt.json").read_text())
         if "labels" not in kept:
             raise ValueError(f"{folder.name} was written by an earlier release; the next training replaces it")
-        with np.load(folder / "lnirt.npz", allow_pickle=False) as file:
+        with np.load(folder / f"{prefix}lnirt.npz", allow_pickle=False) as file:
             arrays = dict(file)
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise ValueError("expected finite numbers in lnirt.npz")

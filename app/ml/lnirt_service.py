@@ -33,6 +33,7 @@ from app.ml.lnirt_small import fit_small, is_small
 
 KIND = "lnirt"
 METADATA_FILE = "metadata.json"
+ON_ALL = "all-"  # before the names of files of the fit to all tasks, which serves
 HELD_OUT = 0.15  # share, the newest
 LEAST_HELD_OUT = 10  # tasks, to calibrate anything
 MOST_HELD_OUT = 2_000
@@ -53,13 +54,13 @@ class FittedLnirt:
         """The same model as it is served."""
         return ServedLnirt(self.bank, self.calibration)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, prefix: str = "") -> None:
         """Write the items and the population, not the students: theirs is kept in the database."""
-        self.bank.save(folder)
+        self.bank.save(folder, prefix)
         metadata = {"kind": KIND, "items": len(self.bank.items), "calibration": self.calibration.to_dict()}
         metadata["report"] = self.report
-        (folder / METADATA_FILE).write_text(json.dumps(metadata, indent=1))
-        ServedLnirt.load(folder)  # what can't be read back is not published
+        (folder / f"{prefix}{METADATA_FILE}").write_text(json.dumps(metadata, indent=1))
+        ServedLnirt.load(folder, prefix)  # what can't be read back is not published
 
 
 def fit_lnirt(attempts: Attempts) -> FittedLnirt:
@@ -128,12 +129,12 @@ class ServedLnirt:
         self._expected: dict[tuple[str | None, str], ItemParameters] = {}  # of items that were not fitted
 
     @classmethod
-    def load(cls, folder: Path) -> "ServedLnirt":
+    def load(cls, folder: Path, prefix: str = "") -> "ServedLnirt":
         """Read what `FittedLnirt.save` wrote; raises ValueError if the folder holds anything else."""
-        metadata = json.loads((folder / METADATA_FILE).read_text())
+        metadata = json.loads((folder / f"{prefix}{METADATA_FILE}").read_text())
         if metadata.get("kind") != KIND:
             raise ValueError(f"expected a model of kind {KIND} in {folder}")
-        return cls(ItemBank.load(folder), LnirtCalibration(**metadata.get("calibration", {})))
+        return cls(ItemBank.load(folder, prefix), LnirtCalibration(**metadata.get("calibration", {})))
 
     @property
     def population(self) -> Population:

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -96,6 +96,7 @@ def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
         judged = [court.judge(each.model) for each in made]
         if incumbents is None:
             incumbents = _in_service(writer, court, model_dir)
+        made = [_finished(each, material) for each in made]
         tell({"step": "publish"}, now=True)
         places = [artifacts.place(f"{each.kind}-{order.run_id}-{uuid4().hex[:12]}") for each in made]
         _writes(writer, order, [staging_place, *places])
@@ -283,6 +284,15 @@ def _fitted(kind: ModelSpec, fit: Fit, staging: Path, tell: "_Teller") -> Made:
     return Made(kind.name, place, artifacts.hashes(place), report, kind.load(place))
 
 
+def _finished(made: Made, material: Material) -> Made:
+    """With what serves beside what was judged, where the kind is fitted once more on all tasks."""
+    finish = BY_NAME[made.kind].finish
+    if finish is None or not material.is_whole:
+        return made
+    finish(material.attempts, made.place)
+    return replace(made, files=artifacts.hashes(made.place))
+
+
 def _in_service(writer: Connection, court: Court, model_dir: Path) -> dict[str, Incumbent]:
     """The versions in service, judged. What can't be loaded is no rival, nor is what knows the rows that judge:
 
@@ -296,7 +306,7 @@ def _in_service(writer: Connection, court: Court, model_dir: Path) -> dict[str, 
             found[name] = Incumbent(version, None)
             continue
         try:
-            model = load(model_dir, BY_NAME[name], version).model
+            model = load(model_dir, BY_NAME[name], version, judged=True).model
             found[name] = Incumbent(version, court.judge(model))
         except (artifacts.DamagedFiles, OSError, ValueError, LookupError):
             log.exception("version %s of %s can't be judged", version.id, name)

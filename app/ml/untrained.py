@@ -40,7 +40,7 @@ def answer(asked: Asked, past: Past) -> Conversation[Answer | None]:
     return _fitted(done).answers(_attempts([*done, now]), np.array([len(done)]))[0]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)
 def _fitted(done: tuple[Row, ...]) -> ServedLnirt:
     """A page of suggestions asks about many tasks at once."""
     return ServedLnirt(fit_small(_attempts(done)))
