@@ -17,7 +17,7 @@ def done(student: str, erased: Erased, pending: bool) -> str:
     if pending:
         return f"{said} The models in service learn of it in the next training: `smartstudy train` does it now."
     if erased.folders:
-        return f"{said} Too few finished tasks remain to train on: every model was withdrawn, the prior answers."
+        return f"{said} Too few finished tasks remain to train on: LNIRT fitted to those answers."
     return said
 
 

@@ -91,7 +91,7 @@ def _versions(db: Session) -> Table:
             _moment(version.created_at),
         )
     if not shown.rows:
-        shown.add_row("-", "-", "-", "-", "-", "No model has been trained yet; the prior answers.")
+        shown.add_row("-", "-", "-", "-", "-", "None has been trained yet; LNIRT fitted to the newest tasks answers.")
     return shown
 
 

@@ -13,7 +13,7 @@ from app.ml.version_words import told
 from app.schemas.comparison import Comparison, VersionQuality
 from app.schemas.model_versions import VersionOut
 
-NOTHING = "No model has been trained yet; the prior answers."
+NOTHING = "No model has been trained yet; LNIRT fitted to the newest tasks answers."
 
 
 def table(found: list[Version]) -> Group:

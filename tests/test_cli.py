@@ -309,7 +309,7 @@ def test_train_takes_one_kind_and_names_them_all(db: Session) -> None:
 
 
 def test_versions_are_listed_with_what_they_are_worth(db: Session) -> None:
-    assert "No model has been trained yet; the prior answers." in run("versions")
+    assert "No model has been trained yet; LNIRT fitted to the newest tasks answers." in run("versions")
     lnirt, v2, gone = version(db, "lnirt"), version(db), version(db, auc=None)
     serving(db, v2, lnirt)
     pruned(db, gone)
@@ -327,7 +327,10 @@ def test_promote_and_rollback_say_what_they_did(db: Session) -> None:
     serving(db, new)
     assert f"Version {old} of embedding_v2 was promoted by command line." in run("promote", str(old))
     said = run("rollback")
-    assert f"Rolled back to version {new} of embedding_v2 by command line. Yet the prior answers:" in said
+    assert (
+        f"Rolled back to version {new} of embedding_v2 by command line. Yet LNIRT fitted to the newest tasks answers:"
+        in said
+    )
     assert "can't be loaded" in said  # for its files were never there
     pruned(db, old)
     for arguments in (("promote", str(old)), ("promote", "99"), ("rollback",)):

@@ -32,9 +32,9 @@ def test_the_console_snippet_trains(db: Session, environment: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "epoch 1 of" in done.stdout
     assert "Trained on 60 tasks and in service: version" in done.stdout
-    assert done.stdout.splitlines()[-2:] == ["embedding_v2", "39.0"]
+    assert done.stdout.splitlines()[-2:] == ["v1.0", "39.0"]
     stored = "SELECT completed, is_correct, lnirt_model_version FROM practice_tasks WHERE topic = 'Calculus'"
-    assert tuple(db.execute(text(stored)).one()) == (True, True, "embedding_v2")
+    assert tuple(db.execute(text(stored)).one()) == (True, True, "v1.0")
 
 
 def test_the_sql_commands_run(db: Session) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.crud import model_tracker, model_versions, training_runs
 
-WITHDRAWN = "A student was erased and too few finished tasks remain to train on, so the prior answers."
+WITHDRAWN = "A student was erased and too few finished tasks remain to train on, so LNIRT fitted to those answers."
 AT_ONCE = 5_000  # tasks in a statement: none may take long (app/core/patience.py)
 DELETE_TASKS = """
     WITH gone AS (DELETE FROM practice_tasks WHERE id = ANY(CAST(:ids AS uuid[])) RETURNING completed)

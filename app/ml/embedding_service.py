@@ -18,7 +18,6 @@ from app.crud import accounts, practice_tasks, shadow_predictions, student_total
 from app.crud.student_totals import Past
 from app.domain.interactions import SECONDS_MAX
 from app.domain.tasks import Asked, Claim, Prediction, Task
-from app.ml import untrained
 from app.ml.answers import Answer
 from app.ml.fallback import cause
 from app.ml.inputs import inputs_of_past
@@ -66,6 +65,8 @@ def predict(serving: ServingModels, asked: Asked, past: Past) -> Conversation[Pr
             )
         unsound.append(answer)
     why = [*lineup.why_not_better(None), *unsound]
+    from app.ml import untrained  # SciPy with it, which a process with models need not import
+
     found = yield from untrained.answer(asked, past)
     if found is not None and found.is_finite():
         return _prediction(BY_NAME[BASE].wire_name, None, found, why)

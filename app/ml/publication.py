@@ -123,7 +123,7 @@ class Publication:
         if lineup:
             self._said.append(f"Version {lineup[0][1].id} of {lineup[0][0]} answers.")
         elif self._leaving:
-            self._said.append("The prior answers.")
+            self._said.append("LNIRT fitted to the newest tasks answers.")
         if [each.id for _, each in lineup] != self._now:
             self._serve(lineup)
         return {

@@ -88,7 +88,7 @@ def _held_up(control: Control) -> list[str]:
 def _text(who: Loaded | None, counter: CounterOut, run: Run | None, last: Run | None, problem: str | None) -> str:
     parts = [problem] if problem else []
     if who is None:
-        parts.append("The prior answers: 50 % and 60 s for everybody.")
+        parts.append("LNIRT fitted to the newest tasks answers; while there are none, 50 % and 60 s.")
     else:
         parts.append(f"{str(who).capitalize()} answers, trained on {who.version.n_tasks} tasks.")
     parts.append(f"Finished tasks since then: {counter.text}.")

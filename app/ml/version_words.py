@@ -18,4 +18,4 @@ def outcome(message: str, wanted: Version, serving: ServingModels) -> str:
     if now is not None and now.version.id == wanted.id:
         return message
     why = " ".join(serving.problems) or "The setting MODEL asks for that kind."
-    return f"{message} Yet {now or 'the prior'} answers: {why}"
+    return f"{message} Yet {now or 'LNIRT fitted to the newest tasks'} answers: {why}"

@@ -46,9 +46,10 @@ TheTrainer = Annotated[Trainer, Depends(trainer_of)]
 async def create_task(new: NewTask, claim: Claimed, request: Request) -> Response:
     """Say what the student is about to do; the answer says how likely they will get it right and in how many seconds.
 
-    It always answers: `model_version` tells which kind of model did (the best on unseen tasks), or the prior before
-    there is any; `fallback_reason` says why not the one that should have. Four of five tasks take between
-    `time_low_seconds` and `time_high_seconds`; `GET /practice-tasks/{id}/explanation` says what moved the prediction.
+    It always answers: `model_version` tells which kind of model did (LNIRT, unless another is better on unseen tasks),
+    or the prior while nobody has finished a task; `fallback_reason` says why not the one that should have. Four of five
+    tasks take between `time_low_seconds` and `time_high_seconds`; `GET /practice-tasks/{id}/explanation` says what moved
+    the prediction.
     """
     asked = Asked(student_of(new, claim), new.topic, new.difficulty, new.item_id)
     talk = predict_and_save(await serving_models(request), asked, claim)

@@ -51,10 +51,10 @@ class TaskOut(Answer):
     correctness_prob: float | None = Field(description="Predicted probability of a right answer, 0.01-0.99.")
     estimated_time_seconds: float | None = Field(description="Predicted time in seconds, 5-600.")
     model_version: str | None = Field(
-        description="Who predicted: embedding_v2, embedding_lstm or v1.0 (LNIRT), whichever is best on unseen tasks; "
-        "prior before there is any model; null for imported tasks."
+        description="Who predicted: v1.0 (LNIRT), or embedding_v2, ... where it is better on unseen tasks; "
+        "prior while nobody has finished a task; null for imported tasks."
     )
-    model_version_id: int | None = Field(description="Which version of it; null for the prior.")
+    model_version_id: int | None = Field(description="Which version of it; null before the first training.")
     correctness_prob_low: float | None = Field(
         description="10-90 % of the share that is right among tasks with about this prediction; null if imported."
     )

@@ -99,7 +99,8 @@ def test_a_promoted_version_answers_and_a_rollback_undoes_it(admin: Student, db:
     assert done.status_code == 200, done.text
     assert (done.json()["state"], done.json()["answers_first"], done.json()["by_hand"]) == ("serving", True, True)
     assert done.json()["message"].startswith(
-        f"Version {old} of embedding_v2 was promoted by grace@example.com. Yet the prior answers: "
+        f"Version {old} of embedding_v2 was promoted by grace@example.com. Yet LNIRT fitted to the newest "
+        "tasks answers: "
     )  # for its files were never there
     assert admin.get(f"/model/versions/{new}").json()["state"] == "retired"
     back = post(admin, "/model/rollback").json()
