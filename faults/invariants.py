@@ -31,7 +31,8 @@ NAMELESS = """
     WHERE correctness_prob IS NOT NULL AND NOT coalesce(
         lnirt_model_version IS NOT NULL AND correctness_prob > 0 AND correctness_prob < 1
         AND estimated_time_seconds > 0 AND estimated_time_seconds < 'Infinity'
-        AND (lnirt_model_version = 'prior') = (model_version_id IS NULL)
+        AND (model_version_id IS NOT NULL OR lnirt_model_version IN ('prior', 'v1.0'))
+        AND (model_version_id IS NULL OR lnirt_model_version <> 'prior')
         AND (model_version_id IS NULL
              OR lnirt_model_version = CASE kind WHEN 'lnirt' THEN 'v1.0' ELSE kind END), false)"""
 UNFINISHED = "SELECT count(*) FROM training_runs WHERE outcome = 'running' AND finished_at IS NULL"

@@ -48,8 +48,8 @@ async def create_task(new: NewTask, claim: Claimed, request: Request) -> Respons
 
     It always answers: `model_version` tells which kind of model did (LNIRT, unless another is better on unseen tasks),
     or the prior while nobody has finished a task; `fallback_reason` says why not the one that should have. Four of five
-    tasks take between `time_low_seconds` and `time_high_seconds`; `GET /practice-tasks/{id}/explanation` says what moved
-    the prediction.
+    tasks take between `time_low_seconds` and `time_high_seconds`; `GET /practice-tasks/{id}/explanation` says what
+    moved the prediction.
     """
     asked = Asked(student_of(new, claim), new.topic, new.difficulty, new.item_id)
     talk = predict_and_save(await serving_models(request), asked, claim)
