@@ -1,16 +1,15 @@
 """What each student's answers say to one version of a kind: kept, and caught up when it is needed."""
 
 from app.core.statements import Statement
-from app.domain.attempts import LEAST_SECONDS
 
 KEPT = Statement("""
     SELECT n, through, state FROM student_states
     WHERE user_id = :user_id AND kind = :kind AND version_id = :version_id""")
 
-# Sums are all that LNIRT needs of answers to one item.
-ANSWERS = Statement(f"""
+# Sums are all that LNIRT needs of answers to one item. A time beyond :least and :most counts as these.
+ANSWERS = Statement("""
     SELECT item_id, topic, difficulty, count(*) AS n, count(*) FILTER (WHERE is_correct) AS n_correct,
-           sum(ln(greatest(actual_time_seconds, {LEAST_SECONDS}))) AS log_seconds
+           sum(ln(least(greatest(actual_time_seconds, :least), :most))) AS log_seconds
     FROM practice_tasks
     WHERE user_id = :user_id AND completed AND completed_at > :after AND completed_at <= :through
     GROUP BY item_id, topic, difficulty""")

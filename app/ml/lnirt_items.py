@@ -13,6 +13,7 @@ uncertainty in its `ItemParameters`. Linear mixed model by mean-field EM (Neal &
 import json
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from app.ml.lnirt_posterior import ItemParameters, Population
 Cell = tuple[str, str]  # topic, difficulty
 
 LEAST_SLOPE = 0.1
+SLIP = 2.5  # standard deviations of log times, students and items together
 GROUPS = ("topics", "difficulties", "by_cell")
 LOG_SIGMA2_VAR = 0.25  # of log sigma2 between items, beforehand
 
@@ -52,7 +54,7 @@ class Effects:
         return (np.zeros_like(self.spread), self.spread, False) if at is None else (self.mean[at], self.var[at], True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ItemBank:
     """Parameters of the fitted items, and of those that are not among them."""
 
@@ -82,6 +84,14 @@ class ItemBank:
         around = mean_var + sum(effect[1][code] for (_, code), effect in zip(levels, effects, strict=True)) + spread
         items = _known(fit, expected, around)
         return cls(fit.population, fit.prior_cov, items, mean, mean_var, topics, difficulties, by_cell, spread)
+
+    @cached_property
+    def times(self) -> tuple[float, float]:
+        """The least and the most seconds that a time counts for: beyond, it is a slip, such as a window left open."""
+        groups = (self.topics, self.difficulties, self.by_cell)
+        var = np.exp(self.mean[4]) + self.population.var_zeta + self.spread[3] + sum(each.spread[3] for each in groups)
+        low, high = np.exp(self.mean[3] + np.array([-SLIP, SLIP]) * np.sqrt(var))
+        return float(low), float(high)
 
     def find(self, item: Hashable | None, topic: str | None, difficulty: str | None) -> Found:
         """Parameters for a task; None or a new label = not known. A cell that is itself an item counts as one."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.core.statements import Conversation, Row
 from app.crud import student_states
 from app.crud.student_totals import Past
-from app.domain.attempts import DIFFICULTIES, LEAST_SECONDS, Attempts, plausible
+from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers
 from app.ml.lnirt import fit
@@ -29,7 +29,7 @@ from app.ml.lnirt_posterior import (
     predict,
     update,
 )
-from app.ml.lnirt_small import fit_small, is_small
+from app.ml.lnirt_small import fit_small, is_small, without_slips
 
 KIND = "lnirt"
 METADATA_FILE = "metadata.json"
@@ -95,7 +95,8 @@ def _fitted(attempts: Attempts) -> FittedLnirt:
 def _large(attempts: Attempts, report: dict[str, Any]) -> tuple[ItemBank, Floats, dict[str, Any]]:
     labels, codes, cells = _items(attempts)
     groups = [_codes(names) for names in ([topic for topic, _ in cells], [level for _, level in cells], cells)]
-    fitted = fit(attempts.student, codes, attempts.correct, plausible(attempts.seconds), groups=groups)
+    seconds = np.exp(without_slips(np.log(plausible(attempts.seconds))))
+    fitted = fit(attempts.student, codes, attempts.correct, seconds, groups=groups)
     fitted = replace(fitted, items=np.array([labels[code] for code in fitted.items.tolist()], dtype=object))
     numbers = (fitted.alpha, fitted.beta, fitted.phi, fitted.lambda_, fitted.sigma2, fitted.cov.ravel())
     report |= {"items": len(fitted.items), "students": len(fitted.persons), "converged": fitted.converged}
@@ -126,6 +127,8 @@ class ServedLnirt:
     def __init__(self, bank: ItemBank, calibration: LnirtCalibration | None = None) -> None:
         self._bank = bank
         self._calibration = calibration or LnirtCalibration()
+        least, most = bank.times
+        self._times = {"least": least, "most": most}
         self._expected: dict[tuple[str | None, str], ItemParameters] = {}  # of items that were not fitted
 
     @classmethod
@@ -139,6 +142,11 @@ class ServedLnirt:
     @property
     def population(self) -> Population:
         return self._bank.population
+
+    @property
+    def times(self) -> tuple[float, float]:
+        """The least and the most seconds that a time counts for."""
+        return self._bank.times
 
     def parameters(self, item_id: str | None, topic: str, difficulty: str) -> ItemParameters:
         """Of a task. What is expected of items that were not fitted takes a while, so it is worked out once."""
@@ -163,7 +171,10 @@ class ServedLnirt:
 
     def answer_then(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answer]:
         """What it says of a task that was created `at` an earlier moment, from what was known then; nothing is kept."""
-        rows = yield student_states.ANSWERS, {"user_id": asked.user_id, "through": at, "after": BEFORE_ALL}
+        rows = yield (
+            student_states.ANSWERS,
+            {"user_id": asked.user_id, "through": at, "after": BEFORE_ALL} | self._times,
+        )
         posterior = self._add(newcomer(self.population), rows)
         return self._calibration.answer(
             predict(posterior, self.parameters(asked.item_id, asked.topic, asked.difficulty))
@@ -186,7 +197,7 @@ class ServedLnirt:
         posterior, n, through = self._read(kept[0]) if kept else self._nothing()
         if n == wanted:
             return posterior
-        span = {"user_id": asked.user_id, "through": past.at}
+        span = {"user_id": asked.user_id, "through": past.at} | self._times
         rows = yield student_states.ANSWERS, {**span, "after": through}
         if n + _count(rows) != wanted and n:
             posterior, n, _ = self._nothing()
@@ -255,7 +266,7 @@ class _Followed:
             at = min(a.started[row], a.finished[row] - 1)
             while done < len(answers) and a.finished[answers[done]] <= at:
                 answer = int(answers[done])
-                seconds = max(float(a.seconds[answer]), LEAST_SECONDS)
+                seconds = min(max(float(a.seconds[answer]), self.bank.times[0]), self.bank.times[1])
                 posterior = update(posterior, self._item(answer), bool(a.correct[answer]), seconds)
                 done += 1
             yield int(row), predict(posterior, self._item(int(row)))

@@ -23,7 +23,7 @@ from scipy.special import log_ndtr
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.ml.lnirt_answers import Floats, Ints
 from app.ml.lnirt_em import LOG_SQRT_2PI
-from app.ml.lnirt_items import Effects, ItemBank, cell_label
+from app.ml.lnirt_items import SLIP, Effects, ItemBank, cell_label
 from app.ml.lnirt_posterior import ItemParameters, Population
 
 STUDENT, TOPIC, LEVEL, CELL, ITEM = range(1, 6)  # parts of a predictor beside the mean, which is 0
@@ -32,6 +32,9 @@ TIME_SPREAD = np.array([1.0, 0.2, 0.1, 0.1, 0.03, 0.08])  # of log seconds
 SIGMA2 = 0.2  # log seconds^2: of a time around what is expected of it
 SIGMA2_WEIGHT = 4.0  # times that this is worth
 WEIGHT = 6.0  # members of a part that its believed variance is worth
+USUAL_SPREAD = 0.8  # log seconds: standard deviation of times that are all alike so far
+FREEDOM = 5.0  # of Student's t for log times
+WIDER = 1.33  # variance of the normal whose middle 80 % are those of Student's t
 STEPS, SCORING_STEPS = 6, 4
 CENTRE = float(np.log(60.0))  # of log seconds, before there are any
 MOST_ROWS, MOST_EFFECTS = 1_000, 1_000  # of a class that is small
@@ -76,8 +79,17 @@ def fit_small(attempts: Attempts) -> ItemBank:
     """The items and the population of n finished tasks, n >= 0."""
     design, cells = _design(attempts)
     marks = _marks(design, attempts.correct)
-    times = _times(design, np.log(plausible(attempts.seconds)))
+    times = _times(design, without_slips(np.log(plausible(attempts.seconds))))
     return _bank(attempts, design, cells, marks, times)
+
+
+def without_slips(logs: Floats) -> Floats:
+    """Log times (n,), none further from their median than a window left open over night may pull a whole class."""
+    if len(logs) == 0:
+        return logs
+    middle = np.median(logs)
+    spread = max(float(np.median(np.abs(logs - middle))) / 0.6745, USUAL_SPREAD)
+    return np.asarray(np.clip(logs, middle - SLIP * spread, middle + SLIP * spread))
 
 
 def is_small(attempts: Attempts) -> bool:
@@ -109,18 +121,21 @@ def _marks(design: Design, correct: NDArray[np.bool_]) -> Solution:
 
 
 def _times(design: Design, logs: Floats) -> Solution:
+    """Student's t instead of the normal around what is expected, by weights (Lange, Little and Taylor 1989, J. Am.
+    Stat. Assoc. 84, 881-896): a slip weighs little."""
     spread, sigma2, y = TIME_SPREAD.copy(), SIGMA2, logs - CENTRE
-    gram, pull = design.weighted(np.ones(len(y))), design.x.T @ y
-    mean = np.zeros(len(design.part))
+    mean, weight = np.zeros(len(design.part)), np.ones(len(y))
     cov = np.diag(spread[design.part])
     for _ in range(STEPS):
+        gram = design.weighted(weight)
         cov = np.linalg.inv(gram / sigma2 + np.diag(1 / spread[design.part]))
-        mean = cov @ pull / sigma2
+        mean = cov @ (design.x.T @ (weight * y)) / sigma2
         off = y - design.x @ mean
-        sigma2 = (off @ off + np.sum(gram * cov) + SIGMA2_WEIGHT * SIGMA2) / (len(y) + SIGMA2_WEIGHT)
+        sigma2 = (weight @ off**2 + np.sum(gram * cov) + SIGMA2_WEIGHT * SIGMA2) / (len(y) + SIGMA2_WEIGHT)
+        weight = (FREEDOM + 1) / (FREEDOM + off**2 / sigma2)
         spread = _spread(design, mean, np.diag(cov), TIME_SPREAD)
     mean[0] += CENTRE
-    return Solution(mean, cov, spread, float(sigma2))
+    return Solution(mean, cov, spread, float(sigma2 * WIDER))
 
 
 def _spread(design: Design, mean: Floats, var: Floats, believed: Floats) -> Floats:

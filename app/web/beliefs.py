@@ -14,7 +14,6 @@ from app.core.statements import hold_now
 from app.crud import student_states, student_totals
 from app.crud.student_totals import Past
 from app.crud.studying import Done
-from app.domain.attempts import plausible
 from app.domain.tasks import Asked
 from app.ml.serving import Loaded, ServingModels
 
@@ -62,7 +61,7 @@ def _answered(model: "ServedLnirt", done: Sequence[Done]) -> "Answered":
         [model.parameters(*name) for name in places],
         np.array([places[name] for name in names], np.intp),
         np.array([each.correct for each in done], np.bool_),
-        plausible(np.array([each.seconds for each in done], np.float64)),
+        np.clip(np.array([each.seconds for each in done], np.float64), *model.times),
     )
 
 
