@@ -30,6 +30,7 @@ SEVERAL = 3  # students, of whom one may be odd
 ENOUGH = 100  # rows, to show skill
 MANY_IN_A_ROW = 20  # tasks
 GOOD_PART = 0.2
+NEARLY_ALL = 0.8
 NOT_LUCK = 2.0  # standard errors
 WORTH_SAYING = 0.04  # mean change of the probability that only a model better by this many standard errors may bring:
 VERY_CLEAR = 2.0
@@ -77,13 +78,18 @@ class Court:
 
     @cached_property
     def one_sided(self) -> str | None:
-        """Why these rows can't judge: a good part of them is one student's, all right or all wrong, as in nonsense."""
+        """Why these rows can't judge: nearly all of them are one student's; or a good part of them, and all right or
+        all wrong, as in nonsense."""
         if len(np.unique(self._attempts.student)) < SEVERAL:
             return None
         whose, rows = np.unique(self._student, return_counts=True)
         student, n = whose[rows.argmax()], int(rows.max())
         results = self._correct[self._student == student]
-        if n < MANY_IN_A_ROW or n < GOOD_PART * len(self) or 0 < results.sum() < n:
+        if n < MANY_IN_A_ROW or n < GOOD_PART * len(self):
+            return None
+        if n > NEARLY_ALL * len(self):
+            return f"{n} of the newest {len(self)} tasks are one student's, who can't speak for the others"
+        if 0 < results.sum() < n:
             return None
         way = "right" if results[0] else "wrong"
         return f"{n} of the newest {len(self)} tasks are one student's and all {way}, too one-sided to judge by"

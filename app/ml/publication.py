@@ -224,11 +224,12 @@ class Publication:
         return [(kind, self._standing[kind]) for kind in (*ranked, *unknown)]
 
     def _steadily(self, ranked: list[str], judged: Mapping[str, Judged]) -> list[str]:
-        """The kind that answers now stays first where the next one would make all answers jump for little."""
+        """The kind that answers now stays first where one student alone would judge, or where the next one would make
+        all answers jump for little."""
         now = self._answering
         if not (ranked and now and now.judged) or ranked[0] == now.version.kind or now.version.kind not in judged:
             return ranked
-        if not self._run.court.jump(judged[ranked[0]], now.judged):
+        if not (self._run.court.one_sided or self._run.court.jump(judged[ranked[0]], now.judged)):
             return ranked
         return [now.version.kind, *(kind for kind in ranked if kind != now.version.kind)]
 

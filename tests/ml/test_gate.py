@@ -159,6 +159,15 @@ def test_one_student_does_not_outvote_the_others() -> None:
     assert weights(np.zeros(5, np.int32)).tolist() == [0.2] * 5
 
 
+def test_one_students_tasks_alone_do_not_say_how_others_are_answered() -> None:
+    student = TASKS.student.copy()
+    student[-len(COURT) :] = 0
+    loud = Court(replace(TASKS, student=student)).one_sided
+    assert loud == f"{len(COURT)} of the newest {len(COURT)} tasks are one student's, who can't speak for the others"
+    student[-len(COURT) // 2 :] = 1
+    assert Court(replace(TASKS, student=student)).one_sided is None
+
+
 def test_one_students_day_of_nonsense_is_no_judge() -> None:
     assert COURT.one_sided is None
     correct, student = TASKS.correct.copy(), TASKS.student.copy()
