@@ -92,28 +92,34 @@ def explanation(db: Session, serving: ServingModels, task: Task, *, to_student: 
         NotKept: it was imported, or what it was made from or who made it is not kept.
     """
     said, features = _foreseen_at_first(task), task_features.of_task(db, task.id)
-    kinds = kind_answers(db, serving, task, features)
     if task.model_version in WITHOUT_FEATURES:
+        serves = any(now.kind.wire_name == task.model_version for now in serving.lineup.models)
+        predicted = _who_explains(db, serving, task) if serves and task.model_version_id is not None else None
+        kinds = kind_answers(db, serving, task, features, predicted)
         return _without_features(task, said, kinds, Reader(to_student))
     loaded = _who_explains(db, serving, task)
     if features is None or len(features) != len(INPUTS):
         raise NotKept("What this prediction was made from was not kept at the time, so it can't be explained.")
+    kinds = kind_answers(db, serving, task, features, loaded)
     asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
     own, (average, remark) = np.asarray(features), average_inputs(loaded)
     answers = hold_now(_varied(loaded, asked, shapley.mixed(own, average, N), task.created_at), db)
     return _told(task, loaded.version.id, Mixtures(own, average, _clipped(answers), remark), kinds, Reader(to_student))
 
 
-def kind_answers(db: Session, serving: ServingModels, task: Task, features: Sequence[float] | None) -> list[KindAnswer]:
+def kind_answers(
+    db: Session, serving: ServingModels, task: Task, features: Sequence[float] | None, predicted: Loaded | None
+) -> list[KindAnswer]:
     """What each kind that serves says of the task, from what was known when it was created.
 
-    Kinds that can't be asked about an earlier moment are left out, and networks where the task's inputs are not kept.
+    Of the kind that predicted the task, the version `predicted` is asked; none where no version did. Kinds that can't
+    be asked about an earlier moment are left out, and networks where the task's inputs are not kept.
     """
     asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
     inputs, found = None if features is None or len(features) != len(INPUTS) else np.asarray(features), []
     for now in serving.lineup.models:
-        answered = now.kind.wire_name == task.model_version
-        loaded = _who_explains(db, serving, task) if answered else now
+        answered = predicted is not None and predicted.kind.name == now.kind.name
+        loaded = predicted if predicted is not None and answered else now
         if not isinstance(loaded.model, Retrospective) or (inputs is None and loaded.kind.name in NETWORKS):
             continue
         said = hold_now(loaded.model.answer_then(loaded.version.id, asked, inputs, task.created_at), db)

@@ -2,7 +2,11 @@
 
 from collections.abc import Callable
 
-from tests.school import Student
+from sqlalchemy.orm import Session
+
+from app.ml.simulated import school, simulate
+from app.ml.trainer import trainer
+from tests.school import Student, imported
 
 Students = Callable[..., Student]
 
@@ -71,3 +75,16 @@ def test_a_change_of_pace_is_followed(student: Students) -> None:
     for _ in range(5):
         ada.do(is_correct=True, seconds=120)
     assert foreseen(ada)[1] > 55
+
+
+def test_a_prediction_from_before_the_first_training_is_explained_after_it(student: Students, db: Session) -> None:
+    imported(db, simulate(school(4, seed=1), 5, seed=1).attempts)
+    ada = student("ada")
+    task = ada.ask().json()
+    assert (task["model_version"], task["model_version_id"]) == ("v1.0", None)
+    assert trainer().train_now(kinds=["lnirt"])["outcome"] == "published"
+    assert ada.ask().json()["model_version_id"] is not None
+    answer = ada.get(f"/practice-tasks/{task['id']}/explanation")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["text"].startswith("LNIRT made this prediction")
+    assert [(each["kind"], each["answered"]) for each in answer.json()["kinds"]] == [("lnirt", False)]
