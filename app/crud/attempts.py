@@ -81,6 +81,33 @@ def _columns(data: io.BytesIO) -> dict[str, Any]:
     return column
 
 
+def of_rows(rows: Sequence[Sequence[Any]]) -> Attempts:
+    """A few tasks as columns, in their order. A row: student, topic, difficulty, item id or none, created, completed,
+    right or wrong, seconds."""
+    students, topics, levels, items, created, completed, correct, seconds = zip(*rows, strict=True)
+    (whose, student), (named, topic), (exercises, item) = map(_numbered, (students, topics, items))
+    started = np.array([microseconds(each) for each in created])
+    return Attempts(
+        whose,
+        named,
+        exercises,
+        student,
+        topic,
+        np.array([DIFFICULTIES.index(each) for each in levels], np.int32),
+        item,
+        started,
+        np.maximum([microseconds(each) for each in completed], started + 1),
+        np.array(correct, np.bool_),
+        np.array(seconds, np.float64),
+    )
+
+
+def _numbered(column: Sequence[str | None]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+    """All names, sorted, and the position of each of n; -1 for none."""
+    names = tuple(sorted({each for each in column if each is not None}))
+    return names, np.array([-1 if each is None else names.index(each) for each in column], np.int32)
+
+
 def per_student(db: Session) -> tuple[list[str], NDArray[np.int64]]:
     """Every student, and how many tasks each has finished, (n,): one row of the totals a student."""
     rows = db.execute(text("SELECT CAST(user_id AS text), n FROM student_totals WHERE scope = 'all' ORDER BY user_id"))

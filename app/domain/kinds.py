@@ -6,5 +6,6 @@ NETWORKS = {
     "embedding_attention": "app.ml.attention_model:Attention",
     "embedding_joint": "app.ml.embedding_model_v2:JointV2",
 }
-KINDS = (*NETWORKS, "lnirt")
-TRAINED = ("embedding_v2", "embedding_lstm", "lnirt")  # unless the setting KINDS says otherwise
+BASE = "lnirt"  # answers from an installation's first finished task on, and on a tie
+KINDS = (*NETWORKS, BASE)
+TRAINED = ("embedding_v2", "embedding_lstm", BASE)  # unless the setting KINDS says otherwise

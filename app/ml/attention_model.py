@@ -77,7 +77,8 @@ class ServedAttention(ServedSequence):
         back = np.empty(len(attempts), np.intp)
         back[windows.rows] = np.arange(len(windows.rows))
         at = back[rows]
-        return *self.steps_of(attempts, windows.steps[windows.window[at]], places), windows.done[at]
+        steps = np.maximum(windows.steps, 0)[windows.window[at]]
+        return places[:, steps], self.told(attempts)[steps], windows.done[at]
 
     def past_of_raw(self, raw: Arrays) -> Any:
         return *self.steps_of_raw(raw), raw["done"]

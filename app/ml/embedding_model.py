@@ -91,12 +91,13 @@ class ServedLstm(ServedSequence):
     # What is known of the past: the second LSTM's output, (2, n, 32).
 
     def past_of(self, attempts: Attempts, rows: NDArray[np.intp], places: Places) -> Singles:
-        windows = Windows.of(attempts, rows)
+        windows, told = Windows.of(attempts, rows), self.told(attempts)
         states = np.empty((2, len(attempts), self._units[1]), np.float32)  # before each row asked for
         by_length = np.argsort(windows.length, kind="stable")
         for first in range(0, len(by_length), TOGETHER):
             part = windows.take(by_length[first : first + TOGETHER])
-            said = self._read(*self.steps_of(attempts, part.steps, places))
+            steps = np.maximum(part.steps, 0)  # behind the last step nothing is read
+            said = self._read(places[:, steps], told[steps])
             states[:, part.rows] = said[part.done, :, part.window].swapaxes(0, 1)
         return states[:, rows]
 

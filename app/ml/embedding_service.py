@@ -17,6 +17,7 @@ from app.core.statements import Conversation, hold_now
 from app.crud import accounts, practice_tasks, shadow_predictions, student_totals
 from app.crud.student_totals import Past
 from app.domain.interactions import SECONDS_MAX
+from app.domain.kinds import BASE
 from app.domain.tasks import Asked, Claim, Prediction, Task
 from app.ml.answers import Answer
 from app.ml.fallback import cause
@@ -26,7 +27,6 @@ from app.ml.registry import BY_NAME
 from app.ml.serving import Loaded, ServingModels, serving_models
 from app.ml.trainer import silent, trainer
 
-BASE = "lnirt"  # the kind that answers from the first finished task on
 LEAST_SECONDS = 0.001  # of an interval's lower end
 
 

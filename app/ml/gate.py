@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts, plausible
+from app.domain.kinds import BASE
 from app.ml import metrics
 from app.ml.answers import Answers, TaskModel
 from app.ml.directions import reversal
@@ -36,7 +37,6 @@ WORTH_SAYING = 0.04  # mean change of the probability that only a model better b
 VERY_CLEAR = 2.0
 DRIFT = 0.02  # of the log-loss: less is no reason to begin anew
 PANEL = 300  # older tasks that are asked too, to see how far the answers move
-FAVOURITE = "lnirt"  # on a tie: the base, which says something of everybody from their first task on
 
 
 def cut(tasks: int) -> int:
@@ -254,7 +254,7 @@ def _two(one: float, other: float, between: str) -> str:
     return f"{one:.{digits}f}{between}{other:.{digits}f}"
 
 
-def best_first(court: Court, judged: Mapping[str, Judged], favourite: str = FAVOURITE) -> list[str]:
+def best_first(court: Court, judged: Mapping[str, Judged], favourite: str = BASE) -> list[str]:
     """The kinds as they should answer: the favourite, unless others are clearly better; then by their loss."""
     usable = {kind: each for kind, each in judged.items() if each.answers.are_finite()}
     ranked = sorted(usable, key=lambda kind: usable[kind].log_loss)

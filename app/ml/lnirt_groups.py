@@ -6,12 +6,24 @@ its cell, and a cell near the sum of its topic and its level.
 Linear mixed model by mean-field EM (Neal & Hinton 1998).
 """
 
+from collections.abc import Hashable, Sequence
+
 import numpy as np
 
 from app.ml.lnirt_answers import Floats, Ints
 
 SWEEPS = 50
 GROUP_WEIGHT = 3.0  # groups that the variances believed beforehand are worth
+
+
+def groups_of(cells: Sequence[tuple[str, str]]) -> list[tuple[dict[Hashable, int], Ints]]:
+    """Of K items' cells (topic, difficulty): for topic, difficulty and cell the groups, and each item's, (K,)."""
+    return [_codes([topic for topic, _ in cells]), _codes([difficulty for _, difficulty in cells]), _codes(cells)]
+
+
+def _codes(labels: Sequence[Hashable]) -> tuple[dict[Hashable, int], Ints]:
+    index: dict[Hashable, int] = {}
+    return index, np.array([index.setdefault(label, len(index)) for label in labels], dtype=np.int64)
 
 
 def mixed_model(

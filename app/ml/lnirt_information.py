@@ -132,9 +132,7 @@ def learn_prior(information: Floats, p: Parameters, prior: Prior, weak: Prior, g
         centre = (posterior @ (evidence + (precision @ mean)[:, None]))[:, :, 0]
         mean = item_mean(centre, replace(prior, cov=cov, offset=np.zeros(4)))
         off = centre - mean
-        cov = (off.T @ off + posterior.sum(axis=0) + PRIOR_WEIGHT * (weak.cov if not len(groups) else around)) / (
-            k + PRIOR_WEIGHT
-        )
+        cov = (off.T @ off + posterior.sum(axis=0) + PRIOR_WEIGHT * around) / (k + PRIOR_WEIGHT)
     weight = weak.sigma2_weight
     sigma2 = (k + weight) / (np.exp(-p.log_sigma2).sum() + weight / weak.sigma2)
     return replace(prior, cov=cov, offset=offset, sigma2=max(float(sigma2), 1e-4))

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from app.ml.lnirt import LnirtFit, item_parameters
-from app.ml.lnirt_answers import Floats, Ints
-from app.ml.lnirt_groups import mixed_model
+from app.ml.lnirt_answers import Floats
+from app.ml.lnirt_groups import groups_of, mixed_model
 from app.ml.lnirt_posterior import ItemParameters, Population
 
 Cell = tuple[str, str]  # topic, difficulty
@@ -75,7 +75,7 @@ class ItemBank:
             raise ValueError(f"expected the cell of {len(fit.items)} items, got {len(cells)}")
         pairs = [(str(topic), str(difficulty)) for topic, difficulty in cells]
         estimate, precision, believed = _seen(fit)
-        levels = [_codes([topic for topic, _ in pairs]), _codes([d for _, d in pairs]), _codes(pairs)]
+        levels = groups_of(pairs)
         mean, mean_var, effects, spread = mixed_model(estimate, precision, [code for _, code in levels], believed)
         topics, difficulties, by_cell = (
             Effects(index, *effect) for (index, _), effect in zip(levels, effects, strict=True)
@@ -160,11 +160,6 @@ class ItemBank:
 def cell_label(topic: str, difficulty: str) -> str:
     """The item label of a task that names no exercise: its cell is the item."""
     return json.dumps([topic, difficulty], ensure_ascii=False)
-
-
-def _codes(labels: Sequence[Hashable]) -> tuple[dict[Hashable, int], Ints]:
-    index: dict[Hashable, int] = {}
-    return index, np.array([index.setdefault(label, len(index)) for label in labels], dtype=np.int64)
 
 
 def _seen(fit: LnirtFit) -> tuple[Floats, Floats, Floats]:

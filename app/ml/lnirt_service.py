@@ -1,7 +1,7 @@
 """LNIRT in the service: fitted to all finished tasks, saved as a version, answering from a student's kept posterior."""
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers
 from app.ml.lnirt import fit
 from app.ml.lnirt_calibration import LnirtCalibration
+from app.ml.lnirt_groups import groups_of
 from app.ml.lnirt_items import ItemBank, cell_label
 from app.ml.lnirt_posterior import (
     ItemParameters,
@@ -94,18 +95,13 @@ def _fitted(attempts: Attempts) -> FittedLnirt:
 
 def _large(attempts: Attempts, report: dict[str, Any]) -> tuple[ItemBank, Floats, dict[str, Any]]:
     labels, codes, cells = _items(attempts)
-    groups = [_codes(names) for names in ([topic for topic, _ in cells], [level for _, level in cells], cells)]
+    groups = [code for _, code in groups_of(cells)]
     seconds = np.exp(without_slips(np.log(plausible(attempts.seconds))))
     fitted = fit(attempts.student, codes, attempts.correct, seconds, groups=groups)
     fitted = replace(fitted, items=np.array([labels[code] for code in fitted.items.tolist()], dtype=object))
     numbers = (fitted.alpha, fitted.beta, fitted.phi, fitted.lambda_, fitted.sigma2, fitted.cov.ravel())
     report |= {"items": len(fitted.items), "students": len(fitted.persons), "converged": fitted.converged}
     return ItemBank.build(fitted, cells), np.concatenate(numbers), report
-
-
-def _codes(names: Sequence[Hashable]) -> NDArray[np.int64]:
-    index: dict[Hashable, int] = {}
-    return np.array([index.setdefault(name, len(index)) for name in names], np.int64)
 
 
 def _items(attempts: Attempts) -> tuple[list[str], NDArray[np.int64], list[tuple[str, str]]]:
@@ -171,14 +167,10 @@ class ServedLnirt:
 
     def answer_then(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answer]:
         """What it says of a task that was created `at` an earlier moment, from what was known then; nothing is kept."""
-        rows = yield (
-            student_states.ANSWERS,
-            {"user_id": asked.user_id, "through": at, "after": BEFORE_ALL} | self._times,
-        )
-        posterior = self._add(newcomer(self.population), rows)
-        return self._calibration.answer(
-            predict(posterior, self.parameters(asked.item_id, asked.topic, asked.difficulty))
-        )
+        span = {"user_id": asked.user_id, "through": at, "after": BEFORE_ALL} | self._times
+        rows = yield student_states.ANSWERS, span
+        item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
+        return self._calibration.answer(predict(self._add(newcomer(self.population), rows), item))
 
     def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
         """The same for these rows, each from all that its student had finished when it was created."""

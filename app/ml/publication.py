@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from app.crud import model_tracker, model_versions, training_runs
 from app.crud.model_versions import Version
+from app.domain.kinds import BASE
 from app.ml.answers import TaskModel
-from app.ml.gate import FAVOURITE, Court, Judged, Rival, best_first, objection
+from app.ml.gate import Court, Judged, Rival, best_first, objection
 from app.ml.material import Material
 from app.ml.registry import BY_NAME
 
@@ -218,7 +219,7 @@ class Publication:
     def _lineup(self) -> list[tuple[str, Standing]]:
         """The kinds that serve, best first; what a person chose stays first until it is clearly outdone."""
         judged = {kind: each.judged for kind, each in self._standing.items() if each.judged}
-        chosen = next((kind for kind, each in self._standing.items() if each.by_hand), FAVOURITE)
+        chosen = next((kind for kind, each in self._standing.items() if each.by_hand), BASE)
         ranked = self._steadily(best_first(self._run.court, judged, chosen), judged)
         unknown = [kind for kind in self._standing if kind not in judged and not (judged and kind in self._rejected)]
         return [(kind, self._standing[kind]) for kind in (*ranked, *unknown)]

@@ -172,7 +172,8 @@ class ServingModels:
     def _tell(self, lineup: Lineup) -> None:
         for kind, problem in lineup.broken.items():
             if self.lineup.broken.get(kind) != problem:
-                log.error("%s %s answers now.", problem, _capitalized(str(lineup.first or "LNIRT of the newest tasks")))
+                who = str(lineup.first).capitalize() if lineup.first else "LNIRT of the newest tasks"
+                log.error("%s %s answers now.", problem, who)
         for loaded in lineup.models:
             if loaded.version.id not in self.lineup.wanted:
                 log.info("%s is loaded", loaded)
@@ -182,10 +183,6 @@ class ServingModels:
             self.refresh()
         except Exception:
             log.exception("the serving versions could not be looked up")
-
-
-def _capitalized(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
 
 
 def _cannot_load(version: Version, why: Exception, stand_in: Loaded | None) -> str:

@@ -6,7 +6,7 @@ numbers are of the moment the task was created, and raw: the Keras models scale 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from app.core.settings import settings
 from app.core.statements import Conversation, Rows, hold_now
 from app.crud import model_versions, practice_tasks, student_sequences, task_features
-from app.domain.attempts import DIFFICULTIES, Attempts
+from app.crud.attempts import of_rows
 from app.domain.errors import NotKept, TaskNotFound, VersionNotFound
 from app.domain.kinds import NETWORKS
 from app.domain.tasks import Asked, Task
@@ -31,7 +31,6 @@ from app.ml.registry import BY_NAME
 from app.ml.serving import UNLOADABLE, Loaded, ServingModels, load
 
 Arrays = dict[str, NDArray[Any]]
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WHOLE_PAST = 2**31 - 1  # tasks: more than anybody does
 
 
@@ -138,29 +137,15 @@ def _inputs(task: Task) -> Conversation[Floats]:
     """The inputs, reckoned anew from what the student had finished by then, (24,)."""
     whose = {"user_id": task.user_id, "through": task.created_at, "most": WHOLE_PAST}
     past = list((yield student_sequences.LATEST, whose))[::-1]
-    now = {"topic": task.topic, "difficulty": task.difficulty, "item_id": task.item_id}
-    rows, at = [*past, now], _micros(task.created_at)
-    topics, items = (sorted({str(row[c]) for row in rows if row[c] is not None}) for c in ("topic", "item_id"))
-    finished = np.array([*(_micros(row["completed_at"]) for row in past), at + 1], np.int64)
-    attempts = Attempts(
-        (str(task.user_id),),
-        tuple(topics),
-        tuple(items),
-        np.zeros(len(rows), np.int32),
-        np.array([topics.index(row["topic"]) for row in rows], np.int32),
-        np.array([DIFFICULTIES.index(row["difficulty"]) for row in rows], np.int32),
-        np.array([-1 if row["item_id"] is None else items.index(row["item_id"]) for row in rows], np.int32),
-        np.minimum(finished - 1, at),
-        finished,
-        np.array([*(row["is_correct"] for row in past), False], np.bool_),
-        np.array([*(row["actual_time_seconds"] for row in past), 1.0], np.float64),
-    )
-    described: Floats = inputs_of(known_before(attempts))[-1]
+    student = str(task.user_id)
+    done = [
+        (student, *(row[column] for column in ID_COLUMNS), row["completed_at"] - timedelta(microseconds=1),
+         *(row[column] for column in ("completed_at", "is_correct", "actual_time_seconds")))
+        for row in past
+    ]  # fmt: skip
+    now = (student, task.topic, task.difficulty, task.item_id, task.created_at, task.created_at, False, 1.0)
+    described: Floats = inputs_of(known_before(of_rows([*done, now])))[-1]
     return described
-
-
-def _micros(at: datetime) -> int:
-    return (at - EPOCH) // timedelta(microseconds=1)
 
 
 def _places(model: ServedNetwork, asked: Asked) -> list[int]:

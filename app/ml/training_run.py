@@ -17,10 +17,10 @@ from app.core.database import engine_for
 from app.core.outages import reason
 from app.crud import attempts, erasures, model_tracker, model_versions, network_settings, training_runs
 from app.domain.attempts import Attempts
-from app.domain.kinds import NETWORKS, TRAINED
+from app.domain.kinds import BASE, NETWORKS, TRAINED
 from app.ml import artifacts, practice_effect
 from app.ml.drift import summary
-from app.ml.gate import FAVOURITE, Court, drift
+from app.ml.gate import Court, drift
 from app.ml.material import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole
 from app.ml.publication import Candidate, ErasedMeanwhile, Findings, Incumbent, Made, Publication, none_erased
 from app.ml.registry import BY_NAME, CHECKPOINT, MODELS, Fitted, ModelSpec
@@ -334,7 +334,7 @@ def _snapshot(writer: Connection, order: Order) -> Material:
 def _leading(order: Order) -> str:
     """The kind whose versions say whether there is something to go on from: the first network that is trained."""
     trained = order.kinds or order.trained
-    return next((kind for kind in NETWORKS if kind in trained), FAVOURITE)
+    return next((kind for kind in NETWORKS if kind in trained), BASE)
 
 
 @contextmanager

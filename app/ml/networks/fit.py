@@ -230,7 +230,7 @@ class Training:
         return first.joined(second)
 
     def state(self) -> State:
-        return self.joined([self.loop.snapshot()] * 2)
+        return self.loop.state_of(self.loop.snapshot(), self.begun.sizes)
 
     def fitted(self, state: State) -> FittedNetwork:
         return replace(self.begun, state=state)

@@ -237,10 +237,9 @@ class ServedSequence(ServedNetwork):
     def prepare(self, weights: Arrays) -> None:
         self._first, self._second = dense(weights, "dense_1"), dense(weights, "dense_2")
 
-    def steps_of(self, attempts: Attempts, rows: Ids, places: Ids) -> tuple[Ids, Singles]:
-        """Ids (4, ...) and scaled outcomes (..., 3) of these finished tasks; -1 is padding, `places` (4, all)."""
-        rows = np.maximum(rows, 0)
-        return places[:, rows], self.scale.normalised_outcomes(outcomes(attempts)).astype(np.float32)[rows]
+    def told(self, attempts: Attempts) -> Singles:
+        """Scaled outcomes of n finished tasks, (n, 3)."""
+        return self.scale.normalised_outcomes(outcomes(attempts)).astype(np.float32)
 
     def steps_of_raw(self, raw: Arrays) -> tuple[Ids, Singles]:
         """The same from the Keras models' inputs."""
