@@ -1,6 +1,9 @@
 """What a student has finished lately, task by task: for a model that reads them in order."""
 
-from app.core.statements import Statement
+from datetime import datetime
+
+from app.core.statements import Conversation, Row, Rows, Statement
+from app.domain.tasks import Asked
 
 # Ordered like the training rows; an index on (user_id, completed_at DESC, id DESC) gives them without a sort.
 LATEST = Statement("""
@@ -9,3 +12,39 @@ LATEST = Statement("""
     WHERE user_id = :user_id AND completed AND completed_at <= :through
     ORDER BY completed_at DESC, id DESC
     LIMIT :most""")
+
+# The same, and beside each task how many on its topic and on its exercise had been finished through :through.
+PRACTISED = Statement("""
+    WITH newest AS (
+        SELECT topic, difficulty, item_id, is_correct, actual_time_seconds, completed_at, id
+        FROM practice_tasks
+        WHERE user_id = :user_id AND completed AND completed_at <= :through
+        ORDER BY completed_at DESC, id DESC
+        LIMIT :most
+    ), later AS (
+        SELECT topic, item_id, count(*) AS n
+        FROM practice_tasks
+        WHERE user_id = :user_id AND completed AND completed_at > :through
+        GROUP BY topic, item_id
+    )
+    SELECT newest.topic, difficulty, newest.item_id, is_correct, actual_time_seconds, completed_at,
+        CAST(coalesce(topics.n, 0)
+            - coalesce((SELECT sum(n) FROM later WHERE later.topic = newest.topic), 0) AS int) AS on_topic,
+        CAST(coalesce(items.n, 0)
+            - coalesce((SELECT sum(n) FROM later WHERE later.item_id = newest.item_id), 0) AS int) AS on_item
+    FROM newest
+    LEFT JOIN student_totals AS topics
+        ON topics.user_id = :user_id AND topics.scope = 'topic' AND topics.key = newest.topic
+    LEFT JOIN student_totals AS items
+        ON items.user_id = :user_id AND items.scope = 'item' AND items.key = newest.item_id
+    ORDER BY completed_at DESC, id DESC""")
+
+
+def latest(
+    asked: Asked, at: datetime, most: int, statement: Statement = LATEST
+) -> Conversation[tuple[Rows, Row | None]]:
+    """The student's last tasks, in order, and the one before them."""
+    if most == 0:
+        return [], None
+    rows = yield statement, {"user_id": asked.user_id, "through": at, "most": most + 1}
+    return list(rows[:most])[::-1], rows[most] if len(rows) > most else None

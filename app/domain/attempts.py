@@ -64,3 +64,10 @@ class Attempts:
             self.correct[rows],
             self.seconds[rows],
         )
+
+
+def some_students(attempts: Attempts, most: int, seed: int) -> NDArray[np.bool_]:
+    """The rows of students drawn at random, about `most` of n; (n,)."""
+    order = np.random.default_rng(seed).permutation(len(attempts.students))
+    rows = np.cumsum(np.bincount(attempts.student, minlength=len(order))[order])
+    return np.isin(attempts.student, order[: np.searchsorted(rows, most, side="right") + 1])

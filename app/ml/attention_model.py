@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.statements import Conversation
+from app.crud.student_sequences import latest
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
 from app.ml.networks.inference import Arrays, Floats, Places, ServedNetwork, dense, relu
 from app.ml.networks.network import Weights
-from app.ml.networks.sequences import SequenceNetwork, ServedSequence, Windows, latest, states_seen, window_start
+from app.ml.networks.sequences import SequenceNetwork, ServedSequence, Windows, states_seen, window_start
 
 PERIODS = (4.0, 16.0, 64.0, 256.0)  # steps: sines and cosines of a place, so that nearness can count
 

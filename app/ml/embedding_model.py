@@ -12,12 +12,13 @@ from scipy.special import expit
 
 from app.core.statements import Conversation, Rows
 from app.crud import student_states
+from app.crud.student_sequences import latest
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
 from app.ml.networks import fused_lstm
 from app.ml.networks.inference import Arrays, Floats, Places, ServedNetwork
 from app.ml.networks.network import Weights
-from app.ml.networks.sequences import SequenceNetwork, ServedSequence, Windows, latest, states_seen, window_start
+from app.ml.networks.sequences import SequenceNetwork, ServedSequence, Windows, states_seen, window_start
 from app.ml.task_prediction_model import TaskPredictionModel as TaskPredictionModel  # by the documents' name
 
 Singles = NDArray[np.float32]

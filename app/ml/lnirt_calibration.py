@@ -1,6 +1,5 @@
 """LNIRT's answers made honest on tasks that it was not fitted on; its own widths are kept in proportion."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -8,8 +7,8 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from app.domain.attempts import plausible
-from app.ml.answers import Answer
-from app.ml.lnirt_posterior import Prediction
+from app.ml.answers import Answers
+from app.ml.lnirt_ability import Predictions
 from app.ml.networks.calibration import Calibration
 
 Floats = NDArray[np.float64]
@@ -29,38 +28,26 @@ class LnirtCalibration:
     high: float = NORMAL
 
     @classmethod
-    def fitted(cls, correct: NDArray[np.bool_], seconds: Floats, said: Sequence[Prediction]) -> "LnirtCalibration":
+    def fitted(cls, correct: NDArray[np.bool_], seconds: Floats, said: Predictions) -> "LnirtCalibration":
         """From n held-out tasks: what happened, and what LNIRT had said."""
-        ones = np.ones(len(said))
-        platt = Calibration.fitted(correct, np.array([each.probability for each in said]), ones, ones)
-        residuals = (np.log(plausible(seconds)) - np.log([each.seconds for each in said])) / [
-            _spread(each) for each in said
-        ]
-        weight = len(said) / (len(said) + USUAL_ROWS)
+        ones = np.ones(len(correct))
+        platt = Calibration.fitted(correct, said.probability, ones, ones)
+        residuals = (np.log(plausible(seconds)) - said.log_seconds) / said.spread
+        weight = len(correct) / (len(correct) + USUAL_ROWS)
         low, middle, high = weight * np.quantile(residuals, [0.1, 0.5, 0.9])
         usual = (1 - weight) * NORMAL
         return cls(platt.slope, platt.intercept, float(middle), float(low - usual), float(high + usual))
 
-    def answer(self, said: Prediction) -> Answer:
-        """The calibrated answer; its interval holds the answer itself."""
-        spread, middle = _spread(said), np.log(said.seconds)
-        seconds = float(np.exp(middle + self.middle * spread))
-        return Answer(
-            self._chance(said.probability),
-            seconds,
-            self._chance(said.probability_low),
-            self._chance(said.probability_high),
-            float(np.exp(middle + min(self.low, self.middle) * spread)),
-            float(np.exp(middle + max(self.high, self.middle) * spread)),
-        )
+    def answers(self, said: Predictions) -> Answers:
+        """The calibrated answers; an interval holds the answer itself."""
+        steps = [self.middle, min(self.low, self.middle), max(self.high, self.middle)]
+        chances = (self._chances(each) for each in (said.probability, said.low, said.high))
+        seconds, low, high = (np.exp(said.log_seconds + step * said.spread) for step in steps)
+        p, p_low, p_high = chances
+        return Answers(p, seconds, p_low, p_high, low, high)
 
     def to_dict(self) -> dict[str, float]:
         return asdict(self)
 
-    def _chance(self, p: float) -> float:
-        return float(expit(self.slope * logit(min(max(p, 1e-6), 1 - 1e-6)) + self.intercept))
-
-
-def _spread(said: Prediction) -> float:
-    """Standard deviation of the log time."""
-    return float(np.log(said.seconds_high) - np.log(said.seconds_low)) / (2 * NORMAL)
+    def _chances(self, p: Floats) -> Floats:
+        return np.asarray(expit(self.slope * logit(np.clip(p, 1e-6, 1 - 1e-6)) + self.intercept))

@@ -25,7 +25,12 @@ FINER = 5  # the grid is read out this much finer: log-weights are smooth, howev
 
 @dataclass(frozen=True)
 class Population:
-    """Ability and speed among students: bivariate normal. `nodes` is the size of every student's grid."""
+    """Ability and speed among students: bivariate normal. `nodes` is the size of every student's grid.
+
+    How they move (app/ml/lnirt_ability.py): a further answer leaves the shares `ability_kept` and `speed_kept` of what
+    the earlier ones said of a student; each log(1 + tasks) that they have done on the topic, and on the very exercise,
+    more than the `usual` adds to the probit of a right answer and to the log seconds.
+    """
 
     mu_theta: float
     mu_zeta: float
@@ -33,6 +38,14 @@ class Population:
     var_zeta: float
     cov: float
     nodes: int = 31
+    ability_kept: float = 1.0
+    speed_kept: float = 1.0
+    probit_topic: float = 0.0
+    probit_item: float = 0.0
+    time_topic: float = 0.0
+    time_item: float = 0.0
+    usual_topic: float = 0.0
+    usual_item: float = 0.0
 
     @property
     def cor(self) -> float:

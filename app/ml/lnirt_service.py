@@ -1,46 +1,67 @@
 """LNIRT in the service: fitted to all finished tasks, saved as a version, answering from a student's kept posterior."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
 
-from app.core.statements import Conversation, Row
+from app.core.statements import Conversation, Rows
 from app.crud import student_states
-from app.crud.student_totals import Past
-from app.domain.attempts import DIFFICULTIES, Attempts, plausible
+from app.crud.student_sequences import PRACTISED, latest
+from app.crud.student_totals import GROUPS, Past
+from app.domain.attempts import DIFFICULTIES, Attempts, plausible, some_students
 from app.domain.tasks import Asked
+from app.ml import metrics
 from app.ml.answers import Answer, Answers
+from app.ml.features import COUNT_UNITS, History, created
+from app.ml.inputs import INPUTS, ITEM_UNIT
 from app.ml.lnirt import fit
+from app.ml.lnirt_ability import (
+    BOUND,
+    STATE,
+    Answered,
+    Predictions,
+    columns_of,
+    follow,
+    newcomers,
+    posterior,
+    practised,
+    predict,
+    remembered,
+)
 from app.ml.lnirt_calibration import LnirtCalibration
 from app.ml.lnirt_groups import groups_of
 from app.ml.lnirt_items import ItemBank, cell_label
-from app.ml.lnirt_posterior import (
-    ItemParameters,
-    Population,
-    Posterior,
-    Prediction,
-    add_sums,
-    newcomer,
-    predict,
-    update,
-)
+from app.ml.lnirt_posterior import ItemParameters, Population, Posterior
 from app.ml.lnirt_small import fit_small, is_small, without_slips
 
 KIND = "lnirt"
 METADATA_FILE = "metadata.json"
 ON_ALL = "all-"  # before the names of files of the fit to all tasks, which serves
 HELD_OUT = 0.15  # share, the newest
+MOVING = (
+    "ability_kept", "speed_kept", "probit_topic", "probit_item", "time_topic", "time_item", "usual_topic", "usual_item",
+)  # fmt: skip
+PRACTICE_WEIGHT = 50.0  # precision of practice beforehand, on the probit scale
+TIME_PRACTICE_WEIGHT = 4.0  # times that, of log seconds
+MOST_FOLLOWED, MOST_PREDICTED = 50_000, 5_000  # tasks by which this is estimated
+NO_ROWS = np.zeros(0, np.intp)
+PRACTICE_INPUTS = [INPUTS.index("topic_task_count"), INPUTS.index("item_task_count")]
+PRACTICE_UNITS = np.array([COUNT_UNITS[1], ITEM_UNIT])
+TOPIC, ITEM = GROUPS.index("topic"), GROUPS.index("item")  # of a past's groups
+AGEING = (1.0, 0.99, 0.97, 0.94, 0.9)  # shares of earlier answers that a further one leaves
+USUAL_AGEING, AGEING_WEIGHT = 0.01, 25.0  # what is believed beforehand, and nats that 1 away from it costs
 LEAST_HELD_OUT = 10  # tasks, to calibrate anything
 MOST_HELD_OUT = 2_000
-BEFORE_ALL = datetime(1900, 1, 1, tzinfo=UTC)
 NOT_FITTED = object()  # no label of an item
 Floats = NDArray[np.float64]
+Name = tuple[str | None, str, str]  # item, topic, difficulty
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +75,58 @@ class FittedLnirt:
     def served(self) -> "ServedLnirt":
         """The same model as it is served."""
         return ServedLnirt(self.bank, self.calibration)
+
+    def moving(self, attempts: Attempts) -> "FittedLnirt":
+        """With the practice and the ageing of evidence that made what students did most likely, each task from what was
+        known before it. Looks at some students where there are many tasks."""
+        some = attempts.take(some_students(attempts, MOST_FOLLOWED, seed=0))
+        rows = np.unique(np.linspace(0, len(some) - 1, MOST_PREDICTED).astype(np.intp)) if len(some) else NO_ROWS
+        practice = np.log1p(practice_of(some))[:, rows]
+        usual_topic, usual_item = practice.mean(axis=1) if len(rows) else (0.0, 0.0)
+        found = self.moving_as(
+            replace(self.bank.population, usual_topic=float(usual_topic), usual_item=float(usual_item))
+        )
+        if len(rows) == 0:
+            return found
+        found = found._practising(some, rows, practice)._practising(some, rows, practice)
+        marks, times = zip(*(found._costs(some, rows, kept) for kept in AGEING), strict=True)
+        kept = AGEING[int(np.argmin(marks))], AGEING[int(np.argmin(times))]
+        found = found.moving_as(replace(found.bank.population, ability_kept=kept[0], speed_kept=kept[1]))
+        return found._practising(some, rows, practice)
+
+    def moving_as(self, others: Population) -> "FittedLnirt":
+        """With students who move as these do."""
+        moving: dict[str, Any] = {name: float(getattr(others, name)) for name in MOVING}
+        bank = replace(self.bank, population=replace(self.bank.population, **moving))
+        return replace(self, bank=bank, report=self.report | moving)
+
+    def _practising(self, attempts: Attempts, rows: NDArray[np.intp], practice: Floats) -> "FittedLnirt":
+        """One step towards the practice that is most likely beside a prior; `practice` (2, n) as log(1 + tasks)."""
+        p = self.bank.population
+        said = self.served().predictions(attempts, rows)
+        x = practice - np.array([[p.usual_topic], [p.usual_item]])
+        odds = said.probability.clip(0.01, 0.99)
+        score = (attempts.correct[rows] - odds) / (odds * (1 - odds)) * _density(odds)
+        weight = _density(odds) ** 2 / (odds * (1 - odds))
+        now = np.array([p.probit_topic, p.probit_item])
+        probit = now + _step(x, weight, score, now, 1.0)
+        off = (np.log(plausible(attempts.seconds[rows])) - said.log_seconds) / said.spread
+        now = np.array([p.time_topic, p.time_item])
+        held = np.clip(off, -BOUND, BOUND) / said.spread
+        time = now + _step(x, 1 / said.spread**2, held, now, TIME_PRACTICE_WEIGHT)
+        return self.moving_as(
+            replace(p, probit_topic=probit[0], probit_item=probit[1], time_topic=time[0], time_item=time[1])
+        )
+
+    def _costs(self, attempts: Attempts, rows: NDArray[np.intp], kept: float) -> tuple[float, float]:
+        """Negative log posterior of this ageing, for ability by the marks, for speed by the times."""
+        said = self.moving_as(replace(self.bank.population, ability_kept=kept, speed_kept=kept)).served()
+        p = said.predictions(attempts, rows)
+        off = np.abs(np.log(plausible(attempts.seconds[rows])) - p.log_seconds) / p.spread
+        huber = np.where(off < BOUND, off**2 / 2, BOUND * (off - BOUND / 2))
+        prior = abs(1 - kept - USUAL_AGEING) * AGEING_WEIGHT
+        marks = float(metrics.losses(attempts.correct[rows], p.probability).sum())
+        return marks + prior, float((huber + np.log(p.spread)).sum()) + prior
 
     def save(self, folder: Path, prefix: str = "") -> None:
         """Write the items and the population, not the students: theirs is kept in the database."""
@@ -74,10 +147,13 @@ def fit_lnirt(attempts: Attempts) -> FittedLnirt:
     held_out = round(n * HELD_OUT)
     fitted = _fitted(attempts)
     if held_out < LEAST_HELD_OUT or is_small(attempts):  # how unsure it is, it knows better than few answers tell
-        return fitted
+        return fitted.moving(attempts)
     rows = np.arange(n - held_out, n)[-MOST_HELD_OUT:]
-    said = _fitted(attempts.take(slice(n - held_out))).served().predictions(attempts, rows)
-    return replace(fitted, calibration=LnirtCalibration.fitted(attempts.correct[rows], attempts.seconds[rows], said))
+    known = attempts.take(slice(n - held_out))
+    older = _fitted(known).moving(known)
+    said = older.served().predictions(attempts, rows)
+    calibration = LnirtCalibration.fitted(attempts.correct[rows], attempts.seconds[rows], said)
+    return replace(fitted.moving_as(older.bank.population), calibration=calibration)
 
 
 def _fitted(attempts: Attempts) -> FittedLnirt:
@@ -104,6 +180,17 @@ def _large(attempts: Attempts, report: dict[str, Any]) -> tuple[ItemBank, Floats
     return ItemBank.build(fitted, cells), np.concatenate(numbers), report
 
 
+def _step(x: Floats, weight: Floats, score: Floats, now: Floats, prior: float) -> Floats:
+    """A Newton step of two coefficients, normal around 0; x (2, n), weight and score (n,)."""
+    precision = PRACTICE_WEIGHT * prior * np.eye(2)
+    return np.asarray(np.linalg.solve((x * weight) @ x.T + precision, x @ score - precision @ now))
+
+
+def _density(p: Floats) -> Floats:
+    """Of the standard normal where its distribution function is p."""
+    return np.asarray(np.exp(-0.5 * ndtri(p) ** 2) / np.sqrt(2 * np.pi))
+
+
 def _items(attempts: Attempts) -> tuple[list[str], NDArray[np.int64], list[tuple[str, str]]]:
     """Labels of all items and cells, each row's position among them, and the cell of each that occurs."""
     cell = attempts.topic.astype(np.int64) * len(DIFFICULTIES) + attempts.difficulty
@@ -121,11 +208,10 @@ class ServedLnirt:
     """A version in memory."""
 
     def __init__(self, bank: ItemBank, calibration: LnirtCalibration | None = None) -> None:
-        self._bank = bank
+        self.bank = bank
         self._calibration = calibration or LnirtCalibration()
-        least, most = bank.times
-        self._times = {"least": least, "most": most}
-        self._expected: dict[tuple[str | None, str], ItemParameters] = {}  # of items that were not fitted
+        self._columns: dict[Name, Floats] = {}  # of items that were asked for
+        self._expected: dict[Name, ItemParameters] = {}  # of items that were not fitted
 
     @classmethod
     def load(cls, folder: Path, prefix: str = "") -> "ServedLnirt":
@@ -137,133 +223,173 @@ class ServedLnirt:
 
     @property
     def population(self) -> Population:
-        return self._bank.population
-
-    @property
-    def times(self) -> tuple[float, float]:
-        """The least and the most seconds that a time counts for."""
-        return self._bank.times
+        return self.bank.population
 
     def parameters(self, item_id: str | None, topic: str, difficulty: str) -> ItemParameters:
         """Of a task. What is expected of items that were not fitted takes a while, so it is worked out once."""
         label = cell_label(topic, difficulty) if item_id is None else item_id
-        if label in self._bank.items:
-            return self._bank.items[label]
-        where = (topic if topic in self._bank.topics.index else None, difficulty)
+        if label in self.bank.items:
+            return self.bank.items[label]
+        known = topic in self.bank.topics.index
+        where = (None, topic if known else "", difficulty)
         if where not in self._expected:
-            self._expected[where] = self._bank.find(NOT_FITTED, *where).parameters
+            self._expected[where] = self.bank.find(NOT_FITTED, topic if known else None, difficulty).parameters
         return self._expected[where]
+
+    def columns(self, names: Sequence[Name]) -> Floats:
+        """Of n tasks (item, topic, difficulty), (9, n) as in lnirt_ability.COLUMNS."""
+        places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+        return columns_of([self.parameters(*name) for name in places])[:, [places[name] for name in names]]
+
+    def column(self, asked: Asked) -> Floats:
+        """Of one task, (9, 1); kept, while it is an item or a cell that was fitted."""
+        name = (asked.item_id, asked.topic, asked.difficulty)
+        found = self._columns.get(name)
+        if found is None:
+            found = self.columns([name])
+            if (cell_label(*name[1:]) if asked.item_id is None else asked.item_id) in self.bank.items:
+                self._columns[name] = found
+        return found
 
     def of_newcomer(self, asked: Asked) -> Answer:
         """What is expected of the task where nothing is known of the student."""
-        item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
-        return self._calibration.answer(predict(newcomer(self.population), item))
+        return self._answer(newcomers(self.population), asked, (0, 0))
 
     def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
         """The posterior predictive, from what the student's answers say up to this moment."""
-        posterior = yield from self.posterior(version_id, asked, past)
-        found = self._bank.find(asked.item_id, asked.topic, asked.difficulty)
-        return self._calibration.answer(predict(posterior, found.parameters))
+        state = yield from self.state(version_id, asked, past)
+        return self._answer(state, asked, past.groups[0, 0, [TOPIC, ITEM]])
 
     def answer_then(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answer]:
         """What it says of a task that was created `at` an earlier moment, from what was known then; nothing is kept."""
-        span = {"user_id": asked.user_id, "through": at, "after": BEFORE_ALL} | self._times
-        rows = yield student_states.ANSWERS, span
-        item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
-        return self._calibration.answer(predict(self._add(newcomer(self.population), rows), item))
+        tasks, _ = yield from latest(asked, at, remembered(self.population), PRACTISED)
+        practice = np.rint(inputs[PRACTICE_INPUTS] * PRACTICE_UNITS)
+        return self._answer(self._after(newcomers(self.population), tasks), asked, practice)
+
+    def course(self, asked: Asked, at: datetime, most: int) -> Conversation[Floats]:
+        """What was known of the student before their last m <= `most` tasks, and after each, (1 + m, nodes + 3)."""
+        tasks, _ = yield from latest(asked, at, most + remembered(self.population), PRACTISED)
+        begin = newcomers(self.population)
+        after = follow(self.population, self._answered(tasks), np.array([len(tasks)]), begin)
+        return np.concatenate([begin, after])[-most - 1 :]
 
     def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
         """The same for these rows, each from all that its student had finished when it was created."""
-        said = [self._calibration.answer(each) for each in self.predictions(attempts, rows)]
-        return Answers(*(np.array([getattr(each, name) for each in said]) for name in Answers.__slots__))
+        return self._calibration.answers(self.predictions(attempts, rows))
 
-    def predictions(self, attempts: Attempts, rows: NDArray[np.intp]) -> list[Prediction]:
+    def predictions(self, attempts: Attempts, rows: NDArray[np.intp]) -> Predictions:
         """What the model itself says of them, not calibrated."""
-        return _Followed(attempts, self._bank).predictions(rows)
+        mine = np.zeros(len(attempts.students), np.bool_)
+        mine[attempts.student[rows]] = True
+        of_these = mine[attempts.student]  # nobody else's past matters
+        own, asked = attempts.take(of_these), (np.cumsum(of_these) - 1)[rows]
+        columns, practice = self._columns_of(own), practice_of(own)
+        columns = practised(self.population, columns, practice)
+        history = History(own.finished)
+        known = history.before(created(own)[asked])
+        spans = history.groups(own.student, own.student[asked], known)
+        order = spans.order
+        answered = Answered(columns[:, order], own.correct[order], np.log(plausible(own.seconds))[order])
+        begin = newcomers(self.population, len(own.students))
+        after = follow(self.population, answered, np.bincount(own.student, minlength=len(begin)), begin)
+        states = np.where((spans.end > spans.start)[:, None], after[np.maximum(spans.end - 1, 0)], begin[:1])
+        return predict(self.population, states, columns[:, asked])
+
+    def state(self, version_id: int, asked: Asked, past: Past) -> Conversation[Floats]:
+        """What is known of the student, (1, nodes + 3): as it was kept, with the answers that came since; or from all
+        answers that still count, where it does not add up."""
+        whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
+        kept = self._kept((yield student_states.KEPT, whose))
+        if kept and kept[1] == past.n:
+            return kept[0]
+        most, new = remembered(self.population), past.n - (kept[1] if kept else 0)
+        tasks, before = yield from latest(asked, past.at, min(max(new, 0), most), PRACTISED)
+        if kept and not (tasks and before and before["completed_at"] <= kept[2] < tasks[0]["completed_at"]):
+            kept = None
+            tasks, _ = yield from latest(asked, past.at, min(past.n, most), PRACTISED)
+        state = self._after(kept[0] if kept else newcomers(self.population), tasks)
+        yield (
+            student_states.KEEP,
+            {**whose, "n": past.n, "through": past.at, "state": state.astype("<f8").tobytes()},
+        )
+        return state
 
     def posterior(self, version_id: int, asked: Asked, past: Past) -> Conversation[Posterior]:
-        """The kept posterior with the answers that came since, or all of them anew where it does not add up."""
-        wanted = past.n
-        whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
-        kept = yield student_states.KEPT, whose
-        posterior, n, through = self._read(kept[0]) if kept else self._nothing()
-        if n == wanted:
-            return posterior
-        span = {"user_id": asked.user_id, "through": past.at} | self._times
-        rows = yield student_states.ANSWERS, {**span, "after": through}
-        if n + _count(rows) != wanted and n:
-            posterior, n, _ = self._nothing()
-            rows = yield student_states.ANSWERS, {**span, "after": BEFORE_ALL}
-        posterior, n = self._add(posterior, rows), n + _count(rows)
-        state = posterior.to_array().astype("<f8").tobytes()
-        yield student_states.KEEP, {**whose, "n": n, "through": past.at, "state": state}
-        return posterior
+        """The same as a distribution."""
+        return posterior(self.population, (yield from self.state(version_id, asked, past))[0])
 
     def told(self, state: bytes) -> dict[str, dict[str, float]]:
-        """What a kept posterior says of the student: ability and speed, each with its sd."""
-        try:
-            said = Posterior.from_array(np.frombuffer(state, "<f8"), self.population).summary()
-        except ValueError:  # not written by this version
+        """What a kept state says of the student: ability and speed, each with its sd."""
+        known = self._read(state)
+        if known is None:
             return {}
+        said = posterior(self.population, known[0]).summary()
         return {"ability": {"mean": said.theta, "sd": said.theta_sd}, "speed": {"mean": said.zeta, "sd": said.zeta_sd}}
 
-    def _nothing(self) -> tuple[Posterior, int, datetime]:
-        return newcomer(self.population), 0, BEFORE_ALL
+    def _columns_of(self, attempts: Attempts) -> Floats:
+        """Of each row's item, (9, n)."""
+        a = attempts
+        rows, place = np.unique(np.column_stack([a.item, a.topic, a.difficulty]), axis=0, return_inverse=True)
+        names = [(a.items[i] if i >= 0 else None, a.topics[t], DIFFICULTIES[d]) for i, t, d in rows.tolist()]
+        return columns_of([self.parameters(*name) for name in names])[:, place.reshape(-1)]
 
-    def _read(self, row: Row) -> tuple[Posterior, int, datetime]:
-        try:
-            posterior = Posterior.from_array(np.frombuffer(row["state"], "<f8"), self.population)
-        except ValueError:  # not written by us: all the answers anew
-            return self._nothing()
-        return posterior, row["n"], row["through"]
+    def _answer(self, state: Floats, asked: Asked, practice: ArrayLike) -> Answer:
+        """`practice`: tasks finished on the topic and on the exercise."""
+        column = practised(self.population, self.column(asked), np.reshape(practice, (2, 1)))
+        return self._calibration.answers(predict(self.population, state, column))[0]
 
-    def _add(self, posterior: Posterior, rows: Iterable[Row]) -> Posterior:
-        for row in rows:
-            item = self.parameters(row["item_id"], row["topic"], row["difficulty"])
-            right, n = row["n_correct"], row["n"]
-            posterior = add_sums(
-                posterior, item, right=right, wrong=n - right, times=n, log_seconds=float(row["log_seconds"])
-            )
-        return posterior
+    def _answered(self, tasks: Rows) -> Answered:
+        """A student's tasks, in order, as the database tells them."""
+        columns = self.columns([(task["item_id"], task["topic"], task["difficulty"]) for task in tasks])
+        correct = np.array([task["is_correct"] for task in tasks], np.bool_)
+        seconds = np.array([task["actual_time_seconds"] for task in tasks], np.float64)
+        return Answered(practised(self.population, columns, _practice(tasks)), correct, np.log(plausible(seconds)))
+
+    def _after(self, state: Floats, tasks: Rows) -> Floats:
+        """What is known after these tasks too."""
+        return follow(self.population, self._answered(tasks), np.array([len(tasks)]), state)[-1:] if tasks else state
+
+    def _kept(self, rows: Rows) -> tuple[Floats, int, datetime] | None:
+        state = self._read(rows[0]["state"]) if rows else None
+        return None if state is None else (state, rows[0]["n"], rows[0]["through"])
+
+    def _read(self, kept: bytes) -> Floats | None:
+        """A state that was kept; none where it was not written by this release or is no number."""
+        state = np.frombuffer(kept, "<f8") if len(kept) % 8 == 0 else np.zeros(0)
+        if state.shape != (self.population.nodes + STATE,) or not np.isfinite(state).all():
+            return None
+        return state.astype(np.float64)[None]
 
 
-def _count(rows: Sequence[Row]) -> int:
-    return sum(row["n"] for row in rows)
+def _practice(tasks: Rows) -> Floats:
+    """How many tasks on its topic and on its exercise had been finished before each of n, (2, n)."""
+    later: dict[tuple[str, str | None], int] = {}
+    found = []
+    for task in reversed(tasks):
+        counts = []
+        for what, total in (("topic", "on_topic"), ("item_id", "on_item")):
+            key = (what, task[what])
+            later[key] = later.get(key, 0) + 1
+            counts.append(max(task[total] - later[key], 0) if task[what] is not None else 0)
+        found.append(counts)
+    return np.array(found[::-1], np.float64).reshape(-1, 2).T
 
 
-@dataclass(frozen=True, slots=True)
-class _Followed:
-    """Students followed through their attempts."""
+def practice_of(attempts: Attempts) -> Floats:
+    """The same of all attempts, which are in the order in which they were finished."""
+    item = np.where(
+        attempts.item >= 0, attempts.student.astype(np.int64) * (len(attempts.items) + 1) + attempts.item, -1
+    )
+    topic = attempts.student.astype(np.int64) * (len(attempts.topics) + 1) + attempts.topic
+    return np.stack([_earlier(topic), np.where(item >= 0, _earlier(item), 0)])
 
-    attempts: Attempts
-    bank: ItemBank
 
-    def predictions(self, rows: NDArray[np.intp]) -> list[Prediction]:
-        """Of each row, from what was finished when it was created."""
-        a = self.attempts
-        order = np.argsort(a.student, kind="stable")
-        starts = np.searchsorted(a.student[order], np.arange(len(a.students) + 1))
-        said: dict[int, Prediction] = {}
-        for student in np.unique(a.student[rows]):
-            mine = rows[a.student[rows] == student]
-            mine = mine[np.argsort(a.started[mine], kind="stable")]
-            said.update(self._follow(mine, order[starts[student] : starts[student + 1]]))
-        return [said[int(row)] for row in rows]
-
-    def _follow(self, rows: NDArray[np.intp], answers: NDArray[np.intp]) -> Iterator[tuple[int, Prediction]]:
-        """One student's predictions for `rows`, by creation, as their `answers` come in."""
-        a, done = self.attempts, 0
-        posterior = newcomer(self.bank.population)
-        for row in rows:
-            at = min(a.started[row], a.finished[row] - 1)
-            while done < len(answers) and a.finished[answers[done]] <= at:
-                answer = int(answers[done])
-                seconds = min(max(float(a.seconds[answer]), self.bank.times[0]), self.bank.times[1])
-                posterior = update(posterior, self._item(answer), bool(a.correct[answer]), seconds)
-                done += 1
-            yield int(row), predict(posterior, self._item(int(row)))
-
-    def _item(self, row: int) -> Any:
-        a = self.attempts
-        item = a.items[a.item[row]] if a.item[row] >= 0 else None
-        return self.bank.find(item, a.topics[a.topic[row]], DIFFICULTIES[a.difficulty[row]]).parameters
+def _earlier(group: NDArray[np.int64]) -> Floats:
+    """How many rows of the same group come before each."""
+    order = np.argsort(group, kind="stable")
+    ranked = group[order]
+    begins = np.flatnonzero(np.diff(ranked, prepend=ranked[:1] - 1))
+    places = np.arange(len(group)) - np.repeat(begins, np.diff(np.append(begins, len(group))))
+    found = np.empty(len(group))
+    found[order] = places
+    return found

@@ -18,6 +18,7 @@ from app.core.settings import settings
 from app.core.statements import Conversation, Rows, hold_now
 from app.crud import model_versions, practice_tasks, student_sequences, task_features
 from app.crud.attempts import of_rows
+from app.crud.student_sequences import latest
 from app.domain.errors import NotKept, TaskNotFound, VersionNotFound
 from app.domain.kinds import NETWORKS
 from app.domain.tasks import Asked, Task
@@ -25,7 +26,7 @@ from app.ml.features import Floats
 from app.ml.inputs import INPUTS, inputs_of, known_before
 from app.ml.networks.inference import ServedNetwork
 from app.ml.networks.scale import OUTCOME
-from app.ml.networks.sequences import ID_COLUMNS, STEP_IDS, latest, outcomes_of, window_start
+from app.ml.networks.sequences import ID_COLUMNS, STEP_IDS, outcomes_of, window_start
 from app.ml.networks.vocabulary import IDS
 from app.ml.registry import BY_NAME
 from app.ml.serving import UNLOADABLE, Loaded, ServingModels, load

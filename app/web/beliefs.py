@@ -1,11 +1,10 @@
 """What LNIRT believes of a visitor, without keeping them waiting."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import numpy as np
 from fastapi import BackgroundTasks
 from sqlalchemy.orm import Session
 
@@ -18,7 +17,8 @@ from app.domain.tasks import Asked
 from app.ml.serving import Loaded, ServingModels
 
 if TYPE_CHECKING:  # SciPy is imported when LNIRT is there, not before
-    from app.ml.ability_path import Answered, Standing
+    from app.ml.ability_path import Standing
+    from app.ml.lnirt_ability import Floats
     from app.ml.lnirt_posterior import Posterior
     from app.ml.lnirt_service import ServedLnirt
 
@@ -35,6 +35,7 @@ class Belief:
     model: "ServedLnirt"
     past: Past
     posterior: "Posterior | None"  # none: the answers are still being weighed
+    course: "Callable[[int], Floats]"  # what was known before the last so many tasks, and after each
 
     @property
     def now(self) -> "Standing | None":
@@ -44,25 +45,13 @@ class Belief:
 
     def path(self, done: Sequence[Done], ends: Sequence[int]) -> "list[Standing]":
         """How it stood before the newest finished tasks, and after the first so many of them."""
-        from app.ml.ability_path import path, standing
+        from app.ml.ability_path import standing
+        from app.ml.lnirt_ability import posterior
 
-        if self.posterior is None:
+        if self.posterior is None or not done:
             return []
-        are_all = len(done) == self.past.n
-        return [standing(each) for each in path(self.posterior, _answered(self.model, done), ends, are_all=are_all)]
-
-
-def _answered(model: "ServedLnirt", done: Sequence[Done]) -> "Answered":
-    from app.ml.ability_path import Answered
-
-    names = [(each.item_id, each.topic, each.difficulty) for each in done]
-    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    return Answered(
-        [model.parameters(*name) for name in places],
-        np.array([places[name] for name in names], np.intp),
-        np.array([each.correct for each in done], np.bool_),
-        np.clip(np.array([each.seconds for each in done], np.float64), *model.times),
-    )
+        course = self.course(len(done))
+        return [standing(posterior(self.model.population, course[end])) for end in (0, *ends)]
 
 
 def served(serving: ServingModels) -> "tuple[Loaded, ServedLnirt] | None":
@@ -82,14 +71,18 @@ def belief(db: Session, serving: ServingModels, student: UUID, later: Background
         return None
     loaded, model = found
     past = _past(db, student)
+
+    def course(most: int) -> "Floats":
+        return hold_now(model.course(_anything(student), past.at, most), db)
+
     version = {"user_id": student, "kind": KIND, "version_id": loaded.version.id}
     kept = student_states.KEPT.first_now(db, **version)
     if past.n - (kept["n"] if kept else 0) <= AT_ONCE:
-        return Belief(model, past, _posterior(db, loaded, model, student, past))
+        return Belief(model, past, _posterior(db, loaded, model, student, past), course)
     if student not in weighing:
         weighing.add(student)
         later.add_task(_weigh, loaded, model, student)
-    return Belief(model, past, None)
+    return Belief(model, past, None, course)
 
 
 def _weigh(loaded: Loaded, model: "ServedLnirt", student: UUID) -> None:

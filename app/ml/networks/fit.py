@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from app.domain.attempts import Attempts, plausible
+from app.domain.attempts import Attempts, plausible, some_students
 from app.ml import metrics
 from app.ml.inputs import inputs_of, known_before
 from app.ml.networks.checkpoint import FittedNetwork, HeldOut, TrainingFailed
@@ -112,13 +112,6 @@ def checked_inputs(attempts: Attempts) -> Floats:
     if not np.isfinite(inputs).all():
         raise TrainingFailed("expected finite inputs")
     return inputs
-
-
-def some_students(attempts: Attempts, most: int, seed: int) -> NDArray[np.bool_]:
-    """The rows of students drawn at random, about `most` of n; (n,)."""
-    order = np.random.default_rng(seed).permutation(len(attempts.students))
-    rows = np.cumsum(np.bincount(attempts.student, minlength=len(order))[order])
-    return np.isin(attempts.student, order[: np.searchsorted(rows, most, side="right") + 1])
 
 
 def scores(tried: HeldOut, constant: Floats) -> dict[str, Any]:

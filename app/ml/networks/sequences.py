@@ -10,14 +10,13 @@ tasks too, is read from one causal pass: `done` says how many steps it may see.
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.statements import Conversation, Row, Rows
-from app.crud import student_sequences
+from app.core.statements import Row, Rows
 from app.domain.attempts import Attempts, plausible
 from app.domain.tasks import Asked
 from app.ml.features import Floats, History, Ints
@@ -209,14 +208,6 @@ def states_seen(x: Any) -> tuple[Any, Any]:
 
     x = ops.concatenate([ops.zeros_like(x[:, :1]), x], 1)
     return x, ops.cumsum(ops.ones_like(x[..., 0], dtype="int32"), axis=1) - 1
-
-
-def latest(asked: Asked, at: datetime, most: int) -> Conversation[tuple[Rows, Row | None]]:
-    """The student's last tasks, in order, and the one before them."""
-    if most == 0:
-        return [], None
-    rows = yield student_sequences.LATEST, {"user_id": asked.user_id, "through": at, "most": most + 1}
-    return list(rows[:most])[::-1], rows[most] if len(rows) > most else None
 
 
 def outcomes_of(tasks: Rows, before: Row | None) -> Floats:
