@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.attempts import Attempts
 from app.ml import baselines, material
 from app.ml.answers import Answers
-from app.ml.lnirt_posterior import ItemParameters, newcomer, predict, update
-from app.ml.lnirt_service import FittedLnirt, fit_lnirt
+from app.ml.lnirt_service import fit_lnirt
 from app.ml.networks.checkpoint import TrainingFailed
 from app.ml.registry import ModelSpec
 from app.ml.replay import BASELINES, Pace, Retrained, contestants, replay
-from app.ml.simulated import school, simulate
+from app.ml.simulated import SECOND, school, simulate
+from tests.ml import following
 
 ATTEMPTS = simulate(school(6), 40).attempts
 
@@ -129,22 +129,23 @@ def test_v2_and_lnirt_take_part() -> None:
         assert report.by_prior[name] > 0
 
 
-def test_lnirt_answers_each_task_from_all_that_was_finished_when_it_was_created() -> None:
-    fitted = fit_lnirt(ATTEMPTS.take(slice(100)))
-    rows = np.flatnonzero(ATTEMPTS.started >= ATTEMPTS.finished[99])[::7]
-    said = fitted.served().predictions(ATTEMPTS, rows)
+def overlapping(attempts: Attempts) -> Attempts:
+    """Every other task was already open while the one before was done."""
+    early = attempts.started - np.where(np.arange(len(attempts)) % 2, 120 * SECOND, 0)
+    item = np.arange(len(attempts), dtype=np.int32) % 5 - 1
+    return replace(attempts, started=early, items=tuple("abcd"), item=item)
+
+
+@pytest.mark.parametrize("made", [ATTEMPTS, overlapping(ATTEMPTS)], ids=["one at a time", "overlapping"])
+def test_lnirt_answers_each_task_from_all_that_was_finished_when_it_was_created(made: Attempts) -> None:
+    fitted = fit_lnirt(made.take(slice(100)))
+    moving = replace(fitted.bank.population, ability_kept=0.97, speed_kept=0.94, probit_item=0.2, time_topic=-0.1)
+    model = fitted.moving_as(moving).served()
+    rows = np.flatnonzero(made.started >= made.finished[99])[::7]
+    said = model.predictions(made, rows)
     for place, row in enumerate(rows):
-        posterior = newcomer(fitted.bank.population)
-        for answer in np.flatnonzero(
-            (ATTEMPTS.student == ATTEMPTS.student[row]) & (ATTEMPTS.finished <= ATTEMPTS.started[row])
-        ):
-            correct, time = bool(ATTEMPTS.correct[answer]), float(ATTEMPTS.seconds[answer])
-            posterior = update(posterior, item(fitted, int(answer)), correct, time)
-        expected = predict(posterior, item(fitted, int(row)))
-        assert said[place].probability == pytest.approx(expected.probability, abs=1e-9)
-        assert said[place].seconds == pytest.approx(expected.seconds, rel=1e-9)
-
-
-def item(fitted: FittedLnirt, row: int) -> ItemParameters:
-    topic, difficulty = ATTEMPTS.topics[ATTEMPTS.topic[row]], DIFFICULTIES[ATTEMPTS.difficulty[row]]
-    return fitted.bank.find(None, topic, difficulty).parameters
+        asked = following.Task.of(made, int(row))
+        expected = following.says(model, following.before(made, int(row)), asked.topic, asked.difficulty, asked.item)
+        assert said.probability[place] == pytest.approx(expected.probability, abs=1e-9)
+        assert said.log_seconds[place] == pytest.approx(expected.log_seconds, abs=1e-9)
+        assert said.spread[place] == pytest.approx(expected.spread, rel=1e-9)
