@@ -4,7 +4,8 @@ What an answer says of a student is that of `lnirt_posterior.py`. Here students 
 share of what the earlier ones said (power discounting: Smith 1979, J. R. Stat. Soc. B 41, 375-387), a share that is
 estimated from the data. A time counts for at most so many standard deviations around what was expected of this student
 (Huber 1964, Ann. Math. Stat. 35, 73-101); a second one in a row beyond them, to the same side, is no slip but another
-pace, and what was known of the speed before counts for less.
+pace: it counts for more, and what was known of the speed before, by the population too, for less. So the information
+of a state may be negative; with what the population says it is always positive.
 
 All of it for many students at once, one answer of each at a time.
 """
@@ -22,7 +23,8 @@ from app.ml.lnirt_posterior import ItemParameters, Population, Posterior
 Floats = NDArray[np.float64]
 COLUMNS = attrgetter("alpha", "beta", "alpha_var", "beta_var", "alpha_beta_cov", "phi", "sigma2", "time_var", "lambda_")
 BOUND = 2.0  # standard deviations that a time counts for
-FOLLOWED = 0.35  # share of what was known of the speed that a second time beyond them leaves
+PACE_BOUND = 4.0  # the same of a second time in a row beyond them, to the same side
+FOLLOWED = 0.25  # share of what was known of the speed, by the population too, that such a second time leaves
 INFORMATION, PULL, SURPRISE = 0, 1, 2  # columns of a state, before the log-weights of the grid
 STATE = 3
 REMEMBERED = 1_000  # answers of a student that are read again at the most
@@ -102,10 +104,12 @@ def _answer(population: Population, answered: Answered, rows: NDArray[np.intp], 
     spread = np.sqrt(noise + phi * phi / precision)
     off = (answered.log_seconds[rows] - centre) / spread
     side = np.sign(off) * (np.abs(off) > BOUND)
-    kept = np.where((side != 0) & (side == state[:, SURPRISE]), FOLLOWED, population.speed_kept)
-    held = centre + np.clip(off, -BOUND, BOUND) * spread
-    state[:, INFORMATION] = kept * information + phi * phi / noise
-    state[:, PULL] = kept * pull + phi * (expected - held) / noise
+    again = (side != 0) & (side == state[:, SURPRISE])
+    kept, bound = np.where(again, FOLLOWED, population.speed_kept), np.where(again, PACE_BOUND, BOUND)
+    held = centre + np.clip(off, -bound, bound) * spread
+    given_up = again * (1 - FOLLOWED) / population.var_zeta  # of what the population says
+    state[:, INFORMATION] = kept * information - given_up + phi * phi / noise
+    state[:, PULL] = kept * pull - given_up * population.mu_zeta + phi * (expected - held) / noise
     state[:, SURPRISE] = side
 
 

@@ -4,13 +4,14 @@ The oracle of `app/ml/lnirt_ability.py`, which does it for many students at once
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import exp, log, log1p, sqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import log_ndtr, ndtr
+from sqlalchemy import RowMapping
 
 from app.domain.attempts import DIFFICULTIES, LEAST_SECONDS, Attempts
 from app.ml.answers import Answer
@@ -19,7 +20,8 @@ from app.ml.lnirt_posterior import ItemParameters, Population, Posterior
 from app.ml.lnirt_service import ServedLnirt
 
 MOST_OFF = 2.0  # standard deviations that a time counts for
-NEW_PACE = 0.35  # share of what was known of the speed that a second time beyond them leaves
+MOST_OFF_AGAIN = 4.0  # where it is the second in a row beyond them to the same side
+NEW_PACE = 0.25  # share of what was known of the speed, by the population too, that such a second time leaves
 
 
 class Told(NamedTuple):
@@ -67,11 +69,23 @@ class Followed:
         centre, spread = self.expected_time(item)
         off = (log_seconds - centre) / spread
         side = 0 if abs(off) <= MOST_OFF else 1 if off > 0 else -1
-        kept = NEW_PACE if side != 0 and side == self.side else self.population.speed_kept
-        counted = centre + max(-MOST_OFF, min(MOST_OFF, off)) * spread
-        self.information = kept * self.information + item.phi**2 / noise
-        self.pull = kept * self.pull + item.phi * (item.lambda_ - counted) / noise
+        bound = MOST_OFF
+        if side != 0 and side == self.side:
+            self._give_up(NEW_PACE)
+            bound = MOST_OFF_AGAIN
+        else:
+            self.information *= self.population.speed_kept
+            self.pull *= self.population.speed_kept
+        counted = centre + max(-bound, min(bound, off)) * spread
+        self.information += item.phi**2 / noise
+        self.pull += item.phi * (item.lambda_ - counted) / noise
         self.side = side
+
+    def _give_up(self, kept: float) -> None:
+        """Leave this share of the speed's precision, which the population and the times make up; its mean stays."""
+        prior, drawn = 1 / self.population.var_zeta, self.population.mu_zeta / self.population.var_zeta
+        self.information = kept * (prior + self.information) - prior
+        self.pull = kept * (drawn + self.pull) - drawn
 
     def expected_time(self, item: ItemParameters) -> tuple[float, float]:
         """Mean and standard deviation of the log seconds, by what the times alone say."""
@@ -139,7 +153,7 @@ class Task(NamedTuple):
     seconds: float
 
     @classmethod
-    def of_row(cls, row: Mapping[str, Any]) -> "Task":
+    def of_row(cls, row: RowMapping) -> "Task":
         """Of `practice_tasks`."""
         return cls(row["topic"], row["difficulty"], row["item_id"], row["is_correct"], row["actual_time_seconds"])
 

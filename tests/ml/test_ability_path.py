@@ -1,21 +1,24 @@
 """Where a student stands, and how it came about."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 import numpy as np
 import pytest
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.statements import hold_now
 from app.crud import student_totals, studying
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
-from app.ml.ability_path import Answered, path, standing
-from app.ml.lnirt_posterior import ItemParameters, Population, Posterior, newcomer, update
+from app.ml.ability_path import standing
+from app.ml.lnirt_ability import newcomers, posterior
+from app.ml.lnirt_posterior import ItemParameters, Population, newcomer, update
 from app.ml.lnirt_service import ServedLnirt, fit_lnirt
 from app.ml.simulated import school, simulate
+from app.web.beliefs import Belief
+from tests.ml import following
 from tests.school import imported
 
 POPULATION = Population(mu_theta=0.1, mu_zeta=-0.05, var_theta=0.8, var_zeta=0.1, cov=0.12)
@@ -23,45 +26,13 @@ EASY = ItemParameters(1.1, -0.3, 0.9, 3.0, 0.25, alpha_var=0.1, beta_var=0.2, al
 HARD = ItemParameters(0.8, 0.9, 1.1, 3.6, 0.3)
 
 
-def answered(correct: list[bool], seconds: list[float] | None = None) -> Answered:
-    """On the two items in turn."""
-    n = len(correct)
-    return Answered([EASY, HARD], np.arange(n) % 2, np.array(correct, np.bool_), np.array(seconds or [20.0] * n))
-
-
-def followed(given: Answered, before: Posterior | None = None) -> list[Posterior]:
-    """The same, one update after another."""
-    states = [before or newcomer(POPULATION)]
-    for item, correct, seconds in zip(given.item, given.correct, given.seconds, strict=True):
-        states.append(update(states[-1], given.items[item], bool(correct), float(seconds)))
-    return states
-
-
-def test_each_point_is_what_the_answers_up_to_it_say() -> None:
-    given = answered([True, False, True, True, False], [12, 50, 8, 33, 90])
-    states = followed(given)
-    points = path(states[-1], given, [2, 5], are_all=True)
-    for point, expected in zip(points, (states[0], states[2], states[5]), strict=True):
-        assert point.to_array() == pytest.approx(expected.to_array(), abs=1e-9)
-
-
-def test_what_came_before_the_window_is_in_it_from_the_start() -> None:
-    before = followed(answered([False] * 8))[-1]
-    given = answered([True, False, True])
-    states = followed(given, before)
-    points = path(states[-1], given, [1, 2, 3], are_all=False)
-    assert [point.to_array() for point in points] == [pytest.approx(state.to_array()) for state in states]
-
-
-def test_without_answers_it_stays_where_it_is() -> None:
-    now = followed(answered([True]))[-1]
-    nothing = Answered([], np.array([], np.intp), np.array([], np.bool_), np.array([]))
-    assert [each.to_array() for each in path(now, nothing, [], are_all=False)] == [pytest.approx(now.to_array())]
-
-
 def test_a_student_who_gets_better_goes_up_and_becomes_better_known() -> None:
-    given = answered([False] * 20 + [True] * 40, [60.0] * 20 + [12.0] * 40)
-    places = [standing(each) for each in path(followed(given)[-1], given, [20, 40, 60], are_all=True)]
+    tasks = [(EASY, HARD)[place % 2] for place in range(60)]
+    answers = [(False, 60.0)] * 20 + [(True, 12.0)] * 40
+    states = [newcomer(POPULATION)]
+    for item, (correct, seconds) in zip(tasks, answers, strict=True):
+        states.append(update(states[-1], item, correct, seconds))
+    places = [standing(states[answered]) for answered in (0, 20, 40, 60)]
     abilities, speeds = ([getattr(each, name).middle for each in places] for name in ("ability", "speed"))
     assert abilities[1] < abilities[2] < abilities[3]
     assert speeds[1] < speeds[2] < speeds[3]
@@ -84,39 +55,65 @@ def attempts() -> Attempts:
 
 @pytest.fixture(scope="module")
 def served(attempts: Attempts) -> ServedLnirt:
-    return fit_lnirt(attempts).served()
+    """Of students who move."""
+    fitted = fit_lnirt(attempts)
+    still = fitted.bank.population
+    moving = replace(still, ability_kept=0.94, speed_kept=0.97, probit_topic=0.2, time_item=-0.1)
+    return fitted.moving_as(moving).served()
 
 
-@pytest.mark.parametrize("most", [30, 11])
-def test_the_last_point_is_what_the_service_believes_now(
-    db: Session, attempts: Attempts, served: ServedLnirt, most: int
-) -> None:
+@pytest.fixture
+def believed(db: Session, attempts: Attempts, served: ServedLnirt) -> Belief:
+    """What is believed of one of the students, who have done thirty tasks each."""
     imported(db, attempts)
-    student: UUID = db.scalar(text("SELECT user_id FROM practice_tasks LIMIT 1")) or UUID(int=0)
+    student = UUID(attempts.students[3])
     anything = Asked(student, "", "medium")
-    row = student_totals.PAST.rows_now(db, **student_totals.question(anything, None))[0]
-    past = student_totals.past_of(row)
+    past = student_totals.past_of(student_totals.PAST.rows_now(db, **student_totals.question(anything, None))[0])
     now = hold_now(served.posterior(1, anything, past), db)
-    done = studying.window(db, student, past.at, most, 10_000)
-    assert len(done) == most
-    given = Answered(
-        [served.parameters(each.item_id, each.topic, each.difficulty) for each in done],
-        np.arange(most),
-        np.array([each.correct for each in done]),
-        np.array([each.seconds for each in done]),
-    )
-    first, last = path(now, given, [most], are_all=most == past.n)
-    assert last.to_array() == pytest.approx(now.to_array(), abs=1e-8)
-    assert standing(last).ability.middle == pytest.approx(standing(now).ability.middle, abs=1e-9)
-    if most == past.n:
-        assert first.to_array() == pytest.approx(newcomer(served.population).to_array(), abs=1e-8)
-    else:
-        assert np.isfinite(first.to_array()).all()
-        assert 0 < first.information < now.information
+    return Belief(served, past, now, lambda most: hold_now(served.course(anything, past.at, most), db))
+
+
+def test_the_path_begins_with_a_newcomer_and_ends_with_what_the_service_believes_now(
+    served: ServedLnirt, believed: Belief
+) -> None:
+    course = believed.course(30)
+    assert len(course) == 31
+    assert course[0].tolist() == newcomers(served.population)[0].tolist()
+    last = posterior(served.population, course[-1])
+    assert believed.posterior is not None
+    assert last.to_array() == pytest.approx(believed.posterior.to_array(), abs=1e-9)
+    assert standing(last).ability.middle == pytest.approx(standing(believed.posterior).ability.middle, abs=1e-9)
+
+
+def test_each_point_is_what_the_answers_up_to_it_say(attempts: Attempts, served: ServedLnirt, believed: Belief) -> None:
+    rows = np.flatnonzero(attempts.student == 3)
+    finished, _ = following.told(served, [following.Task.of(attempts, int(row)) for row in rows])
+    states = [following.Followed.through(served.population, finished[:n]).state for n in range(31)]
+    assert believed.course(30) == pytest.approx(np.array(states), abs=1e-9)
+
+
+def test_a_window_shows_the_same_points_as_the_whole(believed: Belief) -> None:
+    whole, window = believed.course(30), believed.course(11)
+    assert window.tolist() == whole[-12:].tolist()
+    assert believed.course(31).tolist() == whole.tolist()
+
+
+def test_the_page_shows_the_points_that_it_asks_for(db: Session, attempts: Attempts, believed: Belief) -> None:
+    done = studying.window(db, UUID(attempts.students[3]), believed.past.at, 11, 10_000)
+    first, middle, last = believed.path(done, [6, 11])
+    assert last == believed.now
+    course = believed.course(11)
+    assert [first, middle] == [standing(posterior(believed.model.population, course[at])) for at in (0, 6)]
+    assert believed.path([], []) == []
+
+
+def test_who_has_finished_nothing_stands_where_newcomers_do(db: Session, served: ServedLnirt) -> None:
+    course = hold_now(served.course(Asked(UUID(int=0), "", "medium"), datetime.now(UTC), 30), db)
+    assert course.tolist() == newcomers(served.population).tolist()
 
 
 def test_what_was_never_fitted_is_expected_to_be_like_its_kind(served: ServedLnirt) -> None:
-    bank = served._bank
+    bank = served.bank
     for item, topic, difficulty in [
         ("item 3", "algebra", "easy"),
         (None, "algebra", "easy"),
