@@ -1,7 +1,7 @@
 """Where a student stands, and how it came about."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import numpy as np
@@ -13,10 +13,17 @@ from app.crud import student_totals, studying
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
 from app.ml.ability_path import standing
+from app.ml.inputs import INPUTS
 from app.ml.lnirt_ability import newcomers, posterior
 from app.ml.lnirt_posterior import ItemParameters, Population, newcomer, update
-from app.ml.lnirt_service import ServedLnirt, fit_lnirt
-from app.ml.simulated import school, simulate
+from app.ml.lnirt_service import (
+    PRACTICE_INPUTS,
+    PRACTICE_UNITS,
+    ServedLnirt,
+    fit_lnirt,
+    practice_when_created,
+)
+from app.ml.simulated import SECOND, school, simulate
 from app.web.beliefs import Belief
 from tests.ml import following
 from tests.school import imported
@@ -123,3 +130,21 @@ def test_what_was_never_fitted_is_expected_to_be_like_its_kind(served: ServedLni
     ]:
         for _ in range(2):  # asked again, it is remembered
             assert served.parameters(item, topic, difficulty) == bank.find(item, topic, difficulty).parameters
+
+
+def test_of_an_earlier_task_it_says_what_was_known_then(db: Session, attempts: Attempts, served: ServedLnirt) -> None:
+    open_for = np.where(np.arange(len(attempts)) % 2, 5, 300) * SECOND  # many were created before others were finished
+    made = replace(attempts, started=attempts.finished - open_for, seconds=open_for / SECOND)
+    imported(db, made)
+    rows = np.flatnonzero(made.student == 3)[5::4]
+    together = served.answers(made, rows)
+    for place, row in enumerate(rows):
+        task = following.Task.of(made, int(row))
+        asked = Asked(UUID(made.students[3]), task.topic, task.difficulty, task.item)
+        inputs = np.zeros(len(INPUTS))
+        inputs[PRACTICE_INPUTS] = practice_when_created(made, rows)[:, place] / PRACTICE_UNITS
+        created = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(made.started[row]))
+        said = hold_now(served.answer_then(1, asked, inputs, created), db)
+        expected = following.says(served, following.before(made, int(row)), *task[:3]).calibrated(served)
+        assert (said.probability, said.seconds) == pytest.approx((expected.probability, expected.seconds), rel=1e-8)
+        assert said.probability == pytest.approx(together.probability[place], rel=1e-8)
