@@ -1,7 +1,7 @@
 """A student's past in a dozen numbers, read in one round trip whatever its length."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -88,6 +88,9 @@ class Past:
     groups: np.ndarray  # (3, 1, 8): tasks, right ones and their seconds, each of GROUPS; what was finished last is one
     session_tasks: np.ndarray  # (1,) finished in the half hour before, at most 50
     since: np.ndarray  # (1, 3) seconds since the last finish, the last on the topic, on the very item; 0 without one
+    memory: dict[tuple[str, int], Any] = field(
+        default_factory=dict
+    )  # what a model worked out from it and another one needs
 
     @property
     def n(self) -> int:

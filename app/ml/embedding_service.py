@@ -6,6 +6,7 @@ What is said to the database is written once, as conversations: the hot routes h
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import log
 from typing import Any
 from uuid import UUID
 
@@ -40,7 +41,7 @@ def predict_and_save(serving: ServingModels, asked: Asked, claim: Claim | None =
         raise accounts.refused(claim)
     past = student_totals.past_of(rows[0])
     prediction = yield from predict(serving, asked, past)
-    features = inputs_of_past(past)[0].tolist()
+    features = [*inputs_of_past(past)[0].tolist(), *_base_of(past, prediction)]
     row = practice_tasks.new_row(asked, past.at, prediction, features)
     inserted = (yield practice_tasks.INSERT, row | {"student": claim and claim.student})[0]
     if claim and not inserted["stored"]:
@@ -71,6 +72,17 @@ def predict(serving: ServingModels, asked: Asked, past: Past) -> Conversation[Pr
     if found is not None and found.is_finite():
         return _prediction(BY_NAME[BASE].wire_name, None, found, why)
     return replace(PRIOR, fallback_reason=" ".join(why) or None)
+
+
+def _base_of(past: Past, prediction: Prediction) -> list[float]:
+    """What LNIRT said of the task, as the networks are told it: log odds and log seconds."""
+    known = next((said for (kind, _), said in past.memory.items() if kind == BASE), None)
+    if known is None:
+        p = min(max(prediction.correctness_prob, 1e-6), 1 - 1e-6)
+        return [log(p / (1 - p)), log(prediction.estimated_time_seconds)]
+    from app.ml.lnirt_ability import base_inputs
+
+    return [float(each) for each in base_inputs(known)[0]]
 
 
 def _sound_answer(serving: ServingModels, loaded: Loaded, asked: Asked, past: Past) -> Conversation[Answer | str]:

@@ -24,7 +24,7 @@ from app.ml import artifacts, shapley
 from app.ml.answers import Answer, Answers
 from app.ml.explanation_words import Reader, effect, of_feature, summary, without_features
 from app.ml.features import COUNT_UNITS, FEATURES, SECONDS_UNIT, UNKNOWN_RATE, UNKNOWN_SECONDS
-from app.ml.inputs import INPUTS
+from app.ml.inputs import NETWORK_INPUTS
 from app.ml.registry import MODELS
 from app.ml.serving import Loaded, ServingModels, load
 from app.schemas.explanation import Explanation, FeatureEffect, Foreseen, KindAnswer
@@ -48,11 +48,11 @@ class Explainable(Protocol):
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """Holds `average`: the mean inputs of the tasks it was fitted on, (24,) as in INPUTS."""
+        """Holds `average`: the mean inputs of the tasks it was fitted on, (26,) as in NETWORK_INPUTS."""
         ...
 
     def varied(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answers]:
-        """Answers for m variations of one task, not clipped: `inputs` (m, 24) as in INPUTS, all else held.
+        """Answers for m variations of one task, not clipped: `inputs` (m, 26) as in NETWORK_INPUTS, all else held.
 
         The last row is the task as it was. It was created `at` that moment: what the model knows beyond the inputs
         (the state of a sequence) is to be that of then, looked up once and the same for all m.
@@ -98,7 +98,7 @@ def explanation(db: Session, serving: ServingModels, task: Task, *, to_student: 
         kinds = kind_answers(db, serving, task, features, predicted)
         return _without_features(task, said, kinds, Reader(to_student))
     loaded = _who_explains(db, serving, task)
-    if features is None or len(features) != len(INPUTS):
+    if features is None or len(features) != len(NETWORK_INPUTS):
         raise NotKept("What this prediction was made from was not kept at the time, so it can't be explained.")
     kinds = kind_answers(db, serving, task, features, loaded)
     asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
@@ -116,7 +116,7 @@ def kind_answers(
     be asked about an earlier moment are left out, and networks where the task's inputs are not kept.
     """
     asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
-    inputs, found = None if features is None or len(features) != len(INPUTS) else np.asarray(features), []
+    inputs, found = None if features is None or len(features) != len(NETWORK_INPUTS) else np.asarray(features), []
     for now in serving.lineup.models:
         answered = predicted is not None and predicted.kind.name == now.kind.name
         loaded = predicted if predicted is not None and answered else now
@@ -157,12 +157,12 @@ def _who_explains(db: Session, serving: ServingModels, task: Task) -> Loaded:
 
 
 def average_inputs(loaded: Loaded) -> tuple[Floats, str]:
-    """Of the tasks it was fitted on, (24,); a newcomer's, where the version doesn't say, and a remark about it."""
+    """Of the tasks it was fitted on, (26,); a newcomer's, where the version doesn't say, and a remark about it."""
     kept = getattr(loaded.model, "metadata", {}).get("average")
-    if kept is not None and len(kept) == len(INPUTS):
+    if kept is not None and len(kept) == len(NETWORK_INPUTS):
         return np.asarray(kept, np.float64), ""
     remark = " (This version keeps no average student; a newcomer without a past stands in.)"
-    return np.concatenate([NEWCOMER, np.zeros(len(INPUTS) - N)]), remark
+    return np.concatenate([NEWCOMER, np.zeros(len(NETWORK_INPUTS) - N)]), remark
 
 
 def _varied(loaded: Loaded, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answers]:
@@ -202,7 +202,7 @@ def _clipped(answers: Answers) -> Worth:
 
 @dataclass(frozen=True, slots=True)
 class Mixtures:
-    """The student's inputs, the average student's, (24,) each, and what all mixtures of them are worth."""
+    """The student's inputs, the average student's, (26,) each, and what all mixtures of them are worth."""
 
     own: Floats
     average: Floats

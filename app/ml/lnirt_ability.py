@@ -15,7 +15,7 @@ from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtr
+from scipy.special import log_ndtr, logit, ndtr
 
 from app.ml.lnirt_posterior import ItemParameters, Population, Posterior
 
@@ -28,6 +28,7 @@ STATE = 3
 REMEMBERED = 1_000  # answers of a student that are read again at the most
 FORGOTTEN = 1e-4  # share of an answer that no longer counts
 AT_ONCE = 4_096  # predictions: what is worked on stays in the processor's cache
+TINY = 1e-6  # of a probability
 Z_80 = 1.2815515655446004  # 90 % quantile of the standard normal: 10-90 % holds four of five
 
 
@@ -163,6 +164,11 @@ def predict(population: Population, states: Floats, columns: Floats) -> Predicti
     zeta = speed[:, 0] + carried * (mean - population.theta[0])
     spread = np.sqrt(sigma2 + time_var + phi**2 * (1 / precision[:, 0] + carried**2 * var))
     return Predictions(right, np.minimum(low, right), np.maximum(high, right), intensity - phi * zeta, spread)
+
+
+def base_inputs(said: Predictions) -> Floats:
+    """Log odds and log seconds, (n, 2)."""
+    return np.column_stack([logit(np.clip(said.probability, TINY, 1 - TINY)), said.log_seconds])
 
 
 def _bounds(weights: Floats, theta: Floats, mean: Floats, var: Floats, columns: Floats) -> tuple[Floats, Floats]:

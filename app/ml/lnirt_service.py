@@ -1,7 +1,7 @@
 """LNIRT in the service: fitted to all finished tasks, saved as a version, answering from a student's kept posterior."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -130,10 +130,7 @@ class FittedLnirt:
 
     def save(self, folder: Path, prefix: str = "") -> None:
         """Write the items and the population, not the students: theirs is kept in the database."""
-        self.bank.save(folder, prefix)
-        metadata = {"kind": KIND, "items": len(self.bank.items), "calibration": self.calibration.to_dict()}
-        metadata["report"] = self.report
-        (folder / f"{prefix}{METADATA_FILE}").write_text(json.dumps(metadata, indent=1))
+        self.served().save(folder, prefix, self.report)
         ServedLnirt.load(folder, prefix)  # what can't be read back is not published
 
 
@@ -145,18 +142,19 @@ def fit_lnirt(attempts: Attempts) -> FittedLnirt:
     """
     n = len(attempts)
     held_out = round(n * HELD_OUT)
-    fitted = _fitted(attempts)
+    fitted = fitted_items(attempts)
     if held_out < LEAST_HELD_OUT or is_small(attempts):  # how unsure it is, it knows better than few answers tell
         return fitted.moving(attempts)
     rows = np.arange(n - held_out, n)[-MOST_HELD_OUT:]
     known = attempts.take(slice(n - held_out))
-    older = _fitted(known).moving(known)
+    older = fitted_items(known).moving(known)
     said = older.served().predictions(attempts, rows)
     calibration = LnirtCalibration.fitted(attempts.correct[rows], attempts.seconds[rows], said)
     return replace(fitted.moving_as(older.bank.population), calibration=calibration)
 
 
-def _fitted(attempts: Attempts) -> FittedLnirt:
+def fitted_items(attempts: Attempts) -> FittedLnirt:
+    """Items and population, not calibrated, of students who stay as they are."""
     report: dict[str, Any] = {"rows": len(attempts)}
     if is_small(attempts):
         bank = fit_small(attempts)
@@ -221,6 +219,12 @@ class ServedLnirt:
             raise ValueError(f"expected a model of kind {KIND} in {folder}")
         return cls(ItemBank.load(folder, prefix), LnirtCalibration(**metadata.get("calibration", {})))
 
+    def save(self, folder: Path, prefix: str = "", report: Mapping[str, Any] | None = None) -> None:
+        """Write what `load` reads."""
+        self.bank.save(folder, prefix)
+        metadata = {"kind": KIND, "items": len(self.bank.items), "calibration": self._calibration.to_dict()}
+        (folder / f"{prefix}{METADATA_FILE}").write_text(json.dumps(metadata | {"report": report or {}}, indent=1))
+
     @property
     def population(self) -> Population:
         return self.bank.population
@@ -257,8 +261,16 @@ class ServedLnirt:
 
     def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
         """The posterior predictive, from what the student's answers say up to this moment."""
-        state = yield from self.state(version_id, asked, past)
-        return self._answer(state, asked, past.groups[0, 0, [TOPIC, ITEM]])
+        return self._calibration.answers((yield from self.predicted(version_id, asked, past)))[0]
+
+    def predicted(self, version_id: int, asked: Asked, past: Past) -> Conversation[Predictions]:
+        """What the model itself says of it, not calibrated; worked out once for all models that ask."""
+        known = past.memory.get((KIND, version_id))
+        if known is None:
+            state = yield from self.state(version_id, asked, past)
+            known = past.memory[KIND, version_id] = self._predicted(state, asked, past.groups[0, 0, [TOPIC, ITEM]])
+        said: Predictions = known
+        return said
 
     def answer_then(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answer]:
         """What it says of a task that was created `at` an earlier moment, from what was known then; nothing is kept."""
@@ -335,8 +347,11 @@ class ServedLnirt:
 
     def _answer(self, state: Floats, asked: Asked, practice: ArrayLike) -> Answer:
         """`practice`: tasks finished on the topic and on the exercise."""
+        return self._calibration.answers(self._predicted(state, asked, practice))[0]
+
+    def _predicted(self, state: Floats, asked: Asked, practice: ArrayLike) -> Predictions:
         column = practised(self.population, self.column(asked), np.reshape(practice, (2, 1)))
-        return self._calibration.answers(predict(self.population, state, column))[0]
+        return predict(self.population, state, column)
 
     def _answered(self, tasks: Rows) -> Answered:
         """A student's tasks, in order, as the database tells them."""

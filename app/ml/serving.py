@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +18,7 @@ from app.core.database import new_session
 from app.core.settings import settings
 from app.crud import model_versions
 from app.crud.model_versions import Version
+from app.domain.kinds import BASE
 from app.ml import artifacts
 from app.ml.answers import TaskModel
 from app.ml.registry import BY_NAME, ModelSpec
@@ -146,6 +147,9 @@ class ServingModels:
         missing = {
             name: f"MODEL asks for {name}, but none has been trained yet." for name in order if name not in wanted
         }
+        base = next((each for each in models if each.kind.name == BASE), None)
+        if base:
+            models = [replace(each, model=on_base(each.model, base.model, base.version.id)) for each in models]
         lineup = Lineup(tuple(models), missing, broken, order, tuple(version.id for version in wanted.values()))
         self._tell(lineup)
         show_files(self._model_dir, wanted.values())
@@ -203,6 +207,18 @@ def load(model_dir: Path, kind: ModelSpec, version: Version, *, judged: bool = F
     folder = model_dir / version.folder
     artifacts.verify(folder, version.files)
     return Loaded(kind, version, ((judged and kind.load_judged) or kind.load)(folder))
+
+
+def on_base(model: TaskModel, base: TaskModel | None, version_id: int = 0) -> TaskModel:
+    """A network corrects this LNIRT; every other model is what it is."""
+    from app.ml.networks.inference import ServedNetwork
+
+    if not isinstance(model, ServedNetwork) or base is None:
+        return model
+    from app.ml.base_inputs import Base
+    from app.ml.lnirt_service import ServedLnirt
+
+    return model.on(Base(base, version_id)) if isinstance(base, ServedLnirt) else model
 
 
 def _order(best_first: tuple[str, ...]) -> tuple[str, ...]:
