@@ -34,7 +34,10 @@ def _numbers() -> str:
 # who serves. What is newest is found by an index, so the length of the past doesn't matter.
 PAST_SQL = f"""
     SELECT {accounts.ADMITTED} AS admitted, statement_timestamp() AS at,
-        ARRAY(SELECT id FROM model_versions WHERE state = 'serving' ORDER BY place, id) AS serving,
+        ARRAY(SELECT mark FROM model_versions, LATERAL unnest(
+                ARRAY[id, round(1000 * chance_share)::int, round(1000 * time_share)::int]
+              ) WITH ORDINALITY AS marks (mark, nth)
+              WHERE state = 'serving' ORDER BY place, id, nth) AS serving,
         {_numbers()} AS numbers
     FROM (
         SELECT count(*) AS n, count(*) FILTER (WHERE is_correct) AS n_correct,
@@ -84,7 +87,7 @@ class Past:
     """What is known when a task is created."""
 
     at: datetime  # the database's clock
-    serving: tuple[int, ...]  # the versions that should answer, best first
+    serving: tuple[int, ...]  # the versions that should answer, best first, each with its shares in thousandths
     groups: np.ndarray  # (3, 1, 8): tasks, right ones and their seconds, each of GROUPS; what was finished last is one
     session_tasks: np.ndarray  # (1,) finished in the half hour before, at most 50
     since: np.ndarray  # (1, 3) seconds since the last finish, the last on the topic, on the very item; 0 without one

@@ -26,6 +26,10 @@ class Answer:
     seconds_low: float
     seconds_high: float
 
+    def alone(self) -> "Answers":
+        """As columns, (1,) each."""
+        return Answers(*(np.array([getattr(self, name)]) for name in self.__slots__))
+
     def is_finite(self) -> bool:
         return all(isfinite(getattr(self, name)) for name in self.__slots__)
 
@@ -53,6 +57,11 @@ class Answers:
 
     def are_finite(self) -> bool:
         return all(np.isfinite(getattr(self, name)).all() for name in self.__slots__)
+
+
+def plain_answers(probability: Floats, seconds: Floats) -> Answers:
+    """Of a baseline, which does not say how sure it is; (n,) each."""
+    return Answers(probability, seconds, probability, probability, seconds, seconds)
 
 
 class TaskModel(Protocol):

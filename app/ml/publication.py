@@ -1,8 +1,9 @@
 """What comes of a run: each new model serves or is rejected, all in one transaction, each reason one plain sentence."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from app.domain.kinds import BASE
 from app.ml.answers import TaskModel
 from app.ml.gate import Court, Judged, Rival, best_first, objection
 from app.ml.material import Material
+from app.ml.mixture import shares
+from app.ml.pool import ALL, Share, in_words
 from app.ml.registry import BY_NAME
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -105,6 +108,9 @@ class Publication:
         self._leaving = {k: v.id for k, v in now.items() if self._leaves(k)}
         first = next((kind for kind in now if kind not in self._leaving), "")
         self._answering = incumbents.get(first) if first == next(iter(now), "") else None
+        self._before = {
+            kind: Share(v.chance_share, v.time_share) for kind, v in now.items() if kind not in self._leaving
+        }
         self._standing = {
             k: Standing(v.id, judged.get(v.id), v.by_hand) for k, v in now.items() if k not in self._leaving
         }
@@ -118,15 +124,18 @@ class Publication:
         self._said += [f"{kind} could not be trained: {why.rstrip('.')}." for kind, why in failures.items()]
         self._said += [f"Version {n} of {kind} knew a student who was erased." for kind, n in self._leaving.items()]
         lineup = self._lineup()
+        found = self._shares(lineup)
         published = [f"version {each.id} of {kind}" for kind, each in lineup if each.new]
         if published:
             self._said.insert(0, f"{self._run.learnt()} and in service: {', '.join(published)}.")
         if lineup:
-            self._said.append(f"Version {lineup[0][1].id} of {lineup[0][0]} answers.")
+            self._said.append(f"Version {lineup[0][1].id} of {lineup[0][0]} answers." if not found else "")
+            self._said[-1] = self._said[-1] or f"What is answered: {in_words(found)}."
         elif self._leaving:
             self._said.append("LNIRT fitted to the newest tasks answers.")
         if [each.id for _, each in lineup] != self._now:
             self._serve(lineup)
+        model_versions.share(self._db, {self._standing[kind].id: share for kind, share in found.items()})
         return {
             "outcome": "published" if published else "rejected" if candidates else "failed",
             "message": " ".join(self._said),
@@ -217,22 +226,31 @@ class Publication:
         )
 
     def _lineup(self) -> list[tuple[str, Standing]]:
-        """The kinds that serve, best first; what a person chose stays first until it is clearly outdone."""
+        """The kinds that serve, the one that has most to say first; what a person chose stays first until it is clearly
+        outdone."""
         judged = {kind: each.judged for kind, each in self._standing.items() if each.judged}
-        chosen = next((kind for kind, each in self._standing.items() if each.by_hand), BASE)
-        ranked = self._steadily(best_first(self._run.court, judged, chosen), judged)
+        chosen = next((kind for kind, each in self._standing.items() if each.by_hand), None)
+        ranked = best_first(self._run.court, judged, chosen or BASE)
+        if not chosen or ranked[0] != chosen:
+            said = self._pooled
+            ranked.sort(key=lambda kind: -sum(astuple(said.get(kind, Share()))))
         unknown = [kind for kind in self._standing if kind not in judged and not (judged and kind in self._rejected)]
         return [(kind, self._standing[kind]) for kind in (*ranked, *unknown)]
 
-    def _steadily(self, ranked: list[str], judged: Mapping[str, Judged]) -> list[str]:
-        """The kind that answers now stays first where one student alone would judge, or where the next one would make
-        all answers jump for little."""
-        now = self._answering
-        if not (ranked and now and now.judged) or ranked[0] == now.version.kind or now.version.kind not in judged:
-            return ranked
-        if not (self._run.court.one_sided or self._run.court.jump(judged[ranked[0]], now.judged)):
-            return ranked
-        return [now.version.kind, *(kind for kind in ranked if kind != now.version.kind)]
+    @cached_property
+    def _pooled(self) -> dict[str, Share]:
+        """What each kind would have to say by how they were judged; cached once all candidates are settled."""
+        judged = {kind: each.judged for kind, each in self._standing.items() if each.judged}
+        return shares(self._run.court, judged, self._before)
+
+    def _shares(self, lineup: Sequence[tuple[str, Standing]]) -> dict[str, Share]:
+        """What each kind has to say from now on; all of it the one that a person chose, or that alone can be judged."""
+        if not lineup:
+            return {}
+        first, standing = lineup[0]
+        if standing.by_hand or not self._pooled:
+            return {kind: ALL if kind == first else Share() for kind, _ in lineup}
+        return {kind: self._pooled.get(kind, Share()) for kind, _ in lineup}
 
     def _serve(self, lineup: Sequence[tuple[str, Standing]]) -> None:
         reason = " ".join(self._said)
