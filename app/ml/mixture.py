@@ -18,8 +18,8 @@ from app.ml.pool import ALL, Share, Shares
 Floats = NDArray[np.float64]
 
 PRIOR_ROWS = 40.0  # rows that what is believed beforehand counts for
-OF_BASE = 0.9  # share that the base has beforehand
-LEAST = 0.05  # with a smaller share a kind has no part
+OF_BASE = 0.95  # share that the base has beforehand
+LEAST = 0.08  # with a smaller share a kind has no part
 EM_STEPS = 60
 SAME = 0.002, 0.005  # mean difference of chance, of log time: a kind that answers like the base has no part
 FAR = 3.0  # standard deviations of the log time that an error counts for
