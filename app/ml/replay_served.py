@@ -1,4 +1,4 @@
-"""The service itself in a replay: its trainings, gate, mixture and first answers, by the same code, without a database."""
+"""The service itself in a replay: its trainings, gate, mixture and first answers, by the same code; no database."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from app.ml.lnirt_small import fit_small
 from app.ml.material import due_from_scratch
 from app.ml.pool import Share, pool
 from app.ml.prior import prior_answers
-from app.ml.registry import BY_NAME, MODELS, Fitted, ModelSpec, Progress
+from app.ml.registry import MODELS, Fitted, ModelSpec, Progress
 from app.ml.replay import Outcome, Pace
 from app.ml.serving import on_base
 from app.ml.untrained import MOST as MOST_UNTRAINED
@@ -98,7 +98,7 @@ class Installation:
         parts = []
         for kind, share in self.shares.items():
             if share.has_part and kind in self.serving:
-                model = on_base(self.serving[kind].serving, base and base.serving)
+                model = on_base(self.serving[kind].serving, base.serving if base else None)
                 parts.append((model.answers(attempts, rows), share))
         return pool(parts)
 
@@ -111,7 +111,7 @@ class Installation:
         base = next((each for each in made if each.kind.name == BASE), self.serving.get(BASE))
         decision = Decision(court, self._standing(court), self.shares, self.skilled)
         for version in made:
-            model = on_base(version.judged, base and base.judged)
+            model = on_base(version.judged, base.judged if base else None)
             decision.settle(version.kind.name, version.id, court.judge(model))
         by_id = {version.id: version for version in (*self.serving.values(), *made)}
         lineup = decision.lineup()
@@ -128,7 +128,7 @@ class Installation:
 
     def _standing(self, court: Court) -> dict[str, Standing]:
         base = self.serving.get(BASE)
-        judged = {k: court.judge(on_base(v.judged, base and base.judged)) for k, v in self.serving.items()}
+        judged = {k: court.judge(on_base(v.judged, base.judged if base else None)) for k, v in self.serving.items()}
         return {kind: Standing(version.id, judged[kind]) for kind, version in self.serving.items()}
 
     def _made(self, older: Attempts, from_scratch: bool) -> tuple[list[Version], dict[str, str]]:
@@ -165,8 +165,3 @@ class Installation:
 
 def _silent(_: dict[str, object]) -> None:
     """Nobody listens."""
-
-
-def kinds_of(trained: Sequence[str]) -> list[str]:
-    """Those that there are, in the order of what they cost."""
-    return [name for name in BY_NAME if name in trained]
