@@ -26,10 +26,6 @@ class Answer:
     seconds_low: float
     seconds_high: float
 
-    def alone(self) -> "Answers":
-        """As columns, (1,) each."""
-        return Answers(*(np.array([getattr(self, name)]) for name in self.__slots__))
-
     def is_finite(self) -> bool:
         return all(isfinite(getattr(self, name)) for name in self.__slots__)
 

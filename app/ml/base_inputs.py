@@ -9,7 +9,7 @@ from app.core.statements import Conversation
 from app.crud.student_totals import Past
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
-from app.ml.lnirt_ability import base_inputs
+from app.ml.lnirt_ability import base_input, base_inputs
 from app.ml.lnirt_posterior import Population
 from app.ml.lnirt_service import ServedLnirt, fitted_items
 
@@ -30,7 +30,7 @@ class Base:
 
     def of_task(self, asked: Asked, past: Past) -> Conversation[Floats]:
         """Log odds and log seconds of one task, (1, 2)."""
-        return base_inputs((yield from self.model.predicted(self.version_id, asked, past)))
+        return base_input((yield from self.model.predicted(self.version_id, asked, past)))
 
     def of_attempts(self, attempts: Attempts, rows: NDArray[np.intp]) -> Floats:
         """Of these rows, each from what its student had finished when it was created, (m, 2)."""

@@ -23,7 +23,7 @@ from app.domain.tasks import Asked, Claim, Prediction, Task
 from app.ml.answers import Answer
 from app.ml.fallback import cause
 from app.ml.inputs import inputs_of_past
-from app.ml.pool import Share, pool
+from app.ml.pool import Share, pool_one
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME
 from app.ml.serving import Loaded, ServingModels, serving_models
@@ -88,7 +88,7 @@ def _pooled(found: list[tuple[Loaded, Answer]], shares: Mapping[str, Share], why
         loaded, answer = parts[0]
         return _prediction(loaded.kind.wire_name, loaded.version.id, answer, why)
     each = [(loaded, answer, shares[loaded.kind.name]) for loaded, answer in parts]
-    answer = pool([(answer.alone(), share) for _, answer, share in each])[0]
+    answer = pool_one([(answer, share) for _, answer, share in each])
     networks = [(share.chance + share.time, loaded) for loaded, _, share in each if loaded.kind.name != BASE]
     named = max(networks, key=lambda pair: pair[0])[1]
     made_of = {loaded.kind.name: [share.chance, share.time] for loaded, _, share in each}
@@ -101,9 +101,9 @@ def _base_of(past: Past, prediction: Prediction) -> list[float]:
     if known is None:
         p = min(max(prediction.correctness_prob, 1e-6), 1 - 1e-6)
         return [log(p / (1 - p)), log(prediction.estimated_time_seconds)]
-    from app.ml.lnirt_ability import base_inputs
+    from app.ml.lnirt_ability import base_input
 
-    return [float(each) for each in base_inputs(known)[0]]
+    return [float(each) for each in base_input(known)[0]]
 
 
 def _sound_answer(serving: ServingModels, loaded: Loaded, asked: Asked, past: Past) -> Conversation[Answer | str]:

@@ -6,9 +6,10 @@ from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from app.core.statements import Conversation, Rows
@@ -27,12 +28,15 @@ from app.ml.lnirt_ability import (
     STATE,
     Answered,
     Predictions,
+    Said,
     columns_of,
     follow,
     newcomers,
     posterior,
     practised,
+    practised_one,
     predict,
+    predict_one,
     remembered,
 )
 from app.ml.lnirt_calibration import LnirtCalibration
@@ -51,6 +55,8 @@ MOVING = (
 PRACTICE_WEIGHT = 50.0  # precision of practice beforehand, on the probit scale
 TIME_PRACTICE_WEIGHT = 4.0  # times that, of log seconds
 MOST_FOLLOWED, MOST_PREDICTED = 50_000, 5_000  # tasks by which this is estimated
+KEEP_AFTER = 10  # tasks, before the database is told anew what is known of a student
+MOST_STUDENTS = 20_000  # that a process remembers
 NO_ROWS = np.zeros(0, np.intp)
 PRACTICE_INPUTS = [INPUTS.index("topic_task_count"), INPUTS.index("item_task_count")]
 PRACTICE_UNITS = np.array([COUNT_UNITS[1], ITEM_UNIT])
@@ -202,13 +208,23 @@ def _items(attempts: Attempts) -> tuple[list[str], NDArray[np.int64], list[tuple
     return labels, codes, [names[usual[code]] for code in sorted(usual)]
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What this process remembers of a student."""
+
+    state: Floats  # (1, nodes + 3)
+    kept: int = 0  # tasks that the database's own state holds
+    sums: tuple[int, int, int] = (0, 0, 0)  # of the tasks in it, as in Past.sums
+
+
 class ServedLnirt:
     """A version in memory."""
 
     def __init__(self, bank: ItemBank, calibration: LnirtCalibration | None = None) -> None:
         self.bank = bank
         self._calibration = calibration or LnirtCalibration()
-        self._columns: dict[Name, Floats] = {}  # of items that were asked for
+        self._students: dict[UUID, Known] = {}
+        self._columns: dict[Name, list[float]] = {}  # of items that were asked for
         self._expected: dict[Name, ItemParameters] = {}  # of items that were not fitted
 
     @classmethod
@@ -245,12 +261,12 @@ class ServedLnirt:
         places = {name: place for place, name in enumerate(dict.fromkeys(names))}
         return columns_of([self.parameters(*name) for name in places])[:, [places[name] for name in names]]
 
-    def column(self, asked: Asked) -> Floats:
-        """Of one task, (9, 1); kept, while it is an item or a cell that was fitted."""
+    def column(self, asked: Asked) -> list[float]:
+        """Of one task, (9,); kept, while it is an item or a cell that was fitted."""
         name = (asked.item_id, asked.topic, asked.difficulty)
         found = self._columns.get(name)
         if found is None:
-            found = self.columns([name])
+            found = self.columns([name])[:, 0].tolist()
             if (cell_label(*name[1:]) if asked.item_id is None else asked.item_id) in self.bank.items:
                 self._columns[name] = found
         return found
@@ -261,21 +277,22 @@ class ServedLnirt:
 
     def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
         """The posterior predictive, from what the student's answers say up to this moment."""
-        return self._calibration.answers((yield from self.predicted(version_id, asked, past)))[0]
+        return self._calibration.answer((yield from self.predicted(version_id, asked, past)))
 
-    def predicted(self, version_id: int, asked: Asked, past: Past) -> Conversation[Predictions]:
+    def predicted(self, version_id: int, asked: Asked, past: Past) -> Conversation[Said]:
         """What the model itself says of it, not calibrated; worked out once for all models that ask."""
         known = past.memory.get((KIND, version_id))
         if known is None:
             state = yield from self.state(version_id, asked, past)
-            known = past.memory[KIND, version_id] = self._predicted(state, asked, past.groups[0, 0, [TOPIC, ITEM]])
-        said: Predictions = known
+            on_topic, on_item = float(past.groups[0, 0, TOPIC]), float(past.groups[0, 0, ITEM])
+            known = past.memory[KIND, version_id] = self._predicted(state, asked, on_topic, on_item)
+        said: Said = known
         return said
 
     def answer_then(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answer]:
         """What it says of a task that was created `at` an earlier moment, from what was known then; nothing is kept."""
         tasks, _ = yield from latest(asked, at, remembered(self.population), PRACTISED)
-        practice = np.rint(inputs[PRACTICE_INPUTS] * PRACTICE_UNITS)
+        practice = np.rint(inputs[PRACTICE_INPUTS] * PRACTICE_UNITS).tolist()
         return self._answer(self._after(newcomers(self.population), tasks), asked, practice)
 
     def course(self, asked: Asked, at: datetime, most: int) -> Conversation[Floats]:
@@ -308,23 +325,37 @@ class ServedLnirt:
         return predict(self.population, states, columns[:, asked])
 
     def state(self, version_id: int, asked: Asked, past: Past) -> Conversation[Floats]:
-        """What is known of the student, (1, nodes + 3): as it was kept, with the answers that came since; or from all
-        answers that still count, where it does not add up."""
+        """What is known of the student, (1, nodes + 3): as this process remembers it and with what was finished since,
+        or as the database kept it, or from all answers that still count, where that does not add up."""
+        sums, state, known = past.sums, Known(newcomers(self.population)), self._students.get(asked.user_id)
+        if known and known.sums == sums:
+            return known.state
+        if known and past.last and known.sums == past.sums_before:
+            state = replace(known, state=self._after(known.state, [past.last]))
+        elif past.n:
+            state = yield from self._from_database(version_id, asked, past)
+        if past.n - state.kept >= KEEP_AFTER:
+            whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
+            packed = state.state.astype("<f8").tobytes()
+            yield student_states.KEEP, {**whose, "n": past.n, "through": past.at, "state": packed}
+            state = replace(state, kept=past.n)
+        if len(self._students) >= MOST_STUDENTS:
+            self._students.clear()
+        self._students[asked.user_id] = replace(state, sums=sums)
+        return state.state
+
+    def _from_database(self, version_id: int, asked: Asked, past: Past) -> Conversation["Known"]:
         whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
         kept = self._kept((yield student_states.KEPT, whose))
         if kept and kept[1] == past.n:
-            return kept[0]
+            return Known(kept[0], past.n)
         most, new = remembered(self.population), past.n - (kept[1] if kept else 0)
         tasks, before = yield from latest(asked, past.at, min(max(new, 0), most), PRACTISED)
         if kept and not (tasks and before and before["completed_at"] <= kept[2] < tasks[0]["completed_at"]):
             kept = None
             tasks, _ = yield from latest(asked, past.at, min(past.n, most), PRACTISED)
-        state = self._after(kept[0] if kept else newcomers(self.population), tasks)
-        yield (
-            student_states.KEEP,
-            {**whose, "n": past.n, "through": past.at, "state": state.astype("<f8").tobytes()},
-        )
-        return state
+        begin = kept[0] if kept else newcomers(self.population)
+        return Known(self._after(begin, tasks), kept[1] if kept else 0)
 
     def posterior(self, version_id: int, asked: Asked, past: Past) -> Conversation[Posterior]:
         """The same as a distribution."""
@@ -345,13 +376,13 @@ class ServedLnirt:
         names = [(a.items[i] if i >= 0 else None, a.topics[t], DIFFICULTIES[d]) for i, t, d in rows.tolist()]
         return columns_of([self.parameters(*name) for name in names])[:, place.reshape(-1)]
 
-    def _answer(self, state: Floats, asked: Asked, practice: ArrayLike) -> Answer:
+    def _answer(self, state: Floats, asked: Asked, practice: Sequence[float]) -> Answer:
         """`practice`: tasks finished on the topic and on the exercise."""
-        return self._calibration.answers(self._predicted(state, asked, practice))[0]
+        return self._calibration.answer(self._predicted(state, asked, *practice))
 
-    def _predicted(self, state: Floats, asked: Asked, practice: ArrayLike) -> Predictions:
-        column = practised(self.population, self.column(asked), np.reshape(practice, (2, 1)))
-        return predict(self.population, state, column)
+    def _predicted(self, state: Floats, asked: Asked, on_topic: float, on_item: float) -> Said:
+        column = practised_one(self.population, self.column(asked), on_topic, on_item)
+        return predict_one(self.population, state[0], column)
 
     def _answered(self, tasks: Rows) -> Answered:
         """A student's tasks, in order, as the database tells them."""
