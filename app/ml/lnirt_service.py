@@ -15,7 +15,8 @@ from app.crud import student_states
 from app.crud.student_totals import Past
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.domain.tasks import Asked
-from app.ml.answers import Answer, Answers
+from app.ml import lnirt_parts
+from app.ml.answers import Answer, Answers, Coalitions
 from app.ml.lnirt import fit
 from app.ml.lnirt_calibration import LnirtCalibration
 from app.ml.lnirt_groups import groups_of
@@ -154,11 +155,6 @@ class ServedLnirt:
             self._expected[where] = self._bank.find(NOT_FITTED, *where).parameters
         return self._expected[where]
 
-    def of_newcomer(self, asked: Asked) -> Answer:
-        """What is expected of the task where nothing is known of the student."""
-        item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
-        return self._calibration.answer(predict(newcomer(self.population), item))
-
     def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
         """The posterior predictive, from what the student's answers say up to this moment."""
         posterior = yield from self.posterior(version_id, asked, past)
@@ -169,12 +165,35 @@ class ServedLnirt:
         """What it says of a task that was created `at` an earlier moment, from what was known then; nothing is kept."""
         span = {"user_id": asked.user_id, "through": at, "after": BEFORE_ALL} | self._times
         rows = yield student_states.ANSWERS, span
+        return self.answer_after(rows, asked)
+
+    def answer_after(self, rows: Iterable[Row], asked: Asked) -> Answer:
+        """The same where these are the student's answers, as `student_states.ANSWERS` has them."""
         item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
-        return self._calibration.answer(predict(self._add(newcomer(self.population), rows), item))
+        return self._calibration.answer(predict(self.after(rows), item))
+
+    def coalitions_then(self, asked: Asked, at: datetime) -> Conversation[Coalitions]:
+        """What it would have said `at` an earlier moment of each coalition of the task's parts."""
+        span = {"user_id": asked.user_id, "through": at, "after": BEFORE_ALL} | self._times
+        rows = yield student_states.ANSWERS, span
+        return self.coalitions(rows, asked)
+
+    def coalitions(self, rows: Sequence[Row], asked: Asked) -> Coalitions:
+        """The same where these are the student's answers, as `student_states.ANSWERS` has them."""
+        item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
+        said = lnirt_parts.predictions(self._bank, item, self.after(rows), asked)
+        return Coalitions(self._calibrated(said), _count(rows))
+
+    def after(self, rows: Iterable[Row]) -> Posterior:
+        """What these answers say of a student."""
+        return self._add(newcomer(self.population), rows)
 
     def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
         """The same for these rows, each from all that its student had finished when it was created."""
-        said = [self._calibration.answer(each) for each in self.predictions(attempts, rows)]
+        return self._calibrated(self.predictions(attempts, rows))
+
+    def _calibrated(self, predictions: Iterable[Prediction]) -> Answers:
+        said = [self._calibration.answer(each) for each in predictions]
         return Answers(*(np.array([getattr(each, name) for each in said]) for name in Answers.__slots__))
 
     def predictions(self, attempts: Attempts, rows: NDArray[np.intp]) -> list[Prediction]:

@@ -68,7 +68,7 @@ def test_after_one_task_every_section_says_what_it_has_or_needs(ada: Browser) ->
     assert "medium 1 100% 42 s" in section(page, "topics")
     assert "It comes with a training" in section(page, "ability")
     assert "29 more predicted tasks have to be finished" in section(page, "predicted")
-    assert "this is what everybody is told at first" in section(page, "why")
+    assert "this is the first guess, and nothing moved it" in section(page, "why")
     assert "One topic is in between, or has too few tasks yet." in section(page, "mastered")
 
 
@@ -180,19 +180,24 @@ def test_the_last_prediction_is_explained_by_what_moved_it(ada: Browser, db: Ses
     assert page.count('class="s3 bar"') + page.count('class="s2 bar"') >= 11
 
 
-def test_a_prediction_by_lnirt_is_set_beside_somebody_unknown(ada: Browser, db: Session, lnirt: ServedLnirt) -> None:
+def test_a_prediction_by_lnirt_is_explained_by_its_parts(ada: Browser, db: Session, lnirt: ServedLnirt) -> None:
     answered_by(db, lnirt, "lnirt")
     for _ in range(6):
         ada.practise("algebra", "hard", seconds=8)
-    told = section(ada.get(PAGE).text, "why")
-    unknown = re.search(r"Somebody of whom nothing is known (\d+)% ([\d.]+) s", told)
-    added = re.search(r"What your answers so far add \+(\d+) points −(\d+) s", told)
-    you = re.search(r"You (\d+)% ([\d.]+) s", told)
-    assert unknown
-    assert added
+    page = ada.get(PAGE).text
+    told = section(page, "why")
+    average = re.search(r"on an average task LNIRT would say (\d+)% in about ([\d.]+) s", told)
+    you = re.search(r"a chance of (\d+)% and ([\d.]+) s", told)
+    assert average
     assert you
-    assert int(unknown[1]) + int(added[1]) == pytest.approx(int(you[1]), abs=1)
-    assert float(unknown[2]) - int(added[2]) == pytest.approx(float(you[2]), abs=1)
+    parts = re.findall(
+        r"(Your ability and speed|The topic: algebra|The difficulty: hard) ([+−]?\d+) ([+−]?\d+) s", told
+    )
+    assert len(parts) == 3, told
+    chance, seconds = (sum(int(part[place].replace("−", "-")) for part in parts) for place in (1, 2))
+    assert int(average[1]) + chance == pytest.approx(int(you[1]), abs=2)
+    assert float(average[2]) + seconds == pytest.approx(float(you[2]), abs=2)
+    assert page.count('class="s3 bar"') + page.count('class="s2 bar"') >= 3
 
 
 def test_imported_tasks_alone_have_nothing_to_explain(ada: Browser, db: Session, student: UUID) -> None:
