@@ -184,6 +184,10 @@ class ServedLnirt:
         said = lnirt_parts.predictions(self._bank, item, self.after(rows), asked)
         return Coalitions(self._calibrated(said), _count(rows))
 
+    def on_average(self, posterior: Posterior) -> Answer:
+        """What is expected of a student on a task of which nothing is known."""
+        return self._calibration.answer(predict(posterior, self._bank.find(NOT_FITTED, None, None).parameters))
+
     def after(self, rows: Iterable[Row]) -> Posterior:
         """What these answers say of a student."""
         return self._add(newcomer(self.population), rows)

@@ -22,7 +22,7 @@ from app.routers.practice_tasks import Serving
 from app.schemas.explanation import Explanation
 from app.web import reckoned
 from app.web.analytics_charts import path_charts, reliability, success_chart, time_chart, why_chart
-from app.web.beliefs import LEAST_BELIEVED, belief, of_hundred
+from app.web.beliefs import LEAST_BELIEVED, LEAST_COMPARED, belief, of_hundred
 from app.web.languages import Words
 from app.web.pages import render
 from app.web.reckoned import DayFigures
@@ -68,6 +68,7 @@ def _limits() -> dict[str, Any]:
         "most_tasks": MOST_TASKS,
         "most_days": MOST_DAYS,
         "least_believed": LEAST_BELIEVED,
+        "least_compared": LEAST_COMPARED,
         "reckoned": reckoned,
         "of_hundred": of_hundred,
         "model_name": model_name,

@@ -72,8 +72,8 @@ def _where_predicted(series: Series) -> list[Series]:
 def path_charts(
     speaking: Words, found: Belief | None, done: Sequence[Done], days: Sequence[DayFigures]
 ) -> tuple[Markup, Markup] | None:
-    """Ability and speed, as places among 100 students, over the window."""
-    if found is None or found.posterior is None or found.past.n < LEAST_BELIEVED:
+    """Ability and speed, as places among 100 students, over the window; none where there are too few of either."""
+    if found is None or found.posterior is None or found.past.n < LEAST_BELIEVED or not found.compares:
         return None
     steps = reckoned.steps(days, POINTS, FEW_DAYS)
     path = found.path(done, [n for n, _ in steps])

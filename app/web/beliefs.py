@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.core.database import new_session
 from app.core.statements import hold_now
-from app.crud import student_states, student_totals
+from app.crud import student_states, student_totals, studying
 from app.crud.student_totals import Past
 from app.crud.studying import Done
 from app.domain.tasks import Asked
@@ -19,22 +19,31 @@ from app.ml.serving import Loaded, ServingModels
 
 if TYPE_CHECKING:  # SciPy is imported when LNIRT is there, not before
     from app.ml.ability_path import Answered, Standing
+    from app.ml.answers import Answer
     from app.ml.lnirt_posterior import Posterior
     from app.ml.lnirt_service import ServedLnirt
 
 KIND = "lnirt"
 AT_ONCE = 3_000  # answers that are weighed while the page waits; more of them, once it is sent
 LEAST_BELIEVED = 5  # answers before anything is said
+LEAST_COMPARED = 20  # students with results before anybody is set among them
 weighing: set[UUID] = set()  # students whose answers are being weighed by this process
 
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """What a version of LNIRT knows of a student."""
+    """What LNIRT knows of a student: the version in service, or before the first training LNIRT of the newest tasks."""
 
     model: "ServedLnirt"
     past: Past
     posterior: "Posterior | None"  # none: the answers are still being weighed
+    answers: int  # of the student, that it holds: the newest
+    students: int  # with results, counted up to LEAST_COMPARED
+
+    @property
+    def compares(self) -> bool:
+        """Whether there are students enough to set somebody among them."""
+        return self.students >= LEAST_COMPARED
 
     @property
     def now(self) -> "Standing | None":
@@ -42,14 +51,20 @@ class Belief:
 
         return standing(self.posterior) if self.posterior else None
 
+    @property
+    def on_average(self) -> "Answer | None":
+        """What is expected of them on a task of which nothing is known."""
+        return self.model.on_average(self.posterior) if self.posterior else None
+
     def path(self, done: Sequence[Done], ends: Sequence[int]) -> "list[Standing]":
         """How it stood before the newest finished tasks, and after the first so many of them."""
         from app.ml.ability_path import path, standing
 
         if self.posterior is None:
             return []
-        are_all = len(done) == self.past.n
-        return [standing(each) for each in path(self.posterior, _answered(self.model, done), ends, are_all=are_all)]
+        older = max(len(done) - self.answers, 0)  # of which it knows nothing
+        held, ends = _answered(self.model, done[older:]), [max(end - older, 0) for end in ends]
+        return [standing(each) for each in path(self.posterior, held, ends, are_all=len(done) >= self.answers)]
 
 
 def _answered(model: "ServedLnirt", done: Sequence[Done]) -> "Answered":
@@ -77,19 +92,30 @@ def served(serving: ServingModels) -> "tuple[Loaded, ServedLnirt] | None":
 
 def belief(db: Session, serving: ServingModels, student: UUID, later: BackgroundTasks) -> Belief | None:
     """What is known of them now; where too many answers are new to this version, they are weighed `later`."""
-    found = served(serving)
+    found, past = served(serving), _past(db, student)
     if found is None:
-        return None
+        return None if serving.answering else _untrained(db, student, past)
     loaded, model = found
-    past = _past(db, student)
     version = {"user_id": student, "kind": KIND, "version_id": loaded.version.id}
     kept = student_states.KEPT.first_now(db, **version)
+    posterior = None
     if past.n - (kept["n"] if kept else 0) <= AT_ONCE:
-        return Belief(model, past, _posterior(db, loaded, model, student, past))
-    if student not in weighing:
+        posterior = _posterior(db, loaded, model, student, past)
+    elif student not in weighing:
         weighing.add(student)
         later.add_task(_weigh, loaded, model, student)
-    return Belief(model, past, None)
+    return Belief(model, past, posterior, past.n, studying.students(db, LEAST_COMPARED))
+
+
+def _untrained(db: Session, student: UUID, past: Past) -> Belief | None:
+    """By the LNIRT that answers before the first training; none where nobody has finished anything."""
+    from app.ml.untrained import untrained
+
+    found = hold_now(untrained(past.at), db)
+    if found is None:
+        return None
+    rows = found.of_student(student)
+    return Belief(found.model, past, found.model.after(rows), len(rows), studying.students(db, LEAST_COMPARED))
 
 
 def _weigh(loaded: Loaded, model: "ServedLnirt", student: UUID) -> None:

@@ -8,11 +8,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from app.crud.studying import Done, Lately
+from app.ml import untrained
 from app.ml.lnirt_service import ServedLnirt, fit_lnirt
 from app.ml.simulated import school, simulate
 from app.web import analytics, charts, reckoned
 from app.web.languages import Words
-from tests.finished import account_of, finish
+from tests.finished import account_of, class_of, finish
 from tests.routers.test_explanation import Plain, answered_by
 from tests.web.browsing import Browser, said
 
@@ -66,7 +67,7 @@ def test_after_one_task_every_section_says_what_it_has_or_needs(ada: Browser) ->
     assert "You got 100% of these tasks right. Of the one that was predicted: 100% right" in section(page, "days")
     assert "Calculus 1 100% 42 s" in section(page, "topics")
     assert "medium 1 100% 42 s" in section(page, "topics")
-    assert "It comes with a training" in section(page, "ability")
+    assert "After 4 more tasks you will read here" in section(page, "ability")
     assert "29 more predicted tasks have to be finished" in section(page, "predicted")
     assert "this is the first guess, and nothing moved it" in section(page, "why")
     assert "One topic is in between, or has too few tasks yet." in section(page, "mastered")
@@ -154,6 +155,7 @@ def test_a_path_has_a_point_for_each_day_but_not_too_many() -> None:
 def test_ability_and_speed_are_drawn_with_their_bands(ada: Browser, db: Session, lnirt: ServedLnirt) -> None:
     for number in range(12):
         ada.practise("algebra", "hard", right=number > 4, seconds=60 if number < 5 else 8)
+    class_of(db, 19, NOON)
     answered_by(db, lnirt, "lnirt")
     page = ada.get(PAGE).text
     told = section(page, "ability")
@@ -167,6 +169,22 @@ def test_ability_and_speed_are_drawn_with_their_bands(ada: Browser, db: Session,
     now = re.search(r"Ability: more able than (\d+) of 100", told)
     assert now
     assert int(now[1]) == ability[12]
+
+
+def test_before_the_first_training_the_path_is_that_of_the_newest_tasks(
+    ada: Browser, db: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(untrained, "MOST", 8)  # older ones, the answers know nothing of
+    class_of(db, 19, NOON)
+    for number in range(10):
+        ada.practise(right=number < 5, seconds=20)
+    told = section(ada.get(PAGE).text, "ability")
+    rows = re.findall(r"(before|task \d+) (\d+) \((\d+) … (\d+)\)", told)[:11]
+    ability = [int(row[1]) for row in rows]
+    assert [row[0] for row in rows[:2]] == ["before", "task 1"]
+    assert ability[:3] == [50, 50, 50]
+    assert ability[5] > 50
+    assert ability[10] < ability[5]
 
 
 def test_the_last_prediction_is_explained_by_what_moved_it(ada: Browser, db: Session) -> None:
