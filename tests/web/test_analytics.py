@@ -242,7 +242,7 @@ def test_mastered_and_shaky_topics_lead_to_practising(ada: Browser, db: Session,
 @pytest.mark.parametrize(
     ("n", "right", "mastered", "shaky"),
     [(8, 8, True, False), (8, 7, True, False), (8, 6, False, False), (7, 7, False, False), (8, 5, False, False),
-     (8, 4, False, True), (3, 1, False, True), (3, 2, False, False), (2, 0, False, False)],
+     (8, 4, False, True), (5, 2, False, True), (5, 3, False, False), (4, 0, False, False)],
 )  # fmt: skip
 def test_where_mastered_and_shaky_begin(n: int, right: int, mastered: bool, shaky: bool) -> None:
     topic = Lately("Waves", n, n, right)

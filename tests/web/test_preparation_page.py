@@ -24,7 +24,7 @@ def in_days(days: int) -> str:
 def ada(service: TestClient) -> Browser:
     with new_session().begin() as session:
         sample.load(session)
-    until(lambda: Student(service, "").status()["serving"]["model_version"] != "prior")
+    until(lambda: Student(service, "").status()["serving"]["model_version_id"] is not None)
     return Browser(service).register("ada")
 
 
