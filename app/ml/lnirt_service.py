@@ -18,8 +18,8 @@ from app.crud.student_sequences import PRACTISED, latest
 from app.crud.student_totals import GROUPS, Past
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible, some_students
 from app.domain.tasks import Asked
-from app.ml import metrics
-from app.ml.answers import Answer, Answers
+from app.ml import lnirt_parts, metrics
+from app.ml.answers import Answer, Answers, Coalitions
 from app.ml.features import COUNT_UNITS, History, created
 from app.ml.inputs import INPUTS, ITEM_UNIT
 from app.ml.lnirt import fit
@@ -271,10 +271,6 @@ class ServedLnirt:
                 self._columns[name] = found
         return found
 
-    def of_newcomer(self, asked: Asked) -> Answer:
-        """What is expected of the task where nothing is known of the student."""
-        return self._answer(newcomers(self.population), asked, (0, 0))
-
     def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
         """The posterior predictive, from what the student's answers say up to this moment."""
         return self._calibration.answer((yield from self.predicted(version_id, asked, past)))
@@ -295,12 +291,40 @@ class ServedLnirt:
         practice = np.rint(inputs[PRACTICE_INPUTS] * PRACTICE_UNITS).tolist()
         return self._answer(self._after(newcomers(self.population), tasks), asked, practice)
 
+    def answer_after(self, tasks: Rows, asked: Asked) -> Answer:
+        """What it says where these are the student's finished tasks, as `student_sequences.PRACTISED` has them."""
+        return self._answer(self._after(newcomers(self.population), tasks), asked, practice_on(asked, tasks))
+
+    def coalitions_then(self, asked: Asked, at: datetime) -> Conversation[Coalitions]:
+        """What it would have said `at` an earlier moment of each coalition of the task's parts."""
+        tasks, _ = yield from latest(asked, at, remembered(self.population), PRACTISED)
+        return self.coalitions(tasks, asked)
+
+    def coalitions(self, tasks: Rows, asked: Asked) -> Coalitions:
+        """The same where these are the student's finished tasks; what they have practised is part of the student."""
+        item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
+        state, practice = self._after(newcomers(self.population), tasks), practice_on(asked, tasks)
+        return Coalitions(
+            self._calibration.answers(lnirt_parts.predictions(self.bank, item, state, practice, asked)), len(tasks)
+        )
+
+    def on_average(self, known: Posterior) -> Answer:
+        """What is expected of a student on a task of which nothing is known."""
+        item = self.bank.find(NOT_FITTED, None, None).parameters
+        state = np.concatenate([[known.information, known.pull, 0.0], known.log_weights])
+        return self._calibration.answer(predict_one(self.population, state, columns_of([item])[:, 0].tolist()))
+
+    def states_after(self, tasks: Rows) -> Floats:
+        """What is known of a student before these tasks, and after each, (1 + m, nodes + 3)."""
+        begin = newcomers(self.population)
+        return np.concatenate(
+            [begin, follow(self.population, self._answered(tasks), np.array([len(tasks)]), begin)] if tasks else [begin]
+        )
+
     def course(self, asked: Asked, at: datetime, most: int) -> Conversation[Floats]:
         """What was known of the student before their last m <= `most` tasks, and after each, (1 + m, nodes + 3)."""
         tasks, _ = yield from latest(asked, at, most + remembered(self.population), PRACTISED)
-        begin = newcomers(self.population)
-        after = follow(self.population, self._answered(tasks), np.array([len(tasks)]), begin)
-        return np.concatenate([begin, after])[-most - 1 :]
+        return self.states_after(tasks)[-most - 1 :]
 
     def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
         """The same for these rows, each from all that its student had finished when it was created."""
@@ -405,6 +429,14 @@ class ServedLnirt:
         if state.shape != (self.population.nodes + STATE,) or not np.isfinite(state).all():
             return None
         return state.astype(np.float64)[None]
+
+
+def practice_on(asked: Asked, tasks: Rows) -> tuple[float, float]:
+    """How many tasks on its topic and on its exercise had been finished when all of `tasks`, in order, were."""
+    newest = tasks[::-1]
+    on_topic = next((task["on_topic"] for task in newest if task["topic"] == asked.topic), 0)
+    on_item = next((task["on_item"] for task in newest if asked.item_id and task["item_id"] == asked.item_id), 0)
+    return float(on_topic), float(on_item)
 
 
 def _practice(tasks: Rows) -> Floats:

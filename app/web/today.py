@@ -15,7 +15,7 @@ from app.domain.tasks import Task
 from app.routers.callers import Db
 from app.routers.practice_tasks import Serving
 from app.web import charts
-from app.web.beliefs import LEAST_BELIEVED, belief, of_hundred
+from app.web.beliefs import LEAST_BELIEVED, LEAST_COMPARED, belief, of_hundred
 from app.web.charts import GRID_LINES, Axis, Series
 from app.web.languages import Words
 from app.web.pages import render
@@ -50,6 +50,7 @@ def today(
         lately=compared(studying.predicted_lately(db, visitor.id, LATELY)),
         belief=belief(db, serving, visitor.id, background),
         least_believed=LEAST_BELIEVED,
+        least_compared=LEAST_COMPARED,
         of_hundred=of_hundred,
         open_task=studying.last_open(db, visitor.id),
         panel=stands,
