@@ -23,9 +23,9 @@ from app.core.statements import Conversation, hold_now
 from app.crud import model_versions, task_features
 from app.domain.errors import NotKept
 from app.domain.kinds import BASE, NETWORKS
-from app.domain.tasks import Asked, Task
+from app.domain.tasks import Asked, Contributions, Task
 from app.ml import artifacts, shapley
-from app.ml.answers import Answer, Answers, Coalitions, parts_of
+from app.ml.answers import Answer, Answers, Coalitions, parts_of, plain_answers
 from app.ml.explanation_words import (
     Reader,
     effect,
@@ -38,6 +38,7 @@ from app.ml.explanation_words import (
 )
 from app.ml.features import COUNT_UNITS, FEATURES, SECONDS_UNIT, UNKNOWN_RATE, UNKNOWN_SECONDS
 from app.ml.inputs import NETWORK_INPUTS
+from app.ml.pool import ALL, Share, in_words, pool
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME, MODELS
 from app.ml.serving import Loaded, ServingModels, load
@@ -129,6 +130,7 @@ def explanation(db: Session, serving: ServingModels, task: Task, *, to_student: 
     asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
     own, (average, remark) = np.asarray(features), average_inputs(loaded)
     answers = hold_now(_varied(loaded, asked, shapley.mixed(own, average, N), task.created_at), db)
+    answers = _with_others(answers, kinds)
     return _told(task, loaded.version.id, Mixtures(own, average, _clipped(answers), remark), kinds, reader)
 
 
@@ -148,14 +150,34 @@ def kind_answers(
         if not isinstance(loaded.model, Retrospective) or (inputs is None and loaded.kind.name in NETWORKS):
             continue
         said = hold_now(loaded.model.answer_then(loaded.version.id, asked, inputs, task.created_at), db)
+        share = _share(task, loaded.kind.name, answered)
         if said.is_finite():
             found.append(
                 KindAnswer(
                     kind=loaded.kind.name, version_id=loaded.version.id, answered=answered,
+                    chance_share=share.chance, time_share=share.time,
                     correctness_prob=said.probability, estimated_time_seconds=said.seconds,
                 )
             )  # fmt: skip
     return found
+
+
+def _share(task: Task, kind: str, answered: bool) -> Share:
+    """What the kind had to say of this task."""
+    if task.contributions is None:
+        return ALL if answered else Share()
+    return Share(*task.contributions.get(kind, (0.0, 0.0)))
+
+
+def _with_others(answers: Answers, kinds: Sequence[KindAnswer]) -> Answers:
+    """A network's answers to m variations of the task, together with what the other kinds said of it as it was."""
+    parts = list[tuple[Answers, Share]]()
+    for each in kinds:
+        share = Share(each.chance_share, each.time_share)
+        if share.has_part:
+            p, seconds = (np.full(len(answers), x) for x in (each.correctness_prob, each.estimated_time_seconds))
+            parts.append((answers if each.answered else plain_answers(p, seconds), share))
+    return pool(parts) if any(each.answered for each in kinds) and len(parts) > 1 else answers
 
 
 def _foreseen_at_first(task: Task) -> Foreseen:
@@ -264,6 +286,8 @@ def _told(task: Task, version_id: int, found: Mixtures, kinds: list[KindAnswer],
     effects = sorted(_effects(task, found, reader), key=_size, reverse=True)
     average, own = found.worth.at(0), found.worth.at(-1)
     text = f"{_stand_in(task, version_id)}{summary(own, average, effects, reader)}{found.remark}"
+    if task.contributions:
+        text = f"{text} {_made_of(task.contributions)}"
     return Explanation(
         **_head(task), explained_by_version_id=version_id, prediction=own, average_student=average, features=effects,
         parts=[], text=text, kinds=kinds,
@@ -304,6 +328,10 @@ def _moved_since(task: Task, own: Foreseen) -> str:
     if near and abs(own.estimated_time_seconds - seconds) < NOTICED.estimated_time_seconds:
         return ""
     return f" (It was told as {percent(chance)} and {seconds:.0f} s; what it was made from has changed since.)"
+
+
+def _made_of(contributions: Contributions) -> str:
+    return f"Made of: {in_words({kind: Share(*each) for kind, each in contributions.items()})}."
 
 
 def _effects(task: Task, found: Mixtures, reader: Reader) -> list[FeatureEffect]:

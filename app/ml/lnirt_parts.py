@@ -26,15 +26,16 @@ def predictions(
     """What is expected of each coalition of the n parts of a task, 2^n in the order of `shapley.coalitions`.
 
     `whole` has the parameters of the task itself, `state` (1, nodes + 3) what is known of its student, who has finished
-    so many tasks on the topic and on the exercise (`practice`).
+    so many tasks on the topic and on the exercise (`practice`), which counts whoever does them.
     """
     names, population = parts_of(asked), bank.population
     known = [frozenset(np.array(names)[row].tolist()) for row in shapley.coalitions(len(names))]
     columns = columns_of([_task(bank, whole, asked, parts) for parts in known])
     by_student = np.array(["student" in parts for parts in known])
-    moved = practised(population, columns, np.tile(np.reshape(practice, (2, 1)), len(known)))
     states = np.where(by_student[:, None], state, newcomers(population))
-    return predict(population, states, np.where(by_student, moved, columns))
+    return predict(
+        population, states, practised(population, columns, np.tile(np.reshape(practice, (2, 1)), len(known)))
+    )
 
 
 def _task(bank: ItemBank, whole: ItemParameters, asked: Asked, known: frozenset[str]) -> ItemParameters:

@@ -285,10 +285,12 @@ class ServedLnirt:
         said: Said = known
         return said
 
-    def answer_then(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answer]:
+    def answer_then(self, version_id: int, asked: Asked, inputs: Floats | None, at: datetime) -> Conversation[Answer]:
         """What it says of a task that was created `at` an earlier moment, from what was known then; nothing is kept."""
         tasks, _ = yield from latest(asked, at, remembered(self.population), PRACTISED)
-        practice = np.rint(inputs[PRACTICE_INPUTS] * PRACTICE_UNITS).tolist()
+        practice = practice_on(asked, tasks)
+        if inputs is not None:  # these know of the whole past
+            practice = np.rint(inputs[PRACTICE_INPUTS] * PRACTICE_UNITS).tolist()
         return self._answer(self._after(newcomers(self.population), tasks), asked, practice)
 
     def answer_after(self, tasks: Rows, asked: Asked) -> Answer:
@@ -301,7 +303,7 @@ class ServedLnirt:
         return self.coalitions(tasks, asked)
 
     def coalitions(self, tasks: Rows, asked: Asked) -> Coalitions:
-        """The same where these are the student's finished tasks; what they have practised is part of the student."""
+        """The same where these are the student's finished tasks; what they have practised counts throughout."""
         item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
         state, practice = self._after(newcomers(self.population), tasks), practice_on(asked, tasks)
         return Coalitions(

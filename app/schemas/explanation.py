@@ -40,7 +40,9 @@ class KindAnswer(BaseModel):
 
     kind: str = Field(examples=["embedding_v2"])
     version_id: int
-    answered: bool = Field(description="The prediction on the task is this kind's.")
+    answered: bool = Field(description="The task names this kind.")
+    chance_share: float = Field(0.0, description="What it had to say of the task's chance, 0-1.")
+    time_share: float = Field(0.0, description="What it had to say of the task's time, 0-1.")
     correctness_prob: float
     estimated_time_seconds: float
 
@@ -59,7 +61,10 @@ class Explanation(BaseModel):
         description="The version that was asked for this explanation: the same, while its files are kept, else the one "
         "of its kind that serves now. Null where there was nothing to ask."
     )
-    prediction: Foreseen = Field(description="What that version says of the task, from what was known then.")
+    prediction: Foreseen = Field(
+        description="What is said of the task, from what was known then: that version, and with their shares the other "
+        "kinds that had a part."
+    )
     average_student: Foreseen | None = Field(
         description="What a network would say with the past of an average student, and LNIRT of a student and a task "
         "of which nothing is known. Null where there is nothing to set beside the prediction."

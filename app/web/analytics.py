@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from markupsafe import Markup
 from sqlalchemy.orm import Session
@@ -36,11 +36,11 @@ JUDGED_TOPICS = 100  # looked through for those that are mastered or shaky
 
 
 @router.get("/analytics")
-def analytics(request: Request, visitor: SignedIn, db: Db, serving: Serving, background: BackgroundTasks) -> Response:
+def analytics(request: Request, visitor: SignedIn, db: Db, serving: Serving) -> Response:
     """All of it on one page."""
     speaking = words(request)
     serving.refresh()
-    believed = belief(db, serving, visitor.id, background)
+    believed = belief(db, serving, visitor.id)
     until = believed.past.at if believed else datetime.now(UTC)
     done = studying.window(db, visitor.id, until, MOST_TASKS, MOST_DAYS)
     days = reckoned.by_day(done, speaking.zone)

@@ -1,16 +1,14 @@
-"""What LNIRT believes of a visitor, without keeping them waiting."""
+"""What LNIRT knows of a visitor."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from fastapi import BackgroundTasks
 from sqlalchemy.orm import Session
 
-from app.core.database import new_session
 from app.core.statements import hold_now
-from app.crud import student_states, student_totals, studying
+from app.crud import student_totals, studying
 from app.crud.student_totals import Past
 from app.crud.studying import Done
 from app.domain.tasks import Asked
@@ -24,10 +22,8 @@ if TYPE_CHECKING:  # SciPy is imported when LNIRT is there, not before
     from app.ml.lnirt_service import ServedLnirt
 
 KIND = "lnirt"
-AT_ONCE = 3_000  # answers that are weighed while the page waits; more of them, once it is sent
 LEAST_BELIEVED = 5  # answers before anything is said
 LEAST_COMPARED = 20  # students with results before anybody is set among them
-weighing: set[UUID] = set()  # students whose answers are being weighed by this process
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,7 @@ class Belief:
 
     model: "ServedLnirt"
     past: Past
-    posterior: "Posterior | None"  # none: the answers are still being weighed
+    posterior: "Posterior"
     answers: int  # of the student, that it holds: the newest
     students: int  # with results, counted up to LEAST_COMPARED
     course: "Callable[[int], Floats]"  # what was known before the last so many tasks, and after each
@@ -47,22 +43,22 @@ class Belief:
         return self.students >= LEAST_COMPARED
 
     @property
-    def now(self) -> "Standing | None":
+    def now(self) -> "Standing":
         from app.ml.ability_path import standing
 
-        return standing(self.posterior) if self.posterior else None
+        return standing(self.posterior)
 
     @property
-    def on_average(self) -> "Answer | None":
+    def on_average(self) -> "Answer":
         """What is expected of them on a task of which nothing is known."""
-        return self.model.on_average(self.posterior) if self.posterior else None
+        return self.model.on_average(self.posterior)
 
     def path(self, done: Sequence[Done], ends: Sequence[int]) -> "list[Standing]":
         """How it stood before the newest finished tasks, and after the first so many of them."""
         from app.ml.ability_path import standing
         from app.ml.lnirt_ability import posterior
 
-        if self.posterior is None or not done:
+        if not done:
             return []
         states = self.course(len(done))
         older = len(done) + 1 - len(states)  # of which it knows nothing
@@ -80,25 +76,18 @@ def served(serving: ServingModels) -> "tuple[Loaded, ServedLnirt] | None":
     return (loaded, loaded.model) if isinstance(loaded.model, ServedLnirt) else None
 
 
-def belief(db: Session, serving: ServingModels, student: UUID, later: BackgroundTasks) -> Belief | None:
-    """What is known of them now; where too many answers are new to this version, they are weighed `later`."""
+def belief(db: Session, serving: ServingModels, student: UUID) -> Belief | None:
+    """What is known of them now; none before there is a result, and where LNIRT is not in service."""
     found, past = served(serving), _past(db, student)
     if found is None:
         return None if serving.answering else _untrained(db, student, past)
     loaded, model = found
-    version = {"user_id": student, "kind": KIND, "version_id": loaded.version.id}
-    kept = student_states.KEPT.first_now(db, **version)
-    posterior = None
-    if past.n - (kept["n"] if kept else 0) <= AT_ONCE:
-        posterior = _posterior(db, loaded, model, student, past)
-    elif student not in weighing:
-        weighing.add(student)
-        later.add_task(_weigh, loaded, model, student)
+    known = hold_now(model.posterior(loaded.version.id, _anything(student), past), db)
 
     def course(most: int) -> "Floats":
         return hold_now(model.course(_anything(student), past.at, most), db)
 
-    return Belief(model, past, posterior, past.n, studying.students(db, LEAST_COMPARED), course)
+    return Belief(model, past, known, past.n, studying.students(db, LEAST_COMPARED), course)
 
 
 def _untrained(db: Session, student: UUID, past: Past) -> Belief | None:
@@ -116,22 +105,9 @@ def _untrained(db: Session, student: UUID, past: Past) -> Belief | None:
     return Belief(model, past, now, len(tasks), studying.students(db, LEAST_COMPARED), lambda most: states[-most - 1 :])
 
 
-def _weigh(loaded: Loaded, model: "ServedLnirt", student: UUID) -> None:
-    try:
-        with new_session().begin() as db:
-            _posterior(db, loaded, model, student, _past(db, student))
-    finally:
-        weighing.discard(student)
-
-
 def _past(db: Session, student: UUID) -> Past:
     rows = student_totals.PAST.rows_now(db, **student_totals.question(_anything(student), None))
     return student_totals.past_of(rows[0])
-
-
-def _posterior(db: Session, loaded: Loaded, model: "ServedLnirt", student: UUID, past: Past) -> "Posterior":
-    """Kept and caught up."""
-    return hold_now(model.posterior(loaded.version.id, _anything(student), past), db)
 
 
 def _anything(student: UUID) -> Asked:

@@ -9,8 +9,8 @@ import pytest
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
 from app.ml import lnirt_parts, shapley
+from app.ml.lnirt_ability import Answered, columns_of, follow, newcomers, practised, predict
 from app.ml.lnirt_items import ItemBank
-from app.ml.lnirt_posterior import newcomer, predict, update
 from app.ml.lnirt_service import fit_lnirt
 from app.ml.simulated import school, simulate
 
@@ -31,20 +31,23 @@ def bank(tasks: Attempts) -> ItemBank:
 
 
 def worth(bank: ItemBank, asked: Asked, right: int = 0) -> np.ndarray:
-    whole = bank.find(asked.item_id, asked.topic, asked.difficulty).parameters
-    known = newcomer(bank.population)
-    for _ in range(right):
-        known = update(known, whole, True, 5.0)
-    said = lnirt_parts.predictions(bank, whole, known, asked)
-    assert said[-1] == predict(known, whole)
-    return np.array([[each.probability, each.seconds] for each in said])
+    whole, population = bank.find(asked.item_id, asked.topic, asked.difficulty).parameters, bank.population
+    done = Answered(columns_of([whole] * right), np.ones(right, np.bool_), np.full(right, np.log(5.0)))
+    state = follow(population, done, np.array([right]), newcomers(population))[-1:] if right else newcomers(population)
+    said = lnirt_parts.predictions(bank, whole, state, (right, right), asked)
+    alone = predict(population, state, practised(population, columns_of([whole]), np.full((2, 1), right)))
+    assert said.probability[-1] == pytest.approx(alone.probability[0])
+    return np.column_stack([said.probability, np.exp(said.log_seconds)])
 
 
 def test_nothing_known_is_an_unseen_task_of_somebody_unknown(bank: ItemBank, tasks: Attempts) -> None:
     first = worth(bank, Asked(WHO, tasks.topics[0], "hard", "e2"), right=3)[0]
-    unknown = predict(newcomer(bank.population), bank.find(object(), None, None).parameters)
-    assert first == pytest.approx([unknown.probability, unknown.seconds])
-    assert first == pytest.approx(worth(bank, Asked(WHO, tasks.topics[1], "easy", "e3"))[0])
+    column = columns_of([bank.find(object(), None, None).parameters])
+    unknown = predict(
+        bank.population, newcomers(bank.population), practised(bank.population, column, np.full((2, 1), 3))
+    )
+    assert first == pytest.approx([unknown.probability[0], np.exp(unknown.log_seconds[0])])
+    assert first == pytest.approx(worth(bank, Asked(WHO, tasks.topics[1], "easy", "e3"), right=3)[0])
 
 
 def test_all_coalitions_are_sound(bank: ItemBank, tasks: Attempts) -> None:

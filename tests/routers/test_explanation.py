@@ -15,7 +15,7 @@ from app.crud.student_totals import Past
 from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers, Floats
 from app.ml.features import FEATURES
-from app.ml.inputs import INPUTS, inputs_of_past
+from app.ml.inputs import NETWORK_INPUTS, inputs_of_past
 from app.ml.lnirt_service import ServedLnirt, fit_lnirt
 from app.ml.registry import BY_NAME
 from app.ml.serving import Lineup, Loaded, serving_models
@@ -26,7 +26,7 @@ from tests.versions import pruned, serving, version
 
 Students = Callable[..., Student]
 TOPIC_RATE, RECENT_TIME = FEATURES.index("topic_success_rate"), FEATURES.index("recent_avg_time")
-USUAL = np.linspace(0.3, 0.8, len(INPUTS))
+USUAL = np.linspace(0.3, 0.8, len(NETWORK_INPUTS))
 
 
 class Plain:

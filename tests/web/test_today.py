@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.ml.lnirt_service import ServedLnirt, fit_lnirt
 from app.ml.simulated import school, simulate
-from app.web import beliefs, charts, today
+from app.web import charts, today
 from app.web.charts import Axis, Series
 from app.web.languages import Words
 from tests.finished import account_of, class_of, finish
@@ -176,24 +176,6 @@ def test_suggestions_aim_at_the_share_that_the_visitor_chose(ada: Browser) -> No
 @pytest.mark.parametrize(("most", "high"), [(1, 4), (4, 4), (5, 8), (17, 20), (21, 40), (1768, 2000), (2000, 2000)])
 def test_round_numbers_stand_at_the_lines(most: int, high: int) -> None:
     assert today._high(most) == high
-
-
-def test_many_answers_are_weighed_after_the_page(
-    ada: Browser, db: Session, lnirt: ServedLnirt, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for _ in range(6):
-        ada.practise("algebra")
-    monkeypatch.setattr(beliefs, "AT_ONCE", 3)
-    answered_by(db, lnirt, "lnirt")
-    for path in ("/dashboard", "/dashboard/analytics"):
-        first = ada.get(path)  # the client waits for what is done in the background, too
-        assert "is weighing your 6 answers" in said(first)
-        assert f'data-poll="{path}"' in first.text
-        again = ada.get(path)
-        assert "an average task right" in said(again)
-        assert "data-poll" not in again.text.partition("<h2>The next training")[0].rpartition("<section")[0]
-        answered_by(db, lnirt, "lnirt")
-    assert not beliefs.weighing
 
 
 def test_bars_stand_on_one_another() -> None:
