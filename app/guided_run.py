@@ -73,7 +73,12 @@ def _show(client: httpx.Client, address: str, console: Console) -> None:
         key = service_keys.create(db, KEY_NAME, COMMAND_LINE)
     client.headers["Authorization"] = f"Bearer {key}"
     steps, truth = _real(console) if os.environ.get("SAMPLE") else _simulated(console)
-    console.print("[dim]predicted before the task            what then happened[/dim]")
+    first, every = settings().min_training_tasks, settings().retrain_every
+    console.print(
+        f"Each result moves the next prediction. Models train after {first} tasks, then after every {every}.\n",
+        highlight=False,
+    )
+    console.print("[dim]predicted before the task      what then happened[/dim]")
     for step in steps[:SHOWN]:
         done = _do(client, step)
         console.print(_line(step, done, client.get("/model/status").json()["counter"]), highlight=False)
@@ -86,7 +91,7 @@ def _show(client: httpx.Client, address: str, console: Console) -> None:
 def _real(console: Console) -> tuple[list[Step], Truth]:
     """Students of the file named by SAMPLE; nobody knows their true chances."""
     file = Path(os.environ["SAMPLE"])
-    console.print(f"\nStudents of {file.name} do their first tasks again, through the HTTP API.\n")
+    console.print(f"\nStudents of {file.name} do their first tasks again, through the HTTP API.")
     return list(_taken_from(_sample(file))), lambda step: ""
 
 
@@ -94,7 +99,7 @@ def _simulated(console: Console) -> tuple[list[Step], Truth]:
     """Made-up students, from able and quick to weak and slow, whose true chances are known."""
     from app.ml.simulated import TOPICS, school, simulate
 
-    console.print("\nFour [bold]simulated[/bold] students (made up, with a known truth) do tasks over the HTTP API.\n")
+    console.print("\nFour [bold]simulated[/bold] students (made up, with a known truth) do tasks over the HTTP API.")
     school_of_four = replace(
         school(len(NAMES), TOPICS[:3], learning=0.1, seed=3),
         ability=np.array([1.2, 0.4, -0.3, -1.1]),
@@ -162,16 +167,16 @@ def _question(step: Step) -> dict[str, str]:
 def _line(step: Step, task: dict[str, Any], counter: dict[str, Any]) -> str:
     result = "[green]right[/green]" if step.correct else "[red]wrong[/red]"
     return (
-        f"{task['correctness_prob']:4.0%}, {task['estimated_time_seconds']:3.0f} s by {_by(task):<24}"
-        f"{step.name:<6}{result} in {step.seconds:5.1f} s  [dim]{step.topic}, {step.difficulty}; "
-        f"{_counter(counter)}[/dim]"
+        f"{task['correctness_prob']:4.0%}, {task['estimated_time_seconds']:3.0f} s by {_by(task):<18}"
+        f"{step.name:<6}{result} in {step.seconds:3.0f} s  "
+        f"[dim]{step.topic}, {step.difficulty}; {_counter(counter)}[/dim]"
     )
 
 
 def _counter(counter: dict[str, Any]) -> str:
-    if "first training" in counter["text"]:
-        return f"{counter['since_training']} finished, training starts at {settings().min_training_tasks}"
-    return f"counter {counter['text']}"
+    """How far it is to the next training."""
+    wanted = counter["retrain_every"] if counter["trained_on"] else settings().min_training_tasks
+    return f"{counter['since_training']} of {wanted}"
 
 
 def _by(task: dict[str, Any]) -> str:
@@ -205,13 +210,14 @@ def _trained(client: httpx.Client, say: Callable[[str], None]) -> str | None:
 
 
 def _go_on(client: httpx.Client, steps: list[Step], console: Console) -> None:
-    """The rest in a hurry: every five tasks a training, as before."""
-    message = None
+    """The rest in a hurry: every five tasks a training, as before; who answers then."""
+    trainings = 0
     with Progress(*Progress.get_default_columns(), console=console, transient=True) as progress:
         for step in progress.track(steps, description="They go on; every five tasks the model trains anew"):
             _do(client, step)
-            message = _trained(client, lambda _: None) or message
-    console.print(f"They did {len(steps)} more; every five tasks the model trained anew.\n[bold]{message}[/bold]")
+            trainings += _trained(client, lambda _: None) is not None
+    who = _by(client.get("/model/status").json()["serving"])
+    console.print(f"They did {len(steps)} more, with {trainings} trainings; {who} answers now.", highlight=False)
 
 
 def _epoch(progress: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
@@ -41,6 +41,32 @@ class Version:
     run_id: int | None = None
     pruned_at: datetime | None = None
     erasures: int = 0  # the last one that it was trained after
+    chance_share: float = 0.0  # of what is answered while it serves, 0-1
+    time_share: float = 0.0
+
+    @property
+    def mark(self) -> tuple[int, int, int]:
+        """What tells it and its shares from others, as `student_totals.PAST` has it."""
+        return self.id, round(1000 * self.chance_share), round(1000 * self.time_share)
+
+
+class HasShares(Protocol):
+    """How much one version has to say, 0-1."""
+
+    @property
+    def chance(self) -> float: ...
+
+    @property
+    def time(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    chance: float = 1.0
+    time: float = 1.0
+
+
+ALONE = _Alone()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +208,22 @@ def serve(
     )
 
 
+def share(db: Session, shares: Mapping[int, "HasShares"]) -> None:
+    """What each serving version has to say of chance and time; those that are not named have nothing to say."""
+    db.execute(
+        text(
+            """UPDATE model_versions SET chance_share = 0, time_share = 0
+                WHERE id <> ALL(:ids) AND chance_share + time_share > 0"""
+        ),
+        {"ids": list(shares)},
+    )
+    for version_id, each in shares.items():
+        db.execute(
+            text("UPDATE model_versions SET chance_share = :chance, time_share = :time WHERE id = :id"),
+            {"id": version_id, "chance": each.chance, "time": each.time},
+        )
+
+
 def promote(db: Session, version_id: int, made_by: str) -> str:
     """Let this version answer; what was done, in a sentence.
 
@@ -197,6 +239,7 @@ def promote(db: Session, version_id: int, made_by: str) -> str:
     others = [other.id for other in serving(db).values() if other.kind != version.kind]
     reason = f"Version {version_id} of {version.kind} was promoted by {made_by}."
     serve(db, [version_id, *others], what="promoted", made_by=made_by, reason=reason, by_hand=version_id)
+    _alone(db, version_id)
     explain(db, version_id, reason)
     return reason
 
@@ -219,8 +262,14 @@ def roll_back(db: Session, made_by: str) -> str:
     reason = f"Rolled back to version {lineup[0]} of {wanted[0].kind} by {made_by}."
     restored = back_to.back_to or back_to.id
     serve(db, lineup, what="rolled back", made_by=made_by, reason=reason, by_hand=lineup[0], back_to=restored)
+    _alone(db, lineup[0])
     explain(db, lineup[0], reason)
     return reason
+
+
+def _alone(db: Session, version_id: int) -> None:
+    """What a person chose has all the say."""
+    share(db, {version_id: ALONE})
 
 
 def _before(db: Session, answering: Version | None) -> Change | None:

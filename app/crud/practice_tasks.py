@@ -1,5 +1,6 @@
 """Practice tasks: asked, completed, listed. Queries only; the edge commits."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ from app.models import PracticeTask
 
 COLUMNS = """id, user_id, topic, difficulty, item_id, created_at, completed, is_correct, actual_time_seconds,
     completed_at, correctness_prob, estimated_time_seconds, lnirt_model_version AS model_version, model_version_id,
-    correctness_prob_low, correctness_prob_high, time_low_seconds, time_high_seconds, fallback_reason"""
+    correctness_prob_low, correctness_prob_high, time_low_seconds, time_high_seconds, fallback_reason, contributions"""
 
 COLUMNS_OF_TASK = ", ".join(f"(task).{column.strip()}" for column in COLUMNS.split(","))
 
@@ -28,11 +29,11 @@ INSERT = Single(
     INSERT INTO practice_tasks (id, user_id, topic, difficulty, item_id, created_at,
                                 correctness_prob, estimated_time_seconds, lnirt_model_version, model_version_id,
                                 correctness_prob_low, correctness_prob_high, time_low_seconds, time_high_seconds,
-                                fallback_reason, features)
+                                fallback_reason, contributions, features)
     SELECT :id, :user_id, :topic, :difficulty, :item_id, :created_at,
            :correctness_prob, :estimated_time_seconds, :model_version, :model_version_id,
            :correctness_prob_low, :correctness_prob_high, :time_low_seconds, :time_high_seconds, :fallback_reason,
-           CAST(:features AS double precision[])
+           CAST(CAST(:contributions AS text) AS jsonb), CAST(:features AS double precision[])
     WHERE CAST(:student AS uuid) IS NULL
         OR EXISTS (SELECT FROM users WHERE id = CAST(:student AS uuid) FOR KEY SHARE SKIP LOCKED)
     RETURNING id)
@@ -56,19 +57,24 @@ GET = Statement(f"""
 def task_of(row: Mapping[str, Any] | None) -> Task:
     if row is None or row["id"] is None:
         raise TaskNotFound
-    return Task(*(row[name] for name in Task.__slots__))
+    made_of = row["contributions"]
+    known = dict(row) | {"contributions": json.loads(made_of) if isinstance(made_of, str) else made_of}
+    return Task(*(known[name] for name in Task.__slots__))
 
 
 def stored(row: dict[str, Any]) -> Task:
     """The task that INSERT stores of a `new_row`."""
     nothing_yet = {"completed": False, "is_correct": None, "actual_time_seconds": None, "completed_at": None}
-    known = row | nothing_yet
+    made_of = row["contributions"]
+    known = row | nothing_yet | {"contributions": made_of and json.loads(made_of)}
     return Task(*(known[name] for name in Task.__slots__))
 
 
 def new_row(asked: Asked, at: datetime, prediction: Prediction, features: Sequence[float]) -> dict[str, Any]:
     """What INSERT stores for a task created `at` that moment, with its prediction and what it was made from."""
-    return {"id": uuid4(), "created_at": at, "features": features} | values_of(asked) | values_of(prediction)
+    made_of = prediction.contributions and json.dumps(prediction.contributions)
+    known = values_of(asked) | values_of(prediction) | {"contributions": made_of}
+    return {"id": uuid4(), "created_at": at, "features": features} | known
 
 
 def values_of(of: Asked | Prediction) -> dict[str, object]:

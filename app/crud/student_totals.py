@@ -1,7 +1,7 @@
 """A student's past in a dozen numbers, read in one round trip whatever its length."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from app.domain.tasks import Asked, Claim
 
 # In the order of the numbers: what a student has finished, and what they finished last.
 GROUPS = ("overall", "topic", "difficulty", "recent", "item", "last", "topic_last", "item_last")
+LAST = GROUPS.index("last")
 
 
 def _numbers() -> str:
@@ -34,8 +35,13 @@ def _numbers() -> str:
 # who serves. What is newest is found by an index, so the length of the past doesn't matter.
 PAST_SQL = f"""
     SELECT {accounts.ADMITTED} AS admitted, statement_timestamp() AS at,
-        ARRAY(SELECT id FROM model_versions WHERE state = 'serving' ORDER BY place, id) AS serving,
-        {_numbers()} AS numbers
+        ARRAY(SELECT mark FROM model_versions, LATERAL unnest(
+                ARRAY[id, round(1000 * chance_share)::int, round(1000 * time_share)::int]
+              ) WITH ORDINALITY AS marks (mark, nth)
+              WHERE state = 'serving' ORDER BY place, id, nth) AS serving,
+        {_numbers()} AS numbers,
+        last.topic, last.difficulty, last.item_id, last.is_correct, last.actual_time_seconds, last.completed_at,
+        coalesce(last_topic.n, 0)::int AS on_topic, coalesce(last_item.n, 0)::int AS on_item
     FROM (
         SELECT count(*) AS n, count(*) FILTER (WHERE is_correct) AS n_correct,
             sum(round(least(actual_time_seconds, 1e6) * 1e6)) AS microseconds
@@ -53,7 +59,7 @@ PAST_SQL = f"""
         ) AS half_an_hour
     ) AS session
     LEFT JOIN LATERAL (
-        SELECT is_correct, actual_time_seconds, completed_at FROM practice_tasks
+        SELECT topic, difficulty, item_id, is_correct, actual_time_seconds, completed_at FROM practice_tasks
         WHERE user_id = :user_id AND completed
         ORDER BY completed_at DESC, id DESC LIMIT 1
     ) AS last ON true
@@ -75,6 +81,10 @@ PAST_SQL = f"""
         ON difficulty.user_id = :user_id AND difficulty.scope = 'difficulty' AND difficulty.key = :difficulty
     LEFT JOIN student_totals AS item
         ON item.user_id = :user_id AND item.scope = 'item' AND item.key = :item_id
+    LEFT JOIN student_totals AS last_topic
+        ON last_topic.user_id = :user_id AND last_topic.scope = 'topic' AND last_topic.key = last.topic
+    LEFT JOIN student_totals AS last_item
+        ON last_item.user_id = :user_id AND last_item.scope = 'item' AND last_item.key = last.item_id
 """
 PAST = Single(PAST_SQL)
 
@@ -84,15 +94,31 @@ class Past:
     """What is known when a task is created."""
 
     at: datetime  # the database's clock
-    serving: tuple[int, ...]  # the versions that should answer, best first
+    serving: tuple[int, ...]  # the versions that should answer, best first, each with its shares in thousandths
     groups: np.ndarray  # (3, 1, 8): tasks, right ones and their seconds, each of GROUPS; what was finished last is one
     session_tasks: np.ndarray  # (1,) finished in the half hour before, at most 50
     since: np.ndarray  # (1, 3) seconds since the last finish, the last on the topic, on the very item; 0 without one
+    last: Mapping[str, Any] | None = None  # the task finished last, as in student_sequences.PRACTISED
+    memory: dict[tuple[str, int], Any] = field(
+        default_factory=dict
+    )  # what a model worked out from it and another one needs
 
     @property
     def n(self) -> int:
         """How many tasks the student has finished."""
         return int(self.groups[0, 0, 0])
+
+    @property
+    def sums(self) -> tuple[int, int, int]:
+        """Tasks finished, right ones and their microseconds: a corrected result shows in these."""
+        n, right, seconds = self.groups[:, 0, 0].tolist()
+        return int(n), int(right), round(seconds * 1e6)
+
+    @property
+    def sums_before(self) -> tuple[int, int, int]:
+        """The same before the task finished last."""
+        (n, right, micros), (_, was_right, seconds) = self.sums, self.groups[:, 0, LAST].tolist()
+        return n - 1, right - int(was_right), micros - round(seconds * 1e6)
 
 
 def question(asked: Asked, claim: Claim | None) -> dict[str, object]:
@@ -103,4 +129,5 @@ def question(asked: Asked, claim: Claim | None) -> dict[str, object]:
 def past_of(row: Mapping[str, Any]) -> Past:
     numbers = np.array(row["numbers"])
     groups = numbers[1:25].reshape(3, 1, len(GROUPS))
-    return Past(row["at"], tuple(row["serving"]), groups, numbers[:1], numbers[25:].reshape(1, 3))
+    last = row if row["completed_at"] else None
+    return Past(row["at"], tuple(row["serving"]), groups, numbers[:1], numbers[25:].reshape(1, 3), last)

@@ -19,6 +19,8 @@ PREDICTED_AMONG = 1_000  # of the newest
 TOTALS = """
     SELECT key, n, n_correct, CAST(microseconds AS float8) / 1e6 AS seconds FROM student_totals
     WHERE user_id = :student AND scope = :scope AND n > 0 ORDER BY n DESC, key LIMIT :most"""
+STUDENTS = """
+    SELECT count(*) FROM (SELECT FROM student_totals WHERE scope = 'all' AND n > 0 LIMIT :most) AS counted"""
 # From one day to the day before, while there are tasks; as many steps as the streak has days. `starts` of today, of
 # yesterday and so on: whoever asks knows where their midnights are, whatever zones the database has heard of.
 STREAK = """
@@ -110,6 +112,12 @@ def totals(db: Session, student: UUID, scope: str = "topic", most: int = MOST_TO
     """By topic, by difficulty or by item, the most practised first."""
     rows = db.execute(text(TOTALS), {"student": student, "scope": scope, "most": most})
     return [Total(*row) for row in rows]
+
+
+def students(db: Session, most: int) -> int:
+    """How many students have a result; no more than `most` are counted."""
+    n: int = db.scalar(text(STUDENTS), {"most": most})
+    return n
 
 
 def starts(zone: tzinfo, last: date, days: int) -> list[datetime]:

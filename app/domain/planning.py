@@ -11,6 +11,7 @@ from app.domain.tasks import Prediction
 TARGET_LEAST, TARGET, TARGET_MOST = 0.70, 0.80, 0.85  # success rate that suggestions aim at
 TOPICS_MOST = 20  # of an exam
 MINUTES_LEAST, MINUTES_MOST = 5, 480  # a day
+TASKS_TELLING = 5  # finished on a topic, before anything is promised of it
 PLANS_MOST = 20  # of a student
 DAYS_AHEAD = 366  # an exam may be
 DAYS_SHOWN = 60  # one by one; those after them only in sum
@@ -157,6 +158,11 @@ class TopicOutlook:
     tasks_done: int  # so far
     tasks_planned: int
 
+    @property
+    def missing(self) -> int:
+        """Tasks to go before anything can be promised."""
+        return max(TASKS_TELLING - self.tasks_done, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -177,6 +183,11 @@ class Plan:
     def days_left(self) -> int:
         """Days to practise on, today included."""
         return max((self.exam_date - self.today).days, 0)
+
+    @property
+    def missing(self) -> int:
+        """Tasks to go on all topics before anything can be promised."""
+        return sum(each.missing for each in self.topics)
 
     @property
     def chance_now(self) -> float:

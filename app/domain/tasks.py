@@ -1,8 +1,11 @@
 """A practice task, from the question to the result."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+Contributions = Mapping[str, Sequence[float]]  # by kind its shares of the chance and of the time, 0-1
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,7 @@ class Prediction:
     time_low_seconds: float | None = None  # 10-90 %
     time_high_seconds: float | None = None
     fallback_reason: str | None = None  # why no better model answered
+    contributions: Contributions | None = None  # where a network had its part
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Task:
     time_low_seconds: float | None
     time_high_seconds: float | None
     fallback_reason: str | None
+    contributions: Contributions | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,12 @@ from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
 
 Floats = NDArray[np.float64]
+PARTS = ("student", "topic", "difficulty", "exercise")  # what LNIRT adds up to a prediction
+
+
+def parts_of(asked: Asked) -> tuple[str, ...]:
+    """The parts of a task; one that names no exercise has none."""
+    return PARTS if asked.item_id is not None else PARTS[:-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,20 @@ class Answers:
 
     def are_finite(self) -> bool:
         return all(np.isfinite(getattr(self, name)).all() for name in self.__slots__)
+
+
+def plain_answers(probability: Floats, seconds: Floats) -> Answers:
+    """Of a baseline, which does not say how sure it is; (n,) each."""
+    return Answers(probability, seconds, probability, probability, seconds, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Coalitions:
+    """Answers for each coalition of a task's parts, (2^n,) as in `shapley.coalitions`, not clipped; the last is that
+    for the task as it was. `known`: how many answers of the student they are made from."""
+
+    said: Answers
+    known: int
 
 
 class TaskModel(Protocol):

@@ -77,3 +77,6 @@ def _means(before: Spans, attempts: Attempts, p: float | Floats, log_time: float
     return (correct + weight * p) / tasks, (
         before.sums(np.log(plausible(attempts.seconds))) + weight * log_time
     ) / tasks
+
+
+RIVALS = {"the running share": global_mean, "item mean and student": item_and_student}  # of a network at the gate

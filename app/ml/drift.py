@@ -24,7 +24,7 @@ from app.crud.model_versions import Version
 from app.domain.attempts import Attempts
 from app.ml.drift_words import WORDS, sentence
 from app.ml.features import COUNT_UNITS
-from app.ml.inputs import INPUTS, inputs_of, known_before, only
+from app.ml.inputs import INPUTS, NETWORK_INPUTS, inputs_of, known_before, only
 from app.schemas.live import DriftOut, InputDrift
 
 Floats = NDArray[np.float64]
@@ -180,11 +180,12 @@ def drift(db: Session, version: Version | None) -> DriftOut:
     version_id, then = version.id, version.report.get("inputs")
     if not then or "students" not in then:
         return DriftOut(text=f"Version {version_id} was trained before it was kept what versions learn from.")
-    now = Asked(*live.inputs(db, len(INPUTS), NEWEST_ASKED))
+    inputs, students = live.inputs(db, len(NETWORK_INPUTS), NEWEST_ASKED)
+    now = Asked(inputs[:, : len(INPUTS)], students)
     if min(len(now), then["rows"]) < LEAST:
         less = f"there are {len(now)}" if len(now) < LEAST else f"the model learned from {then['rows']}"
         return DriftOut(n=len(now), model_version_id=version_id, text=f"Drift speaks from {LEAST} tasks on; {less}.")
-    topics, items = live.names(db, len(INPUTS), NEWEST_ASKED)
+    topics, items = live.names(db, len(NETWORK_INPUTS), NEWEST_ASKED)
     return _told(
         version_id, shifts(then, now), len(now), _unseen(then["topics"], topics), _unseen(then["items"], items)
     )

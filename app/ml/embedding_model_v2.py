@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.core.statements import Conversation
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
-from app.ml.inputs import INPUTS
+from app.ml.inputs import NETWORK_INPUTS
 from app.ml.networks.inference import EPSILON, Arrays, Floats, Places, ServedNetwork, relu
 from app.ml.networks.network import Examples, Network, Schedule, Weights, golden_inputs
 from app.ml.networks.scale import Scale, transformed
@@ -37,7 +37,7 @@ class V2(Network):
     dropouts: tuple[float, ...] = (0.3, 0.2, 0.1)  # behind the first layers
 
     def inputs(self) -> dict[str, tuple[tuple[int | None, ...], str]]:
-        return {**dict.fromkeys(IDS, ((), "int32")), "inputs": ((len(INPUTS),), "float32")}
+        return {**dict.fromkeys(IDS, ((), "int32")), "inputs": ((len(NETWORK_INPUTS),), "float32")}
 
     def examples(
         self, attempts: Attempts, rows: NDArray[np.intp], vocabulary: Vocabulary, inputs: Floats, scale: Scale

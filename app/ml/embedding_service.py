@@ -6,6 +6,7 @@ What is said to the database is written once, as conversations: the hot routes h
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import log
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from app.domain.tasks import Asked, Claim, Prediction, Task
 from app.ml.answers import Answer
 from app.ml.fallback import cause
 from app.ml.inputs import inputs_of_past
+from app.ml.pool import Share, pool_one
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME
 from app.ml.serving import Loaded, ServingModels, serving_models
@@ -40,7 +42,7 @@ def predict_and_save(serving: ServingModels, asked: Asked, claim: Claim | None =
         raise accounts.refused(claim)
     past = student_totals.past_of(rows[0])
     prediction = yield from predict(serving, asked, past)
-    features = inputs_of_past(past)[0].tolist()
+    features = [*inputs_of_past(past)[0].tolist(), *_base_of(past, prediction)]
     row = practice_tasks.new_row(asked, past.at, prediction, features)
     inserted = (yield practice_tasks.INSERT, row | {"student": claim and claim.student})[0]
     if claim and not inserted["stored"]:
@@ -54,23 +56,54 @@ def predict_and_save(serving: ServingModels, asked: Asked, claim: Claim | None =
 
 
 def predict(serving: ServingModels, asked: Asked, past: Past) -> Conversation[Prediction]:
-    """The best model that gives finite numbers; before there is any, LNIRT of the tasks finished so far; without any
-    task finished, the prior. Says why no better model answered."""
-    lineup, unsound = serving.lineup, list[str]()
-    for loaded in lineup.for_student(asked.user_id):
+    """What the kinds that serve say together, by their shares; where none of these gives finite numbers, the next best
+    one; before there is any, LNIRT of the tasks finished so far; without any task finished, the prior. Says why no
+    better model answered."""
+    lineup, unsound, found = serving.lineup, list[str](), list[tuple[Loaded, Answer]]()
+    shares, others = lineup.for_student(asked.user_id)
+    for loaded in others:
+        if found and loaded.kind.name not in shares:
+            continue
         answer = yield from _sound_answer(serving, loaded, asked, past)
         if isinstance(answer, Answer):
-            return _prediction(
-                loaded.kind.wire_name, loaded.version.id, answer, [*lineup.why_not_better(loaded), *unsound]
-            )
-        unsound.append(answer)
+            found.append((loaded, answer))
+        else:
+            unsound.append(answer)
+    if found:
+        return _pooled(found, shares, [*lineup.why_not_better(found[0][0]), *unsound])
     why = [*lineup.why_not_better(None), *unsound]
     from app.ml import untrained  # SciPy with it, which a process with models need not import
 
-    found = yield from untrained.answer(asked, past)
-    if found is not None and found.is_finite():
-        return _prediction(BY_NAME[BASE].wire_name, None, found, why)
+    told = yield from untrained.answer(asked, past)
+    if told is not None and told.is_finite():
+        return _prediction(BY_NAME[BASE].wire_name, None, told, why)
     return replace(PRIOR, fallback_reason=" ".join(why) or None)
+
+
+def _pooled(found: list[tuple[Loaded, Answer]], shares: Mapping[str, Share], why: list[str]) -> Prediction:
+    """One prediction of all answers whose kinds have a part; the first, where none has. It names the network that had
+    most part, if any had."""
+    parts = [each for each in found if each[0].kind.name in shares] or found[:1]
+    if len(parts) == 1:
+        loaded, answer = parts[0]
+        return _prediction(loaded.kind.wire_name, loaded.version.id, answer, why)
+    each = [(loaded, answer, shares[loaded.kind.name]) for loaded, answer in parts]
+    answer = pool_one([(answer, share) for _, answer, share in each])
+    networks = [(share.chance + share.time, loaded) for loaded, _, share in each if loaded.kind.name != BASE]
+    named = max(networks, key=lambda pair: pair[0])[1]
+    made_of = {loaded.kind.name: [share.chance, share.time] for loaded, _, share in each}
+    return replace(_prediction(named.kind.wire_name, named.version.id, answer, why), contributions=made_of)
+
+
+def _base_of(past: Past, prediction: Prediction) -> list[float]:
+    """What LNIRT said of the task, as the networks are told it: log odds and log seconds."""
+    known = next((said for (kind, _), said in past.memory.items() if kind == BASE), None)
+    if known is None:
+        p = min(max(prediction.correctness_prob, 1e-6), 1 - 1e-6)
+        return [log(p / (1 - p)), log(prediction.estimated_time_seconds)]
+    from app.ml.lnirt_ability import base_input
+
+    return [float(each) for each in base_input(known)[0]]
 
 
 def _sound_answer(serving: ServingModels, loaded: Loaded, asked: Asked, past: Past) -> Conversation[Answer | str]:

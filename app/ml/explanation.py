@@ -1,8 +1,12 @@
-"""Which of the eleven features moved a prediction up or down against the average student.
+"""What moved a prediction up or down against the average student: of a network the eleven features, of LNIRT the parts.
 
 The version that predicted is asked again for every mixture of the student's features and the average student's (2^11
 of them, in one batch); all else it knew stays as it was. Each feature's share of the difference is its Shapley value
 (app/ml/shapley.py has the sources), so the eleven add up exactly to the prediction less the average student's.
+
+LNIRT adds up student, topic, difficulty and exercise. It is asked again for every coalition of these (2^4), the others
+taken as unknown (app/ml/lnirt_parts.py), so theirs add up to the prediction less that for a student and a task of which
+nothing is known: the average student on the average task.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,20 +22,32 @@ from app.core.settings import settings
 from app.core.statements import Conversation, hold_now
 from app.crud import model_versions, task_features
 from app.domain.errors import NotKept
-from app.domain.kinds import NETWORKS
-from app.domain.tasks import Asked, Task
+from app.domain.kinds import BASE, NETWORKS
+from app.domain.tasks import Asked, Contributions, Task
 from app.ml import artifacts, shapley
-from app.ml.answers import Answer, Answers
-from app.ml.explanation_words import Reader, effect, of_feature, summary, without_features
+from app.ml.answers import Answer, Answers, Coalitions, parts_of, plain_answers
+from app.ml.explanation_words import (
+    Reader,
+    effect,
+    of_feature,
+    of_part,
+    percent,
+    summary,
+    summary_of_parts,
+    without_numbers,
+)
 from app.ml.features import COUNT_UNITS, FEATURES, SECONDS_UNIT, UNKNOWN_RATE, UNKNOWN_SECONDS
-from app.ml.inputs import INPUTS
-from app.ml.registry import MODELS
+from app.ml.inputs import NETWORK_INPUTS
+from app.ml.pool import ALL, Share, in_words, pool
+from app.ml.prior import PRIOR
+from app.ml.registry import BY_NAME, MODELS
 from app.ml.serving import Loaded, ServingModels, load
-from app.schemas.explanation import Explanation, FeatureEffect, Foreseen, KindAnswer
+from app.schemas.explanation import Explanation, FeatureEffect, Foreseen, KindAnswer, PartEffect
 
 Floats = NDArray[np.float64]
 N = len(FEATURES)
-WITHOUT_FEATURES = ("v1.0", "prior")  # LNIRT and the prior go by something else
+LNIRT = BY_NAME[BASE].wire_name
+NOTICED = Foreseen(correctness_prob=0.005, estimated_time_seconds=0.5)  # by so much numbers look different on a page
 COUNTS = dict(zip((name for name in FEATURES if name.endswith("_count")), COUNT_UNITS.tolist(), strict=True))
 UNITS = np.array([COUNTS.get(name, SECONDS_UNIT if name.endswith("_time") else 1.0) for name in FEATURES])
 NEWCOMER = np.array(
@@ -48,11 +64,11 @@ class Explainable(Protocol):
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """Holds `average`: the mean inputs of the tasks it was fitted on, (24,) as in INPUTS."""
+        """Holds `average`: the mean inputs of the tasks it was fitted on, (26,) as in NETWORK_INPUTS."""
         ...
 
     def varied(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answers]:
-        """Answers for m variations of one task, not clipped: `inputs` (m, 24) as in INPUTS, all else held.
+        """Answers for m variations of one task, not clipped: `inputs` (m, 26) as in NETWORK_INPUTS, all else held.
 
         The last row is the task as it was. It was created `at` that moment: what the model knows beyond the inputs
         (the state of a sequence) is to be that of then, looked up once and the same for all m.
@@ -67,6 +83,13 @@ class Retrospective(Protocol):
     def answer_then(
         self, version_id: int, asked: Asked, inputs: Floats | None, at: datetime
     ) -> Conversation[Answer]: ...
+
+
+@runtime_checkable
+class InParts(Protocol):
+    """A model that adds its prediction up from the parts of a task: LNIRT."""
+
+    def coalitions_then(self, asked: Asked, at: datetime) -> Conversation[Coalitions]: ...
 
 
 @runtime_checkable
@@ -92,19 +115,23 @@ def explanation(db: Session, serving: ServingModels, task: Task, *, to_student: 
         NotKept: it was imported, or what it was made from or who made it is not kept.
     """
     said, features = _foreseen_at_first(task), task_features.of_task(db, task.id)
-    if task.model_version in WITHOUT_FEATURES:
-        serves = any(now.kind.wire_name == task.model_version for now in serving.lineup.models)
-        predicted = _who_explains(db, serving, task) if serves and task.model_version_id is not None else None
-        kinds = kind_answers(db, serving, task, features, predicted)
-        return _without_features(task, said, kinds, Reader(to_student))
+    reader = Reader(to_student)
+    if task.model_version == PRIOR.model_version:
+        return _without_numbers(task, said, kind_answers(db, serving, task, features, None), reader)
+    if task.model_version == LNIRT:
+        loaded = _lnirt(db, serving, task)
+        kinds = kind_answers(db, serving, task, features, loaded)
+        found = hold_now(_coalitions(task, loaded), db)
+        return _told_parts(task, loaded, found, kinds, reader) if found else _without_numbers(task, said, kinds, reader)
     loaded = _who_explains(db, serving, task)
-    if features is None or len(features) != len(INPUTS):
+    if features is None or len(features) != len(NETWORK_INPUTS):
         raise NotKept("What this prediction was made from was not kept at the time, so it can't be explained.")
     kinds = kind_answers(db, serving, task, features, loaded)
     asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
     own, (average, remark) = np.asarray(features), average_inputs(loaded)
     answers = hold_now(_varied(loaded, asked, shapley.mixed(own, average, N), task.created_at), db)
-    return _told(task, loaded.version.id, Mixtures(own, average, _clipped(answers), remark), kinds, Reader(to_student))
+    answers = _with_others(answers, kinds)
+    return _told(task, loaded.version.id, Mixtures(own, average, _clipped(answers), remark), kinds, reader)
 
 
 def kind_answers(
@@ -116,21 +143,41 @@ def kind_answers(
     be asked about an earlier moment are left out, and networks where the task's inputs are not kept.
     """
     asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
-    inputs, found = None if features is None or len(features) != len(INPUTS) else np.asarray(features), []
+    inputs, found = None if features is None or len(features) != len(NETWORK_INPUTS) else np.asarray(features), []
     for now in serving.lineup.models:
         answered = predicted is not None and predicted.kind.name == now.kind.name
         loaded = predicted if predicted is not None and answered else now
         if not isinstance(loaded.model, Retrospective) or (inputs is None and loaded.kind.name in NETWORKS):
             continue
         said = hold_now(loaded.model.answer_then(loaded.version.id, asked, inputs, task.created_at), db)
+        share = _share(task, loaded.kind.name, answered)
         if said.is_finite():
             found.append(
                 KindAnswer(
                     kind=loaded.kind.name, version_id=loaded.version.id, answered=answered,
+                    chance_share=share.chance, time_share=share.time,
                     correctness_prob=said.probability, estimated_time_seconds=said.seconds,
                 )
             )  # fmt: skip
     return found
+
+
+def _share(task: Task, kind: str, answered: bool) -> Share:
+    """What the kind had to say of this task."""
+    if task.contributions is None:
+        return ALL if answered else Share()
+    return Share(*task.contributions.get(kind, (0.0, 0.0)))
+
+
+def _with_others(answers: Answers, kinds: Sequence[KindAnswer]) -> Answers:
+    """A network's answers to m variations of the task, together with what the other kinds said of it as it was."""
+    parts = list[tuple[Answers, Share]]()
+    for each in kinds:
+        share = Share(each.chance_share, each.time_share)
+        if share.has_part:
+            p, seconds = (np.full(len(answers), x) for x in (each.correctness_prob, each.estimated_time_seconds))
+            parts.append((answers if each.answered else plain_answers(p, seconds), share))
+    return pool(parts) if any(each.answered for each in kinds) and len(parts) > 1 else answers
 
 
 def _foreseen_at_first(task: Task) -> Foreseen:
@@ -156,13 +203,34 @@ def _who_explains(db: Session, serving: ServingModels, task: Task) -> Loaded:
         return now
 
 
+def _lnirt(db: Session, serving: ServingModels, task: Task) -> Loaded | None:
+    """As `_who_explains`; none before the first training, and where no version is left."""
+    try:
+        return _who_explains(db, serving, task)
+    except NotKept:
+        return None
+
+
+def _coalitions(task: Task, loaded: Loaded | None) -> Conversation[Coalitions | None]:
+    """What LNIRT said of each coalition of the task's parts when it was created; none where that is not kept."""
+    asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
+    if loaded is not None:
+        model = loaded.model
+        return (yield from model.coalitions_then(asked, task.created_at)) if isinstance(model, InParts) else None
+    if task.model_version_id is not None:
+        return None
+    from app.ml import untrained  # SciPy with it, which a process with models need not import
+
+    return (yield from untrained.coalitions_then(asked, task.created_at))
+
+
 def average_inputs(loaded: Loaded) -> tuple[Floats, str]:
-    """Of the tasks it was fitted on, (24,); a newcomer's, where the version doesn't say, and a remark about it."""
+    """Of the tasks it was fitted on, (26,); a newcomer's, where the version doesn't say, and a remark about it."""
     kept = getattr(loaded.model, "metadata", {}).get("average")
-    if kept is not None and len(kept) == len(INPUTS):
+    if kept is not None and len(kept) == len(NETWORK_INPUTS):
         return np.asarray(kept, np.float64), ""
     remark = " (This version keeps no average student; a newcomer without a past stands in.)"
-    return np.concatenate([NEWCOMER, np.zeros(len(INPUTS) - N)]), remark
+    return np.concatenate([NEWCOMER, np.zeros(len(NETWORK_INPUTS) - N)]), remark
 
 
 def _varied(loaded: Loaded, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answers]:
@@ -178,7 +246,7 @@ def _varied(loaded: Loaded, asked: Asked, inputs: Floats, at: datetime) -> Conve
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """Clipped answers for every mixture, (2^11,) each; the first is the average student's, the last the student's."""
+    """Clipped answers for every mixture, (2^n,) each; the first is the average student's, the last the student's."""
 
     probability: Floats
     seconds: Floats
@@ -187,6 +255,10 @@ class Worth:
         return Foreseen(
             correctness_prob=float(self.probability[place]), estimated_time_seconds=float(self.seconds[place])
         )
+
+    def shares(self) -> tuple[Floats, Floats]:
+        """What each of n brings to the probability and to the seconds, (n,)."""
+        return shapley.shares(self.probability), shapley.shares(self.seconds)
 
 
 def _clipped(answers: Answers) -> Worth:
@@ -202,7 +274,7 @@ def _clipped(answers: Answers) -> Worth:
 
 @dataclass(frozen=True, slots=True)
 class Mixtures:
-    """The student's inputs, the average student's, (24,) each, and what all mixtures of them are worth."""
+    """The student's inputs, the average student's, (26,) each, and what all mixtures of them are worth."""
 
     own: Floats
     average: Floats
@@ -211,23 +283,60 @@ class Mixtures:
 
 
 def _told(task: Task, version_id: int, found: Mixtures, kinds: list[KindAnswer], reader: Reader) -> Explanation:
-    effects = sorted(_effects(task, found, reader), key=lambda each: abs(each.correctness_effect), reverse=True)
+    effects = sorted(_effects(task, found, reader), key=_size, reverse=True)
     average, own = found.worth.at(0), found.worth.at(-1)
-    text = f"{summary(own, average, effects, reader)}{found.remark}"
-    if version_id != task.model_version_id:
-        text = (
-            f"Version {task.model_version_id}, which made this prediction, is no longer kept; version {version_id} "
-            f"says what it would have answered instead. {text}"
-        )
+    text = f"{_stand_in(task, version_id)}{summary(own, average, effects, reader)}{found.remark}"
+    if task.contributions:
+        text = f"{text} {_made_of(task.contributions)}"
     return Explanation(
         **_head(task), explained_by_version_id=version_id, prediction=own, average_student=average, features=effects,
-        text=text, kinds=kinds,
+        parts=[], text=text, kinds=kinds,
     )  # fmt: skip
+
+
+def _told_parts(
+    task: Task, loaded: Loaded | None, found: Coalitions, kinds: list[KindAnswer], reader: Reader
+) -> Explanation:
+    worth, version_id = _clipped(found.said), loaded.version.id if loaded else None
+    effects = sorted(_part_effects(task, worth, found.known, reader), key=_size, reverse=True)
+    average, own = worth.at(0), worth.at(-1)
+    text = f"{_stand_in(task, version_id)}{summary_of_parts(own, average, effects, reader)}{_moved_since(task, own)}"
+    return Explanation(
+        **_head(task), explained_by_version_id=version_id, prediction=own, average_student=average, features=[],
+        parts=effects, text=text, kinds=kinds,
+    )  # fmt: skip
+
+
+def _size(effect: FeatureEffect | PartEffect) -> float:
+    return abs(effect.correctness_effect)
+
+
+def _stand_in(task: Task, version_id: int | None) -> str:
+    """What is to be said first where another version explains than predicted."""
+    if version_id == task.model_version_id:
+        return ""
+    return (
+        f"Version {task.model_version_id}, which made this prediction, is no longer kept; version {version_id} "
+        "says what it would have answered instead. "
+    )
+
+
+def _moved_since(task: Task, own: Foreseen) -> str:
+    """What is to be said where other numbers were told, because what is known of that time has changed since."""
+    chance, seconds = task.correctness_prob or 0.0, task.estimated_time_seconds or 0.0
+    near = abs(own.correctness_prob - chance) < NOTICED.correctness_prob
+    if near and abs(own.estimated_time_seconds - seconds) < NOTICED.estimated_time_seconds:
+        return ""
+    return f" (It was told as {percent(chance)} and {seconds:.0f} s; what it was made from has changed since.)"
+
+
+def _made_of(contributions: Contributions) -> str:
+    return f"Made of: {in_words({kind: Share(*each) for kind, each in contributions.items()})}."
 
 
 def _effects(task: Task, found: Mixtures, reader: Reader) -> list[FeatureEffect]:
     own, average = _plain(found.own), _plain(found.average)
-    correctness, seconds = shapley.shares(found.worth.probability), shapley.shares(found.worth.seconds)
+    correctness, seconds = found.worth.shares()
     return [
         FeatureEffect(
             feature=name,
@@ -241,15 +350,28 @@ def _effects(task: Task, found: Mixtures, reader: Reader) -> list[FeatureEffect]
     ]
 
 
+def _part_effects(task: Task, worth: Worth, known: int, reader: Reader) -> list[PartEffect]:
+    correctness, seconds = worth.shares()
+    return [
+        PartEffect(
+            part=part,
+            correctness_effect=float(correctness[place]),
+            time_effect_seconds=float(seconds[place]),
+            text=f"{of_part(part, task, known, reader)}: {effect(correctness[place], seconds[place])}.",
+        )
+        for place, part in enumerate(parts_of(Asked(task.user_id, task.topic, task.difficulty, task.item_id)))
+    ]
+
+
 def _plain(inputs: Floats) -> dict[str, float]:
     """The eleven in shares, seconds and tasks."""
     return dict(zip(FEATURES, (inputs[:N] * UNITS).tolist(), strict=True))
 
 
-def _without_features(task: Task, said: Foreseen, kinds: list[KindAnswer], reader: Reader) -> Explanation:
+def _without_numbers(task: Task, said: Foreseen, kinds: list[KindAnswer], reader: Reader) -> Explanation:
     return Explanation(
-        **_head(task), explained_by_version_id=None, prediction=said, average_student=None, features=[],
-        kinds=kinds, text=without_features(task, said, reader),
+        **_head(task), explained_by_version_id=None, prediction=said, average_student=None, features=[], parts=[],
+        kinds=kinds, text=without_numbers(task, said, reader),
     )  # fmt: skip
 
 

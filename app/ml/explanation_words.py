@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from app.domain.tasks import Task
 from app.ml.features import RECENT
-from app.schemas.explanation import FeatureEffect, Foreseen
+from app.schemas.explanation import FeatureEffect, Foreseen, PartEffect
 
 NONE = 0.5  # tasks: a count below it is 0, whatever the rounding
 WHAT = {"success_rate": "the share right", "avg_time": "the time taken", "task_count": "the number of tasks done"}
@@ -76,6 +76,13 @@ def effect(correctness: float, seconds: float) -> str:
     return ", ".join(parts) or "hardly any difference"
 
 
+def of_part(part: str, task: Task, known: int, reader: Reader) -> str:
+    """A part of the task; `known`: how many of the student's answers are."""
+    if part == "student":
+        return f"{reader.your} ability and speed, by {known} answer{'s' * (known != 1)}"
+    return f"The {part} {task.item_id if part == 'exercise' else getattr(task, part)}"
+
+
 def summary(own: Foreseen, average: Foreseen, sorted_effects: Sequence[FeatureEffect], reader: Reader) -> str:
     """The prediction, the average student's, and what made the difference."""
     they = "You are" if reader.is_student else "The student is"
@@ -84,11 +91,27 @@ def summary(own: Foreseen, average: Foreseen, sorted_effects: Sequence[FeatureEf
         f"{own.estimated_time_seconds:.0f} s; with the past of an average student it would be "
         f"{percent(average.correctness_prob)}, in about {average.estimated_time_seconds:.0f} s."
     )
-    most = [each for each in sorted_effects[:3] if round(100 * each.correctness_effect)]
-    if not most:
-        return f"{told} No single thing in the past moves it by as much as a point."
-    named = [f"{_label(each.feature)} ({effect(each.correctness_effect, 0)})" for each in most]
-    return f"{told} What moves it most: {', '.join(named)}."
+    most = _most({_label(each.feature): each.correctness_effect for each in sorted_effects})
+    return f"{told} {most or 'No single thing in the past moves it by as much as a point.'}"
+
+
+def _most(sorted_effects: Mapping[str, float]) -> str:
+    """The three that moved the chance furthest, as far as they did by a point."""
+    named = [f"{name} ({effect(by, 0)})" for name, by in list(sorted_effects.items())[:3] if round(100 * by)]
+    return f"What moves it most: {', '.join(named)}." if named else ""
+
+
+def summary_of_parts(own: Foreseen, average: Foreseen, sorted_effects: Sequence[PartEffect], reader: Reader) -> str:
+    """The same of LNIRT's parts."""
+    they = "you are" if reader.is_student else "the student is"
+    told = (
+        f"LNIRT made this prediction: {they} {percent(own.correctness_prob)} likely to get this right, in about "
+        f"{own.estimated_time_seconds:.0f} s; of an average student on an average task it would say "
+        f"{percent(average.correctness_prob)}, in about {average.estimated_time_seconds:.0f} s."
+    )
+    names = {"student": f"{reader.their} ability"}
+    most = _most({names.get(each.part, f"the {each.part}"): each.correctness_effect for each in sorted_effects})
+    return f"{told} {most or 'Nothing moves the chance by as much as a point.'}"
 
 
 def _label(feature: str) -> str:
@@ -96,17 +119,14 @@ def _label(feature: str) -> str:
     return f"{WHAT[kind]} {WHERE[scope]}"
 
 
-def without_features(task: Task, said: Foreseen, reader: Reader) -> str:
-    """For the kinds of model that don't use the eleven."""
+def without_numbers(task: Task, said: Foreseen, reader: Reader) -> str:
+    """Where nothing is there to set beside the prediction."""
     if task.model_version == "prior":
         return (
-            f"No model could be asked, so this is what everybody is told: {percent(said.correctness_prob)} and "
-            f"{said.estimated_time_seconds:.0f} s. {reader.your} past had no part in it."
+            f"Nothing was known yet, so this is the first guess: {percent(said.correctness_prob)} and "
+            f"{said.estimated_time_seconds:.0f} s. Nothing moved it."
         )
-    whose = "your" if reader.is_student else "the student's"
-    if task.model_version == "v1.0":
-        return (
-            f"LNIRT made this prediction. It doesn't use the eleven features: it sets {whose} ability and speed, "
-            "estimated from all answers so far, against how hard the exercise is and how long it takes."
-        )
-    return f"{task.model_version} made this prediction, and it doesn't use the eleven features."
+    return (
+        f"LNIRT made this prediction, from {reader.their} ability and speed and from how hard the exercise is and how "
+        "long it takes. What it knew of these then is no longer kept, so there are no numbers."
+    )

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.crud import model_versions, person
 from app.crud.person import Row
 from app.domain.tasks import Task
-from app.ml.inputs import INPUTS
+from app.ml.inputs import NETWORK_INPUTS
 from app.ml.serving import ServingModels
 
 Open = Callable[[], AbstractContextManager[Session]]
@@ -27,7 +27,7 @@ METADATA_FILE = "metadata.json"
 FORMULA = tuple("=+-@\t\r\n'＝＋－＠")  # the wide ones too
 BROKEN_OFF = "THIS FILE IS NOT COMPLETE: the export broke off; ask for it again."
 OF_TASK = (*Task.__slots__, "correctness_confidence")
-COLUMNS = (*OF_TASK, *INPUTS, "shadow_predictions")
+COLUMNS = (*OF_TASK, *NETWORK_INPUTS, "shadow_predictions")
 NUMBERS = {"lnirt": "<f8", "embedding_lstm": "<f4"}  # of a student's kept state
 
 
@@ -94,7 +94,7 @@ def pages(open_session: Open, student: UUID) -> Iterator[list[Row]]:
 def _task(row: Row) -> Row:
     """As the schema ExportedTask has it."""
     p, features = row["correctness_prob"], row["features"]
-    named = None if features is None else dict(zip(INPUTS, features, strict=False))
+    named = None if features is None else dict(zip(NETWORK_INPUTS, features, strict=False))
     return row | {"correctness_confidence": None if p is None else max(p, 1 - p), "features": named}
 
 
@@ -107,7 +107,12 @@ def _lines(rows: Sequence[Sequence[object]]) -> bytes:
 def _cells(task: Row) -> list[object]:
     features = list((task["features"] or {}).values())
     shadows = to_json(task["shadow_predictions"]).decode() if task["shadow_predictions"] else None
-    return [*(_cell(task[name]) for name in OF_TASK), *features, *[None] * (len(INPUTS) - len(features)), shadows]
+    return [
+        *(_cell(task[name]) for name in OF_TASK),
+        *features,
+        *[None] * (len(NETWORK_INPUTS) - len(features)),
+        shadows,
+    ]
 
 
 def _cell(value: object) -> object:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from app.domain.attempts import Attempts, plausible
 from app.domain.kinds import BASE
 from app.ml import metrics
-from app.ml.answers import Answers, TaskModel
+from app.ml.answers import Answers, TaskModel, plain_answers
+from app.ml.baselines import RIVALS as BASELINES
 from app.ml.directions import reversal
 from app.ml.prior import prior_answers
 
@@ -28,6 +29,8 @@ ORDINARY = 3.0  # students in the middle, that one student counts for at most
 LEAST_CAP = 5.0  # rows
 LEAST_PANEL = 80  # with fewer tasks everything still moves
 SEVERAL = 3  # students, of whom one may be odd
+IN_EFFECT = 2.5  # students with equally many rows, that it takes to judge
+BASELINE_ROWS = 20_000  # before those that judge, that a baseline learns from
 ENOUGH = 100  # rows, to show skill
 MANY_IN_A_ROW = 20  # tasks
 GOOD_PART = 0.2
@@ -71,7 +74,7 @@ class Court:
         self._student = attempts.student[self.rows]
         self._correct = attempts.correct[self.rows]
         self._seconds = attempts.seconds[self.rows]
-        self._weights = weights(self._student)
+        self.weights = weights(self._student)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -130,27 +133,53 @@ class Court:
         mean, error = self._difference(one - other)
         return mean > errors * error * (1 + FEW / len(self))
 
+    def mean(self, values: Floats) -> float:
+        """Of n rows, none of their students counting for more than a few ordinary ones."""
+        return float(self.weights @ values)
+
+    @cached_property
+    def rows_in_effect(self) -> float:
+        """How many rows of equal weight these are worth (Kish 1965)."""
+        return float(1 / np.square(self.weights).sum())
+
+    @cached_property
+    def students_in_effect(self) -> float:
+        """How many students with equally many rows these are worth."""
+        shares = np.bincount(self._student, self.weights)
+        return float(1 / np.square(shares).sum())
+
+    @cached_property
+    def baselines(self) -> dict[str, Judged]:
+        """What anybody could work out without a model, of the same rows: rivals of every network."""
+        newest = self._attempts.take(slice(max(0, self.rows[0] - BASELINE_ROWS), None))
+        rows = np.arange(len(newest) - len(self), len(newest))
+        found = {}
+        for name, means in BASELINES.items():
+            p, seconds = means(newest)
+            found[name] = self._judged(plain_answers(p[rows], seconds[rows]))
+        return found
+
     def _difference(self, difference: Floats) -> tuple[float, float]:
         """Weighted mean of n differences, and its standard error by rows or by students, the greater.
 
         By rows it is around 0, not around their mean: two rows that happen to say the same prove nothing.
         """
-        w = self._weights
+        w = self.weights
         mean = float(w @ difference)
         by_student = np.bincount(self._student, w * (difference - mean))
         return mean, float(np.sqrt(max(np.square(w * difference).sum(), np.square(by_student).sum())))
 
     @cached_property
-    def _of_several(self) -> bool:
+    def of_several(self) -> bool:
         """Whether several students judge, if there are several: one's tasks don't say how others are to be answered."""
-        return len(np.unique(self._student)) >= min(SEVERAL, len(np.unique(self._attempts.student)))
+        return self.students_in_effect >= min(IN_EFFECT, len(np.unique(self._attempts.student)) - 0.5)
 
     def jump(self, new: Judged, old: Judged) -> float:
         """Mean change of the probability, where it is large and several students don't find it far better; else 0."""
         if len(new.panel) != len(old.panel) or len(new.panel) < LEAST_PANEL:
             return 0.0
         moved = float(new.panel.mean() - old.panel.mean())
-        far_better = self._of_several and self.clearly_greater(old.losses, new.losses, VERY_CLEAR)
+        far_better = self.of_several and self.clearly_greater(old.losses, new.losses, VERY_CLEAR)
         return moved if abs(moved) > WORTH_SAYING and not far_better else 0.0
 
     def _scores(self, said: Answers, losses: Floats) -> dict[str, Any]:
@@ -162,6 +191,7 @@ class Court:
         return {
             "usable": True,
             "held_out_rows": len(self),
+            "students_in_effect": round(self.students_in_effect, 1),
             "log_loss": mean,
             "log_loss_standard_error": error,
             "auc": None if np.isnan(area) else area,
@@ -200,7 +230,8 @@ def objection(court: Court, name: str, new: Judged, old: Rival, lnirt: Rival | N
         return f"{name} gives answers that are no finite numbers"
     if new.wrong_way:
         return f"{name} {new.wrong_way}"
-    for rival in (old, *([lnirt] if lnirt else [])):
+    baselines = [Rival(each, judged) for each, judged in court.baselines.items()] if lnirt else []
+    for rival in (old, *([lnirt] if lnirt else []), *baselines):
         if worse := _worse(court, name, new, rival):
             return worse
     return _not_better_enough(court, name, new, old)

@@ -47,8 +47,13 @@ ITEM: tuple[str, ...] = (
     "item_last_time",  # / 100; 0.6
     "log_since_item",  # as log_since_topic
 )
-GROUPS: dict[str, tuple[str, ...]] = {"eleven": FEATURES, "context": CONTEXT, "item": ITEM}
-INPUTS: tuple[str, ...] = FEATURES + CONTEXT + ITEM
+BASE: tuple[str, ...] = (
+    "base_log_odds",  # of a right answer, as LNIRT has it before it is calibrated
+    "base_log_time",  # log seconds, the same
+)
+GROUPS: dict[str, tuple[str, ...]] = {"eleven": FEATURES, "context": CONTEXT, "item": ITEM, "base": BASE}
+INPUTS: tuple[str, ...] = FEATURES + CONTEXT + ITEM  # of the past
+NETWORK_INPUTS: tuple[str, ...] = INPUTS + BASE  # what a network is told, and what is kept with a task
 
 SECOND = 1_000_000  # microseconds
 DAY = 86_400 * SECOND

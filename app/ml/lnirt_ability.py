@@ -12,11 +12,13 @@ All of it for many students at once, one answer of each at a time.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log, log1p, sqrt
 from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtr
+from scipy.special import log_ndtr, logit, ndtr
 
 from app.ml.lnirt_posterior import ItemParameters, Population, Posterior
 
@@ -30,6 +32,8 @@ STATE = 3
 REMEMBERED = 1_000  # answers of a student that are read again at the most
 FORGOTTEN = 1e-4  # share of an answer that no longer counts
 AT_ONCE = 4_096  # predictions: what is worked on stays in the processor's cache
+LEVELS = np.array([0.1, 0.9])
+TINY = 1e-6  # of a probability
 Z_80 = 1.2815515655446004  # 90 % quantile of the standard normal: 10-90 % holds four of five
 
 
@@ -160,13 +164,76 @@ def predict(population: Population, states: Floats, columns: Floats) -> Predicti
     weights /= weights.sum(axis=1, keepdims=True)
     mean = weights @ theta
     var = np.maximum(weights @ theta**2 - mean**2, 1e-12)
-    right = np.einsum("nm,nm->n", weights, ndtr(predictor(columns[:, :, None], theta)))
+    right = (weights * ndtr(predictor(columns[:, :, None], theta))).sum(axis=1)
     low, high = _bounds(weights, theta, mean, var, columns)
     carried = slope / (v * precision[:, 0])  # how much of theta's spread goes into speed
     phi, sigma2, time_var, intensity = columns[5:]
     zeta = speed[:, 0] + carried * (mean - population.theta[0])
     spread = np.sqrt(sigma2 + time_var + phi**2 * (1 / precision[:, 0] + carried**2 * var))
     return Predictions(right, np.minimum(low, right), np.maximum(high, right), intensity - phi * zeta, spread)
+
+
+class Said(NamedTuple):
+    """The same of one task, as plain numbers."""
+
+    probability: float
+    low: float
+    high: float
+    log_seconds: float
+    spread: float
+
+
+def predict_one(population: Population, state: Floats, column: Sequence[float]) -> Said:
+    """`predict` of one student (nodes + 3,) and one item (9,), in half of its time: a request waits for it."""
+    p = population
+    theta, spline, squares = p.fine[0], p.fine[1], p.fine_squares
+    v, slope = p.var_zeta_given_theta, p.slope
+    precision = 1 / v + float(state[INFORMATION])
+    speed = (p.zeta / v + float(state[PULL])) / precision
+    joint = state[STATE:] + 0.5 * (precision * speed * speed - p.zeta_squares / v)
+    weights = spline @ joint
+    weights -= weights.max()
+    np.exp(weights, out=weights)
+    weights[0] *= 0.5
+    weights[-1] *= 0.5
+    weights /= weights.sum()
+    mean = float(weights @ theta)
+    var = max(float(weights @ squares) - mean * mean, 1e-12)
+    alpha, beta, alpha_var, beta_var, cov, phi, sigma2, time_var, intensity = column
+    u = alpha * theta - beta
+    if alpha_var:
+        u /= np.sqrt(1 + beta_var - 2 * cov * theta + alpha_var * squares)
+    else:
+        u /= sqrt(1 + beta_var)
+    right = float(weights @ ndtr(u))
+    within = np.cumsum(weights) - 0.5 * weights
+    stretch = sqrt(1 + (beta_var - 2 * cov * mean + alpha_var * mean * mean) / max(alpha * alpha * var, 1e-12))
+    bounds = np.interp(LEVELS, within, theta)
+    low, high = ndtr(alpha * (mean + stretch * (bounds - mean)) - beta).tolist()
+    carried = slope / (v * precision)
+    zeta = float(speed[0]) + carried * (mean - float(p.theta[0]))
+    spread = sqrt(sigma2 + time_var + phi * phi * (1 / precision + carried * carried * var))
+    return Said(right, min(low, right), max(high, right), intensity - phi * zeta, spread)
+
+
+def practised_one(population: Population, column: Sequence[float], on_topic: float, on_item: float) -> list[float]:
+    """`practised` of one item (9,)."""
+    p, moved = population, list(column)
+    topic, item = log1p(on_topic) - p.usual_topic, log1p(on_item) - p.usual_item
+    moved[1] -= p.probit_topic * topic + p.probit_item * item
+    moved[8] += p.time_topic * topic + p.time_item * item
+    return moved
+
+
+def base_inputs(said: Predictions) -> Floats:
+    """Log odds and log seconds, (n, 2)."""
+    return np.column_stack([logit(np.clip(said.probability, TINY, 1 - TINY)), said.log_seconds])
+
+
+def base_input(said: Said) -> Floats:
+    """The same of one task, (1, 2)."""
+    p = min(max(said.probability, TINY), 1 - TINY)
+    return np.array([[log(p / (1 - p)), said.log_seconds]])
 
 
 def _bounds(weights: Floats, theta: Floats, mean: Floats, var: Floats, columns: Floats) -> tuple[Floats, Floats]:
@@ -176,7 +243,7 @@ def _bounds(weights: Floats, theta: Floats, mean: Floats, var: Floats, columns: 
     stretch = np.sqrt(1 + (beta_var - 2 * cov * mean + alpha_var * mean**2) / np.maximum(alpha**2 * var, 1e-12))
     rows = np.arange(len(weights))
     found = []
-    for level in (0.1, 0.9):
+    for level in LEVELS:
         after = np.clip((within < level).sum(axis=1), 1, len(theta) - 1)
         before, step = within[rows, after - 1], theta[1] - theta[0]
         share = np.clip((level - before) / np.maximum(within[rows, after] - before, 1e-300), 0, 1)

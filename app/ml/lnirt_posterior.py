@@ -76,6 +76,16 @@ class Population:
         return np.asarray(self.mu_zeta + self.slope * (self.theta - self.mu_theta))
 
     @cached_property
+    def zeta_squares(self) -> Floats:
+        """(nodes,)"""
+        return np.asarray(self.zeta**2)
+
+    @cached_property
+    def fine_squares(self) -> Floats:
+        """theta^2 on the read-out grid, (M,)."""
+        return np.asarray(self.fine[0] ** 2)
+
+    @cached_property
     def fine(self) -> tuple[Floats, Floats]:
         """The read-out grid (M,) and the matrix (M, nodes) of the cubic spline from `theta` to it."""
         theta = np.linspace(self.theta[0], self.theta[-1], FINER * (self.nodes - 1) + 1)

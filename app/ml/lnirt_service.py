@@ -1,14 +1,15 @@
 """LNIRT in the service: fitted to all finished tasks, saved as a version, answering from a student's kept posterior."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from app.core.statements import Conversation, Rows
@@ -17,8 +18,8 @@ from app.crud.student_sequences import PRACTISED, latest
 from app.crud.student_totals import GROUPS, Past
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible, some_students
 from app.domain.tasks import Asked
-from app.ml import metrics
-from app.ml.answers import Answer, Answers
+from app.ml import lnirt_parts, metrics
+from app.ml.answers import Answer, Answers, Coalitions
 from app.ml.features import COUNT_UNITS, History, created
 from app.ml.inputs import INPUTS, ITEM_UNIT
 from app.ml.lnirt import fit
@@ -27,12 +28,15 @@ from app.ml.lnirt_ability import (
     STATE,
     Answered,
     Predictions,
+    Said,
     columns_of,
     follow,
     newcomers,
     posterior,
     practised,
+    practised_one,
     predict,
+    predict_one,
     remembered,
 )
 from app.ml.lnirt_calibration import LnirtCalibration
@@ -51,6 +55,8 @@ MOVING = (
 PRACTICE_WEIGHT = 50.0  # precision of practice beforehand, on the probit scale
 TIME_PRACTICE_WEIGHT = 4.0  # times that, of log seconds
 MOST_FOLLOWED, MOST_PREDICTED = 50_000, 5_000  # tasks by which this is estimated
+KEEP_AFTER = 10  # tasks, before the database is told anew what is known of a student
+MOST_STUDENTS = 20_000  # that a process remembers
 NO_ROWS = np.zeros(0, np.intp)
 PRACTICE_INPUTS = [INPUTS.index("topic_task_count"), INPUTS.index("item_task_count")]
 PRACTICE_UNITS = np.array([COUNT_UNITS[1], ITEM_UNIT])
@@ -130,10 +136,7 @@ class FittedLnirt:
 
     def save(self, folder: Path, prefix: str = "") -> None:
         """Write the items and the population, not the students: theirs is kept in the database."""
-        self.bank.save(folder, prefix)
-        metadata = {"kind": KIND, "items": len(self.bank.items), "calibration": self.calibration.to_dict()}
-        metadata["report"] = self.report
-        (folder / f"{prefix}{METADATA_FILE}").write_text(json.dumps(metadata, indent=1))
+        self.served().save(folder, prefix, self.report)
         ServedLnirt.load(folder, prefix)  # what can't be read back is not published
 
 
@@ -145,18 +148,19 @@ def fit_lnirt(attempts: Attempts) -> FittedLnirt:
     """
     n = len(attempts)
     held_out = round(n * HELD_OUT)
-    fitted = _fitted(attempts)
+    fitted = fitted_items(attempts)
     if held_out < LEAST_HELD_OUT or is_small(attempts):  # how unsure it is, it knows better than few answers tell
         return fitted.moving(attempts)
     rows = np.arange(n - held_out, n)[-MOST_HELD_OUT:]
     known = attempts.take(slice(n - held_out))
-    older = _fitted(known).moving(known)
+    older = fitted_items(known).moving(known)
     said = older.served().predictions(attempts, rows)
     calibration = LnirtCalibration.fitted(attempts.correct[rows], attempts.seconds[rows], said)
     return replace(fitted.moving_as(older.bank.population), calibration=calibration)
 
 
-def _fitted(attempts: Attempts) -> FittedLnirt:
+def fitted_items(attempts: Attempts) -> FittedLnirt:
+    """Items and population, not calibrated, of students who stay as they are."""
     report: dict[str, Any] = {"rows": len(attempts)}
     if is_small(attempts):
         bank = fit_small(attempts)
@@ -204,13 +208,23 @@ def _items(attempts: Attempts) -> tuple[list[str], NDArray[np.int64], list[tuple
     return labels, codes, [names[usual[code]] for code in sorted(usual)]
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What this process remembers of a student."""
+
+    state: Floats  # (1, nodes + 3)
+    kept: int = 0  # tasks that the database's own state holds
+    sums: tuple[int, int, int] = (0, 0, 0)  # of the tasks in it, as in Past.sums
+
+
 class ServedLnirt:
     """A version in memory."""
 
     def __init__(self, bank: ItemBank, calibration: LnirtCalibration | None = None) -> None:
         self.bank = bank
         self._calibration = calibration or LnirtCalibration()
-        self._columns: dict[Name, Floats] = {}  # of items that were asked for
+        self._students: dict[UUID, Known] = {}
+        self._columns: dict[Name, list[float]] = {}  # of items that were asked for
         self._expected: dict[Name, ItemParameters] = {}  # of items that were not fitted
 
     @classmethod
@@ -220,6 +234,12 @@ class ServedLnirt:
         if metadata.get("kind") != KIND:
             raise ValueError(f"expected a model of kind {KIND} in {folder}")
         return cls(ItemBank.load(folder, prefix), LnirtCalibration(**metadata.get("calibration", {})))
+
+    def save(self, folder: Path, prefix: str = "", report: Mapping[str, Any] | None = None) -> None:
+        """Write what `load` reads."""
+        self.bank.save(folder, prefix)
+        metadata = {"kind": KIND, "items": len(self.bank.items), "calibration": self._calibration.to_dict()}
+        (folder / f"{prefix}{METADATA_FILE}").write_text(json.dumps(metadata | {"report": report or {}}, indent=1))
 
     @property
     def population(self) -> Population:
@@ -241,37 +261,72 @@ class ServedLnirt:
         places = {name: place for place, name in enumerate(dict.fromkeys(names))}
         return columns_of([self.parameters(*name) for name in places])[:, [places[name] for name in names]]
 
-    def column(self, asked: Asked) -> Floats:
-        """Of one task, (9, 1); kept, while it is an item or a cell that was fitted."""
+    def column(self, asked: Asked) -> list[float]:
+        """Of one task, (9,); kept, while it is an item or a cell that was fitted."""
         name = (asked.item_id, asked.topic, asked.difficulty)
         found = self._columns.get(name)
         if found is None:
-            found = self.columns([name])
+            found = self.columns([name])[:, 0].tolist()
             if (cell_label(*name[1:]) if asked.item_id is None else asked.item_id) in self.bank.items:
                 self._columns[name] = found
         return found
 
-    def of_newcomer(self, asked: Asked) -> Answer:
-        """What is expected of the task where nothing is known of the student."""
-        return self._answer(newcomers(self.population), asked, (0, 0))
-
     def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
         """The posterior predictive, from what the student's answers say up to this moment."""
-        state = yield from self.state(version_id, asked, past)
-        return self._answer(state, asked, past.groups[0, 0, [TOPIC, ITEM]])
+        return self._calibration.answer((yield from self.predicted(version_id, asked, past)))
 
-    def answer_then(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answer]:
+    def predicted(self, version_id: int, asked: Asked, past: Past) -> Conversation[Said]:
+        """What the model itself says of it, not calibrated; worked out once for all models that ask."""
+        known = past.memory.get((KIND, version_id))
+        if known is None:
+            state = yield from self.state(version_id, asked, past)
+            on_topic, on_item = float(past.groups[0, 0, TOPIC]), float(past.groups[0, 0, ITEM])
+            known = past.memory[KIND, version_id] = self._predicted(state, asked, on_topic, on_item)
+        said: Said = known
+        return said
+
+    def answer_then(self, version_id: int, asked: Asked, inputs: Floats | None, at: datetime) -> Conversation[Answer]:
         """What it says of a task that was created `at` an earlier moment, from what was known then; nothing is kept."""
         tasks, _ = yield from latest(asked, at, remembered(self.population), PRACTISED)
-        practice = np.rint(inputs[PRACTICE_INPUTS] * PRACTICE_UNITS)
+        practice = practice_on(asked, tasks)
+        if inputs is not None:  # these know of the whole past
+            practice = np.rint(inputs[PRACTICE_INPUTS] * PRACTICE_UNITS).tolist()
         return self._answer(self._after(newcomers(self.population), tasks), asked, practice)
+
+    def answer_after(self, tasks: Rows, asked: Asked) -> Answer:
+        """What it says where these are the student's finished tasks, as `student_sequences.PRACTISED` has them."""
+        return self._answer(self._after(newcomers(self.population), tasks), asked, practice_on(asked, tasks))
+
+    def coalitions_then(self, asked: Asked, at: datetime) -> Conversation[Coalitions]:
+        """What it would have said `at` an earlier moment of each coalition of the task's parts."""
+        tasks, _ = yield from latest(asked, at, remembered(self.population), PRACTISED)
+        return self.coalitions(tasks, asked)
+
+    def coalitions(self, tasks: Rows, asked: Asked) -> Coalitions:
+        """The same where these are the student's finished tasks; what they have practised counts throughout."""
+        item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
+        state, practice = self._after(newcomers(self.population), tasks), practice_on(asked, tasks)
+        return Coalitions(
+            self._calibration.answers(lnirt_parts.predictions(self.bank, item, state, practice, asked)), len(tasks)
+        )
+
+    def on_average(self, known: Posterior) -> Answer:
+        """What is expected of a student on a task of which nothing is known."""
+        item = self.bank.find(NOT_FITTED, None, None).parameters
+        state = np.concatenate([[known.information, known.pull, 0.0], known.log_weights])
+        return self._calibration.answer(predict_one(self.population, state, columns_of([item])[:, 0].tolist()))
+
+    def states_after(self, tasks: Rows) -> Floats:
+        """What is known of a student before these tasks, and after each, (1 + m, nodes + 3)."""
+        begin = newcomers(self.population)
+        return np.concatenate(
+            [begin, follow(self.population, self._answered(tasks), np.array([len(tasks)]), begin)] if tasks else [begin]
+        )
 
     def course(self, asked: Asked, at: datetime, most: int) -> Conversation[Floats]:
         """What was known of the student before their last m <= `most` tasks, and after each, (1 + m, nodes + 3)."""
         tasks, _ = yield from latest(asked, at, most + remembered(self.population), PRACTISED)
-        begin = newcomers(self.population)
-        after = follow(self.population, self._answered(tasks), np.array([len(tasks)]), begin)
-        return np.concatenate([begin, after])[-most - 1 :]
+        return self.states_after(tasks)[-most - 1 :]
 
     def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
         """The same for these rows, each from all that its student had finished when it was created."""
@@ -297,23 +352,37 @@ class ServedLnirt:
         return predict(self.population, states, coming)
 
     def state(self, version_id: int, asked: Asked, past: Past) -> Conversation[Floats]:
-        """What is known of the student, (1, nodes + 3): as it was kept, with the answers that came since; or from all
-        answers that still count, where it does not add up."""
+        """What is known of the student, (1, nodes + 3): as this process remembers it and with what was finished since,
+        or as the database kept it, or from all answers that still count, where that does not add up."""
+        sums, state, known = past.sums, Known(newcomers(self.population)), self._students.get(asked.user_id)
+        if known and known.sums == sums:
+            return known.state
+        if known and past.last and known.sums == past.sums_before:
+            state = replace(known, state=self._after(known.state, [past.last]))
+        elif past.n:
+            state = yield from self._from_database(version_id, asked, past)
+        if past.n - state.kept >= KEEP_AFTER:
+            whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
+            packed = state.state.astype("<f8").tobytes()
+            yield student_states.KEEP, {**whose, "n": past.n, "through": past.at, "state": packed}
+            state = replace(state, kept=past.n)
+        if len(self._students) >= MOST_STUDENTS:
+            self._students.clear()
+        self._students[asked.user_id] = replace(state, sums=sums)
+        return state.state
+
+    def _from_database(self, version_id: int, asked: Asked, past: Past) -> Conversation["Known"]:
         whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
         kept = self._kept((yield student_states.KEPT, whose))
         if kept and kept[1] == past.n:
-            return kept[0]
+            return Known(kept[0], past.n)
         most, new = remembered(self.population), past.n - (kept[1] if kept else 0)
         tasks, before = yield from latest(asked, past.at, min(max(new, 0), most), PRACTISED)
         if kept and not (tasks and before and before["completed_at"] <= kept[2] < tasks[0]["completed_at"]):
             kept = None
             tasks, _ = yield from latest(asked, past.at, min(past.n, most), PRACTISED)
-        state = self._after(kept[0] if kept else newcomers(self.population), tasks)
-        yield (
-            student_states.KEEP,
-            {**whose, "n": past.n, "through": past.at, "state": state.astype("<f8").tobytes()},
-        )
-        return state
+        begin = kept[0] if kept else newcomers(self.population)
+        return Known(self._after(begin, tasks), kept[1] if kept else 0)
 
     def posterior(self, version_id: int, asked: Asked, past: Past) -> Conversation[Posterior]:
         """The same as a distribution."""
@@ -334,10 +403,13 @@ class ServedLnirt:
         names = [(a.items[i] if i >= 0 else None, a.topics[t], DIFFICULTIES[d]) for i, t, d in rows.tolist()]
         return columns_of([self.parameters(*name) for name in names])[:, place.reshape(-1)]
 
-    def _answer(self, state: Floats, asked: Asked, practice: ArrayLike) -> Answer:
+    def _answer(self, state: Floats, asked: Asked, practice: Sequence[float]) -> Answer:
         """`practice`: tasks finished on the topic and on the exercise."""
-        column = practised(self.population, self.column(asked), np.reshape(practice, (2, 1)))
-        return self._calibration.answers(predict(self.population, state, column))[0]
+        return self._calibration.answer(self._predicted(state, asked, *practice))
+
+    def _predicted(self, state: Floats, asked: Asked, on_topic: float, on_item: float) -> Said:
+        column = practised_one(self.population, self.column(asked), on_topic, on_item)
+        return predict_one(self.population, state[0], column)
 
     def _answered(self, tasks: Rows) -> Answered:
         """A student's tasks, in order, as the database tells them."""
@@ -360,6 +432,14 @@ class ServedLnirt:
         if state.shape != (self.population.nodes + STATE,) or not np.isfinite(state).all():
             return None
         return state.astype(np.float64)[None]
+
+
+def practice_on(asked: Asked, tasks: Rows) -> tuple[float, float]:
+    """How many tasks on its topic and on its exercise had been finished when all of `tasks`, in order, were."""
+    newest = tasks[::-1]
+    on_topic = next((task["on_topic"] for task in newest if task["topic"] == asked.topic), 0)
+    on_item = next((task["on_item"] for task in newest if asked.item_id and task["item_id"] == asked.item_id), 0)
+    return float(on_topic), float(on_item)
 
 
 def _practice(tasks: Rows) -> Floats:

@@ -29,6 +29,7 @@ from app.ml.lnirt_posterior import ItemParameters, Population
 STUDENT, TOPIC, LEVEL, CELL, ITEM = range(1, 6)  # parts of a predictor beside the mean, which is 0
 SPREAD = np.array([0.35, 0.35, 0.18, 0.35, 0.04, 0.15])  # variances on the probit scale that are believed beforehand
 TIME_SPREAD = np.array([1.0, 0.2, 0.1, 0.1, 0.03, 0.08])  # of log seconds
+LEVEL_EASE, LEVEL_TIME = (0.35, 0.0, -0.35), (-0.15, 0.0, 0.15)  # what easy, medium and hard mean beforehand
 SIGMA2 = 0.2  # log seconds^2: of a time around what is expected of it
 SIGMA2_WEIGHT = 4.0  # times that this is worth
 WEIGHT = 6.0  # members of a part that its believed variance is worth
@@ -59,6 +60,12 @@ class Design:
         row, place = np.nonzero(member >= 0)
         x = csr_array((np.ones(len(row)), (row, member[row, place])), shape=(n, int(starts[-1])))
         return cls(x, np.repeat(np.arange(len(sizes) + 1), [1, *sizes]), starts)
+
+    def begin(self, levels: Sequence[float]) -> Floats:
+        """What is believed of the effects beforehand, (p,): 0 but for the levels."""
+        begin = np.zeros(len(self.part))
+        begin[self.part == LEVEL] = levels
+        return begin
 
     def weighted(self, weight: Floats) -> Floats:
         """X' W X, (p, p)."""
@@ -106,7 +113,8 @@ def _design(attempts: Attempts) -> tuple[Design, Ints]:
 
 def _marks(design: Design, correct: NDArray[np.bool_]) -> Solution:
     sign, spread = 2.0 * correct - 1, SPREAD.copy()
-    mean = np.zeros(len(design.part))
+    begin = design.begin(LEVEL_EASE)
+    mean = begin.copy()
     cov = np.diag(spread[design.part])
     for step in range(STEPS):
         held = np.diag(1 / spread[design.part])
@@ -115,8 +123,8 @@ def _marks(design: Design, correct: NDArray[np.bool_]) -> Solution:
             slope = sign * np.exp(-0.5 * u**2 - LOG_SQRT_2PI - log_ndtr(sign * u))
             weight = np.exp(-(u**2) - 2 * LOG_SQRT_2PI - log_ndtr(u) - log_ndtr(-u))
             cov = np.linalg.inv(design.weighted(weight) + held)
-            mean = mean + cov @ (design.x.T @ slope - mean / spread[design.part])
-        spread = _spread(design, mean, np.diag(cov), SPREAD)
+            mean = mean + cov @ (design.x.T @ slope - (mean - begin) / spread[design.part])
+        spread = _spread(design, mean - begin, np.diag(cov), SPREAD)
     return Solution(mean, cov, spread)
 
 
@@ -124,7 +132,8 @@ def _times(design: Design, logs: Floats) -> Solution:
     """Student's t instead of the normal around what is expected, by weights (Lange, Little and Taylor 1989, J. Am.
     Stat. Assoc. 84, 881-896): a slip weighs little."""
     spread, sigma2, y = TIME_SPREAD.copy(), SIGMA2, logs - CENTRE
-    mean, weight = np.zeros(len(design.part)), np.ones(len(y))
+    begin, weight = design.begin(LEVEL_TIME), np.ones(len(y))
+    y, mean = y - design.x @ begin, np.zeros(len(design.part))
     cov = np.diag(spread[design.part])
     for _ in range(STEPS):
         gram = design.weighted(weight)
@@ -134,6 +143,7 @@ def _times(design: Design, logs: Floats) -> Solution:
         sigma2 = (weight @ off**2 + np.sum(gram * cov) + SIGMA2_WEIGHT * SIGMA2) / (len(y) + SIGMA2_WEIGHT)
         weight = (FREEDOM + 1) / (FREEDOM + off**2 / sigma2)
         spread = _spread(design, mean, np.diag(cov), TIME_SPREAD)
+    mean += begin
     mean[0] += CENTRE
     return Solution(mean, cov, spread, float(sigma2 * WIDER))
 

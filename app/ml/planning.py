@@ -16,6 +16,7 @@ from typing import Protocol
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import (
     DAYS_SHOWN,
+    TASKS_TELLING,
     Later,
     Plan,
     PlanDay,
@@ -270,5 +271,7 @@ def _summary(way: Way, outlooks: Sequence[TopicOutlook], version: str) -> Reason
     values: dict[str, str | int | float] = {"exam": exam, "days": way.days, "topics": len(outlooks)}
     if version == PRIOR.model_version:
         return Reason("plan_without_model", values)
+    if missing := sum(each.missing for each in outlooks):
+        return Reason("plan_too_early", values | {"tasks": missing, "least": TASKS_TELLING})
     now, then = ([getattr(each, name) for each in outlooks] for name in ("chance_now", "chance_at_exam"))
     return Reason("plan", values | {"chance_now": sum(now) / len(now), "chance_at_exam": sum(then) / len(then)})

@@ -17,6 +17,7 @@ The codes and what they come with:
 | new_topic, nothing_practised, newcomer | none |
 | plan | exam (a date), days, topics, chance_now, chance_at_exam |
 | plan_without_model | exam, days, topics |
+| plan_too_early | exam, days, topics, tasks (to go), least (on each topic) |
 | exam_today, exam_over | exam |
 """
 
@@ -53,6 +54,10 @@ SENTENCES: Mapping[str, str] = {
     ),
     "plan_without_model": (
         "{days} to practise until {exam}, {topics}. No model has learnt anything yet, so what it brings can't be said."
+    ),
+    "plan_too_early": (
+        "{days} to practise until {exam}, {topics}. What the plan brings can be said from {least} finished tasks on "
+        "each topic; still missing: {tasks}."
     ),
     "exam_today": "The exam is today, {exam}: there is nothing left to plan. Good luck.",
     "exam_over": "The exam was on {exam}; there is nothing left to plan.",

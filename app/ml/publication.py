@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 
 from app.crud import model_tracker, model_versions, training_runs
 from app.crud.model_versions import Version
-from app.domain.kinds import BASE
 from app.ml.answers import TaskModel
-from app.ml.gate import Court, Judged, Rival, best_first, objection
+from app.ml.decision import Decision, Standing
+from app.ml.gate import Court, Judged
 from app.ml.material import Material
+from app.ml.pool import Share, in_words
 from app.ml.registry import BY_NAME
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,21 +57,6 @@ class Incumbent:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Who is to serve for a kind."""
-
-    id: int
-    judged: Judged | None
-    by_hand: bool = False
-    new: bool = False
-
-    def rival(self, court: Court) -> Rival:
-        return (
-            Rival(f"version {self.id}", self.judged, self.by_hand) if self.judged else Rival("the prior", court.prior)
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Findings:
     """What the run had to work with."""
 
@@ -103,13 +89,17 @@ class Publication:
         self._changed = set(self._now) != set(judged)
         self._knowing = {k for k, v in now.items() if v.erasures < run.material.erasures}
         self._leaving = {k: v.id for k, v in now.items() if self._leaves(k)}
-        first = next((kind for kind in now if kind not in self._leaving), "")
-        self._answering = incumbents.get(first) if first == next(iter(now), "") else None
-        self._standing = {
-            k: Standing(v.id, judged.get(v.id), v.by_hand) for k, v in now.items() if k not in self._leaving
-        }
+        staying = {k: v for k, v in now.items() if k not in self._leaving}
+        first = next(iter(staying.values()), None)
+        skilled = first is not None and first.kind == next(iter(now)) and (first.scores or {}).get("skilled")
+        self._decision = Decision(
+            run.court,
+            {k: Standing(v.id, judged.get(v.id), v.by_hand) for k, v in staying.items()},
+            {k: Share(v.chance_share, v.time_share) for k, v in staying.items()},
+            first.id if first and skilled else None,
+            frozenset(self._knowing - set(self._leaving)),
+        )
         self._said: list[str] = []
-        self._rejected: set[str] = set()  # kinds; one that can't be judged then leaves, if another serves
 
     def decide(self, candidates: Sequence[Candidate], failures: Mapping[str, str]) -> dict[str, Any]:
         """Who serves from now on; how the run ended, with the sentence that says so."""
@@ -117,16 +107,17 @@ class Publication:
             self._settle(candidate)
         self._said += [f"{kind} could not be trained: {why.rstrip('.')}." for kind, why in failures.items()]
         self._said += [f"Version {n} of {kind} knew a student who was erased." for kind, n in self._leaving.items()]
-        lineup = self._lineup()
+        lineup, found = self._decision.lineup(), self._decision.shares()
         published = [f"version {each.id} of {kind}" for kind, each in lineup if each.new]
         if published:
             self._said.insert(0, f"{self._run.learnt()} and in service: {', '.join(published)}.")
         if lineup:
-            self._said.append(f"Version {lineup[0][1].id} of {lineup[0][0]} answers.")
+            self._said.append(f"What is answered: {in_words(found)}.")
         elif self._leaving:
             self._said.append("LNIRT fitted to the newest tasks answers.")
         if [each.id for _, each in lineup] != self._now:
             self._serve(lineup)
+        model_versions.share(self._db, {self._decision.standing[kind].id: share for kind, share in found.items()})
         return {
             "outcome": "published" if published else "rejected" if candidates else "failed",
             "message": " ".join(self._said),
@@ -136,7 +127,7 @@ class Publication:
 
     def record(self, result: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
         """Counter, tracker and run in the same transaction; the folders that may go after it."""
-        run, first = self._run, next((kind for kind, _ in self._lineup()), None)
+        run, first = self._run, next((kind for kind, _ in self._decision.lineup()), None)
         on_tasks = BY_NAME[first].wire_name if first else "prior"
         if candidates:
             model_tracker.trained(
@@ -162,43 +153,10 @@ class Publication:
 
     def _settle(self, candidate: Candidate) -> None:
         kind, version_id = candidate.made.kind, self._add(candidate)
-        old = self._standing.get(kind)
-        why = CHANGED if self._changed else self._objection(candidate, version_id, old)
-        if why is None:
-            self._standing[kind] = Standing(version_id, candidate.judged, new=True)
-            return
-        reason = f"kept version {old.id}: {why}." if old else f"none serves: {why}."
-        self._rejected.add(kind)
-        model_versions.reject(self._db, version_id, reason[0].upper() + reason[1:])
-        self._said.append(f"{kind}: {reason}")
-
-    def _objection(self, candidate: Candidate, version_id: int, old: Standing | None) -> str | None:
-        court, kind = self._run.court, candidate.made.kind
-        if old and court.one_sided:
-            return court.one_sided
-        lnirt = self._standing.get("lnirt") if kind != "lnirt" and not self._is_no_rival("lnirt") else None
-        name = f"version {version_id}"
-        why = objection(
-            court,
-            name,
-            candidate.judged,
-            old.rival(court) if old else Rival("the prior", court.prior),
-            Rival("LNIRT", lnirt.judged) if lnirt and lnirt.judged else None,
-        )
-        return why or self._nothing_learnt(name, candidate.judged)
-
-    def _is_no_rival(self, kind: str) -> bool:
-        """It stays for this time, but keeps nobody out who doesn't know whom it knows."""
-        standing = self._standing.get(kind)
-        return kind in self._knowing and standing is not None and not standing.new
-
-    def _nothing_learnt(self, name: str, judged: Judged) -> str | None:
-        """Nothing takes its place beside a version that once told right from wrong, and doesn't: the data are odd."""
-        answering = self._answering.version if self._answering else None
-        if not (answering and (answering.scores or {}).get("skilled") and self._run.court.learnt_nothing(judged)):
-            return None
-        area = f"AUC {judged.scores['auc']:.2f} on {len(self._run.court)} tasks"
-        return f"{name} can't tell right answers from wrong ones ({area}), as version {answering.id} could"
+        reason = self._decision.settle(kind, version_id, candidate.judged, CHANGED if self._changed else None)
+        if reason:
+            model_versions.reject(self._db, version_id, reason[0].upper() + reason[1:])
+            self._said.append(f"{kind}: {reason}")
 
     def _add(self, candidate: Candidate) -> int:
         run, made = self._run, candidate.made
@@ -215,24 +173,6 @@ class Publication:
             run_id=run.run_id,
             erasures=run.material.erasures,
         )
-
-    def _lineup(self) -> list[tuple[str, Standing]]:
-        """The kinds that serve, best first; what a person chose stays first until it is clearly outdone."""
-        judged = {kind: each.judged for kind, each in self._standing.items() if each.judged}
-        chosen = next((kind for kind, each in self._standing.items() if each.by_hand), BASE)
-        ranked = self._steadily(best_first(self._run.court, judged, chosen), judged)
-        unknown = [kind for kind in self._standing if kind not in judged and not (judged and kind in self._rejected)]
-        return [(kind, self._standing[kind]) for kind in (*ranked, *unknown)]
-
-    def _steadily(self, ranked: list[str], judged: Mapping[str, Judged]) -> list[str]:
-        """The kind that answers now stays first where one student alone would judge, or where the next one would make
-        all answers jump for little."""
-        now = self._answering
-        if not (ranked and now and now.judged) or ranked[0] == now.version.kind or now.version.kind not in judged:
-            return ranked
-        if not (self._run.court.one_sided or self._run.court.jump(judged[ranked[0]], now.judged)):
-            return ranked
-        return [now.version.kind, *(kind for kind in ranked if kind != now.version.kind)]
 
     def _serve(self, lineup: Sequence[tuple[str, Standing]]) -> None:
         reason = " ".join(self._said)

@@ -39,12 +39,14 @@ class ModelSpec:
 
     name: str
     wire_name: str
-    fit: Callable[..., Fitted]  # (attempts, progress, settings); raises ValueError, saying why no model came out
+    # (attempts, progress, settings, base); raises ValueError, saying why no model came out. `base` is the LNIRT that a
+    # network corrects, fitted to the same attempts; none: it fits one itself.
+    fit: Callable[..., Fitted]
     load: Callable[[Path], TaskModel]
     # A version as it was fitted, and what comes of it when it goes on with tasks of which (n,) are new to it. None: it
     # is always fitted from scratch.
     load_checkpoint: Callable[[Path], Fitted] | None = None
-    update: Callable[[Any, Attempts, NDArray[np.bool_], Progress], Fitted] | None = None
+    update: Callable[[Any, Attempts, NDArray[np.bool_], Progress, Any], Fitted] | None = None
     # What is judged is fitted on the older tasks. A kind whose fit is quick is fitted once more, on all of them, before
     # it serves: `finish` writes that into the version's folder, `load` reads it and `load_judged` the other.
     finish: Callable[[Attempts, Path], None] | None = None
@@ -60,10 +62,12 @@ def network(name: str, settings: Mapping[str, Any] | None = None) -> "Network":
 
 # TensorFlow is imported when it is needed, not when the registry is: most web processes never train.
 def _network(name: str) -> ModelSpec:
-    def fit(attempts: Attempts, progress: Progress, settings: Mapping[str, Any] | None = None) -> Fitted:
+    def fit(
+        attempts: Attempts, progress: Progress, settings: Mapping[str, Any] | None = None, base: Any = None
+    ) -> Fitted:
         from app.ml.networks import fit
 
-        fitted = fit.fit(network(name, settings), attempts, progress=progress)
+        fitted = fit.fit(network(name, settings), attempts, base, progress=progress)
         return replace(fitted, report=fitted.report | {"settings": dict(settings)}) if settings else fitted
 
     def load(folder: Path) -> TaskModel:
@@ -76,15 +80,19 @@ def _network(name: str) -> ModelSpec:
 
         return FittedNetwork.load(network(name), folder)
 
-    def update(before: Any, attempts: Attempts, fresh: NDArray[np.bool_], progress: Progress) -> Fitted:
+    def update(
+        before: Any, attempts: Attempts, fresh: NDArray[np.bool_], progress: Progress, base: Any = None
+    ) -> Fitted:
         from app.ml.networks import fit
 
-        return fit.update(before, attempts, fresh, progress=progress)
+        return fit.update(before, attempts, fresh, base, progress=progress)
 
     return ModelSpec(name, name, fit, load, load_checkpoint, update)
 
 
-def _fit_lnirt(attempts: Attempts, progress: Progress, settings: Mapping[str, Any] | None = None) -> Fitted:
+def _fit_lnirt(
+    attempts: Attempts, progress: Progress, settings: Mapping[str, Any] | None = None, base: Any = None
+) -> Fitted:
     from app.ml.lnirt_service import fit_lnirt
 
     return fit_lnirt(attempts)

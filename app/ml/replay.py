@@ -131,7 +131,7 @@ class Trained:
         kind, growth, n = self._contestant.kind, self._contestant.growth, len(completed)
         learnt = self._tasks if self._fitted else None
         if kind.update and growth is not None and not due_from_scratch(n, self._from_scratch, growth, learnt):
-            return kind.update(self._fitted, completed, np.arange(n) >= self._tasks, _silent)
+            return kind.update(self._fitted, completed, np.arange(n) >= self._tasks, _silent, None)
         fitted = kind.fit(completed, _silent)
         self._from_scratch = n
         return fitted

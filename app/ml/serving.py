@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -18,8 +18,10 @@ from app.core.database import new_session
 from app.core.settings import settings
 from app.crud import model_versions
 from app.crud.model_versions import Version
+from app.domain.kinds import BASE
 from app.ml import artifacts
 from app.ml.answers import TaskModel
+from app.ml.pool import ALL, Share, in_words
 from app.ml.registry import BY_NAME, ModelSpec
 
 log = logging.getLogger("smartstudy.serving")
@@ -47,7 +49,12 @@ class Lineup:
     missing: Mapping[str, str] = field(default_factory=dict)  # asked for by the settings, but never trained
     broken: Mapping[str, str] = field(default_factory=dict)  # can't be loaded
     order: tuple[str, ...] = ()  # the kinds as they should answer
-    wanted: tuple[int, ...] = ()  # the versions this was made from
+    wanted: tuple[int, ...] = ()  # the versions this was made from, each with its shares in thousandths
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """The ids of those that should serve."""
+        return self.wanted[::3]
 
     @property
     def first(self) -> Loaded | None:
@@ -57,16 +64,31 @@ class Lineup:
         """The version of this kind."""
         return next((loaded for loaded in self.models if loaded.kind.name == kind), None)
 
-    def for_student(self, student: UUID) -> tuple[Loaded, ...]:
-        """Who answers this student: a kind that is being rolled out to them comes first."""
+    def for_student(self, student: UUID) -> tuple[dict[str, Share], tuple[Loaded, ...]]:
+        """What each kind has to say to this student, and who answers where none of these can, best first.
+
+        A kind that is being rolled out to them, or that MODEL pins, has all the say.
+        """
         given = self.of(rolled_out_to(student)) if settings().rollout else None
-        return (given, *(each for each in self.models if each is not given)) if given else self.models
+        alone = given or (self.first if settings().model != "auto" else None)
+        if alone:
+            return {alone.kind.name: ALL}, (alone, *(each for each in self.models if each is not alone))
+        return self.shares, self.models
+
+    @property
+    def shares(self) -> dict[str, Share]:
+        """What each kind that is loaded has to say; all of it the first, where none was given any."""
+        found = {each.kind.name: Share(each.version.chance_share, each.version.time_share) for each in self.models}
+        found = {kind: share for kind, share in found.items() if share.has_part}
+        return found or ({self.first.kind.name: ALL} if self.first else {})
 
     def why_not_better(self, than: Loaded | None) -> list[str]:
         """Why no version that should come before this one answers; before the prior come all."""
         if than is None and not self.broken:
             return ["No model has been trained yet."]
         better = self.order[: self.order.index(than.kind.name) + 1] if than else self.order  # it may stand in itself
+        if settings().model == "auto":
+            better = self.order  # whoever serves may have its part
         return [text for name in better for text in (self.missing.get(name), self.broken.get(name)) if text]
 
 
@@ -84,7 +106,7 @@ class ServingModels:
     """Holds the serving versions; `lineup` is read by requests and swapped in one assignment."""
 
     def __init__(self, open_session: Callable[[], AbstractContextManager[Session]], model_dir: Path) -> None:
-        self.lineup = Lineup(wanted=(0,))  # not looked up yet
+        self.lineup = Lineup(wanted=(0, 0, 0))  # not looked up yet
         self._open_session = open_session
         self._model_dir = model_dir
         self._turn = threading.Lock()
@@ -96,7 +118,7 @@ class ServingModels:
     def problems(self) -> list[str]:
         """What is wrong: files that can't be loaded, numbers that are none, and who stands in for whom."""
         lineup = self.lineup
-        told = [*lineup.broken.values(), *(t for v, t in self._unsound.items() if v in lineup.wanted)]
+        told = [*lineup.broken.values(), *(t for v, t in self._unsound.items() if v in lineup.versions)]
         return [*told, *lineup.missing.values()]
 
     @property
@@ -114,7 +136,7 @@ class ServingModels:
         with self._turn:
             with self._open_session() as db:
                 wanted = model_versions.serving(db)
-            if not self._is_current(tuple(version.id for version in wanted.values())):
+            if not self._is_current(marks(wanted.values())):
                 self._switch_to(wanted)
 
     def unsound(self, loaded: Loaded, said: str) -> str:
@@ -146,7 +168,10 @@ class ServingModels:
         missing = {
             name: f"MODEL asks for {name}, but none has been trained yet." for name in order if name not in wanted
         }
-        lineup = Lineup(tuple(models), missing, broken, order, tuple(version.id for version in wanted.values()))
+        base = next((each for each in models if each.kind.name == BASE), None)
+        if base:
+            models = [replace(each, model=on_base(each.model, base.model, base.version.id)) for each in models]
+        lineup = Lineup(tuple(models), missing, broken, order, marks(wanted.values()))
         self._tell(lineup)
         show_files(self._model_dir, wanted.values())
         self._again_at = time.monotonic() + RETRY_SECONDS if broken else float("inf")
@@ -175,8 +200,10 @@ class ServingModels:
                 who = str(lineup.first).capitalize() if lineup.first else "LNIRT of the newest tasks"
                 log.error("%s %s answers now.", problem, who)
         for loaded in lineup.models:
-            if loaded.version.id not in self.lineup.wanted:
+            if loaded.version.id not in self.lineup.versions:
                 log.info("%s is loaded", loaded)
+        if lineup.shares != self.lineup.shares:
+            log.info("what is answered: %s", in_words(lineup.shares))
 
     def _refresh_quietly(self) -> None:
         try:
@@ -203,6 +230,23 @@ def load(model_dir: Path, kind: ModelSpec, version: Version, *, judged: bool = F
     folder = model_dir / version.folder
     artifacts.verify(folder, version.files)
     return Loaded(kind, version, ((judged and kind.load_judged) or kind.load)(folder))
+
+
+def marks(versions: Iterable[Version]) -> tuple[int, ...]:
+    """What tells who serves, with which shares, from before: as `student_totals.PAST` has it."""
+    return tuple(number for version in versions for number in version.mark)
+
+
+def on_base(model: TaskModel, base: TaskModel | None, version_id: int = 0) -> TaskModel:
+    """A network corrects this LNIRT; every other model is what it is."""
+    from app.ml.networks.inference import ServedNetwork
+
+    if not isinstance(model, ServedNetwork) or base is None:
+        return model
+    from app.ml.base_inputs import Base
+    from app.ml.lnirt_service import ServedLnirt
+
+    return model.on(Base(base, version_id)) if isinstance(base, ServedLnirt) else model
 
 
 def _order(best_first: tuple[str, ...]) -> tuple[str, ...]:

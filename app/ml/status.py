@@ -7,8 +7,11 @@ from app.crud import attempts, model_tracker, training_control, training_runs
 from app.crud.model_tracker import Tracker
 from app.crud.training_control import Control
 from app.crud.training_runs import Run
+from app.domain.kinds import BASE
 from app.ml.drift import drift
 from app.ml.live import live_quality
+from app.ml.prior import PRIOR
+from app.ml.registry import BY_NAME
 from app.ml.serving import Loaded, ServingModels
 from app.schemas.model_status import CounterOut, ModelStatus, PauseOut, RunOut, ServingOut
 
@@ -23,7 +26,7 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
     who = serving.answering
     control = training_control.read(db)
     return ModelStatus(
-        serving=_serving(who),
+        serving=_serving(who) if who else _untrained(attempts.count(db) > 0),
         degraded=problem is not None,
         reason=problem,
         counter=counter,
@@ -39,11 +42,13 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
     )
 
 
-def _serving(loaded: Loaded | None) -> ServingOut:
-    if loaded is None:
-        return ServingOut(
-            model_version="prior", model_version_id=None, since=None, trained_on_tasks=None, held_out=None
-        )
+def _untrained(begun: bool) -> ServingOut:
+    """LNIRT of the newest tasks; nobody's before the first."""
+    kind = BY_NAME[BASE].wire_name if begun else PRIOR.model_version
+    return ServingOut(model_version=kind, model_version_id=None, since=None, trained_on_tasks=None, held_out=None)
+
+
+def _serving(loaded: Loaded) -> ServingOut:
     version = loaded.version
     return ServingOut(
         model_version=loaded.kind.wire_name,

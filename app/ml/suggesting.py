@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from itertools import chain, islice
 
 from app.domain.attempts import DIFFICULTIES
-from app.domain.planning import Done, Exam, Reason, Suggestion, TopicState
+from app.domain.planning import TASKS_TELLING, Done, Exam, Reason, Suggestion, TopicState
 from app.ml import choosing, spacing
 from app.ml.prior import PRIOR
 
@@ -126,7 +126,8 @@ def _exam_code(topic: TopicState, moment: Moment) -> str:
         return "belongs_to_exam"
     if medium.correctness_prob < moment.target:
         return "weak_for_exam"
-    return "belongs_to_exam" if choosing.wrong_lately(topic, moment.now) else "for_exam"
+    untold = topic.n < TASKS_TELLING or choosing.wrong_lately(topic, moment.now)
+    return "belongs_to_exam" if untold else "for_exam"
 
 
 def not_practised(topic: TopicState, now: datetime) -> list[Reason]:

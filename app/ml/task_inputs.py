@@ -23,7 +23,7 @@ from app.domain.errors import NotKept, TaskNotFound, VersionNotFound
 from app.domain.kinds import NETWORKS
 from app.domain.tasks import Asked, Task
 from app.ml.features import Floats
-from app.ml.inputs import INPUTS, inputs_of, known_before
+from app.ml.inputs import NETWORK_INPUTS, inputs_of, known_before
 from app.ml.networks.inference import ServedNetwork
 from app.ml.networks.scale import OUTCOME
 from app.ml.networks.sequences import ID_COLUMNS, STEP_IDS, outcomes_of, window_start
@@ -81,14 +81,14 @@ def task_inputs(db: Session, serving: ServingModels, task_id: UUID, kind: str | 
         raise NotKept(f"{loaded.kind.name} is no network, so it has no Keras files; networks are {_networks()}.")
     asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
     kept = task_features.of_task(db, task.id)
-    inputs = hold_now(_inputs(task) if kept is None or len(kept) != len(INPUTS) else _as_kept(kept), db)
+    inputs = hold_now(_inputs(task, model) if kept is None or len(kept) != len(NETWORK_INPUTS) else _as_kept(kept), db)
     raw = hold_now(raw_inputs(model, asked, inputs, task), db)
     said = model.answers_of(raw)
     return TaskInputs(loaded, task, raw, float(said.probability[0]), float(said.seconds[0]))
 
 
 def raw_inputs(model: ServedNetwork, asked: Asked, inputs: Floats, task: Task) -> Conversation[Arrays]:
-    """By name, first axis 1; `inputs` (24,) as in INPUTS."""
+    """By name, first axis 1; `inputs` (26,) as in NETWORK_INPUTS."""
     found: Arrays = {name: np.array([place], np.int32) for name, place in zip(IDS, _places(model, asked), strict=True)}
     found["inputs"] = inputs[None]
     wanted = [each["name"] for each in model.metadata["keras_inputs"]]
@@ -134,8 +134,8 @@ def _as_kept(kept: Sequence[float]) -> Conversation[Floats]:
     yield  # what makes it a query flow
 
 
-def _inputs(task: Task) -> Conversation[Floats]:
-    """The inputs, reckoned anew from what the student had finished by then, (24,)."""
+def _inputs(task: Task, model: ServedNetwork) -> Conversation[Floats]:
+    """The inputs, worked out anew from what the student had finished by then, (26,)."""
     whose = {"user_id": task.user_id, "through": task.created_at, "most": WHOLE_PAST}
     past = list((yield student_sequences.LATEST, whose))[::-1]
     student = str(task.user_id)
@@ -145,8 +145,9 @@ def _inputs(task: Task) -> Conversation[Floats]:
         for row in past
     ]  # fmt: skip
     now = (student, task.topic, task.difficulty, task.item_id, task.created_at, task.created_at, False, 1.0)
-    described: Floats = inputs_of(known_before(of_rows([*done, now])))[-1]
-    return described
+    attempts = of_rows([*done, now])
+    base = model.corrected().of_attempts(attempts, np.array([len(done)]))[0]
+    return np.concatenate([inputs_of(known_before(attempts))[-1], base])
 
 
 def _places(model: ServedNetwork, asked: Asked) -> list[int]:
@@ -161,7 +162,7 @@ def _index(model: ServedNetwork, kind: str) -> dict[str, int]:
 
 def _window(model: ServedNetwork, asked: Asked, inputs: Floats, task: Task) -> Conversation[Arrays]:
     """The finished tasks that the network saw, s of them, as steps; without any, one that it is told not to look at."""
-    n = round(float(inputs[INPUTS.index("overall_task_count")] * 100))
+    n = round(float(inputs[NETWORK_INPUTS.index("overall_task_count")] * 100))
     tasks, before = yield from latest(asked, task.created_at, n - int(window_start(np.array(n))))
     indices = [_index(model, kind) for kind in STEP_IDS]
     steps: Arrays = {

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.kinds import NETWORKS
+from app.ml.base_inputs import Base
+from app.ml.lnirt_service import ServedLnirt, fit_lnirt
 from app.ml.networks.checkpoint import FittedNetwork
-from app.ml.networks.fit import Training, checked_inputs, fit
+from app.ml.networks.fit import Training, checked, fit, network_inputs
 from app.ml.registry import network
 
 if TYPE_CHECKING:
     import keras
 
 Names = Sequence[Any] | NDArray[Any]
+BASE_PREFIX = "base-"  # of the files of the LNIRT that it corrects
 TASKS_FILE = "tasks.npz"  # beside the files of a version: what the students had done
 SECOND = 1_000_000  # microseconds
 LATEST = 253_402_300_800  # seconds since 1970: the year 10000; milliseconds lie beyond it
@@ -52,13 +56,15 @@ class TaskPredictionModel:
         actual_time_seconds: ArrayLike,
         timestamps: ArrayLike,
     ) -> "TaskPredictionModel":
-        """Make both networks for these names, untrained: they answer the share correct and the typical time to all.
+        """Make both networks for these names, untrained: they answer what LNIRT says, fitted to these tasks.
 
         Raises ValueError for arrays of different lengths, unknown difficulties, times that are not above 0, or fewer
         than 8 tasks.
         """
         tasks = _finished(user_ids, topics, difficulties, is_correct, actual_time_seconds, timestamps)
-        self._fitted = Training.of(self.network, tasks, checked_inputs(tasks), len(tasks), 0, None).begun
+        base = fit_lnirt(checked(tasks)).served()
+        begun = Training.of(self.network, tasks, network_inputs(tasks, base), len(tasks), 0, None).begun
+        self._fitted = replace(begun, base=Base(base))
         self._tasks = tasks
         return self
 
@@ -117,6 +123,8 @@ class TaskPredictionModel:
         """
         fitted, tasks = self._known()
         fitted.save(Path(folder))
+        if fitted.base:
+            fitted.base.model.save(Path(folder), BASE_PREFIX)
         names = {name: np.array(getattr(tasks, name), str) for name in ("students", "topics", "items")}
         columns = {name: getattr(tasks, name) for name in COLUMNS}
         np.savez(Path(folder) / TASKS_FILE, allow_pickle=False, **names, **columns)
@@ -127,7 +135,8 @@ class TaskPredictionModel:
         folder = Path(folder)
         kept = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
         model = cls(str(kept["kind"]))
-        model._fitted = FittedNetwork.load(model.network, folder)
+        base = Base(ServedLnirt.load(folder, BASE_PREFIX))
+        model._fitted = replace(FittedNetwork.load(model.network, folder), base=base)
         model.network = model._fitted.network
         with np.load(folder / TASKS_FILE, allow_pickle=False) as arrays:
             students, topics, items = (tuple(arrays[name].tolist()) for name in ("students", "topics", "items"))

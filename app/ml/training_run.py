@@ -19,12 +19,13 @@ from app.crud import attempts, erasures, model_tracker, model_versions, network_
 from app.domain.attempts import Attempts
 from app.domain.kinds import BASE, NETWORKS, TRAINED
 from app.ml import artifacts, practice_effect
+from app.ml.answers import TaskModel
 from app.ml.drift import summary
 from app.ml.gate import Court, drift
 from app.ml.material import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole
 from app.ml.publication import Candidate, ErasedMeanwhile, Findings, Incumbent, Made, Publication, none_erased
 from app.ml.registry import BY_NAME, CHECKPOINT, MODELS, Fitted, ModelSpec
-from app.ml.serving import load, show_files
+from app.ml.serving import UNLOADABLE, load, on_base, show_files
 from app.ml.signs_of_life import signs_of_life
 from app.ml.tuned_settings import checked
 
@@ -196,18 +197,20 @@ def _made(
     writer: Connection, order: Order, material: Material, staging: Path, tell: "_Teller"
 ) -> tuple[list[Made], dict[str, str]]:
     """The models that could be fitted, in a folder that nobody looks into yet; and why the others could not."""
-    made, failures = [], {}
-    for kind in reversed(MODELS):  # in the order of what they cost
-        if kind.name not in (order.kinds or order.trained):
+    made, failures = list[Made](), dict[str, str]()
+    base = _base_in_service(writer, Path(order.model_dir))
+    for kind in reversed(MODELS):  # in the order of what they cost; the base before those that correct it
+        if kind.name not in _trained(order, base):
             continue
-        fit = _way(writer, order, material, kind)
+        fit = _way(writer, order, material, kind, base)
         if fit is None:
             continue
         with _transaction(writer) as db:
             none_erased(db, material)  # else all that is to come would be for nothing
         tell({"step": f"fit {kind.name}"}, now=True)
         try:
-            made.append(_fitted(kind, fit, staging, tell))
+            made.append(_fitted(kind, fit, staging, tell, base))
+            base = made[-1].model if kind.name == BASE else base
         except ValueError as why:  # this one can't be fitted; the others may
             failures[kind.name] = sentence(why)
     return made, failures
@@ -216,11 +219,26 @@ def _made(
 Fit = Callable[[Callable[[Mapping[str, Any]], None]], Fitted]
 
 
-def _way(writer: Connection, order: Order, material: Material, kind: ModelSpec) -> Fit | None:
+def _trained(order: Order, base: TaskModel | None) -> set[str]:
+    """The kinds that the run trains: those that were asked for, and the base where none serves."""
+    return {*(order.kinds or order.trained), *(() if base else (BASE,))}
+
+
+def _base_in_service(writer: Connection, model_dir: Path) -> TaskModel | None:
+    """The LNIRT that serves, as it was judged; none where it can't be loaded."""
+    with _transaction(writer) as db:
+        version = model_versions.serving(db).get(BASE)
+    try:
+        return load(model_dir, BY_NAME[BASE], version, judged=True).model if version else None
+    except UNLOADABLE:
+        return None
+
+
+def _way(writer: Connection, order: Order, material: Material, kind: ModelSpec, base: TaskModel | None) -> Fit | None:
     """How this kind comes to a new model; none where it keeps the one it has until the next training from scratch."""
     older = material.older
     if material.from_scratch or (kind.update is None and material.is_whole):
-        return _from_scratch(kind, older, _tuned(writer, kind))
+        return _from_scratch(kind, older, _tuned(writer, kind), base)
     with _transaction(writer) as db:
         earlier = _earlier(db, order, kind)
         answering = next(iter(model_versions.serving(db)), None)
@@ -230,7 +248,7 @@ def _way(writer: Connection, order: Order, material: Material, kind: ModelSpec) 
     folder, fresh = Path(order.model_dir) / earlier.folder, fresh_rows(material, earlier.data_to)
     if kind.name not in (_leading(order), answering) and fresh.sum() < STANDING_BY:
         return None
-    return lambda say: update(load_checkpoint(folder), older, fresh, say)
+    return lambda say: update(load_checkpoint(folder), older, fresh, say, base)
 
 
 def _tuned(writer: Connection, kind: ModelSpec) -> dict[str, Any] | None:
@@ -246,17 +264,17 @@ def _tuned(writer: Connection, kind: ModelSpec) -> dict[str, Any] | None:
         return None
 
 
-def _from_scratch(kind: ModelSpec, older: Attempts, tuned: dict[str, Any] | None) -> Fit:
+def _from_scratch(kind: ModelSpec, older: Attempts, tuned: dict[str, Any] | None, base: TaskModel | None) -> Fit:
     """The training with these settings, or with the defaults where it fails with them."""
     if not tuned:
-        return lambda say: kind.fit(older, say)
+        return lambda say: kind.fit(older, say, None, base)
 
     def fit(say: Say) -> Fitted:
         try:
-            return kind.fit(older, say, tuned)
+            return kind.fit(older, say, tuned, base)
         except (ValueError, TypeError) as why:
             log.warning("%s can't be trained with its tuned settings, its defaults hold: %s", kind.name, sentence(why))
-            return kind.fit(older, say)
+            return kind.fit(older, say, None, base)
 
     return fit
 
@@ -274,14 +292,14 @@ def _earlier(db: Session, order: Order, kind: ModelSpec) -> model_versions.Versi
     return version
 
 
-def _fitted(kind: ModelSpec, fit: Fit, staging: Path, tell: "_Teller") -> Made:
+def _fitted(kind: ModelSpec, fit: Fit, staging: Path, tell: "_Teller", base: TaskModel | None) -> Made:
     started = time.monotonic()
     fitted = fit(lambda step: tell({**step, "step": f"fit {kind.name}"}))
     report = {**fitted.report, "train_seconds": round(time.monotonic() - started, 3)}
     place = staging / kind.name
     place.mkdir()
     fitted.save(place)
-    return Made(kind.name, place, artifacts.hashes(place), report, kind.load(place))
+    return Made(kind.name, place, artifacts.hashes(place), report, on_base(kind.load(place), base))
 
 
 def _finished(made: Made, material: Material) -> Made:
@@ -301,13 +319,14 @@ def _in_service(writer: Connection, court: Court, model_dir: Path) -> dict[str, 
     with _transaction(writer) as db:
         versions = model_versions.serving(db)
     found = {}
+    base = _base_in_service(writer, model_dir)
     for name, version in versions.items():
         if version.data_to is None:
             found[name] = Incumbent(version, None)
             continue
         try:
             model = load(model_dir, BY_NAME[name], version, judged=True).model
-            found[name] = Incumbent(version, court.judge(model))
+            found[name] = Incumbent(version, court.judge(on_base(model, base)))
         except (artifacts.DamagedFiles, OSError, ValueError, LookupError):
             log.exception("version %s of %s can't be judged", version.id, name)
             found[name] = Incumbent(version, None)

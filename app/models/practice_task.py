@@ -1,4 +1,5 @@
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, func, text
@@ -31,6 +32,7 @@ class PracticeTask(Base):
     time_low_seconds: Mapped[float | None]
     time_high_seconds: Mapped[float | None]
     fallback_reason: Mapped[str | None]  # why no better model answered
+    contributions: Mapped[dict[str, Any] | None]  # of chance and time by kind, where a network had its part
     features: Mapped[list[float] | None]  # what was known when the task was created, as app/ml/inputs.py has it
 
     __table_args__ = (

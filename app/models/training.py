@@ -81,6 +81,8 @@ class ModelVersion(Base):
     data_from: Mapped[datetime | None]  # first and last completion that it was fitted on
     data_to: Mapped[datetime | None]
     erasures: Mapped[int] = mapped_column(server_default=text("0"))  # the last one that it was trained after
+    chance_share: Mapped[float] = mapped_column(server_default=text("0"))  # of what is answered while it serves, 0-1
+    time_share: Mapped[float] = mapped_column(server_default=text("0"))
 
     __table_args__ = (
         CheckConstraint("state IN ('candidate', 'serving', 'retired', 'rejected')", name="state"),

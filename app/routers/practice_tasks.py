@@ -100,11 +100,12 @@ def get_task(task_id: UUID, caller: SignedIn, db: Db) -> TaskOut:
 
 @router.get("/{task_id}/explanation", responses=problems(400, 401, 404, 409, 422))
 def explain_task(task_id: UUID, caller: SignedIn, db: Db, serving: Serving) -> Explanation:
-    """Which of the eleven features moved this prediction up or down against the average student, and how far.
+    """What moved this prediction up or down against the average student, and how far.
 
-    The effects are Shapley values: they add up exactly to the prediction less the average student's. LNIRT and the
-    prior don't use the features: then `features` is empty and `text` says what they go by. A task that was imported
-    was never predicted, which is a 409.
+    Of a network these are the eleven `features`; of LNIRT, trained or not, the `parts`: student, topic, difficulty and,
+    where one is named, the exercise, set against an average student on an average task. The effects are Shapley values:
+    they add up exactly to the difference. The prior has neither, for nothing moved it. A task that was imported was
+    never predicted, which is a 409.
     """
     task = practice_tasks.task_of(practice_tasks.GET.first_now(db, id=task_id, owner=caller.owner))
     return explanation(db, serving, task, to_student=caller.student is not None)

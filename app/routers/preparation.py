@@ -20,6 +20,7 @@ from app.domain.planning import (
     Reason,
     Recommendations,
     Suggestion,
+    TopicOutlook,
     Wishes,
 )
 from app.domain.tasks import Caller
@@ -172,13 +173,18 @@ def plan_out(exam: Exam, plan: Plan) -> PlanOut:
         **_exam(exam, plan.today),
         days=[_day(day) for day in plan.days],
         later=plan.later and LaterOut(**_values(plan.later)),
-        outlook=[TopicOutlookOut(**_values(each)) for each in plan.topics],
+        outlook=[_outlook(each) for each in plan.topics],
         chance_now=plan.chance_now,
-        chance_at_exam=plan.chance_at_exam,
+        chance_at_exam=None if plan.missing else plan.chance_at_exam,
         practice_effect=PracticeEffectOut(**_values(plan.effect)),
         model_version=plan.model_version,
         summary=reason_out(plan.summary),
     )
+
+
+def _outlook(topic: TopicOutlook) -> TopicOutlookOut:
+    values = _values(topic)
+    return TopicOutlookOut(**values | {"chance_at_exam": None if topic.missing else topic.chance_at_exam})
 
 
 def _day(day: PlanDay) -> PlanDayOut:

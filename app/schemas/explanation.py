@@ -1,5 +1,6 @@
 """Why a prediction is what it is."""
 
+from typing import Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,32 +24,57 @@ class FeatureEffect(BaseModel):
     )
 
 
+class PartEffect(BaseModel):
+    """What one part of the task did to LNIRT's prediction, beside the same task with that part unknown."""
+
+    part: Literal["student", "topic", "difficulty", "exercise"] = Field(
+        description="`exercise` where the task names one. The student's ability moves the chance, their speed the time."
+    )
+    correctness_effect: float = Field(description="How far it moved the probability; 0.07 is 7 points up.")
+    time_effect_seconds: float = Field(description="How far it moved the expected time, seconds.")
+    text: str = Field(examples=["The topic Calculus: 5 points down, 2 s more."])
+
+
 class KindAnswer(BaseModel):
     """What one kind of model says of the task, before the service's limits."""
 
     kind: str = Field(examples=["embedding_v2"])
     version_id: int
-    answered: bool = Field(description="The prediction on the task is this kind's.")
+    answered: bool = Field(description="The task names this kind.")
+    chance_share: float = Field(0.0, description="What it had to say of the task's chance, 0-1.")
+    time_share: float = Field(0.0, description="What it had to say of the task's time, 0-1.")
     correctness_prob: float
     estimated_time_seconds: float
 
 
 class Explanation(BaseModel):
-    """The prediction, set against that for a student with an average past; the effects add up to the difference."""
+    """The prediction, set against that for an average student; the effects add up to the difference."""
 
     model_config = ConfigDict(protected_namespaces=())
 
     task_id: UUID
     model_version: str = Field(description="The kind of model that predicted.")
-    model_version_id: int | None = Field(description="Its version; null for the prior.")
+    model_version_id: int | None = Field(
+        description="Its version; null for the prior, and for LNIRT before the first training."
+    )
     explained_by_version_id: int | None = Field(
         description="The version that was asked for this explanation: the same, while its files are kept, else the one "
         "of its kind that serves now. Null where there was nothing to ask."
     )
-    prediction: Foreseen = Field(description="What that version says of the task, from what was known then.")
-    average_student: Foreseen | None = Field(description="What it would say with the past of an average student.")
+    prediction: Foreseen = Field(
+        description="What is said of the task, from what was known then: that version, and with their shares the other "
+        "kinds that had a part."
+    )
+    average_student: Foreseen | None = Field(
+        description="What a network would say with the past of an average student, and LNIRT of a student and a task "
+        "of which nothing is known. Null where there is nothing to set beside the prediction."
+    )
     features: list[FeatureEffect] = Field(
         description="The eleven, the greatest effect on the probability first; empty for models that don't use them."
+    )
+    parts: list[PartEffect] = Field(
+        description="Of LNIRT, the greatest effect on the probability first; empty for others, and where what the "
+        "prediction was made from is no longer kept."
     )
     kinds: list[KindAnswer] = Field(
         description="What each kind in service says of the task from what was known when it was created, the one that "

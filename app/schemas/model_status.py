@@ -13,9 +13,10 @@ class ServingOut(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     model_version: str = Field(
-        description="embedding_v2, embedding_lstm or v1.0 (LNIRT), whichever is best; prior before there is one."
+        description="embedding_v2, embedding_lstm or v1.0 (LNIRT), whichever is best; before the first training v1.0, "
+        "and prior while nobody has finished a task."
     )
-    model_version_id: int | None
+    model_version_id: int | None = Field(description="Null before the first training.")
     since: datetime | None
     trained_on_tasks: int | None
     held_out: dict[str, Any] | None = Field(description="Scores on the newest tasks, which it was not fitted on.")

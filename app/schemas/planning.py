@@ -6,7 +6,15 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.domain.attempts import Difficulty
-from app.domain.planning import MINUTES_LEAST, MINUTES_MOST, TARGET, TARGET_LEAST, TARGET_MOST, TOPICS_MOST
+from app.domain.planning import (
+    MINUTES_LEAST,
+    MINUTES_MOST,
+    TARGET,
+    TARGET_LEAST,
+    TARGET_MOST,
+    TASKS_TELLING,
+    TOPICS_MOST,
+)
 from app.schemas.base import Body, Text200
 
 
@@ -134,7 +142,9 @@ class TopicOutlookOut(BaseModel):
     topic: str
     chance_at_start: float | None = Field(description="When the plan was made.")
     chance_now: float
-    chance_at_exam: float = Field(description="Expected, if the plan is followed.")
+    chance_at_exam: float | None = Field(
+        description=f"Expected, if the plan is followed; null before {TASKS_TELLING} tasks on the topic are finished."
+    )
     tasks_done: int = Field(description="So far, in all.")
     tasks_planned: int
 
@@ -156,7 +166,7 @@ class PlanOut(ExamOut):
     later: LaterOut | None
     outlook: list[TopicOutlookOut] = Field(description="In the order of `topics`.")
     chance_now: float = Field(description="Mean over the topics.")
-    chance_at_exam: float
+    chance_at_exam: float | None = Field(description="Null where it is of one of them.")
     practice_effect: PracticeEffectOut
     model_version: str = Field(description="Who predicted: `prior` as long as there is no model.")
     summary: ReasonOut

@@ -51,8 +51,8 @@ class TaskOut(Answer):
     correctness_prob: float | None = Field(description="Predicted probability of a right answer, 0.01-0.99.")
     estimated_time_seconds: float | None = Field(description="Predicted time in seconds, 5-600.")
     model_version: str | None = Field(
-        description="Who predicted: v1.0 (LNIRT), or embedding_v2, ... where it is better on unseen tasks; "
-        "prior while nobody has finished a task; null for imported tasks."
+        description="Who predicted: v1.0 (LNIRT) alone, or the network (embedding_v2, ...) that had most part in "
+        "correcting it; prior while nobody has finished a task; null for imported tasks."
     )
     model_version_id: int | None = Field(description="Which version of it; null before the first training.")
     correctness_prob_low: float | None = Field(
@@ -64,6 +64,11 @@ class TaskOut(Answer):
     )
     time_high_seconds: float | None
     fallback_reason: str | None = Field(description="Why no better model answered; null if the best one did.")
+    contributions: dict[str, list[float]] | None = Field(
+        None,
+        description="Where a network had its part: by kind its shares of the chance and of the time, 0-1. Null: the "
+        "model that is named answered alone.",
+    )
 
     @computed_field(description="How likely the likelier of right and wrong is, 0.5-0.99; null if imported.")
     def correctness_confidence(self) -> float | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from markupsafe import Markup
 from sqlalchemy.orm import Session
@@ -14,8 +14,7 @@ from app.crud import studying
 from app.crud.studying import Total
 from app.domain.attempts import DIFFICULTIES
 from app.domain.errors import NotKept
-from app.domain.tasks import Asked, Task
-from app.ml.answers import Answer
+from app.domain.tasks import Task
 from app.ml.explanation import explanation
 from app.ml.serving import ServingModels
 from app.routers.callers import Db
@@ -23,7 +22,7 @@ from app.routers.practice_tasks import Serving
 from app.schemas.explanation import Explanation
 from app.web import reckoned
 from app.web.analytics_charts import path_charts, reliability, success_chart, time_chart, why_chart
-from app.web.beliefs import LEAST_BELIEVED, belief, of_hundred, served
+from app.web.beliefs import LEAST_BELIEVED, LEAST_COMPARED, belief, of_hundred
 from app.web.languages import Words
 from app.web.pages import render
 from app.web.reckoned import DayFigures
@@ -37,11 +36,11 @@ JUDGED_TOPICS = 100  # looked through for those that are mastered or shaky
 
 
 @router.get("/analytics")
-def analytics(request: Request, visitor: SignedIn, db: Db, serving: Serving, background: BackgroundTasks) -> Response:
+def analytics(request: Request, visitor: SignedIn, db: Db, serving: Serving) -> Response:
     """All of it on one page."""
     speaking = words(request)
     serving.refresh()
-    believed = belief(db, serving, visitor.id, background)
+    believed = belief(db, serving, visitor.id)
     until = believed.past.at if believed else datetime.now(UTC)
     done = studying.window(db, visitor.id, until, MOST_TASKS, MOST_DAYS)
     days = reckoned.by_day(done, speaking.zone)
@@ -69,6 +68,7 @@ def _limits() -> dict[str, Any]:
         "most_tasks": MOST_TASKS,
         "most_days": MOST_DAYS,
         "least_believed": LEAST_BELIEVED,
+        "least_compared": LEAST_COMPARED,
         "reckoned": reckoned,
         "of_hundred": of_hundred,
         "model_name": model_name,
@@ -116,8 +116,7 @@ class Why:
 
     task: Task
     found: Explanation | None  # none: no longer kept
-    chart: Markup | None  # none: it was not made from features
-    newcomer: Answer | None  # what LNIRT expects of somebody it knows nothing of
+    chart: Markup | None = None  # none: there are no numbers
 
 
 def why(db: Session, serving: ServingModels, task: Task | None, speaking: Words) -> Why | None:
@@ -127,10 +126,5 @@ def why(db: Session, serving: ServingModels, task: Task | None, speaking: Words)
     try:
         found = explanation(db, serving, task, to_student=True)
     except NotKept:
-        return Why(task, None, None, None)
-    return Why(task, found, why_chart(speaking, found) if found.features else None, _of_newcomer(serving, task))
-
-
-def _of_newcomer(serving: ServingModels, task: Task) -> Answer | None:
-    found = served(serving) if task.model_version == "v1.0" else None
-    return found and found[1].of_newcomer(Asked(task.user_id, task.topic, task.difficulty, task.item_id))
+        return Why(task, None)
+    return Why(task, found, why_chart(speaking, task, found))

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from app.crud.studying import Done
-from app.schemas.explanation import Explanation
+from app.domain.tasks import Task
+from app.schemas.explanation import Explanation, FeatureEffect, PartEffect
 from app.web import charts, reckoned
 from app.web.beliefs import LEAST_BELIEVED, Belief
 from app.web.charts import GRID_LINES, Axis, Series
-from app.web.features import feature_name, feature_value
+from app.web.features import feature_name, feature_value, part_name
 from app.web.languages import Words
 from app.web.reckoned import DayFigures, Judged
 
@@ -71,8 +72,8 @@ def _where_predicted(series: Series) -> list[Series]:
 def path_charts(
     speaking: Words, found: Belief | None, done: Sequence[Done], days: Sequence[DayFigures]
 ) -> tuple[Markup, Markup] | None:
-    """Ability and speed, as places among 100 students, over the window."""
-    if found is None or found.posterior is None or found.past.n < LEAST_BELIEVED:
+    """Ability and speed, as places among 100 students, over the window; none where there are too few of either."""
+    if found is None or found.posterior is None or found.past.n < LEAST_BELIEVED or not found.compares:
         return None
     steps = reckoned.steps(days, POINTS, FEW_DAYS)
     path = found.path(done, [n for n, _ in steps])
@@ -105,23 +106,38 @@ def reliability(speaking: Words, judged: Judged) -> Markup | None:
     )  # fmt: skip
 
 
-def why_chart(speaking: Words, found: Explanation) -> Markup:
-    """The eleven, by how far they moved the chance."""
-    head = [speaking("What"), speaking("You"), speaking("Average"), speaking("Chance"), speaking("Time")]
-    effects = [
+def why_chart(speaking: Words, task: Task, found: Explanation) -> Markup | None:
+    """The eleven features or LNIRT's parts, by how far they moved the chance; none where there are no numbers."""
+    if found.parts:
+        return _moved(speaking, found.parts, [(part_name(speaking, each.part, task),) for each in found.parts], [])
+    if not found.features:
+        return None
+    named = [
         (
             feature_name(speaking, each.feature),
             feature_value(speaking, each.feature, each.value),
             feature_value(speaking, each.feature, each.average),
-            speaking.points(each.correctness_effect),
-            f"{speaking.signed(each.time_effect_seconds)} s",
         )
         for each in found.features
+    ]
+    return _moved(speaking, found.features, named, [speaking("You"), speaking("Average")])
+
+
+def _moved(
+    speaking: Words,
+    effects: Sequence[FeatureEffect | PartEffect],
+    named: Sequence[tuple[str, ...]],
+    columns: Sequence[str],
+) -> Markup:
+    """Each effect's name first in its row of `named`, what `columns` head behind it."""
+    head = [speaking("What"), *columns, speaking("Chance"), speaking("Time")]
+    moved = [
+        (speaking.points(each.correctness_effect), f"{speaking.signed(each.time_effect_seconds)} s") for each in effects
     ]
     return charts.up_and_down(
         speaking,
         speaking("What moved the chance"),
         speaking("In points of a hundred: bars to the right moved the chance up, bars to the left moved it down."),
-        [(row[0], each.correctness_effect, row[3]) for row, each in zip(effects, found.features, strict=True)],
-        (head, effects),
+        [(row[0], each.correctness_effect, by[0]) for row, each, by in zip(named, effects, moved, strict=True)],
+        (head, [(*row, *by) for row, by in zip(named, moved, strict=True)]),
     )

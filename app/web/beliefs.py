@@ -1,16 +1,14 @@
-"""What LNIRT believes of a visitor, without keeping them waiting."""
+"""What LNIRT knows of a visitor."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from fastapi import BackgroundTasks
 from sqlalchemy.orm import Session
 
-from app.core.database import new_session
 from app.core.statements import hold_now
-from app.crud import student_states, student_totals
+from app.crud import student_totals, studying
 from app.crud.student_totals import Past
 from app.crud.studying import Done
 from app.domain.tasks import Asked
@@ -18,40 +16,54 @@ from app.ml.serving import Loaded, ServingModels
 
 if TYPE_CHECKING:  # SciPy is imported when LNIRT is there, not before
     from app.ml.ability_path import Standing
+    from app.ml.answers import Answer
     from app.ml.lnirt_ability import Floats
     from app.ml.lnirt_posterior import Posterior
     from app.ml.lnirt_service import ServedLnirt
 
 KIND = "lnirt"
-AT_ONCE = 3_000  # answers that are weighed while the page waits; more of them, once it is sent
 LEAST_BELIEVED = 5  # answers before anything is said
-weighing: set[UUID] = set()  # students whose answers are being weighed by this process
+LEAST_COMPARED = 20  # students with results before anybody is set among them
 
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """What a version of LNIRT knows of a student."""
+    """What LNIRT knows of a student: the version in service, or before the first training LNIRT of the newest tasks."""
 
     model: "ServedLnirt"
     past: Past
-    posterior: "Posterior | None"  # none: the answers are still being weighed
+    posterior: "Posterior"
+    answers: int  # of the student, that it holds: the newest
+    students: int  # with results, counted up to LEAST_COMPARED
     course: "Callable[[int], Floats]"  # what was known before the last so many tasks, and after each
 
     @property
-    def now(self) -> "Standing | None":
+    def compares(self) -> bool:
+        """Whether there are students enough to set somebody among them."""
+        return self.students >= LEAST_COMPARED
+
+    @property
+    def now(self) -> "Standing":
         from app.ml.ability_path import standing
 
-        return standing(self.posterior) if self.posterior else None
+        return standing(self.posterior)
+
+    @property
+    def on_average(self) -> "Answer":
+        """What is expected of them on a task of which nothing is known."""
+        return self.model.on_average(self.posterior)
 
     def path(self, done: Sequence[Done], ends: Sequence[int]) -> "list[Standing]":
         """How it stood before the newest finished tasks, and after the first so many of them."""
         from app.ml.ability_path import standing
         from app.ml.lnirt_ability import posterior
 
-        if self.posterior is None or not done:
+        if not done:
             return []
-        course = self.course(len(done))
-        return [standing(posterior(self.model.population, course[end])) for end in (0, *ends)]
+        states = self.course(len(done))
+        older = len(done) + 1 - len(states)  # of which it knows nothing
+        places = [max(end - older, 0) for end in (0, *ends)]
+        return [standing(posterior(self.model.population, states[place])) for place in places]
 
 
 def served(serving: ServingModels) -> "tuple[Loaded, ServedLnirt] | None":
@@ -64,43 +76,38 @@ def served(serving: ServingModels) -> "tuple[Loaded, ServedLnirt] | None":
     return (loaded, loaded.model) if isinstance(loaded.model, ServedLnirt) else None
 
 
-def belief(db: Session, serving: ServingModels, student: UUID, later: BackgroundTasks) -> Belief | None:
-    """What is known of them now; where too many answers are new to this version, they are weighed `later`."""
-    found = served(serving)
+def belief(db: Session, serving: ServingModels, student: UUID) -> Belief | None:
+    """What is known of them now; none before there is a result, and where LNIRT is not in service."""
+    found, past = served(serving), _past(db, student)
     if found is None:
-        return None
+        return None if serving.answering else _untrained(db, student, past)
     loaded, model = found
-    past = _past(db, student)
+    known = hold_now(model.posterior(loaded.version.id, _anything(student), past), db)
 
     def course(most: int) -> "Floats":
         return hold_now(model.course(_anything(student), past.at, most), db)
 
-    version = {"user_id": student, "kind": KIND, "version_id": loaded.version.id}
-    kept = student_states.KEPT.first_now(db, **version)
-    if past.n - (kept["n"] if kept else 0) <= AT_ONCE:
-        return Belief(model, past, _posterior(db, loaded, model, student, past), course)
-    if student not in weighing:
-        weighing.add(student)
-        later.add_task(_weigh, loaded, model, student)
-    return Belief(model, past, None, course)
+    return Belief(model, past, known, past.n, studying.students(db, LEAST_COMPARED), course)
 
 
-def _weigh(loaded: Loaded, model: "ServedLnirt", student: UUID) -> None:
-    try:
-        with new_session().begin() as db:
-            _posterior(db, loaded, model, student, _past(db, student))
-    finally:
-        weighing.discard(student)
+def _untrained(db: Session, student: UUID, past: Past) -> Belief | None:
+    """By the LNIRT that answers before the first training; none where nobody has finished anything."""
+    from app.ml.untrained import untrained
+
+    found = hold_now(untrained(past.at), db)
+    if found is None:
+        return None
+    from app.ml.lnirt_ability import posterior
+
+    model, tasks = found.model, found.of_student(student)
+    states = model.states_after(tasks)
+    now = posterior(model.population, states[-1])
+    return Belief(model, past, now, len(tasks), studying.students(db, LEAST_COMPARED), lambda most: states[-most - 1 :])
 
 
 def _past(db: Session, student: UUID) -> Past:
     rows = student_totals.PAST.rows_now(db, **student_totals.question(_anything(student), None))
     return student_totals.past_of(rows[0])
-
-
-def _posterior(db: Session, loaded: Loaded, model: "ServedLnirt", student: UUID, past: Past) -> "Posterior":
-    """Kept and caught up."""
-    return hold_now(model.posterior(loaded.version.id, _anything(student), past), db)
 
 
 def _anything(student: UUID) -> Asked:

@@ -1,5 +1,6 @@
-"""The eleven features in words for students."""
+"""What moves a prediction, in words for students: the eleven features, and the parts that LNIRT adds up."""
 
+from app.domain.tasks import Task
 from app.web.languages import Words
 
 
@@ -25,3 +26,17 @@ def feature_value(words: Words, name: str, value: float) -> str:
     if name.endswith("_success_rate"):
         return words.percent(value)
     return words.seconds(value) if name.endswith("_avg_time") else words.number(value)
+
+
+def part_name(words: Words, part: str, task: Task) -> str:
+    """A part of the task."""
+    return {
+        "student": words("Your ability and speed"),
+        "topic": words("The topic: %(name)s", name=task.topic),
+        "difficulty": words("The difficulty: %(name)s", name=_difficulty(words, task.difficulty)),
+        "exercise": words("The exercise: %(name)s", name=task.item_id),
+    }[part]
+
+
+def _difficulty(words: Words, name: str) -> str:
+    return {"easy": words("easy"), "medium": words("medium"), "hard": words("hard")}[name]

@@ -149,10 +149,11 @@ def show(request: Request, plan_id: str, visitor: SignedIn, db: Db, serving: Ser
 
 def _chart(words: Words, plan: Plan) -> Markup:
     """Of each topic the chance when the plan was made, now, and on the day of the exam."""
+    at_exam = [None if each.missing else each.chance_at_exam for each in plan.topics]
     shown = [
         Series(words("when the plan was made"), [each.chance_at_start for each in plan.topics], kind="dots"),
         Series(words("now"), [each.chance_now for each in plan.topics], kind="bars"),
-        Series(words("on the day of the exam"), [each.chance_at_exam for each in plan.topics], kind="dots"),
+        Series(words("on the day of the exam"), at_exam, kind="dots"),
     ]
     title = words("Chance to get a medium task right")
     text = words("By topic: when the plan was made, now, and expected on the day of the exam if you follow the plan.")

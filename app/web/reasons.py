@@ -80,6 +80,10 @@ SENTENCES = {
         "%(days)s to practise until %(exam)s, %(topics)s. No model has learnt anything yet, so what it brings can't be"
         " said."
     ),
+    "plan_too_early": _(
+        "%(days)s to practise until %(exam)s, %(topics)s. What the plan brings can be said from %(least)s finished"
+        " tasks on each topic; still missing: %(tasks)s."
+    ),
     "exam_today": _("The exam is today, %(exam)s: there is nothing left to plan. Good luck."),
     "exam_over": _("The exam was on %(exam)s; there is nothing left to plan."),
 }

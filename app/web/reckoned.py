@@ -15,7 +15,7 @@ GROUPS = 10
 SMALL = 0.03  # a difference that nobody needs to hear of
 LAST = 8  # tasks of a topic that it is judged by
 MASTERED = 0.85  # share right of them
-SHAKY, LEAST_SHAKY = 0.6, 3  # share right, and tasks
+SHAKY, LEAST_SHAKY = 0.6, 5  # share right, and tasks
 
 
 @dataclass(frozen=True, slots=True)

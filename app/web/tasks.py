@@ -20,7 +20,7 @@ from app.ml.explanation import explanation
 from app.routers.callers import Db
 from app.routers.practice_tasks import Serving, TheTrainer
 from app.schemas.practice_tasks import NewTask, TaskResult
-from app.web.features import feature_name, feature_value
+from app.web.features import feature_name, feature_value, part_name
 from app.web.pages import go_to, render
 from app.web.suggesting import suggested
 from app.web.training import model_name, panel
@@ -132,7 +132,8 @@ def why(request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serv
         found = explanation(db, serving, task, to_student=True)
     except NotKept:
         found = None
-    return render(request, "why.html", task=task, found=found, feature_name=feature_name, feature_value=feature_value)
+    named: dict[str, Any] = {"feature_name": feature_name, "feature_value": feature_value, "part_name": part_name}
+    return render(request, "why.html", task=task, found=found, **named)
 
 
 def _own(db: Session, task_id: str, student: UUID) -> Task:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from markupsafe import Markup
 
@@ -15,7 +15,7 @@ from app.domain.tasks import Task
 from app.routers.callers import Db
 from app.routers.practice_tasks import Serving
 from app.web import charts
-from app.web.beliefs import LEAST_BELIEVED, belief, of_hundred
+from app.web.beliefs import LEAST_BELIEVED, LEAST_COMPARED, belief, of_hundred
 from app.web.charts import GRID_LINES, Axis, Series
 from app.web.languages import Words
 from app.web.pages import render
@@ -31,9 +31,7 @@ LATELY = 20  # predicted tasks that are set against what came of them
 
 
 @router.get("")
-def today(
-    request: Request, visitor: SignedIn, db: Db, serving: Serving, background: BackgroundTasks, target: Target = ""
-) -> Response:
+def today(request: Request, visitor: SignedIn, db: Db, serving: Serving, target: Target = "") -> Response:
     """How it stands today; suggestions aim at `target`, a share that should go right."""
     speaking = words(request)
     day = speaking.today(datetime.now(UTC))
@@ -48,8 +46,9 @@ def today(
         most_a_day=DAY_TASKS,
         days=days_chart(speaking, days) if any(each.n for each in days) else None,
         lately=compared(studying.predicted_lately(db, visitor.id, LATELY)),
-        belief=belief(db, serving, visitor.id, background),
+        belief=belief(db, serving, visitor.id),
         least_believed=LEAST_BELIEVED,
+        least_compared=LEAST_COMPARED,
         of_hundred=of_hundred,
         open_task=studying.last_open(db, visitor.id),
         panel=stands,

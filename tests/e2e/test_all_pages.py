@@ -49,7 +49,7 @@ def trained_on_the_sample(db: Session, address: str) -> None:
 
 
 def _answering(address: str) -> bool:
-    found: bool = httpx.get(f"{address}/model/status").json()["serving"]["model_version"] != "prior"
+    found: bool = httpx.get(f"{address}/model/status").json()["serving"]["model_version_id"] is not None
     return found
 
 

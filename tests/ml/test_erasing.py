@@ -77,7 +77,7 @@ def run(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch, ways: d
     """A run with toys; 1,200 tasks of twenty students are finished."""
 
     def fit(name: str) -> Callable[..., Toy]:
-        def fitted(attempts: Attempts, _: Any) -> Toy:
+        def fitted(attempts: Attempts, *_: Any) -> Toy:
             ways["meanwhile"](name)
             if isinstance(ways[name], Exception):
                 raise ways[name]
@@ -86,7 +86,7 @@ def run(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch, ways: d
 
         return fitted
 
-    def go_on(earlier: Toy, attempts: Attempts, fresh: NDArray[np.bool_], _: Any) -> Toy:
+    def go_on(earlier: Toy, attempts: Attempts, fresh: NDArray[np.bool_], *_: Any) -> Toy:
         return Toy({**earlier.told, "way": "on"})
 
     toys = {

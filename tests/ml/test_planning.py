@@ -184,8 +184,15 @@ def test_before_there_is_a_model_it_plans_and_promises_nothing_in_words() -> Non
     assert "%" not in planning_words.sentence(found.summary)
 
 
+def test_from_a_handful_of_tasks_nothing_is_promised() -> None:
+    found = plan(exam("a", "b", days=3), [topic("a", n=4), topic("b", n=9)])
+    assert found.summary.code == "plan_too_early"
+    assert planning_words.sentence(found.summary).endswith("5 finished tasks on each topic; still missing: 1.")
+    assert [each.missing for each in found.topics] == [1, 0]
+
+
 def test_the_summary_says_where_it_leads() -> None:
-    found = plan(exam("a", "b", days=3))
+    found = plan(exam("a", "b", days=3), [topic("a", n=5), topic("b", n=9)])
     said = planning_words.sentence(found.summary)
     assert said.startswith("3 days to practise until 2026-03-05, 2 topics:")
     assert "from 80 % to" in said

@@ -66,7 +66,7 @@ def train(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Tr
     ways: dict[str, Any] = {}
 
     def fit(name: str) -> Callable[..., Toy]:
-        def fitted(attempts: Attempts, _: Any) -> Toy:
+        def fitted(attempts: Attempts, *_: Any) -> Toy:
             if isinstance(ways[name], Exception):
                 raise ways[name]
             return Toy(ways[name], {"rows": len(attempts)})

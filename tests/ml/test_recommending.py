@@ -100,10 +100,16 @@ def test_the_weakest_topic_comes_first() -> None:
 
 
 def test_an_exam_comes_before_everything_else() -> None:
-    found = suggested(topic("a", (0.4, 0.3, 0.2)), topic("b"), topic("c"), n=3, exam=exam("b"))
+    found = suggested(topic("a", (0.4, 0.3, 0.2)), topic("b", n=5), topic("c"), n=3, exam=exam("b"))
     assert found[0].topic == "b"
     assert {"for_exam"} <= codes(found[0])
     assert not {"for_exam", "weak_for_exam"} & codes(found[1])
+
+
+def test_four_tasks_are_too_few_to_say_that_it_goes_well() -> None:
+    found = suggested(topic("b", recent=done("rrrr")), exam=exam("b"))
+    assert "belongs_to_exam" in codes(found[0])
+    assert "for_exam" not in codes(found[0])
 
 
 def test_a_weak_topic_of_the_exam_says_so() -> None:

@@ -36,7 +36,7 @@ def test_only_at_the_machine_itself_or_for_an_admin_there_is_a_button(
     assert sample.is_empty(db)
     db.rollback()
     assert "The sample is loaded" in said(browser.send("/begin"))
-    until(lambda: Student(service, "").status()["serving"]["model_version"] != "prior")
+    until(lambda: Student(service, "").status()["serving"]["model_version_id"] is not None)
 
 
 def test_another_site_can_not_load_it(service: TestClient, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:

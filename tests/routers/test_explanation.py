@@ -15,7 +15,8 @@ from app.crud.student_totals import Past
 from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers, Floats
 from app.ml.features import FEATURES
-from app.ml.inputs import INPUTS, inputs_of_past
+from app.ml.inputs import NETWORK_INPUTS, inputs_of_past
+from app.ml.lnirt_service import ServedLnirt, fit_lnirt
 from app.ml.registry import BY_NAME
 from app.ml.serving import Lineup, Loaded, serving_models
 from app.ml.simulated import school as simulated_school
@@ -25,7 +26,7 @@ from tests.versions import pruned, serving, version
 
 Students = Callable[..., Student]
 TOPIC_RATE, RECENT_TIME = FEATURES.index("topic_success_rate"), FEATURES.index("recent_avg_time")
-USUAL = np.linspace(0.3, 0.8, len(INPUTS))
+USUAL = np.linspace(0.3, 0.8, len(NETWORK_INPUTS))
 
 
 class Plain:
@@ -156,9 +157,8 @@ def test_only_the_student_and_the_school_see_it(ada: Student, student: Students,
 def test_the_prior_says_that_it_looks_at_nothing(ada: Student) -> None:
     found = explained(ada, ada.ask().json())
     assert (found["model_version"], found["features"], found["average_student"]) == ("prior", [], None)
-    assert found["text"] == (
-        "No model could be asked, so this is what everybody is told: 50 % and 60 s. Your past had no part in it."
-    )
+    assert found["parts"] == []
+    assert found["text"] == ("Nothing was known yet, so this is the first guess: 50 % and 60 s. Nothing moved it.")
 
 
 def test_lnirt_says_what_it_goes_by_even_when_its_files_are_gone(ada: Student, db: Session) -> None:
@@ -168,9 +168,88 @@ def test_lnirt_says_what_it_goes_by_even_when_its_files_are_gone(ada: Student, d
     pruned(db, made)
     found = explained(ada, task)
     assert (found["model_version"], found["features"]) == ("v1.0", [])
-    assert found["text"].startswith(
-        "LNIRT made this prediction. It doesn't use the eleven features: it sets your ability"
-    )
+    assert (found["parts"], found["average_student"]) == ([], None)
+    assert found["text"].endswith("is no longer kept, so there are no numbers.")
+
+
+def add_up(found: dict[str, Any], task: dict[str, Any]) -> None:
+    """The parts make up what was told, less what is said of an average student on an average task."""
+    for name, effect in (("correctness_prob", "correctness_effect"), ("estimated_time_seconds", "time_effect_seconds")):
+        own, average = found["prediction"][name], found["average_student"][name]
+        assert own == pytest.approx(task[name], rel=1e-9)
+        assert sum(each[effect] for each in found["parts"]) == pytest.approx(own - average, abs=1e-9)
+
+
+def by_part(found: dict[str, Any]) -> dict[str, Any]:
+    return {each["part"]: each for each in found["parts"]}
+
+
+@pytest.fixture(scope="module")
+def lnirt() -> ServedLnirt:
+    return fit_lnirt(simulate(simulated_school(12, seed=5), 30, seed=5).attempts).served()
+
+
+def test_lnirt_says_how_far_each_part_moved_its_prediction(ada: Student, db: Session, lnirt: ServedLnirt) -> None:
+    made = answered_by(db, lnirt, "lnirt")
+    for _ in range(6):
+        ada.do(topic="algebra", difficulty="hard", is_correct=True, seconds=8)
+    task = ada.ask("algebra", "hard").json()
+    found = explained(ada, task)
+    assert (found["features"], found["explained_by_version_id"]) == ([], made)
+    add_up(found, task)
+    parts = by_part(found)
+    assert set(parts) == {"student", "topic", "difficulty"}
+    assert parts["student"]["correctness_effect"] > 0.05
+    assert parts["student"]["time_effect_seconds"] < -1
+    assert parts["difficulty"]["correctness_effect"] < 0
+    points = round(100 * parts["student"]["correctness_effect"])
+    assert parts["student"]["text"].startswith(f"Your ability and speed, by 6 answers: {points} points up, ")
+    assert "of an average student on an average task it would say" in found["text"]
+    sizes = [abs(each["correctness_effect"]) for each in found["parts"]]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_of_somebody_unknown_only_the_task_moves_the_chance(ada: Student, db: Session, lnirt: ServedLnirt) -> None:
+    answered_by(db, lnirt, "lnirt")
+    student = by_part(explained(ada, ada.ask("algebra", "hard").json()))["student"]
+    assert abs(student["correctness_effect"]) < 1e-12
+    assert abs(student["time_effect_seconds"]) < 1e-9
+    assert student["text"] == "Your ability and speed, by 0 answers: hardly any difference."
+
+
+def test_before_the_first_training_the_parts_have_numbers_too(ada: Student, student: Students) -> None:
+    ben = student("ben")
+    for _ in range(4):
+        ada.do(topic="Waves", difficulty="easy", item_id="w-1", is_correct=True, seconds=20)
+        ben.do(topic="Waves", difficulty="easy", item_id="w-1", is_correct=True, seconds=20)
+        ben.do(topic="Optics", difficulty="hard", item_id="o-1", is_correct=False, seconds=90)
+    task = ada.ask("Waves", "easy", item_id="w-1").json()
+    ada.do(topic="Waves", difficulty="easy", is_correct=False, seconds=300)  # later: changes nothing
+    found = explained(ada, task)
+    assert (found["model_version"], found["model_version_id"], found["explained_by_version_id"]) == ("v1.0", None, None)
+    add_up(found, task)
+    parts = by_part(found)
+    assert set(parts) == {"student", "topic", "difficulty", "exercise"}
+    assert all(each["correctness_effect"] > 0 > each["time_effect_seconds"] for each in parts.values())
+    assert parts["exercise"]["text"].startswith("The exercise w-1: ")
+
+
+def test_what_has_changed_since_is_told(ada: Student, db: Session) -> None:
+    for _ in range(3):
+        ada.do(is_correct=True, seconds=20)
+    task = ada.ask().json()
+    db.execute(text("UPDATE practice_tasks SET is_correct = false WHERE completed"))
+    db.commit()
+    found = explained(ada, task)
+    assert found["prediction"]["correctness_prob"] < task["correctness_prob"]
+    assert f"(It was told as {round(100 * task['correctness_prob'])} % and " in found["text"]
+
+
+def test_the_school_is_told_of_the_students_ability(school: Student) -> None:
+    school.do(user_id=SOMEBODY, is_correct=True)
+    found = explained(school, school.ask(user_id=SOMEBODY).json())
+    assert found["text"].startswith("LNIRT made this prediction: the student is ")
+    assert by_part(found)["student"]["text"].startswith("The student's ability and speed, by 1 answer: ")
 
 
 def test_another_version_explains_what_it_would_have_said(ada: Student, db: Session) -> None:

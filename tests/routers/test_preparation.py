@@ -74,7 +74,10 @@ def topics(of: dict[str, Any]) -> list[str]:
 
 
 def test_a_plan_goes_from_today_to_the_day_before_the_exam(student: Students) -> None:
-    plan = planned(student(), name=" Finals ")
+    ada = student()
+    for _ in range(5):
+        ada.do(topic="Waves")
+    plan = planned(ada, name=" Finals ")
     assert [day["date"] for day in plan["days"]] == [in_days(n) for n in range(10)]
     assert (plan["days_left"], plan["name"], plan["later"]) == (len(plan["days"]), "Finals", None)
     for day in plan["days"]:
@@ -83,8 +86,22 @@ def test_a_plan_goes_from_today_to_the_day_before_the_exam(student: Students) ->
         for item in day["items"]:
             assert item["chance_before"] < item["chance_after"]
     assert [each["topic"] for each in plan["outlook"]] == ["Calculus", "Waves"]
-    assert plan["chance_now"] < plan["chance_at_exam"]
     assert plan["summary"]["text"].startswith("10 days to practise")
+
+
+def test_what_a_plan_brings_is_told_from_five_tasks_on_each_topic_on(student: Students) -> None:
+    ada = student()
+    for _ in range(5):
+        ada.do(topic="Waves")
+    plan = planned(ada)
+    assert [each["chance_at_exam"] is None for each in plan["outlook"]] == [True, False]
+    assert plan["chance_at_exam"] is None
+    assert "still missing: 5" in plan["summary"]["text"]
+    for _ in range(5):
+        ada.do(topic="Calculus", is_correct=False)
+    plan = ada.get(f"{PLANS}/{plan['id']}").json()
+    assert plan["chance_now"] < plan["chance_at_exam"]
+    assert "expected to raise" in plan["summary"]["text"]
 
 
 def test_it_is_planned_anew_after_what_has_been_done(student: Students) -> None:

@@ -76,7 +76,7 @@ def test_an_empty_installation_says_what_to_do(grace: Browser, monkeypatch: pyte
     monkeypatch.setattr(sample, "STUDENTS", 2)
     page = grace.get("/admin")
     assert "There are no tasks yet" in said(page)
-    assert "No model answers yet: everybody is told 50 % and 60 seconds." in said(page)
+    assert "No trained version answers yet: LNIRT answers from the newest finished tasks" in said(page)
     for path, nothing in (
         ("/admin/versions", "No model has been trained yet"),
         ("/admin/runs", "No training has run yet"),

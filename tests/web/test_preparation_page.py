@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session
 
 from app.core.database import new_session
 from app.ml import sample
 from app.web.reasons import SENTENCES
+from tests.finished import account_of, finish
 from tests.school import Student, until
 from tests.web.browsing import Browser, said
 
@@ -22,11 +24,11 @@ def in_days(days: int) -> str:
 def ada(service: TestClient) -> Browser:
     with new_session().begin() as session:
         sample.load(session)
-    until(lambda: Student(service, "").status()["serving"]["model_version"] != "prior")
+    until(lambda: Student(service, "").status()["serving"]["model_version_id"] is not None)
     return Browser(service).register("ada")
 
 
-def test_an_exam_is_planned_day_by_day(ada: Browser) -> None:
+def test_an_exam_is_planned_day_by_day(ada: Browser, db: Session) -> None:
     assert "No exam is planned yet." in said(ada.get("/dashboard/preparation"))
     ada.practise("Waves")
     form = {
@@ -40,11 +42,15 @@ def test_an_exam_is_planned_day_by_day(ada: Browser) -> None:
     plan = ada.send("/dashboard/preparation", **form)
     page = said(plan)
     assert re.search(r"20 days to practise until .*, 3 topics", page)
-    assert "is expected to rise from" in page
+    assert "What the plan brings can be said from 5 finished tasks on each topic; still missing: 14." in page
     assert "Done today: 1 task" in page
     assert len(re.findall(r"chance \d+% before, \d+% after", page)) >= 20
     assert "The 12 days after that" in page
     assert re.search(r"when the plan was made.*now.*on the day of the exam", page)
+    for topic in ("Waves", "Calculus", "Statistics"):
+        for number in range(5):
+            finish(db, account_of(db), datetime(2026, 3, 10, 12, number, tzinfo=UTC), topic=topic)
+    assert "is expected to rise from" in said(ada.get(plan.url.path))
     assert "Finals" in said(ada.get("/dashboard/preparation"))
     assert "in 20 days" in said(ada.get("/dashboard/preparation"))
     assert "First for Finals" in said(ada.get("/dashboard/tasks"))

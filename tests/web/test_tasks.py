@@ -100,12 +100,12 @@ def test_the_training_is_shown_and_the_next_task_is_predicted_by_its_model(ada: 
     imported(db, simulate(simulated_school(8, seed=2), 12, seed=2).attempts)
     for number in range(5):
         page = ada.practise("algebra", right=number % 2 == 0, seconds=20 + number)
-    assert "Predicted by" in said(page) or "this is what everybody is told at first" in said(page)
+    assert "Predicted by" in said(page) or "this is the first guess" in said(page)
     until(lambda: "Last training" in said(ada.get("/dashboard/training")))
     asked = ada.send("/dashboard/tasks", topic="algebra", difficulty="easy")
     assert re.search(r"Predicted by (the V2 network|the LSTM network|LNIRT), version \d+", said(asked))
     why = said(ada.get(f"{asked.url.path}/why"))
-    assert "Right, on this topic" in why or "LNIRT made this prediction" in why
+    assert "Right, on this topic" in why or "Your ability and speed" in why
 
 
 def test_german_is_spoken_to_those_who_ask_for_it(service: TestClient) -> None:

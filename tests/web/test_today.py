@@ -1,5 +1,6 @@
 import re
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
@@ -7,11 +8,11 @@ from sqlalchemy.orm import Session
 
 from app.ml.lnirt_service import ServedLnirt, fit_lnirt
 from app.ml.simulated import school, simulate
-from app.web import beliefs, charts, today
+from app.web import charts, today
 from app.web.charts import Axis, Series
 from app.web.languages import Words
-from tests.finished import account_of, finish
-from tests.routers.test_explanation import answered_by
+from tests.finished import account_of, class_of, finish
+from tests.routers.test_explanation import Plain, answered_by
 from tests.web.browsing import Browser, said
 
 NOW = datetime(2026, 3, 10, 23, 30, tzinfo=UTC)
@@ -113,13 +114,45 @@ def test_another_students_tasks_are_not_counted(service: TestClient) -> None:
     assert "Do the first task" in said(Browser(service).register("ada").get("/dashboard"))
 
 
-def test_before_there_is_a_lnirt_the_page_says_when_it_comes(ada: Browser) -> None:
+def test_before_the_first_training_the_page_believes_what_the_answers_do(ada: Browser) -> None:
+    for _ in range(4):
+        ada.practise(right=True, seconds=20)
+    assert "After one more task you will read here" in said(ada.get("/dashboard"))
+    ada.practise(right=True, seconds=20)
+    told = said(ada.get("/dashboard"))
+    believed = re.search(r"an average task right (\d+)% .* time for an average task ([\d.]+) s", told)
+    asked = re.search(r"(\d+)%, about ([\d.]+) s", told)  # the first suggestion: the topic that went right
+    assert believed
+    assert asked
+    assert 55 < int(believed[1]) < int(asked[1])
+    assert float(believed[2]) == pytest.approx(20, abs=15)
+    assert "One student here has results so far. From 20 on you will also read how you stand among them" in told
+
+
+def test_a_network_without_lnirt_leaves_ability_unknown(ada: Browser, db: Session) -> None:
+    answered_by(db, Plain())
     ada.practise()
-    assert "It comes with a training, as soon as there are enough tasks." in said(ada.get("/dashboard"))
+    assert "A training that fits it brings it back." in said(ada.get("/dashboard"))
+
+
+def test_nobody_is_set_among_a_handful_of_students(ada: Browser, db: Session, lnirt: ServedLnirt) -> None:
+    answered_by(db, lnirt, "lnirt")
+    for _ in range(6):
+        ada.practise("algebra", "hard", seconds=10)
+    class_of(db, 18, NOW)
+    for page in ("/dashboard", "/dashboard/analytics"):
+        told = said(ada.get(page))
+        assert "19 students here have results so far." in told
+        assert re.search(r"an average task right \d+% in four of five cases \d+% to \d+%", told)
+        assert not re.search(r"of 100\b", told)
+    finish(db, UUID(int=77), NOW)
+    for page in ("/dashboard", "/dashboard/analytics"):
+        assert re.search(r"of 100\b", said(ada.get(page)))
 
 
 def test_what_the_model_believes_is_a_place_among_students(ada: Browser, db: Session, lnirt: ServedLnirt) -> None:
     answered_by(db, lnirt, "lnirt")
+    class_of(db, 19, NOW)
     for _ in range(4):
         ada.practise("algebra", "hard", seconds=10)
     assert "After one more task you will read here" in said(ada.get("/dashboard"))
@@ -143,24 +176,6 @@ def test_suggestions_aim_at_the_share_that_the_visitor_chose(ada: Browser) -> No
 @pytest.mark.parametrize(("most", "high"), [(1, 4), (4, 4), (5, 8), (17, 20), (21, 40), (1768, 2000), (2000, 2000)])
 def test_round_numbers_stand_at_the_lines(most: int, high: int) -> None:
     assert today._high(most) == high
-
-
-def test_many_answers_are_weighed_after_the_page(
-    ada: Browser, db: Session, lnirt: ServedLnirt, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for _ in range(6):
-        ada.practise("algebra")
-    monkeypatch.setattr(beliefs, "AT_ONCE", 3)
-    answered_by(db, lnirt, "lnirt")
-    for path in ("/dashboard", "/dashboard/analytics"):
-        first = ada.get(path)  # the client waits for what is done in the background, too
-        assert "is weighing your 6 answers" in said(first)
-        assert f'data-poll="{path}"' in first.text
-        again = ada.get(path)
-        assert "more able than about" in said(again)
-        assert "data-poll" not in again.text.partition("<h2>The next training")[0].rpartition("<section")[0]
-        answered_by(db, lnirt, "lnirt")
-    assert not beliefs.weighing
 
 
 def test_bars_stand_on_one_another() -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
-from app.ml.inputs import INPUTS
+from app.ml.base_inputs import Base
+from app.ml.inputs import NETWORK_INPUTS
 from app.ml.networks.calibration import INTERCEPT_SD, Calibration
-from app.ml.networks.inference import METADATA_FILE, WEIGHTS_FILE, ServedNetwork, load_arrays, save_arrays
+from app.ml.networks.inference import METADATA_FILE, OF_PAST, WEIGHTS_FILE, ServedNetwork, load_arrays, save_arrays
 from app.ml.networks.loop import MOMENTS, State
 from app.ml.networks.network import OUTPUTS, Examples, Network, Output, Sizes
 from app.ml.networks.scale import Scale
@@ -70,7 +71,8 @@ class FittedNetwork:
     scale: Scale
     state: State
     held_out: HeldOut = field(default_factory=HeldOut)
-    average: tuple[float, ...] = ()  # (24,) inputs of the tasks it was fitted on
+    average: tuple[float, ...] = ()  # (26,) inputs of the tasks it was fitted on
+    base: Base | None = None  # that it corrects
     calibration: Calibration = field(default_factory=Calibration)
     report: dict[str, Any] = field(default_factory=dict)  # held-out scores
 
@@ -79,7 +81,7 @@ class FittedNetwork:
         return {
             "kind": self.network.name,
             "network": asdict(self.network),
-            "inputs": list(INPUTS),
+            "inputs": list(NETWORK_INPUTS),
             "keras_inputs": [
                 {"name": name, "shape": list(shape), "dtype": dtype}
                 for name, (shape, dtype) in self.network.inputs().items()
@@ -94,10 +96,11 @@ class FittedNetwork:
 
     def served(self) -> ServedNetwork:
         """The same model without TensorFlow."""
-        return self.network.served(self.state.mean, json.loads(json.dumps(self.metadata())))
+        served = self.network.served(self.state.mean, json.loads(json.dumps(self.metadata())))
+        return served.on(self.base) if self.base else served
 
     def examples(self, attempts: Attempts, rows: NDArray[np.intp], inputs: Floats) -> Examples:
-        """These rows as the network is asked them; `inputs` (n, 24) are raw."""
+        """These rows as the network is asked them; `inputs` (n, 26) are raw."""
         return self.network.examples(attempts, rows, self.vocabulary, inputs, self.scale)
 
     def with_names(self, attempts: Attempts, rows: NDArray[np.intp]) -> "FittedNetwork":
@@ -138,12 +141,14 @@ class FittedNetwork:
         if "past_outcomes" in inputs:
             scaled["past_outcomes"] = self.scale.outcome_layers(inputs["past_outcomes"])
         score = layers.Reshape((1,))(core(self.network.one_task(scaled)))
-        c = self.calibration
+        c, base = self.calibration, inputs["inputs"][:, OF_PAST + which : OF_PAST + which + 1]
         if output == "correctness":
-            answer = layers.Activation("sigmoid")(layers.Rescaling(c.slope, c.intercept, name="calibration")(score))
+            odds = layers.Add(name="base")([score, base])
+            answer = layers.Activation("sigmoid")(layers.Rescaling(c.slope, c.intercept, name="calibration")(odds))
         else:
-            multiples = layers.Activation(self.network.link)(score)
-            answer = layers.Rescaling(self.scale.seconds * float(np.exp(c.shift)), name="calibration")(multiples)
+            multiples, seconds = layers.Activation(self.network.link)(score), layers.Activation("exponential")(base)
+            corrected = layers.Multiply(name="base")([multiples, seconds])
+            answer = layers.Rescaling(float(np.exp(c.shift)), name="calibration")(corrected)
         model = keras.Model(list(inputs.values()), answer, name=output)
         model.compile(keras.optimizers.AdamW(FIT_RATE, weight_decay=self.network.schedule.decay), LOSSES[output])
         model.optimizer.build(model.trainable_variables)
@@ -175,12 +180,15 @@ class FittedNetwork:
         kept = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
         if kept.get("kind") != network.name:
             raise ValueError(f"expected an {network.name} model in {folder}")
+        if tuple(kept["inputs"]) != NETWORK_INPUTS:
+            raise ValueError(f"{folder.name} was written by an earlier release; the next training replaces it")
         arrays = load_arrays(folder / CHECKPOINT)
         state, held_out = State.of_arrays(arrays), HeldOut.of_arrays(arrays)
         vocabulary, own = Vocabulary.from_dict(kept["names"]), network.of_dict(kept["network"])
         sizes = own.sizes(vocabulary, kept["lengths"])
         calibration, scale = Calibration.from_dict(kept["calibration"]), Scale.from_dict(kept["scale"])
-        return cls(own, sizes, vocabulary, scale, state, held_out, tuple(kept["average"]), calibration, kept["report"])
+        known = {"average": tuple(kept["average"]), "calibration": calibration, "report": kept["report"]}
+        return cls(own, sizes, vocabulary, scale, state, held_out, **known)
 
     def compare(self, models: Sequence["keras.Model"], served: ServedNetwork) -> None:
         """Raise TrainingFailed where the served arrays say something else than Keras on made-up tasks."""

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from app.domain.attempts import Attempts, plausible, some_students
 from app.ml import metrics
-from app.ml.inputs import inputs_of, known_before
+from app.ml.base_inputs import Base, cross_fitted
+from app.ml.inputs import NETWORK_INPUTS, inputs_of, known_before
+from app.ml.lnirt_service import ServedLnirt, fit_lnirt
 from app.ml.networks.checkpoint import FittedNetwork, HeldOut, TrainingFailed
 from app.ml.networks.loop import TINY, Data, How, Loop, Snapshot, State, compiled, start, without_graph_optimizer
 from app.ml.networks.network import Examples, Network
@@ -25,12 +27,12 @@ from app.ml.networks.vocabulary import Vocabulary
 Floats = NDArray[np.float64]
 Progress = Callable[[dict[str, Any]], None]
 
+BASE_ODDS, BASE_TIME = NETWORK_INPUTS.index("base_log_odds"), NETWORK_INPUTS.index("base_log_time")
 LEAST = 8  # attempts
 HELD_OUT = 0.15  # share, the newest
 LEAST_HELD_OUT, MOST_HELD_OUT = 2, 5_000  # rows
 AGAIN = 0.05  # share held out, from which it is worth while to learn from these rows too
-PRIOR_TASKS = 10  # half of them right: what the share correct counts beside the real ones
-TYPICAL_TIME = {"softplus": float(np.log(np.e - 1)), "exponential": 0.0}  # the score that gives the typical time
+BASE_SCORE = {"softplus": float(np.log(np.e - 1)), "exponential": 0.0}  # the score that leaves the base's time alone
 MANY_ROWS = 100_000  # with more of them there are fewer epochs
 FEW = 10  # newest rows: with these, an epoch must be two standard errors better than the constant
 MANY = 5_000  # newest rows, to which `Schedule.least_gain` refers
@@ -40,15 +42,23 @@ LEAST_LEARNT, MOST_LEARNT = 128, 20_000  # tasks of an update
 
 @without_graph_optimizer()
 def fit(
-    network: Network, attempts: Attempts, *, seed: int = 0, progress: Progress | None = None, epochs: int | None = None
+    network: Network,
+    attempts: Attempts,
+    base: ServedLnirt | None = None,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    epochs: int | None = None,
 ) -> FittedNetwork:
-    """Train from scratch; `epochs` is the most there may be (none: as the schedule has it).
+    """Train from scratch to correct the base (none: LNIRT fitted to these attempts); `epochs` is the most there may be
+    (none: as the schedule has it).
 
     Raises TrainingFailed for fewer than 8 attempts and for anything that is no finite number.
     """
     if len(attempts) > network.schedule.most_rows:
         attempts = attempts.take(some_students(attempts, network.schedule.most_rows, seed))
-    inputs, n = checked_inputs(attempts), len(attempts)
+    base = base or fit_lnirt(checked(attempts)).served()
+    inputs, n = network_inputs(attempts, base), len(attempts)
     held_out = min(max(LEAST_HELD_OUT, round(n * HELD_OUT)), MOST_HELD_OUT)
     trial = Training.of(network, attempts, inputs, n - held_out, seed, epochs)
     stopping = EarlyStopping(trial, np.arange(n - held_out, n))
@@ -62,7 +72,8 @@ def fit(
     report |= scores(tried, stopping.constant)
     average = tuple(inputs.mean(axis=0).tolist())
     calibration = tried.calibration(network.schedule.intercept_sd)
-    return _sound(replace(fitted, held_out=tried, calibration=calibration, average=average, report=report))
+    fitted = replace(fitted, base=Base(base), held_out=tried, calibration=calibration, average=average, report=report)
+    return _sound(fitted)
 
 
 @without_graph_optimizer()
@@ -70,6 +81,7 @@ def update(
     before: FittedNetwork,
     attempts: Attempts,
     fresh: NDArray[np.bool_],
+    base: ServedLnirt | None = None,
     *,
     seed: int = 0,
     progress: Progress | None = None,
@@ -79,7 +91,8 @@ def update(
     What the network says of the fresh ones before it learns from them calibrates it anew. The scale stays; new names
     get vectors that begin as a stranger's. Raises TrainingFailed as `fit` does.
     """
-    network, inputs = before.network, checked_inputs(attempts)
+    network, base = before.network, base or fit_lnirt(checked(attempts)).served()
+    inputs = network_inputs(attempts, base)
     step = seed + before.state.step
     grown = before.with_names(attempts, np.flatnonzero(fresh))
     everything = grown.examples(attempts, np.arange(len(attempts)), inputs)
@@ -98,17 +111,24 @@ def update(
     }
     calibration = tried.calibration(network.schedule.intercept_sd)
     fitted = training.fitted(training.state())
-    return _sound(replace(fitted, held_out=tried, calibration=calibration, average=before.average, report=report))
+    fitted = replace(fitted, base=Base(base), average=before.average)
+    return _sound(replace(fitted, held_out=tried, calibration=calibration, report=report))
 
 
-def checked_inputs(attempts: Attempts) -> Floats:
-    """What was known of each of n attempts, (n, 24); raises TrainingFailed where there is nothing to learn from."""
+def checked(attempts: Attempts) -> Attempts:
+    """The same; raises TrainingFailed where there is nothing to learn from."""
     if len(attempts) < LEAST:
         raise TrainingFailed(f"expected at least {LEAST} attempts, got {len(attempts)}")
     wrong = ~(np.isfinite(attempts.seconds) & (attempts.seconds > 0))
     if wrong.any():
         raise TrainingFailed(f"expected times above 0 seconds, got {attempts.seconds[wrong][0]}")
-    inputs = inputs_of(known_before(attempts))
+    return attempts
+
+
+def network_inputs(attempts: Attempts, base: ServedLnirt) -> Floats:
+    """What a network is told of each of n attempts, (n, 26) as in NETWORK_INPUTS; the base that a row is shown was not
+    fitted to it, but moves as `base` does."""
+    inputs = np.column_stack([inputs_of(known_before(checked(attempts))), cross_fitted(attempts, base.population)])
     if not np.isfinite(inputs).all():
         raise TrainingFailed("expected finite inputs")
     return inputs
@@ -150,7 +170,7 @@ class Training:
 
     begun: FittedNetwork  # where it stands at the beginning
     attempts: Attempts
-    inputs: Floats  # (n, 24) raw
+    inputs: Floats  # (n, 26) raw
     learning: Examples
     seed: int
     full_rows: int  # tasks of a training from scratch: they set the size of the batches
@@ -160,7 +180,9 @@ class Training:
         network, sizes = self.begun.network, self.begun.sizes
         self.loop: Loop = compiled(network, sizes.room())
         self.loop.load(self.begun.state, sizes, self.seed)
-        self._seconds = np.log(plausible(self.attempts.seconds) / self.begun.scale.seconds).astype(np.float32)
+        self._base = self.inputs[:, BASE_ODDS].astype(np.float32)
+        logs = np.log(plausible(self.attempts.seconds))
+        self._seconds = (logs - self.inputs[:, BASE_TIME]).astype(np.float32)
         self._data = self.data(self.learning)
         self._tasks = self.learning.tasks()
         self.batch = _batch(network, self.full_rows)
@@ -173,19 +195,18 @@ class Training:
     def of(
         cls, network: Network, attempts: Attempts, inputs: Floats, rows: int, seed: int, epochs: int | None
     ) -> "Training":
-        """From scratch, to learn from the first `rows` attempts: the answer is their share correct and typical time."""
-        older, without = attempts.take(slice(rows)), () if "item" in network.groups else ("item",)
+        """From scratch, to learn from the first `rows` attempts: the answer is the base's."""
+        without = () if "item" in network.groups else ("item",)
         vocabulary = Vocabulary().grown(attempts, slice(rows), without)
         sizes = network.sizes(vocabulary)
-        scale = Scale.of(inputs[:rows], outcomes(attempts)[:rows], older.seconds, network.groups)
-        share = (older.correct.sum() + PRIOR_TASKS / 2) / (rows + PRIOR_TASKS)
-        state = start(network, sizes, (float(logit(share)), TYPICAL_TIME[network.link]), seed)
+        scale = Scale.of(inputs[:rows], outcomes(attempts)[:rows], network.groups)
+        state = start(network, sizes, (0.0, BASE_SCORE[network.link]), seed)
         begun = FittedNetwork(network, sizes, vocabulary, scale, state)
         learning = begun.examples(attempts, np.arange(rows), inputs)
         return cls(begun, attempts, inputs, learning, seed, rows, epochs or 0)
 
     def data(self, examples: Examples) -> Data:
-        return Data(examples, self.attempts.correct.astype(np.float32), self._seconds)
+        return Data(examples, self.attempts.correct.astype(np.float32), self._base, self._seconds)
 
     def epoch(self, number: int | None, seed: int) -> Floats:
         """Learn from every example once, in the epoch of this number, or at the rate of the start; mean losses, (2,).
@@ -232,20 +253,24 @@ class Training:
         """Cross-entropy and squared error of the log time of each of m tasks, (2, m)."""
         sign = 2.0 * self.attempts.correct[tasks] - 1
         time = said[1] if self.begun.network.link == "exponential" else np.log(np.logaddexp(0, said[1]) + TINY)
-        return np.stack([np.logaddexp(0, -sign * said[0]), np.square(time - self._seconds[tasks])])
+        return np.stack(
+            [np.logaddexp(0, -sign * (said[0] + self._base[tasks])), np.square(time - self._seconds[tasks])]
+        )
 
     def tried(self, data: Data, said: Floats | None = None) -> HeldOut:
         """What is said of tasks that were not learnt from."""
         said = self.loop.scores(data) if said is None else said
         multiples = np.exp(said[1]) if self.begun.network.link == "exponential" else np.logaddexp(0, said[1])
-        seconds = np.asarray(multiples * self.begun.scale.seconds, np.float64)
+        base = self.inputs[data.tasks]
+        seconds = np.asarray(multiples * np.exp(base[:, BASE_TIME]), np.float64)
+        p = expit(said[0] + base[:, BASE_ODDS])
         order = np.argsort(data.tasks, kind="stable")  # as they were finished
         asked = self.attempts.take(data.tasks[order])
-        return HeldOut(expit(said[0])[order], seconds[order], asked.correct, asked.seconds)
+        return HeldOut(p[order], seconds[order], asked.correct, asked.seconds)
 
 
 class EarlyStopping:
-    """Which epoch answers the newest rows best, for each output; the constant it starts from is the first entrant."""
+    """Which epoch answers the newest rows best, for each output; the base that it starts from is the first entrant."""
 
     def __init__(self, training: Training, newest: NDArray[np.intp]) -> None:
         self._training = training

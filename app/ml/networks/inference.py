@@ -3,20 +3,21 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from app.core.statements import Conversation
 from app.crud.student_totals import Past
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers
-from app.ml.inputs import INPUTS, inputs_of, inputs_of_past, known_before
+from app.ml.base_inputs import Base
+from app.ml.inputs import NETWORK_INPUTS, inputs_of, inputs_of_past, known_before
 from app.ml.networks.calibration import Calibration
 from app.ml.networks.scale import Scale
 from app.ml.networks.vocabulary import IDS, Vocabulary
@@ -31,6 +32,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 WEIGHTS_FILE = "weights.npz"
 METADATA_FILE = "metadata.json"
+OF_PAST = len(NETWORK_INPUTS) - 2  # inputs, before the base's two
 EPSILON = 1e-3  # of Keras' batch norms
 
 
@@ -49,6 +51,8 @@ class ServedNetwork(ABC):
     """Predicts from names, inputs and past; unknown names are answered by the vector trained for strangers."""
 
     at_once: ClassVar[int] = 8192  # tasks of a pass
+
+    base: Base | None = None
 
     def __init__(self, network: "Network", weights: Arrays, metadata: dict[str, Any]) -> None:
         self.name, self.metadata, self.kind = network.name, metadata, network
@@ -80,7 +84,7 @@ class ServedNetwork(ABC):
         """What the networks say of n tasks before sigmoid and link, (2, n)."""
 
     def asked(self, ids: Sequence[Places | slice], inputs: Floats) -> Singles:
-        """The vectors of n tasks and their scaled inputs, as both networks have them, (2, n, lengths + 24)."""
+        """The vectors of n tasks and their scaled inputs, as both networks have them, (2, n, lengths + 26)."""
         x = self.scale.normalised(inputs).astype(np.float32)
         vectors = [table[:, places] for table, places in zip(self.tables, ids, strict=True)]
         return np.concatenate([*vectors, np.broadcast_to(x, (2, *x.shape))], axis=-1)
@@ -105,16 +109,17 @@ class ServedNetwork(ABC):
 
     def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
         """The prediction for one task."""
+        base = yield from self.corrected().of_task(asked, past)
+        inputs = np.concatenate([inputs_of_past(past), base], axis=1)
         known = yield from self.past_of_task(version_id, asked, past.at, past.n, keep=True)
-        return self.answers_of_scores(self.scores(self.places(asked), inputs_of_past(past), known))[0]
+        return self.answers_of_scores(self.scores(self.places(asked), inputs, known), inputs)[0]
 
     def varied(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answers]:
-        """What it says of m variations of one task's inputs (m, 24), the last as they were; the past is the same."""
-        n = round(float(inputs[-1, INPUTS.index("overall_task_count")] * 100))
+        """What it says of m variations of one task's inputs (m, 26), the last as they were; the past is the same."""
+        n = round(float(inputs[-1, NETWORK_INPUTS.index("overall_task_count")] * 100))
         known = yield from self.past_of_task(version_id, asked, at, n, keep=False)
-        return self.answers_of_scores(
-            self.scores(self.places(asked, len(inputs)), inputs, self.repeated(known, len(inputs)))
-        )
+        scores = self.scores(self.places(asked, len(inputs)), inputs, self.repeated(known, len(inputs)))
+        return self.answers_of_scores(scores, inputs)
 
     def answer_then(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answer]:
         """What it says of a task that was created `at` an earlier moment, from its inputs (24,); nothing is kept."""
@@ -130,34 +135,46 @@ class ServedNetwork(ABC):
         mine[attempts.student[rows]] = True
         of_these = mine[attempts.student]  # nobody else's past matters
         own, asked = attempts.take(of_these), (np.cumsum(of_these) - 1)[rows]
-        inputs, places = inputs_of(known_before(own)), self.vocabulary.places(own)
+        inputs, places = np.zeros((len(own), len(NETWORK_INPUTS))), self.vocabulary.places(own)
+        inputs[asked, :OF_PAST] = inputs_of(known_before(own))[asked]
+        inputs[asked, OF_PAST:] = self.corrected().of_attempts(own, asked)
         parts = [
             self.scores(list(places[:, part]), inputs[part], self.past_of(own, part, places))
             for part in np.split(asked, range(self.at_once, len(asked), self.at_once))
         ]
-        return self.answers_of_scores(np.concatenate(parts, axis=1))
+        return self.answers_of_scores(np.concatenate(parts, axis=1), inputs[asked])
 
-    def answers_of_scores(self, scores: Floats) -> Answers:
-        """Calibrated answers with their bounds from scores (2, n), not clipped."""
-        return self.calibration.answers_of_scores(scores[0], self._link(scores[1]) * self.scale.seconds)
+    def corrected(self) -> Base:
+        """The base; raises ValueError where there is none, for then there is nothing to correct."""
+        if self.base is None:
+            raise ValueError(f"{self.name} corrects LNIRT, of which no version is here")
+        return self.base
+
+    def on(self, base: Base) -> "ServedNetwork":
+        """The same network, correcting this base."""
+        other = copy(self)
+        other.base = base
+        return other
+
+    def answers_of_scores(self, scores: Floats, inputs: Floats) -> Answers:
+        """Calibrated answers with their bounds from scores (2, n) and what the base says (n, 26), not clipped."""
+        odds, log_time = inputs[:, OF_PAST], inputs[:, OF_PAST + 1]
+        return self.calibration.answers_of_scores(scores[0] + odds, self._link(scores[1]) * np.exp(log_time))
 
     def answers_of(self, raw: Arrays) -> Answers:
         """The same from raw inputs by name, as the Keras models take them; n tasks."""
-        return self.answers_of_scores(self.scores([raw[name] for name in IDS], raw["inputs"], self.past_of_raw(raw)))
+        scores = self.scores([raw[name] for name in IDS], raw["inputs"], self.past_of_raw(raw))
+        return self.answers_of_scores(scores, np.asarray(raw["inputs"], np.float64))
 
     def past_of_raw(self, raw: Arrays) -> Any:
         """What `scores` is to know of the past, from the Keras models' inputs."""
         return None
 
-    def raw(self, scores: Floats) -> tuple[Floats, Floats]:
-        """Probabilities and seconds before calibration, (n,)."""
-        return expit(scores[0]), np.asarray(self._link(scores[1]) * self.scale.seconds)
-
 
 def load_served(network: "Network", folder: Path) -> ServedNetwork:
     """Read what `FittedNetwork.save` wrote; raises ValueError if the folder holds another kind of model."""
     metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
-    if metadata.get("kind") != network.name or tuple(metadata.get("inputs", ())) != INPUTS:
+    if metadata.get("kind") != network.name or tuple(metadata.get("inputs", ())) != NETWORK_INPUTS:
         raise ValueError(f"expected an {network.name} model with the inputs of this version in {folder}")
     if "network" not in metadata:
         raise ValueError(f"{folder.name} was written by an earlier release; the next training replaces it")

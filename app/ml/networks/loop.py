@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 # loss is three times larger.
 COSTS = ((1.0, 1.0), (0.25, 1.0))  # of the correctness network, of the time network
 JOINT_COSTS = ((1.0, 1.0),)
+TOLD = ("correct", "base", "log_time", "is_task")  # of each task: what came of it, and what its scores are added to
 TINY = 1e-7
 YOUNG = 2.0  # steps: while there are no more, the mean weights forget faster
 MOST_RISE = 2.0  # standard deviations that a rate or time is raised by
@@ -160,7 +161,7 @@ class Loop:
 
         columns = {name: of(name, *spec) for name, spec in self._network.inputs().items()}
         lengths = {axis: tf.TensorSpec((None,), tf.int32) for axis in set(axes.values())}
-        told = {name: tf.TensorSpec(asked, tf.float32) for name in ("correct", "log_time", "is_task")}
+        told = {name: tf.TensorSpec(asked, tf.float32) for name in TOLD}
         return {**told, "columns": columns, "lengths": lengths}
 
     # States, in and out.
@@ -267,8 +268,8 @@ class Loop:
             whole[:, rows, : said.shape[2]] = said
         return whole[:, asked >= 0].astype(np.float64)
 
-    def _batch(self, data: Any, rows: Any) -> tuple[dict[str, Any], Any, Any, Any]:
-        """Inputs, right or wrong, log times and which tasks are real, of these examples; axes cut to the longest."""
+    def _batch(self, data: Any, rows: Any) -> tuple[dict[str, Any], Any, Any, Any, Any]:
+        """Inputs and what `TOLD` names, of these examples; axes cut to the longest."""
         import tensorflow as tf
 
         lengths = {axis: tf.reduce_max(tf.gather(length, rows)) for axis, length in data["lengths"].items()}
@@ -280,7 +281,7 @@ class Loop:
         axes = self._network.axes
         inputs = {name: cut(column, axes.get(name)) for name, column in data["columns"].items()}
         asked = ASKED if ASKED in axes.values() else None
-        return inputs, *(cut(data[name], asked) for name in ("correct", "log_time", "is_task"))
+        return inputs, *(cut(data[name], asked) for name in TOLD)
 
     def _parts(self, flat: Any) -> list[list[Any]]:
         """The weights of each network in Keras' order."""
@@ -316,7 +317,7 @@ class Loop:
     def _step(self, data: Any, rows: Any, rate: Any, decay: Any, horizon: Any, seed: Any) -> Any:
         import tensorflow as tf
 
-        inputs, correct, log_time, is_task = self._batch(data, rows)
+        inputs, correct, base, log_time, is_task = self._batch(data, rows)
         count = self._optimizer.iterations.value
         seeds = tf.stack([seed, tf.cast(count, tf.int32)])
         inputs = self._with_hidden_ids(inputs, seeds)
@@ -326,7 +327,7 @@ class Loop:
             total, told = tf.constant(0.0), []
             for place, (net, parts) in enumerate(zip(self._nets, self._parts(flat), strict=True)):
                 scores, rest = net.stateless_call(parts, list(self._rest[place]), inputs, training=True)
-                each = _losses(scores, correct, log_time, is_task, self._network.link)
+                each = _losses(scores, correct, base, log_time, is_task, self._network.link)
                 told.append(each)
                 total += sum(cost * loss for cost, loss in zip(self._costs[place], each, strict=True))
                 if self._network.schedule.monotonicity:
@@ -416,14 +417,15 @@ class How:
 class Data:
     """Examples and what came of their tasks, as tensors."""
 
-    def __init__(self, examples: Examples, correct: Singles, log_time: Singles) -> None:
-        """`correct` (0 or 1) and `log_time` (of multiples of the typical time) are of n attempts."""
+    def __init__(self, examples: Examples, correct: Singles, base: Singles, log_time: Singles) -> None:
+        """Of n attempts: `correct` (0 or 1), the log odds that the base gave, log of time over the base's time."""
         import tensorflow as tf
 
         self.examples, self.n = examples, len(examples)
         self.widest = max(1, int(np.prod(examples.rows.shape[1:])))
         rows, is_task = np.maximum(examples.rows, 0), examples.rows >= 0
-        columns = {"correct": correct[rows], "log_time": log_time[rows], "is_task": is_task.astype(np.float32)}
+        told = (correct[rows], base[rows], log_time[rows], is_task.astype(np.float32))
+        columns = dict(zip(TOLD, told, strict=True))
         self.tensors: dict[str, Any] = {name: tf.constant(column) for name, column in columns.items()}
         self.tensors["columns"] = {name: tf.constant(column) for name, column in examples.columns.items()}
         self.tensors["lengths"] = {name: tf.constant(column) for name, column in examples.lengths.items()}
@@ -434,11 +436,11 @@ class Data:
         return self.examples.rows[self.examples.rows >= 0]
 
 
-def _losses(scores: Any, correct: Any, log_time: Any, is_task: Any, link: str) -> tuple[Any, Any]:
-    """Cross-entropy and squared error of the log time, means over the tasks."""
+def _losses(scores: Any, correct: Any, base: Any, log_time: Any, is_task: Any, link: str) -> tuple[Any, Any]:
+    """Cross-entropy and squared error of the log time, means over the tasks; `base` are log odds to be corrected."""
     import tensorflow as tf
 
-    entropy = tf.nn.sigmoid_cross_entropy_with_logits(correct, scores[..., 0])
+    entropy = tf.nn.sigmoid_cross_entropy_with_logits(correct, base + scores[..., 0])
     said = scores[..., 1] if link == "exponential" else tf.math.log(tf.nn.softplus(scores[..., 1]) + TINY)
     n = tf.reduce_sum(is_task)
     return tf.reduce_sum(entropy * is_task) / n, tf.reduce_sum(tf.square(said - log_time) * is_task) / n

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
-from app.ml.inputs import INPUTS
+from app.ml.inputs import NETWORK_INPUTS
 from app.ml.networks.scale import Scale
 from app.ml.networks.vocabulary import IDS, Vocabulary
 
@@ -29,8 +29,8 @@ OUTPUTS: tuple[Output, Output] = ("correctness", "time")
 ASKED = "asked"  # the axis of the tasks that an example asks: see Network.axes
 DIFFICULTY_VECTOR = 4
 EMBEDDING_START = 0.02  # so that an id seen twice hardly differs from one never seen
-RATES = tuple(place for place, name in enumerate(INPUTS[:11]) if name.endswith("_rate"))
-TIMES = tuple(place for place, name in enumerate(INPUTS[:11]) if name.endswith("_time"))
+RATES = tuple(place for place, name in enumerate(NETWORK_INPUTS[:11]) if name.endswith("_rate"))
+TIMES = tuple(place for place, name in enumerate(NETWORK_INPUTS[:11]) if name.endswith("_time"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +109,19 @@ class Network(ABC):
     """A kind of network. Its fields are what may be tuned; two with equal fields share what was compiled."""
 
     name: ClassVar[str]
-    link: ClassVar[Literal["softplus", "exponential"]]  # from the time's score to multiples of the typical time
+    link: ClassVar[Literal["softplus", "exponential"]]  # from the time's score to multiples of the base's time
     is_joint: ClassVar[bool] = False  # one network for both outputs
     bounds: ClassVar[Mapping[str, tuple[int, int]]]  # of the length of each kind of vector
     readers: ClassVar[tuple[str, ...]]  # layers whose kernels read the four vectors, before anything else
     axes: ClassVar[Mapping[str, str]] = {}  # inputs that have a second axis, and what it counts: see Examples.lengths
 
     schedule: Schedule = Schedule()
-    groups: tuple[str, ...] = ("eleven", "context", "item")  # of the inputs (app.ml.inputs.GROUPS) that are used
+    groups: tuple[str, ...] = (
+        "eleven",
+        "context",
+        "item",
+        "base",
+    )  # of the inputs (app.ml.inputs.GROUPS) that are used
     vector: float = 8.0  # a vector's length is the fourth root of the number of ids times this, within its bounds
 
     @abstractmethod
@@ -130,7 +135,7 @@ class Network(ABC):
     def examples(
         self, attempts: Attempts, rows: NDArray[np.intp], vocabulary: Vocabulary, inputs: Floats, scale: Scale
     ) -> Examples:
-        """Ask about these rows of n attempts; `inputs` (n, 24) are raw."""
+        """Ask about these rows of n attempts; `inputs` (n, 26) are raw."""
 
     @abstractmethod
     def hidden(self, inputs: dict[str, Any], vectors: dict[str, Any], *, learning: bool) -> Any:
@@ -195,9 +200,13 @@ def golden_inputs(vocabulary: Vocabulary, n: int) -> dict[str, NDArray[Any]]:
     random = np.random.default_rng(0)
     counts = zip(IDS, vocabulary.counts(), strict=True)
     ids = {name: (random.integers(0, k + 1, n) * (random.random(n) < 0.75)).astype(np.int32) for name, k in counts}
-    inputs = random.random((n, len(INPUTS)))
-    for column, name in enumerate(INPUTS):
-        if name.endswith("_time"):
+    inputs = random.random((n, len(NETWORK_INPUTS)))
+    for column, name in enumerate(NETWORK_INPUTS):
+        if name == "base_log_odds":
+            inputs[:, column] = random.normal(0, 1.5, n)
+        elif name == "base_log_time":
+            inputs[:, column] = random.normal(3, 1, n)
+        elif name.endswith("_time"):
             inputs[:, column] = random.lognormal(0, 1.5, n).clip(0, 50)
         elif name.startswith("log_since"):
             inputs[:, column] *= 14

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.attempts import plausible
 from app.ml.features import COUNT_UNITS, FEATURES, SECONDS_UNIT
-from app.ml.inputs import GROUPS, INPUTS, ITEM_UNIT, SESSION_UNIT
+from app.ml.inputs import GROUPS, ITEM_UNIT, NETWORK_INPUTS, SESSION_UNIT
 
 if TYPE_CHECKING:
     import keras
@@ -24,7 +23,7 @@ COUNTS |= {"session_tasks": SESSION_UNIT, "item_task_count": ITEM_UNIT}
 
 def unit_of(name: str) -> float:
     """What an input is multiplied by to be in tasks or seconds again; 0 for one that is no count, time or share."""
-    if name.endswith("_time"):
+    if name.endswith("_time") and not name.startswith("base"):
         return SECONDS_UNIT
     return COUNTS.get(name, 1.0 if name.endswith(("_rate", "_result")) else 0.0)
 
@@ -33,32 +32,30 @@ def unit_of(name: str) -> float:
 class Scale:
     """What is known of the rows before the training begins. An input x enters as log(1 + units x) + factors x."""
 
-    low: tuple[float, ...]  # (24,) the least of each input; what lies beyond low and high counts as these
-    high: tuple[float, ...]  # (24,)
-    units: tuple[float, ...]  # (24,) of what enters as a logarithm, else 0
-    factors: tuple[float, ...]  # (24,) of what enters as it is, else 0
-    mean: tuple[float, ...]  # (24,) of the transformed inputs
-    variance: tuple[float, ...]  # (24,)
+    low: tuple[float, ...]  # (26,) the least of each input; what lies beyond low and high counts as these
+    high: tuple[float, ...]  # (26,)
+    units: tuple[float, ...]  # (26,) of what enters as a logarithm, else 0
+    factors: tuple[float, ...]  # (26,) of what enters as it is, else 0
+    mean: tuple[float, ...]  # (26,) of the transformed inputs
+    variance: tuple[float, ...]  # (26,)
     outcome_mean: tuple[float, ...]  # (3,)
     outcome_variance: tuple[float, ...]  # (3,)
-    seconds: float  # geometric mean of the times: the time network answers in multiples of it
 
     @classmethod
-    def of(cls, inputs: Floats, outcomes: Floats, seconds: Floats, groups: Sequence[str]) -> "Scale":
-        """From n rows to learn from: (n, 24), (n, 3), (n,). Inputs that no group names are 0 for all."""
+    def of(cls, inputs: Floats, outcomes: Floats, groups: Sequence[str]) -> "Scale":
+        """From n rows to learn from: (n, 26), (n, 3). Inputs that no group names are 0 for all."""
         names = {name for group in groups for name in GROUPS.get(group, (group,))}
-        units = np.array([unit_of(name) if name in names else 0.0 for name in INPUTS])
-        factors = np.array([float(name in names and unit_of(name) == 0) for name in INPUTS])
+        units = np.array([unit_of(name) if name in names else 0.0 for name in NETWORK_INPUTS])
+        factors = np.array([float(name in names and unit_of(name) == 0) for name in NETWORK_INPUTS])
         low, high = inputs.min(axis=0), inputs.max(axis=0)
-        x, log_seconds = transformed(inputs, low, high, units, factors), np.log(plausible(seconds))
+        x = transformed(inputs, low, high, units, factors)
         told = np.array([0.0, *outcomes[:, 1:].mean(axis=0)]), np.array([1.0, *outcomes[:, 1:].var(axis=0)])
         columns = (low, high, units, factors, x.mean(axis=0), x.var(axis=0) + LEAST_VARIANCE)
         kept: list[Any] = [tuple(column.tolist()) for column in (*columns, told[0], told[1] + LEAST_VARIANCE)]
-        kept.append(float(np.exp(log_seconds.mean())))
         return cls(*kept)
 
     def normalised(self, inputs: Floats) -> Floats:
-        """As the first layer sees them, (..., 24)."""
+        """As the first layer sees them, (..., 26)."""
         x = transformed(inputs, *(np.array(each) for each in (self.low, self.high, self.units, self.factors)))
         return np.asarray((x - self.mean) / np.sqrt(self.variance))
 
@@ -97,7 +94,7 @@ class Scale:
 
 
 def transformed(inputs: Floats, low: Floats, high: Floats, units: Floats, factors: Floats) -> Floats:
-    """The inputs (..., 24) before normalising; all else (24,) as in `Scale`.
+    """The inputs (..., 26) before normalising; all else (26,) as in `Scale`.
 
     Nothing is said of what was never seen: an input beyond what the training rows showed counts as the outermost.
     """

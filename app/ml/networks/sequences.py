@@ -20,7 +20,7 @@ from app.core.statements import Row, Rows
 from app.domain.attempts import Attempts, plausible
 from app.domain.tasks import Asked
 from app.ml.features import Floats, History, Ints
-from app.ml.inputs import INPUTS, LONG_AGO, SECOND
+from app.ml.inputs import LONG_AGO, NETWORK_INPUTS, SECOND
 from app.ml.networks.inference import Arrays, ServedNetwork, Singles, dense, relu
 from app.ml.networks.network import ASKED, Examples, Network, Schedule, golden_inputs
 from app.ml.networks.scale import OUTCOME, Scale
@@ -135,7 +135,7 @@ class SequenceNetwork(Network):
 
     @abstractmethod
     def known(self, steps: Any, asked: Any, done: Any, *, learning: bool) -> Any:
-        """Of the past, for w windows: steps (w, s, lengths + 3), a tasks (w, a, lengths + 24), of which each may see
+        """Of the past, for w windows: steps (w, s, lengths + 3), a tasks (w, a, lengths + 26), of which each may see
         the first `done` (w, a) steps; (w, a, u)."""
 
     def hidden(self, inputs: dict[str, Any], vectors: dict[str, Any], *, learning: bool) -> Any:
@@ -153,7 +153,11 @@ class SequenceNetwork(Network):
 
     def inputs(self) -> dict[str, tuple[tuple[int | None, ...], str]]:
         steps = {f"past_{name}": ((None,), "int32") for name in STEP_IDS}
-        asked = {**dict.fromkeys(IDS, ((), "int32")), "inputs": ((len(INPUTS),), "float32"), "done": ((), "int32")}
+        asked = {
+            **dict.fromkeys(IDS, ((), "int32")),
+            "inputs": ((len(NETWORK_INPUTS),), "float32"),
+            "done": ((), "int32"),
+        }
         return {**asked, **steps, "past_outcomes": ((None, OUTCOME), "float32")}
 
     def examples(
@@ -246,6 +250,6 @@ class ServedSequence(ServedNetwork):
         return np.array(ids, np.int32)[:, None], told.astype(np.float32)[None]
 
     def scores_of(self, asked: Singles, known: Singles) -> Floats:
-        """From what is asked (2, n, lengths + 24) and what is known of the past (2, n, u), (2, n)."""
+        """From what is asked (2, n, lengths + 26) and what is known of the past (2, n, u), (2, n)."""
         x = relu(np.concatenate([asked, known], axis=-1) @ self._first[0] + self._first[1])
         return self.scored(relu(x @ self._second[0] + self._second[1]))
