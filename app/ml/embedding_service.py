@@ -25,6 +25,7 @@ from app.ml.inputs import inputs_of_past
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME
 from app.ml.serving import Loaded, ServingModels, serving_models
+from app.ml.time_limits import USUAL, Limits, limits
 from app.ml.trainer import silent, trainer
 
 LEAST_SECONDS = 0.001  # of an interval's lower end
@@ -67,9 +68,9 @@ def predict(serving: ServingModels, asked: Asked, past: Past) -> Conversation[Pr
     why = [*lineup.why_not_better(None), *unsound]
     from app.ml import untrained  # SciPy with it, which a process with models need not import
 
-    found = yield from untrained.answer(asked, past)
-    if found is not None and found.is_finite():
-        return _prediction(BY_NAME[BASE].wire_name, None, found, why)
+    at_first, found = yield from untrained.answer(asked, past)
+    if at_first is not None and at_first.is_finite():
+        return _prediction(BY_NAME[BASE].wire_name, None, at_first, why, found)
     return replace(PRIOR, fallback_reason=" ".join(why) or None)
 
 
@@ -95,15 +96,18 @@ def _shadow(serving: ServingModels, kind: str, asked: Asked, past: Past, task: T
         )
 
 
-def _prediction(model: str, version_id: int | None, answer: Answer, why_not_better: list[str]) -> Prediction:
-    """What the model says, within the limits of the settings."""
-    given = settings()
+def _prediction(
+    model: str, version_id: int | None, answer: Answer, why_not_better: list[str], found: Limits = USUAL
+) -> Prediction:
+    """What the model says, within the limits of the settings; of the time, within those `found` in the data, if the
+    settings leave that open."""
+    given, (least, most) = settings(), limits(found)
 
     def chance(value: float) -> float:
         return min(max(value, given.min_probability), given.max_probability)
 
     # The interval is not clipped: a bound moved to the limit would no longer hold 80 %. It does hold the answer.
-    seconds = min(max(answer.seconds, given.min_seconds), given.max_seconds)
+    seconds = min(max(answer.seconds, least), most)
     return Prediction(
         chance(answer.probability),
         seconds,

@@ -27,6 +27,7 @@ from app.ml.features import COUNT_UNITS, FEATURES, SECONDS_UNIT, UNKNOWN_RATE, U
 from app.ml.inputs import INPUTS
 from app.ml.registry import MODELS
 from app.ml.serving import Loaded, ServingModels, load
+from app.ml.time_limits import USUAL, Limits, limits
 from app.schemas.explanation import Explanation, FeatureEffect, Foreseen, KindAnswer
 
 Floats = NDArray[np.float64]
@@ -189,14 +190,14 @@ class Worth:
         )
 
 
-def _clipped(answers: Answers) -> Worth:
-    """Within the limits of the settings, as predictions are."""
+def _clipped(answers: Answers, found: Limits = USUAL) -> Worth:
+    """Within the limits of the settings, or of the time those `found` in the data, as predictions are."""
     if not answers.are_finite():
         raise NotKept("The model gives numbers here that are none, so its prediction can't be explained.")
     given = settings()
     return Worth(
         np.clip(answers.probability, given.min_probability, given.max_probability),
-        np.clip(answers.seconds, given.min_seconds, given.max_seconds),
+        np.clip(answers.seconds, *limits(found)),
     )
 
 

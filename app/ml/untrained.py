@@ -13,6 +13,7 @@ from app.domain.tasks import Asked
 from app.ml.answers import Answer
 from app.ml.lnirt_service import ServedLnirt
 from app.ml.lnirt_small import fit_small
+from app.ml.time_limits import USUAL, Limits, time_limits
 
 MOST = 64  # tasks: a first training comes long before
 Row = tuple[Any, ...]
@@ -28,17 +29,20 @@ COLUMNS = (
 )
 
 
-def answer(asked: Asked, past: Past) -> Conversation[Answer | None]:
-    """What LNIRT says of a task of this student; none where nobody has finished anything."""
+def answer(asked: Asked, past: Past) -> Conversation[tuple[Answer | None, Limits]]:
+    """What LNIRT says of a task of this student, and between which seconds answers stay; none where nobody has finished
+    anything."""
     rows = yield finished_tasks.NEWEST, {"through": past.at, "most": MOST}
     if not rows:
-        return None
+        return None, USUAL
     done = tuple(tuple(row[column] for column in COLUMNS) for row in reversed(rows))
     now = (str(asked.user_id), asked.topic, asked.difficulty, asked.item_id, past.at, past.at, False, 1.0)
-    return _fitted(done).answers(of_rows([*done, now]), np.array([len(done)]))[0]
+    model, limits = _fitted(done)
+    return model.answers(of_rows([*done, now]), np.array([len(done)]))[0], limits
 
 
 @lru_cache(maxsize=1)
-def _fitted(done: tuple[Row, ...]) -> ServedLnirt:
+def _fitted(done: tuple[Row, ...]) -> tuple[ServedLnirt, Limits]:
     """A page of suggestions asks about many tasks at once."""
-    return ServedLnirt(fit_small(of_rows(done)))
+    attempts = of_rows(done)
+    return ServedLnirt(fit_small(attempts)), time_limits(attempts.seconds)
