@@ -72,9 +72,9 @@ def _remarks(report: ReplayReport) -> list[str]:
                 f"{report.seconds[name]:.0f} s; {report.by_prior[name]:,} tasks came before the first: the prior's."
             )
         remarks += [f"{name}: a training failed {failure}" for failure in report.failures[name][:5]]
-    low, high = settings().min_seconds, settings().max_seconds
+    low, high = report.limits
     remarks.append(
-        f"Times are answered within {low:g} to {high:g} s; {report.outside:.0%} of the real ones lie outside "
+        f"Times are answered within {low:.3g} to {high:.3g} s; {report.outside:.0%} of the real ones lie outside "
         "(MIN_SECONDS and MAX_SECONDS change that)."
     )
     return remarks

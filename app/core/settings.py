@@ -75,8 +75,8 @@ class Settings(BaseSettings):
 
     min_probability: float = Field(0.01, gt=0, lt=0.5)
     max_probability: float = Field(0.99, gt=0.5, lt=1)
-    min_seconds: float = Field(5, gt=0)
-    max_seconds: float = Field(600, gt=0, le=86_400)
+    min_seconds: float | None = Field(None, gt=0, le=86_400)  # none: from the data (app/ml/time_limits.py)
+    max_seconds: float | None = Field(None, gt=0, le=86_400)
 
     log_format: Literal["auto", "console", "json"] = "auto"  # auto: for people on a terminal, json everywhere else
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
@@ -96,7 +96,10 @@ class Settings(BaseSettings):
     def _large(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("database_url", "secret_key", "previous_secret_key", "metrics_token", mode="before")
+    @field_validator(
+        *("database_url", "secret_key", "previous_secret_key", "metrics_token", "min_seconds", "max_seconds"),
+        mode="before",
+    )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None
@@ -177,7 +180,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _seconds_in_order(self) -> "Settings":
-        if self.min_seconds >= self.max_seconds:
+        if self.min_seconds is not None and self.max_seconds is not None and self.min_seconds >= self.max_seconds:
             raise ValueError("MIN_SECONDS must be below MAX_SECONDS")
         return self
 

@@ -27,6 +27,8 @@ from app.ml.pool import Share, pool_one
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME
 from app.ml.serving import Loaded, ServingModels, serving_models
+from app.ml.time_limits import USUAL, Limits
+from app.ml.time_limits import limits as as_set
 from app.ml.trainer import silent, trainer
 
 LEAST_SECONDS = 0.001  # of an interval's lower end
@@ -70,29 +72,32 @@ def predict(serving: ServingModels, asked: Asked, past: Past) -> Conversation[Pr
         else:
             unsound.append(answer)
     if found:
-        return _pooled(found, shares, [*lineup.why_not_better(found[0][0]), *unsound])
+        return _pooled(found, shares, [*lineup.why_not_better(found[0][0]), *unsound], lineup.limits)
     why = [*lineup.why_not_better(None), *unsound]
     from app.ml import untrained  # SciPy with it, which a process with models need not import
 
-    told = yield from untrained.answer(asked, past)
+    told, found_limits = yield from untrained.answer(asked, past)
     if told is not None and told.is_finite():
-        return _prediction(BY_NAME[BASE].wire_name, None, told, why)
+        return _prediction(BY_NAME[BASE].wire_name, None, told, why, found_limits)
     return replace(PRIOR, fallback_reason=" ".join(why) or None)
 
 
-def _pooled(found: list[tuple[Loaded, Answer]], shares: Mapping[str, Share], why: list[str]) -> Prediction:
+def _pooled(
+    found: list[tuple[Loaded, Answer]], shares: Mapping[str, Share], why: list[str], limits: Limits
+) -> Prediction:
     """One prediction of all answers whose kinds have a part; the first, where none has. It names the network that had
     most part, if any had."""
     parts = [each for each in found if each[0].kind.name in shares] or found[:1]
     if len(parts) == 1:
         loaded, answer = parts[0]
-        return _prediction(loaded.kind.wire_name, loaded.version.id, answer, why)
+        return _prediction(loaded.kind.wire_name, loaded.version.id, answer, why, limits)
     each = [(loaded, answer, shares[loaded.kind.name]) for loaded, answer in parts]
     answer = pool_one([(answer, share) for _, answer, share in each])
     networks = [(share.chance + share.time, loaded) for loaded, _, share in each if loaded.kind.name != BASE]
     named = max(networks, key=lambda pair: pair[0])[1]
     made_of = {loaded.kind.name: [share.chance, share.time] for loaded, _, share in each}
-    return replace(_prediction(named.kind.wire_name, named.version.id, answer, why), contributions=made_of)
+    said = _prediction(named.kind.wire_name, named.version.id, answer, why, limits)
+    return replace(said, contributions=made_of)
 
 
 def _base_of(past: Past, prediction: Prediction) -> list[float]:
@@ -124,19 +129,24 @@ def _shadow(serving: ServingModels, kind: str, asked: Asked, past: Past, task: T
     if isinstance(answer, Answer):
         yield (
             shadow_predictions.INSERT,
-            shadow_predictions.new_row(task.id, _prediction(loaded.kind.wire_name, loaded.version.id, answer, [])),
+            shadow_predictions.new_row(
+                task.id, _prediction(loaded.kind.wire_name, loaded.version.id, answer, [], serving.lineup.limits)
+            ),
         )
 
 
-def _prediction(model: str, version_id: int | None, answer: Answer, why_not_better: list[str]) -> Prediction:
-    """What the model says, within the limits of the settings."""
-    given = settings()
+def _prediction(
+    model: str, version_id: int | None, answer: Answer, why_not_better: list[str], found: Limits = USUAL
+) -> Prediction:
+    """What the model says, within the limits of the settings; of the time, within those `found` in the data, if the
+    settings leave that open."""
+    given, (least, most) = settings(), as_set(found)
 
     def chance(value: float) -> float:
         return min(max(value, given.min_probability), given.max_probability)
 
     # The interval is not clipped: a bound moved to the limit would no longer hold 80 %. It does hold the answer.
-    seconds = min(max(answer.seconds, given.min_seconds), given.max_seconds)
+    seconds = min(max(answer.seconds, least), most)
     return Prediction(
         chance(answer.probability),
         seconds,

@@ -42,6 +42,8 @@ from app.ml.pool import ALL, Share, in_words, pool
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME, MODELS
 from app.ml.serving import Loaded, ServingModels, load
+from app.ml.time_limits import USUAL, Limits
+from app.ml.time_limits import limits as as_set
 from app.schemas.explanation import Explanation, FeatureEffect, Foreseen, KindAnswer, PartEffect
 
 Floats = NDArray[np.float64]
@@ -122,7 +124,11 @@ def explanation(db: Session, serving: ServingModels, task: Task, *, to_student: 
         loaded = _lnirt(db, serving, task)
         kinds = kind_answers(db, serving, task, features, loaded)
         found = hold_now(_coalitions(task, loaded), db)
-        return _told_parts(task, loaded, found, kinds, reader) if found else _without_numbers(task, said, kinds, reader)
+        return (
+            _told_parts(task, loaded, found, kinds, reader, serving.lineup.limits)
+            if found
+            else _without_numbers(task, said, kinds, reader)
+        )
     loaded = _who_explains(db, serving, task)
     if features is None or len(features) != len(NETWORK_INPUTS):
         raise NotKept("What this prediction was made from was not kept at the time, so it can't be explained.")
@@ -131,7 +137,9 @@ def explanation(db: Session, serving: ServingModels, task: Task, *, to_student: 
     own, (average, remark) = np.asarray(features), average_inputs(loaded)
     answers = hold_now(_varied(loaded, asked, shapley.mixed(own, average, N), task.created_at), db)
     answers = _with_others(answers, kinds)
-    return _told(task, loaded.version.id, Mixtures(own, average, _clipped(answers), remark), kinds, reader)
+    return _told(
+        task, loaded.version.id, Mixtures(own, average, _clipped(answers, serving.lineup.limits), remark), kinds, reader
+    )
 
 
 def kind_answers(
@@ -261,14 +269,14 @@ class Worth:
         return shapley.shares(self.probability), shapley.shares(self.seconds)
 
 
-def _clipped(answers: Answers) -> Worth:
-    """Within the limits of the settings, as predictions are."""
+def _clipped(answers: Answers, found: Limits = USUAL) -> Worth:
+    """Within the limits of the settings, or of the time those `found` in the data, as predictions are."""
     if not answers.are_finite():
         raise NotKept("The model gives numbers here that are none, so its prediction can't be explained.")
     given = settings()
     return Worth(
         np.clip(answers.probability, given.min_probability, given.max_probability),
-        np.clip(answers.seconds, given.min_seconds, given.max_seconds),
+        np.clip(answers.seconds, *as_set(found)),
     )
 
 
@@ -295,9 +303,9 @@ def _told(task: Task, version_id: int, found: Mixtures, kinds: list[KindAnswer],
 
 
 def _told_parts(
-    task: Task, loaded: Loaded | None, found: Coalitions, kinds: list[KindAnswer], reader: Reader
+    task: Task, loaded: Loaded | None, found: Coalitions, kinds: list[KindAnswer], reader: Reader, limits: Limits
 ) -> Explanation:
-    worth, version_id = _clipped(found.said), loaded.version.id if loaded else None
+    worth, version_id = _clipped(found.said, limits), loaded.version.id if loaded else None
     effects = sorted(_part_effects(task, worth, found.known, reader), key=_size, reverse=True)
     average, own = worth.at(0), worth.at(-1)
     text = f"{_stand_in(task, version_id)}{summary_of_parts(own, average, effects, reader)}{_moved_since(task, own)}"

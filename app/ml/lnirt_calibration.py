@@ -1,7 +1,10 @@
 """LNIRT's answers made honest on tasks that it was not fitted on; its own widths are kept in proportion."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import exp, log
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,56 +12,90 @@ from scipy.special import expit, logit
 
 from app.domain.attempts import plausible
 from app.ml.answers import Answer, Answers
+from app.ml.intervals import NORMAL, Band
 from app.ml.lnirt_ability import Predictions, Said
-from app.ml.networks.calibration import Calibration
+from app.ml.networks.calibration import CARRIED_ON, INTERCEPT_SD, TINY, platt, time_level
 
 Floats = NDArray[np.float64]
 
-NORMAL = 1.2815515655446004  # 90 % quantile of the standard normal
+MOST_OLDER = 2_000  # tasks, beside the newest ones
 USUAL_ROWS = 20  # what the normal distribution counts for beside the held-out residuals
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LnirtCalibration:
-    """Platt's slope and intercept for the probability; for the time, quantiles of residuals in LNIRT's own spreads."""
+    """Slope and intercept for the log odds; for the time a level and two curves over it, in LNIRT's own spreads."""
 
     slope: float = 1.0
     intercept: float = 0.0
     middle: float = 0.0  # standard deviations that LNIRT gave
-    low: float = -NORMAL
-    high: float = NORMAL
+    low: Sequence[float] | float = -NORMAL  # a number: one width for all times, as earlier releases wrote it
+    high: Sequence[float] | float = NORMAL
+    at: Sequence[float] = (0.0,)  # log seconds
+    longest: float | None = None  # seconds
 
     @classmethod
-    def fitted(cls, correct: NDArray[np.bool_], seconds: Floats, said: Predictions) -> "LnirtCalibration":
-        """From n held-out tasks: what happened, and what LNIRT had said."""
-        ones = np.ones(len(correct))
-        platt = Calibration.fitted(correct, said.probability, ones, ones)
+    def fitted(
+        cls,
+        correct: NDArray[np.bool_],
+        seconds: Floats,
+        said: Predictions,
+        student: NDArray[np.int32] | None = None,
+        *,
+        carried: float = CARRIED_ON,
+    ) -> "LnirtCalibration":
+        """From n tasks: what happened, and what LNIRT had said.
+
+        `student` (n,) is as in `Calibration.fitted`. Of the level, `carried` is carried on: all of it where the tasks
+        are of all times, less where they are the newest.
+        """
+        student = np.arange(1, len(correct) + 1, dtype=np.int32) if student is None else student
+        slope, intercept = platt(correct, _odds(said.probability), student, INTERCEPT_SD, carried)
         residuals = (np.log(plausible(seconds)) - said.log_seconds) / said.spread
-        weight = len(correct) / (len(correct) + USUAL_ROWS)
-        low, middle, high = weight * np.quantile(residuals, [0.1, 0.5, 0.9])
-        usual = (1 - weight) * NORMAL
-        return cls(platt.slope, platt.intercept, float(middle), float(low - usual), float(high + usual))
+        middle = carried * time_level(residuals, student, 1.0)
+        band = Band.fitted(seconds, np.exp(said.log_seconds), said.spread, rows=USUAL_ROWS)
+        return cls(slope, intercept, middle, band.low, band.high, band.at, band.longest)
 
     def answers(self, said: Predictions) -> Answers:
         """The calibrated answers; an interval holds the answer itself."""
-        steps = np.array([[self.middle], [min(self.low, self.middle)], [max(self.high, self.middle)]])
-        seconds, low, high = np.exp(said.log_seconds + steps * said.spread)
-        p, p_low, p_high = self._chances(np.array([said.probability, said.low, said.high]))
-        return Answers(p, seconds, p_low, p_high, low, high)
+        seconds = np.exp(said.log_seconds)
+        typical = seconds * np.exp(self.middle * said.spread)
+        sooner, later = self._band.around(seconds, said.spread)
+        p, low, high = expit(self.slope * _odds(np.array([said.probability, said.low, said.high])) + self.intercept)
+        return Answers(p, typical, low, high, np.minimum(sooner, typical), np.maximum(later, typical))
 
     def answer(self, said: Said) -> Answer:
-        """The same of one task."""
+        """The same of one task, in plain numbers."""
         p, p_low, p_high = (self._chance(each) for each in (said.probability, said.low, said.high))
-        low, high = min(self.low, self.middle), max(self.high, self.middle)
-        seconds, least, most = (exp(said.log_seconds + step * said.spread) for step in (self.middle, low, high))
-        return Answer(p, seconds, p_low, p_high, least, most)
-
-    def to_dict(self) -> dict[str, float]:
-        return asdict(self)
+        seconds = exp(said.log_seconds)
+        typical = seconds * exp(self.middle * said.spread)
+        sooner, later = self._band.around_one(said.log_seconds, said.spread)
+        return Answer(p, typical, p_low, p_high, min(sooner, typical), max(later, typical))
 
     def _chance(self, p: float) -> float:
-        p = min(max(p, 1e-6), 1 - 1e-6)
+        p = min(max(p, TINY), 1 - TINY)
         return 1 / (1 + exp(-self.slope * log(p / (1 - p)) - self.intercept))
 
-    def _chances(self, p: Floats) -> Floats:
-        return np.asarray(expit(self.slope * logit(np.clip(p, 1e-6, 1 - 1e-6)) + self.intercept))
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @cached_property
+    def _band(self) -> Band:
+        low, high = (tuple(np.atleast_1d(bound).tolist()) for bound in (self.low, self.high))
+        return Band(tuple(self.at), low, high, self.longest)
+
+
+def calibrating(student: NDArray[np.int32], newest: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    """Which of n tasks are to calibrate, and the students' codes for `LnirtCalibration.fitted`.
+
+    `student` (n,) says whose they are; the `newest` were not fitted on. Beside them comes a sample of the older ones:
+    through these, too, students are followed without being fitted. Who has no older task has code 0.
+    """
+    older = np.unique(np.linspace(0, newest[0] - 1, min(MOST_OLDER, int(newest[0]))).astype(np.intp))
+    rows = np.concatenate([older, newest])
+    known = np.isin(student[rows], student[: newest[0]])
+    return rows, np.where(known, student[rows] + 1, 0).astype(np.int32)
+
+
+def _odds(p: Floats) -> Floats:
+    return np.asarray(logit(np.clip(p, TINY, 1 - TINY)))

@@ -39,11 +39,12 @@ from app.ml.lnirt_ability import (
     predict_one,
     remembered,
 )
-from app.ml.lnirt_calibration import LnirtCalibration
+from app.ml.lnirt_calibration import LnirtCalibration, calibrating
 from app.ml.lnirt_groups import groups_of
 from app.ml.lnirt_items import ItemBank, cell_label
 from app.ml.lnirt_posterior import ItemParameters, Population, Posterior
 from app.ml.lnirt_small import fit_small, is_small, without_slips
+from app.ml.time_limits import USUAL, Limits, time_limits
 
 KIND = "lnirt"
 METADATA_FILE = "metadata.json"
@@ -77,10 +78,11 @@ class FittedLnirt:
     bank: ItemBank
     report: dict[str, Any]
     calibration: LnirtCalibration = field(default_factory=LnirtCalibration)
+    limits: Limits = USUAL
 
     def served(self) -> "ServedLnirt":
         """The same model as it is served."""
-        return ServedLnirt(self.bank, self.calibration)
+        return ServedLnirt(self.bank, self.calibration, self.limits)
 
     def moving(self, attempts: Attempts) -> "FittedLnirt":
         """With the practice and the ageing of evidence that made what students did most likely, each task from what was
@@ -151,11 +153,11 @@ def fit_lnirt(attempts: Attempts) -> FittedLnirt:
     fitted = fitted_items(attempts)
     if held_out < LEAST_HELD_OUT or is_small(attempts):  # how unsure it is, it knows better than few answers tell
         return fitted.moving(attempts)
-    rows = np.arange(n - held_out, n)[-MOST_HELD_OUT:]
+    rows, student = calibrating(attempts.student, np.arange(n - held_out, n)[-MOST_HELD_OUT:])
     known = attempts.take(slice(n - held_out))
     older = fitted_items(known).moving(known)
     said = older.served().predictions(attempts, rows)
-    calibration = LnirtCalibration.fitted(attempts.correct[rows], attempts.seconds[rows], said)
+    calibration = LnirtCalibration.fitted(attempts.correct[rows], attempts.seconds[rows], said, student)
     return replace(fitted.moving_as(older.bank.population), calibration=calibration)
 
 
@@ -170,7 +172,7 @@ def fitted_items(attempts: Attempts) -> FittedLnirt:
         bank, numbers, report = _large(attempts, report)
     if not np.isfinite(numbers).all():
         raise ValueError("LNIRT came to numbers that are not finite")
-    return FittedLnirt(bank, report)
+    return FittedLnirt(bank, report, limits=time_limits(attempts.seconds))
 
 
 def _large(attempts: Attempts, report: dict[str, Any]) -> tuple[ItemBank, Floats, dict[str, Any]]:
@@ -220,8 +222,9 @@ class Known:
 class ServedLnirt:
     """A version in memory."""
 
-    def __init__(self, bank: ItemBank, calibration: LnirtCalibration | None = None) -> None:
-        self.bank = bank
+    def __init__(self, bank: ItemBank, calibration: LnirtCalibration | None = None, limits: Limits = USUAL) -> None:
+        """`limits`: between which seconds the data let answers stay, whichever kind they come from."""
+        self.bank, self.limits = bank, limits
         self._calibration = calibration or LnirtCalibration()
         self._students: dict[UUID, Known] = {}
         self._columns: dict[Name, list[float]] = {}  # of items that were asked for
@@ -233,12 +236,14 @@ class ServedLnirt:
         metadata = json.loads((folder / f"{prefix}{METADATA_FILE}").read_text())
         if metadata.get("kind") != KIND:
             raise ValueError(f"expected a model of kind {KIND} in {folder}")
-        return cls(ItemBank.load(folder, prefix), LnirtCalibration(**metadata.get("calibration", {})))
+        least, most = metadata.get("limits", USUAL)
+        return cls(ItemBank.load(folder, prefix), LnirtCalibration(**metadata.get("calibration", {})), (least, most))
 
     def save(self, folder: Path, prefix: str = "", report: Mapping[str, Any] | None = None) -> None:
         """Write what `load` reads."""
         self.bank.save(folder, prefix)
         metadata = {"kind": KIND, "items": len(self.bank.items), "calibration": self._calibration.to_dict()}
+        metadata["limits"] = list(self.limits)
         (folder / f"{prefix}{METADATA_FILE}").write_text(json.dumps(metadata | {"report": report or {}}, indent=1))
 
     @property

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from app.domain.attempts import Attempts, plausible
 from app.ml.answers import Answers
 from app.ml.inputs import GROUPS, INPUTS, inputs_of, known_before
-from app.ml.networks.calibration import Calibration
+from app.ml.intervals import Band
+from app.ml.networks.calibration import USUAL
 
 Floats = NDArray[np.float64]
 
@@ -65,18 +66,14 @@ class GradientBoosting:
         cut = round(len(train) * (1 - HELD_OUT))
         early = self._time(rows[:cut], train.seconds[:cut])
         held_out = slice(cut, None)
-        unknown = np.full(len(train) - cut, 0.5)
-        kept = Calibration.fitted(
-            train.correct[held_out], unknown, train.seconds[held_out], np.exp(early.predict(rows[held_out]))
-        )
-        self._interval = kept.time_low + kept.shift, kept.time_high + kept.shift
+        self._band = Band.fitted(train.seconds[held_out], np.exp(early.predict(rows[held_out])), **USUAL)
         self._seconds = self._time(rows, train.seconds)
         self._correct = self._classifier().fit(rows, train.correct)
 
     def answers(self, attempts: Attempts) -> Answers:
         rows = self._rows(attempts)
-        p = self._correct.predict_proba(rows)[:, 1]
-        return answers_with_interval(p, np.exp(self._seconds.predict(rows)), *self._interval)
+        p, seconds = self._correct.predict_proba(rows)[:, 1], np.exp(self._seconds.predict(rows))
+        return Answers(p, seconds, p, p, *self._band.around(seconds))
 
     def _rows(self, attempts: Attempts) -> Floats:
         return np.column_stack([self._columns.ids(attempts), self._columns.inputs(attempts)])

@@ -16,6 +16,7 @@ from app.ml.answers import TaskModel
 from app.ml.features import UNKNOWN_RATE, UNKNOWN_SECONDS
 from app.ml.material import due_from_scratch
 from app.ml.registry import BY_NAME, Fitted, ModelSpec, Progress
+from app.ml.time_limits import USUAL, Limits, time_limits, within
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -181,6 +182,7 @@ class ReplayReport:
     by_prior: dict[str, int]  # tasks answered before there was a model
     seconds: dict[str, float]  # wall time
     outside: float  # share of actual times outside the limits of what is answered
+    limits: Limits  # seconds, those of the last task
     scores: tuple[Score, ...]  # by model, then group
 
     def as_dict(self) -> dict[str, Any]:
@@ -199,22 +201,24 @@ def replay(
     min_training: int = 10,
     early: bool = True,
     p_limits: tuple[float, float] = (0.01, 0.99),
-    seconds_limits: tuple[float, float] = (5.0, 600.0),
+    seconds_limits: tuple[float | None, float | None] = (None, None),
     contestants: Sequence[Contestant],
     progress: Progress | None = None,
 ) -> ReplayReport:
     """Predict every task at its creation with what was known then, clipped as the service does; score everybody.
 
     `early`: the first model comes after `min_training` tasks, and the next whenever the tasks have doubled, until that
-    would be later than every `retrain_every` (no difference at the service's 5 and 10).
+    would be later than every `retrain_every` (no difference at the service's 5 and 10). Limits of the time that are
+    None are those of the tasks finished at the last training.
     """
     pace = Pace(retrain_every, min_training, early)
+    least, most = _limits(attempts, pace, seconds_limits)
     outcomes: dict[str, Outcome] = {}
     took: dict[str, float] = {}
     for contestant in contestants:
         begun = perf_counter()
         outcome = contestant.answer(attempts, pace, progress)
-        outcome.p, outcome.seconds = outcome.p.clip(*p_limits), outcome.seconds.clip(*seconds_limits)
+        outcome.p, outcome.seconds = outcome.p.clip(*p_limits), outcome.seconds.clip(least, most)
         outcomes[contestant.name] = outcome
         took[contestant.name] = perf_counter() - begun
     groups = _groups(attempts)
@@ -226,13 +230,24 @@ def replay(
         failures={name: outcome.failures for name, outcome in outcomes.items()},
         by_prior={name: int(np.count_nonzero(~outcome.by_model)) for name, outcome in outcomes.items()},
         seconds=took,
-        outside=float(np.mean(attempts.seconds != attempts.seconds.clip(*seconds_limits))) if len(attempts) else 0.0,
+        outside=float(np.mean(attempts.seconds != attempts.seconds.clip(least, most))) if len(attempts) else 0.0,
+        limits=(float(least[-1]), float(most[-1])) if len(attempts) else USUAL,
         scores=tuple(
             _score(name, group, attempts, outcome, rows)
             for name, outcome in outcomes.items()
             for group, rows in groups.items()
         ),
     )
+
+
+def _limits(attempts: Attempts, pace: Pace, given: tuple[float | None, float | None]) -> tuple[Floats, Floats]:
+    """The least and the most seconds that may be answered to each task, (n,) each; they move when tasks grow by 2 %."""
+    due = pace.due(len(attempts))
+    steps = np.unique(np.searchsorted(due, np.unique(np.geomspace(1, max(len(attempts), 1), 600).astype(np.int64))))
+    due = due[steps[steps < len(due)]]
+    found = np.array([within(USUAL, *given), *(within(time_limits(attempts.seconds[:done]), *given) for done in due)])
+    newest = np.searchsorted(attempts.finished[due - 1], attempts.started, side="right")
+    return found[newest, 0], found[newest, 1]
 
 
 def _groups(attempts: Attempts) -> dict[str, Rows]:

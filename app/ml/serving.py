@@ -23,6 +23,7 @@ from app.ml import artifacts
 from app.ml.answers import TaskModel
 from app.ml.pool import ALL, Share, in_words
 from app.ml.registry import BY_NAME, ModelSpec
+from app.ml.time_limits import USUAL, Limits
 
 log = logging.getLogger("smartstudy.serving")
 UNLOADABLE = (artifacts.DamagedFiles, OSError, ValueError, KeyError)
@@ -59,6 +60,12 @@ class Lineup:
     @property
     def first(self) -> Loaded | None:
         return next(iter(self.models), None)
+
+    @property
+    def limits(self) -> Limits:
+        """Between which seconds answers stay, by the tasks that LNIRT was fitted to."""
+        base = self.of(BASE)
+        return getattr(base.model, "limits", USUAL) if base else USUAL
 
     def of(self, kind: str) -> Loaded | None:
         """The version of this kind."""

@@ -14,6 +14,7 @@ from app.domain.tasks import Asked
 from app.ml.answers import Answer, Coalitions
 from app.ml.lnirt_service import ServedLnirt
 from app.ml.lnirt_small import fit_small
+from app.ml.time_limits import USUAL, Limits, time_limits
 
 MOST = 64  # tasks: a first training comes long before
 Row = tuple[Any, ...]
@@ -42,10 +43,13 @@ class Untrained:
         return [row | {"on_topic": 0, "on_item": 0} for row in own]
 
 
-def answer(asked: Asked, past: Past) -> Conversation[Answer | None]:
-    """What LNIRT says of a task of this student; none where nobody has finished anything."""
+def answer(asked: Asked, past: Past) -> Conversation[tuple[Answer | None, Limits]]:
+    """What LNIRT says of a task of this student, and between which seconds answers stay; none where nobody has finished
+    anything."""
     found = yield from untrained(past.at)
-    return found.model.answer_after(found.of_student(asked.user_id), asked) if found else None
+    if found is None:
+        return None, USUAL
+    return found.model.answer_after(found.of_student(asked.user_id), asked), found.model.limits
 
 
 def coalitions_then(asked: Asked, at: datetime) -> Conversation[Coalitions | None]:
@@ -64,4 +68,5 @@ def untrained(at: datetime) -> Conversation[Untrained | None]:
 @lru_cache(maxsize=2)
 def _fitted(done: tuple[Row, ...]) -> ServedLnirt:
     """A page of suggestions asks about many tasks at once."""
-    return ServedLnirt(fit_small(of_rows(done)))
+    attempts = of_rows(done)
+    return ServedLnirt(fit_small(attempts), limits=time_limits(attempts.seconds))

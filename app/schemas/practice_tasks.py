@@ -49,7 +49,9 @@ class TaskOut(Answer):
     actual_time_seconds: float | None
     completed_at: datetime | None
     correctness_prob: float | None = Field(description="Predicted probability of a right answer, 0.01-0.99.")
-    estimated_time_seconds: float | None = Field(description="Predicted time in seconds, 5-600.")
+    estimated_time_seconds: float | None = Field(
+        description="Predicted time in seconds: 5-600, or further where tasks took less or more."
+    )
     model_version: str | None = Field(
         description="Who predicted: v1.0 (LNIRT) alone, or the network (embedding_v2, ...) that had most part in "
         "correcting it; prior while nobody has finished a task; null for imported tasks."

@@ -23,7 +23,7 @@ from app.core.settings import settings
         ("MAX_BODY_BYTES", "10", "MAX_BODY_BYTES"),
         ("FORWARDED_ALLOW_IPS", "10.0.0.1,proxy", "FORWARDED_ALLOW_IPS"),
         ("DATABASE_URL", "sqlite:///x.db", "runs on PostgreSQL"),
-        ("MIN_SECONDS", "700", "below MAX_SECONDS"),
+        ("MIN_SECONDS", "0", "MIN_SECONDS"),
         ("MIN_TRAINING_TASKS", "3", "MIN_TRAINING_TASKS"),
     ],
 )
@@ -33,6 +33,13 @@ def test_a_wrong_value_stops_the_start_with_a_sentence(
     monkeypatch.setenv(name, value)
     settings.cache_clear()
     with pytest.raises(SystemExit, match=complaint):
+        settings()
+
+
+def test_the_shortest_time_must_be_below_the_longest(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (environment / ".env").write_text("MIN_SECONDS=700\nMAX_SECONDS=600\n")
+    settings.cache_clear()
+    with pytest.raises(SystemExit, match="below MAX_SECONDS"):
         settings()
 
 

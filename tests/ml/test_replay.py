@@ -121,6 +121,16 @@ def test_the_report_has_a_row_per_model_and_group_and_is_json() -> None:
     assert replay(empty, contestants=BASELINES).tasks == 0
 
 
+def test_times_are_answered_within_limits_that_follow_what_is_finished_or_are_set() -> None:
+    quick = replace(ATTEMPTS, seconds=ATTEMPTS.seconds / 20)
+    followed = replay(quick, contestants=BASELINES)
+    kept = replay(quick, contestants=BASELINES, seconds_limits=(5.0, 600.0))
+    assert followed.limits[0] < np.quantile(quick.seconds, 0.01)
+    assert followed.outside < 0.1 < kept.outside
+    assert kept.limits == (5, 600)
+    assert followed.scores[0].mae_seconds < kept.scores[0].mae_seconds
+
+
 def test_v2_and_lnirt_take_part() -> None:
     report = replay(ATTEMPTS, retrain_every=80, contestants=contestants())
     for name in ("embedding_v2", "lnirt"):

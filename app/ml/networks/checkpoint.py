@@ -37,15 +37,30 @@ class TrainingFailed(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """k tasks that were answered before they were learnt from, oldest first: what calibrates. (k,) each."""
+    """k tasks that were answered before they were learnt from, oldest first: what calibrates. (k,) each.
+
+    `student` is the place in the network's vocabulary, 0 where it had learnt nothing of the student before.
+    """
 
     p: Floats = field(default_factory=lambda: np.zeros(0))
     predicted: Floats = field(default_factory=lambda: np.zeros(0))  # seconds
     correct: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     seconds: Floats = field(default_factory=lambda: np.zeros(0))
+    student: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
 
     def calibration(self, intercept_sd: float = INTERCEPT_SD) -> Calibration:
-        return Calibration.fitted(self.correct, self.p, self.seconds, self.predicted, intercept_sd=intercept_sd)
+        said = self.correct, self.p, self.seconds, self.predicted, self.student
+        return Calibration.fitted(*said, intercept_sd=intercept_sd)
+
+    def of_vocabulary(self, before: Vocabulary, now: Vocabulary) -> "HeldOut":
+        """The same with students' places in another vocabulary."""
+        index = {name: place for place, name in enumerate(now.student, start=1)}
+        places = np.array([0, *(index.get(name, 0) for name in before.student)], np.int32)
+        return replace(self, student=places[self.student])
+
+    def known_to(self, vocabulary: Vocabulary) -> "HeldOut":
+        """The same with 0 for the students who are not in the vocabulary, of which theirs is a longer one."""
+        return replace(self, student=np.where(self.student <= len(vocabulary.student), self.student, 0))
 
     def and_then(self, newer: "HeldOut", most: int) -> "HeldOut":
         """These and newer ones, the newest `most` of them."""
@@ -57,8 +72,9 @@ class HeldOut:
 
     @classmethod
     def of_arrays(cls, kept: Any) -> "HeldOut":
-        """Back from `arrays`."""
-        return cls(*(kept[f"held_out.{name}"] for name in cls.__slots__))
+        """Back from `arrays`; an earlier release wrote no students."""
+        unknown = {"held_out.student": np.zeros(len(kept["held_out.p"]), np.int32)}
+        return cls(*((unknown | kept)[f"held_out.{name}"] for name in cls.__slots__))
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ def fit(
     report = {"rows": n, "full_rows": n, "epochs": stopping.epochs, "best_epochs": stopping.best_epochs}
     report |= scores(tried, stopping.constant)
     average = tuple(inputs.mean(axis=0).tolist())
+    tried = tried.of_vocabulary(trial.begun.vocabulary, fitted.vocabulary)
     calibration = tried.calibration(network.schedule.intercept_sd)
     fitted = replace(fitted, base=Base(base), held_out=tried, calibration=calibration, average=average, report=report)
     return _sound(fitted)
@@ -99,6 +100,7 @@ def update(
     learning = everything.take(_chosen(everything, fresh, step))
     training = Training(grown, attempts, inputs, learning, seed, before.report["full_rows"])
     newest = training.tried(training.data(grown.examples(attempts, np.flatnonzero(fresh), inputs)))
+    newest = newest.known_to(before.vocabulary)
     tried = before.held_out.and_then(newest, MOST_HELD_OUT)
     for epoch in range(network.schedule.passes):
         loss = training.epoch(None, step + epoch)
@@ -266,7 +268,8 @@ class Training:
         p = expit(said[0] + base[:, BASE_ODDS])
         order = np.argsort(data.tasks, kind="stable")  # as they were finished
         asked = self.attempts.take(data.tasks[order])
-        return HeldOut(p[order], seconds[order], asked.correct, asked.seconds)
+        student = self.begun.vocabulary.places(asked)[0]
+        return HeldOut(p[order], seconds[order], asked.correct, asked.seconds, student)
 
 
 class EarlyStopping:

@@ -46,6 +46,36 @@ def test_half_of_a_level_is_carried_on() -> None:
     assert within.mean() == pytest.approx(0.8, abs=0.03)  # of the held-out tasks themselves, whatever the level
 
 
+def test_a_strong_class_that_joins_last_lifts_nobody_else() -> None:
+    correct, p = world(3000, offset=0.8)
+    seconds, predicted = times(3000, slower=0.5)
+    known = np.repeat(np.arange(1, 31), 50).astype(np.int32)  # 30 students as expected, then 30 newcomers
+    correct[:1500], p[:1500] = world(1500)
+    seconds[:1500], predicted[:1500] = times(1500)
+    found = Calibration.fitted(correct, p, seconds, predicted, np.concatenate([known, np.zeros(1500, np.int32)]))
+    said = found.answers(np.array([0.2, 0.5, 0.8]), np.full(3, 20.0))
+    assert np.abs(said.probability - [0.2, 0.5, 0.8]).max() < 0.02
+    assert said.seconds[0] == pytest.approx(20, rel=0.02)
+
+
+def test_one_students_change_is_not_everybodys() -> None:
+    correct, p = world(2000, offset=1.5)
+    seconds, predicted = times(2000, slower=3.0)
+    found = Calibration.fitted(correct, p, seconds, predicted, np.ones(2000, np.int32))
+    said = found.answers(np.array([0.5]), np.array([20.0]))
+    assert said.probability[0] == pytest.approx(0.5, abs=0.03)
+    assert said.seconds[0] == pytest.approx(20, rel=0.15)  # not 60
+
+
+def test_a_slope_leaves_the_mean_probability_where_it_was() -> None:
+    correct, p = world(3000, slope=0.7)
+    p = expit(logit(p) + 1.0)
+    correct = RANDOM.random(3000) < expit(0.7 * (logit(p) - 1.5) + 1.5)
+    found = Calibration.fitted(correct, p, *times(3000))
+    neutral = expit(found.slope * logit(p) + found.intercept).mean()
+    assert neutral == pytest.approx((p.mean() + correct.mean()) / 2, abs=0.02)
+
+
 def test_what_is_right_already_stays() -> None:
     correct, p = world(3000)
     found = Calibration.fitted(correct, p, *times(3000))
@@ -108,6 +138,17 @@ def test_one_answer_is_that_of_many() -> None:
 def test_kept_as_json_it_is_the_same() -> None:
     found = Calibration.fitted(*world(1000), *times(1000))
     assert Calibration.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_what_an_earlier_release_kept_is_read_with_its_one_width() -> None:
+    kept = {
+        "slope": 0.9, "intercept": 0.1, "shift": 0.2, "time_low": -0.5, "time_high": 0.7,
+        "at": [0.0], "p_low": [-0.3], "p_high": [0.3],
+    }  # fmt: skip
+    said = Calibration.from_dict(kept).answers(np.array([0.5, 0.9]), np.array([10.0, 40.0]))
+    assert said.seconds == pytest.approx(np.exp(0.2) * np.array([10, 40]))
+    assert said.seconds_low == pytest.approx(np.exp(0.2 - 0.5) * np.array([10, 40]))
+    assert said.seconds_high == pytest.approx(np.exp(0.2 + 0.7) * np.array([10, 40]))
 
 
 def test_what_is_no_number_stays_none() -> None:

@@ -16,9 +16,9 @@ from app.ml.embedding_model_v2 import V2
 from app.ml.features import FEATURES
 from app.ml.networks.checkpoint import FILES, FittedNetwork, TrainingFailed
 from app.ml.networks.fit import MOST_HELD_OUT, fit, update
-from app.ml.networks.inference import METADATA_FILE, ServedNetwork, load_served
+from app.ml.networks.inference import METADATA_FILE, ServedNetwork, load_arrays, load_served, save_arrays
 from app.ml.networks.network import OUTPUTS, Network
-from app.ml.registry import network
+from app.ml.registry import CHECKPOINT, network
 from tests.ml.networks.toys import fresh_from, long_pasts, one_student, some_students, with_items
 
 KNOWN = 30  # students that the networks are fitted to, of 40
@@ -286,6 +286,31 @@ def test_what_an_update_brings_calibrates_before_it_is_learnt(fitted: FittedNetw
     np.testing.assert_allclose(raw.probability, said.probability, rtol=1e-3)
     assert len(after.held_out.p) == len(fitted.held_out.p) + 200 <= MOST_HELD_OUT
     assert after.calibration != fitted.calibration
+
+
+def test_held_out_tasks_of_newcomers_are_nobodys(fitted: FittedNetwork, attempts: Attempts) -> None:
+    fresh = np.flatnonzero(attempts.student >= KNOWN)[:50]
+    rows = np.sort(np.concatenate([np.flatnonzero(attempts.student < KNOWN), fresh]))
+    a = attempts.take(rows)
+    after = update(fitted, a, a.student >= KNOWN).held_out
+    known = attempts.take(attempts.student < KNOWN)
+    whose = [known.students[k] for k in known.student[-len(fitted.held_out.p) :]]
+    assert [fitted.vocabulary.student[place - 1] for place in fitted.held_out.student if place] == [
+        name for name, place in zip(whose, fitted.held_out.student, strict=True) if place
+    ]
+    assert (fitted.held_out.student > 0).mean() > 0.9
+    assert after.student[:-50].tolist() == fitted.held_out.student.tolist()
+    assert not after.student[-50:].any()
+
+
+def test_a_checkpoint_without_the_students_of_its_held_out_tasks_is_read(fitted: FittedNetwork, tmp_path: Path) -> None:
+    fitted.save(tmp_path)
+    arrays = load_arrays(tmp_path / CHECKPOINT)
+    del arrays["held_out.student"]
+    save_arrays(tmp_path / CHECKPOINT, arrays)
+    again = FittedNetwork.load(fitted.network, tmp_path).held_out
+    assert np.array_equal(again.p, fitted.held_out.p)
+    assert again.student.tolist() == [0] * len(again.p)
 
 
 def test_an_update_with_a_little_costs_a_little(fitted: FittedNetwork, attempts: Attempts) -> None:
