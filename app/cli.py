@@ -518,7 +518,7 @@ def replay(
         given = replay_view.arguments(retrain_every, early)
         with (
             research.rows_file(rows, data.attempts, data.names) as said_by,
-            watched(f"Replaying {len(data.attempts):,} tasks") as watch,
+            watched("Replaying") as watch,
         ):
             report = run(data.attempts, **given, contestants=those, progress=watch, said_by=said_by)
     replay_view.show(report, console)
@@ -596,7 +596,7 @@ def tune(
     the end the best settings and the defaults are judged on hidden students, a fifth, who were in no trial. Settings
     that are clearly better there are stored: trainings from scratch take them up, and the gate decides as always.
 
-    Tasks come from a CSV file as for `evaluate`, or from the installation. Optuna keeps the study in the service's
+    Tasks come from a CSV file as for `import`, or from the installation. Optuna keeps the study in the service's
     database: the same command goes on with it after Ctrl-C, and several processes or machines share it, each doing its
     own number of trials. Needs `pip install 'smartstudy[tune]'`.
     """

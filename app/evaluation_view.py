@@ -42,7 +42,8 @@ def show(found: Evaluation, facts: Mapping[str, object], console: Console) -> No
         shown.add_column(heading, justify="right", no_wrap=True, min_width=4)
     for each in found.scores:
         shown.add_row(each.model, *(_cell(each, column, found.scores) for column in COLUMNS))
-    console.print(shown)
+    if found.scores:
+        console.print(shown)
     console.print(
         "ECE: expected calibration error of the probabilities, ten bins. RMSE log t: of the natural logarithm of the "
         "time; MAE: of the time. 80 % holds: times within their 10-90 % interval. The best of each column is bold.",

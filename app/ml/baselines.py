@@ -62,9 +62,17 @@ def timed(attempts: Attempts) -> Ints:
     return np.isfinite(attempts.seconds).astype(np.int64)
 
 
-def with_times(attempts: Attempts, stand_in: Floats) -> Attempts:
-    """The same without gaps: where a time is missing, `stand_in` (n,) says what was to be expected."""
-    return replace(attempts, seconds=np.where(timed(attempts) == 1, attempts.seconds, stand_in))
+def with_times(attempts: Attempts, expected: Floats) -> Attempts:
+    """The same without gaps: for a missing time stands the expected one (n,) times the surprise of an earlier task.
+
+    Which task is drawn at random, always the same; so the times vary as real ones do (Little and Rubin 2002,
+    Statistical Analysis with Missing Data, section 4.3), while their means say nothing new.
+    """
+    known = np.flatnonzero(timed(attempts))
+    surprise = np.append(attempts.seconds[known] / expected[known], 1.0)
+    earlier = np.searchsorted(known, np.arange(len(attempts)))
+    drawn = np.where(earlier > 0, (np.random.default_rng(0).random(len(attempts)) * earlier).astype(np.intp), -1)
+    return replace(attempts, seconds=np.where(timed(attempts) == 1, attempts.seconds, expected * surprise[drawn]))
 
 
 def _item_means(attempts: Attempts) -> Answers:

@@ -2,7 +2,8 @@
 
 An unseen student's history counts as it comes: each task is answered from what its student had finished when it was
 created, by a model that never saw the student. Nothing is clipped. Where a time is missing (NaN seconds), models learn
-from what the training's item mean and the student's own speed let expect, and no time is judged.
+from a stand-in: what the training's item mean and the student's own speed let expect, with the surprise of an earlier
+task. No stand-in is judged.
 """
 
 from collections.abc import Callable, Iterator, Sequence

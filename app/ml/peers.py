@@ -104,6 +104,7 @@ class GradientBoosting:
     def _encoded(self, boosting: Any, target: str) -> Any:
         """The columns of many names come first, encoded; the others follow as they are."""
         from sklearn.compose import make_column_transformer
+        from sklearn.model_selection import KFold
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import TargetEncoder
 
@@ -111,7 +112,7 @@ class GradientBoosting:
         made = boosting(categorical_features=few, random_state=0)
         if not self._many:
             return made
-        encoder = TargetEncoder(target_type=target, random_state=0)
+        encoder = TargetEncoder(target_type=target, cv=KFold(shuffle=True, random_state=0))
         return make_pipeline(make_column_transformer((encoder, self._many), remainder="passthrough"), made)
 
 
@@ -127,8 +128,9 @@ class LogisticRegression:
         inputs = self._logs(train)
         self._mean, self._sd = inputs.mean(axis=0), inputs.std(axis=0) + 1e-9
         ids = self._columns.ids(train)
-        known = [np.unique(column[~np.isnan(column)]) for column in ids.T]
-        self._one_hot = OneHotEncoder(categories=known, handle_unknown="ignore").fit(ids)
+        self._named = ~np.isnan(ids).all(axis=0)
+        known = [np.unique(column[~np.isnan(column)]) for column in ids[:, self._named].T]
+        self._one_hot = OneHotEncoder(categories=known, handle_unknown="ignore").fit(ids[:, self._named])
         rows = self._rows(train)
         self._correct = Logistic(max_iter=2000).fit(rows, train.correct)
         self._seconds = Ridge(solver="sparse_cg", tol=RIDGE_TOLERANCE).fit(rows, np.log(plausible(train.seconds)))
@@ -148,7 +150,7 @@ class LogisticRegression:
         return np.asarray(np.where(inputs >= 0, np.log1p(np.maximum(inputs, 0)), inputs), np.float64)
 
     def _rows(self, attempts: Attempts) -> csr_matrix:
-        names = self._one_hot.transform(self._columns.ids(attempts))
+        names = self._one_hot.transform(self._columns.ids(attempts)[:, self._named])
         rows: csr_matrix = hstack([names, (self._logs(attempts) - self._mean) / self._sd], format="csr")
         return rows
 
