@@ -12,12 +12,12 @@ from uuid import UUID
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from app import __version__
 from app.core.one_thread import use_one_thread
 from app.domain.actors import COMMAND_LINE
 from app.domain.kinds import KINDS, NETWORKS
+from app.progress_view import Watch, progress_bar, stopped, watched
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from app.domain.attempts import Attempts
     from app.domain.interactions import Interaction, Interactions
+    from app.research import DataSet
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,6 +54,13 @@ KindName = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write the figures here too.")]
+RowsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--rows", dir_okay=False, help="Write a CSV with a row per prediction and what happened here; `.gz` is zipped."
+    ),
+]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip rows that can't be used, and count them.")]
 
 
@@ -260,7 +268,7 @@ def import_file(file: File, skip_bad: SkipBad = False) -> None:
     from app.domain.interactions import Interactions, opened
 
     _usable_engine()
-    with _explained(), opened(file) as (text, raw), new_session().begin() as db, _progress() as progress:
+    with _explained(), opened(file) as (text, raw), new_session().begin() as db, progress_bar() as progress:
         shown = progress.add_task(f"Reading {file.name}", total=file.stat().st_size, detail="")
         interactions = Interactions(text, skip_bad)
 
@@ -327,7 +335,7 @@ def train(kind: KindName = None) -> None:
 
     kinds = _kinds(kind)
     _usable_engine()
-    with _explained(), _progress() as progress:
+    with _explained(), progress_bar() as progress:
         shown = progress.add_task("Training", total=None, detail="")
 
         def say(step: Any) -> None:
@@ -478,7 +486,8 @@ def status(
 def replay(
     file: File,
     retrain_every: Annotated[int | None, typer.Option(min=1, help="Train after so many tasks [RETRAIN_EVERY].")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+    json_file: JsonFile = None,
+    rows: RowsFile = None,
     early: Annotated[bool, typer.Option(help="While there are few tasks, train whenever they have doubled.")] = True,
     lstm: Annotated[bool, typer.Option("--lstm", help="The LSTM too; its trainings take far longer.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Every training from scratch; takes far longer, too.")] = False,
@@ -493,23 +502,31 @@ def replay(
     changes much, so the first trainings come after 10, 20, 40, ... tasks, until that is every N. With `--no-early` the
     first comes after N too, and everything before it is answered by the prior. From 5,000 tasks on the networks go on
     from where they stood, as in the service, and begin anew when the tasks have grown by FULL_TRAINING_GROWTH.
+
+    `served` is what students would have been told: the first answers, trainings, gate and mixture of the service, by
+    the same code; with the LSTM, as a service trains it unless KINDS says otherwise, where `--lstm` is given.
+
+    Columns as for `evaluate`. Ctrl-C keeps the figures of the models that have finished.
     """
     use_one_thread()
-    from app import replay_view
+    from app import replay_view, research
     from app.core.settings import settings
-    from app.ml.replay import contestants
     from app.ml.replay import replay as run
+    from app.ml.replay_served import contestants
 
     with _explained():
-        data = _attempts(file, skip_bad)
+        _check_outputs(file, json_file, rows)
+        data = _data_set(file, skip_bad)
         those = contestants(lstm=lstm, growth=None if full else settings().full_training_growth)
-        with _progress() as progress:
-            shown = progress.add_task(f"Replaying {len(data):,} tasks", total=len(data), detail="")
-            given = replay_view.arguments(retrain_every, early)
-            report = run(data, **given, contestants=those, progress=_follow(progress, shown))
+        given = replay_view.arguments(retrain_every, early)
+        with (
+            research.rows_file(rows, data.attempts, data.names) as said_by,
+            watched("Replaying") as watch,
+        ):
+            report = run(data.attempts, **given, contestants=those, progress=watch, said_by=said_by)
     replay_view.show(report, console)
-    if json_file:
-        json_file.write_text(json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n")
+    _write_json(json_file, report.as_dict() | {"files": [data.facts()]})
+    _end(report.interrupted, watch)
 
 
 @app.command()
@@ -518,7 +535,8 @@ def evaluate(
     test: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Judge on this file's students.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+    json_file: JsonFile = None,
+    rows: RowsFile = None,
     ablation: Annotated[bool, typer.Option("--ablation", help="V2 and boosting with fewer inputs too.")] = False,
     only: Annotated[list[str] | None, typer.Option("--model", help="Only this model; may be repeated.")] = None,
     skip_bad: SkipBad = False,
@@ -526,30 +544,31 @@ def evaluate(
     """Train every model on some students of a CSV file and judge it on others whom it never saw.
 
     Without `--test` a fifth of the students judges, always the same ones; with it, all of FILE trains and the students
-    of the other file judge, each task answered from what its student had finished before. Columns as for `import`.
-    Beside the service's own models stand the prior, simple baselines and, where scikit-learn is installed, gradient
-    boosting and logistic regression on the same inputs. Nothing is stored; no database is needed.
+    of the other file judge, each task answered from what its student had finished before. Beside the service's own
+    models stand the prior, simple baselines and, where scikit-learn is installed, gradient boosting and logistic
+    regression on the same inputs. Nothing is stored; no database is needed. Ctrl-C keeps the figures of the models that
+    have finished.
+
+    Columns as for `import`, of which only student_id (or person) and correct are needed; the item may be called item.
+    A time_seconds, topic or item_id may be missing, the whole column or single cells (empty or NA): times are judged
+    where there are some, and tasks without a topic count as one topic. A row without a result is left out.
     """
     use_one_thread()
-    from app import evaluation_view
+    from app import evaluation_view, research
     from app.ml import evaluation
 
     with _explained():
-        train = _attempts(file, skip_bad)
-        train, judges = (train, _attempts(test, skip_bad)) if test else evaluation.split_by_student(train)
+        _check_outputs(file, json_file, rows)
+        sets = [_data_set(each, skip_bad) for each in (file, test) if each]
+        train, judges = (sets[0].attempts, sets[1].attempts) if test else evaluation.split_by_student(sets[0].attempts)
         contestants = evaluation_view.chosen(evaluation.contestants(ablation), only)
-        with _progress() as progress:
-            shown = progress.add_task("Training", total=len(contestants), detail="")
-
-            def say(name: str, done: int) -> None:
-                progress.update(shown, completed=done, detail=name)
-
-            scores, failures = evaluation.evaluate(train, judges, contestants, say)
-    facts = evaluation.as_dict(scores, failures, train, judges)
-    evaluation_view.show(scores, failures, facts, console)
-    if json_file:
-        json_file.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")
-    if not scores:
+        with research.rows_file(rows, judges, sets[-1].names) as said_by, watched("Training") as watch:
+            found = evaluation.evaluate(train, judges, contestants, watch, said_by)
+    facts = evaluation.as_dict(found, train, judges) | {"files": [each.facts() for each in sets]}
+    evaluation_view.show(found, facts, console)
+    _write_json(json_file, facts)
+    _end(found.interrupted, watch)
+    if not found.scores:
         raise typer.Exit(1)
 
 
@@ -580,7 +599,7 @@ def tune(
     the end the best settings and the defaults are judged on hidden students, a fifth, who were in no trial. Settings
     that are clearly better there are stored: trainings from scratch take them up, and the gate decides as always.
 
-    Tasks come from a CSV file as for `evaluate`, or from the installation. Optuna keeps the study in the service's
+    Tasks come from a CSV file as for `import`, or from the installation. Optuna keeps the study in the service's
     database: the same command goes on with it after Ctrl-C, and several processes or machines share it, each doing its
     own number of trials. Needs `pip install 'smartstudy[tune]'`.
     """
@@ -601,7 +620,7 @@ def tune(
         opened = tuning_study.opened(engine, database_url(), kind, data, name=study, seed=seed, grows=file is None)
         console.print(tuning_view.opening(opened), highlight=False, soft_wrap=True)
         try:
-            with _progress() as progress:
+            with progress_bar() as progress:
                 shown = tuning_view.Shown(progress, trials, console)
                 opened.run(trials, shown.ended, shown.epoch)
                 verdict = opened.verdict(shown.epoch)
@@ -845,6 +864,38 @@ def _explained() -> Iterator[None]:
         raise SystemExit(str(error)) from None
 
 
+def _check_outputs(file: Path, *outputs: Path | None) -> None:
+    """Raises ValueError, before hours of work and not after, where an output has no folder or is the file to read."""
+    for each in outputs:
+        if each and not each.parent.is_dir():
+            raise ValueError(f"There is no folder {each.parent} to write {each.name} to.")
+        if each and each.exists() and each.samefile(file):
+            raise ValueError(f"{each} is the file to read; write to another one.")
+
+
+def _data_set(file: Path, skip_bad: bool) -> "DataSet":
+    """The tasks of a CSV file that may have gaps; says which it has."""
+    from app import research
+
+    with watched(f"Reading {file.name}"):
+        data = research.read(file, skip_bad)
+    for line in data.remarks():
+        console.print(f"{file.name}: {line}", highlight=False, markup=False, soft_wrap=True)
+    return data
+
+
+def _write_json(file: Path | None, facts: Any) -> None:
+    if file:
+        file.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")
+
+
+def _end(interrupted: list[str], watch: Watch) -> None:
+    """Where Ctrl-C ended it, what it ended."""
+    if interrupted:
+        console.print(stopped(interrupted, watch), highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(130)
+
+
 def _attempts(file: Path, skip_bad: bool) -> "Attempts":
     """The tasks of a CSV file in the common form."""
     from app.domain.interactions import Interactions, attempts_of, opened
@@ -874,24 +925,12 @@ class _Watched:
         self._say(self.read, "Storing")
 
 
-def _progress() -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[detail]}"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=not sys.stderr.isatty(),
-    )
-
-
 @contextmanager
 def _bytes_progress(what: str) -> Iterator[tuple[Callable[[int], None], Callable[[], None]]]:
     """To be told of bytes done, and to be stopped for a question; shown once it takes long enough to wonder."""
     from time import monotonic
 
-    progress, started, done = _progress(), monotonic(), 0
+    progress, started, done = progress_bar(), monotonic(), 0
     shown = progress.add_task(what, total=None, detail="")
 
     def say(more: int) -> None:
@@ -916,13 +955,6 @@ def _end_on_sigterm() -> None:
     import signal
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-
-
-def _follow(progress: Progress, shown: TaskID) -> Callable[[dict[str, Any]], None]:
-    def follow(step: dict[str, Any]) -> None:
-        progress.update(shown, completed=step["done"], detail=str(step["model"]))
-
-    return follow
 
 
 def _set_for_all_processes(guided: bool, access_log: bool) -> None:

@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from app.ml.evaluation import Contestant, Score
+from app.ml.evaluation import Contestant, Evaluation, Score
 
 COLUMNS = {
     "auc": ("AUC", ".4f", max),
@@ -29,7 +29,7 @@ def chosen(contestants: Sequence[Contestant], only: Sequence[str] | None) -> lis
     return [each for each in contestants if not only or each.name in only]
 
 
-def show(scores: Sequence[Score], failures: Mapping[str, str], facts: Mapping[str, object], console: Console) -> None:
+def show(found: Evaluation, facts: Mapping[str, object], console: Console) -> None:
     """Scores by model, the best of each column in bold; then who could not take part, and why."""
     title = (
         "Trained on {train_tasks:,} tasks of {train_students:,} students, "
@@ -40,15 +40,16 @@ def show(scores: Sequence[Score], failures: Mapping[str, str], facts: Mapping[st
     shown.add_column("model", overflow="fold", max_width=21)
     for heading, _, _ in COLUMNS.values():
         shown.add_column(heading, justify="right", no_wrap=True, min_width=4)
-    for each in scores:
-        shown.add_row(each.model, *(_cell(each, column, scores) for column in COLUMNS))
-    console.print(shown)
+    for each in found.scores:
+        shown.add_row(each.model, *(_cell(each, column, found.scores) for column in COLUMNS))
+    if found.scores:
+        console.print(shown)
     console.print(
         "ECE: expected calibration error of the probabilities, ten bins. RMSE log t: of the natural logarithm of the "
         "time; MAE: of the time. 80 % holds: times within their 10-90 % interval. The best of each column is bold.",
         style="dim",
     )
-    for model, why in failures.items():
+    for model, why in found.failures.items():
         console.print(f"{model} could not be trained: {why}")
 
 

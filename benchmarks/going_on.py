@@ -62,7 +62,7 @@ def lived(attempts: Attempts, every: int, growth: float | None, progress: Progre
     shown = progress.add_task("from scratch" if growth is None else "going on", total=len(attempts))
     begun = time.process_time()
     outcome = Retrained(BY_NAME["embedding_v2"], growth).answer(
-        attempts, Pace(every), lambda step: progress.update(shown, completed=step["done"])
+        attempts, Pace(every), lambda step: progress.update(shown, completed=step["tasks"])
     )
     progress.update(shown, completed=len(attempts))
     p = np.where(attempts.correct, outcome.p, 1 - outcome.p).clip(0.01, 0.99)

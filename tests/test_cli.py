@@ -1,5 +1,6 @@
 """The command line, as a person uses it."""
 
+import csv
 import gzip
 import json
 import os
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,6 +25,7 @@ from app import cli
 from app.core import database
 from app.ml import tuning, tuning_study
 from app.ml.registry import BY_NAME
+from app.ml.replay import BASELINES, Baseline
 from app.ml.simulated import school, simulate
 from tests.school import PASSWORD, imported, interactions, throw_away, until
 from tests.versions import pruned, serving, version
@@ -412,6 +415,61 @@ def test_evaluate_compares_on_unseen_students(csv_file: Path, tmp_path: Path) ->
     assert figures["models"][0]["n"] == 240
     refused = run("evaluate", str(csv_file), "--model", "oracle", ok=False)
     assert "There is no model 'oracle'; there are prior, global mean" in refused
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(gzip.decompress(file.read_bytes()).decode().splitlines()))
+
+
+def test_research_does_without_times_and_topics_and_says_so(csv_file: Path, tmp_path: Path) -> None:
+    bare, out = tmp_path / "bare.csv", tmp_path / "figures.json"
+    marks = ["", *(row["correct"] for row in rows_of(csv_file)[1:])]
+    lines = [f"{row['student_id']},x,{mark}\n" for row, mark in zip(rows_of(csv_file), marks, strict=True)]
+    bare.write_text("person,item,correct\n" + "".join(lines))
+    said = run("evaluate", str(bare), "--test", str(bare), "--model", "item mean", "--json", str(out))
+    assert "bare.csv: 1 rows have no result (correct is empty) and were left out." in said
+    assert "bare.csv: No row has a time, so times are not judged." in said
+    assert "bare.csv: No row names a topic, so all tasks count as one topic." in said
+    figures = json.loads(out.read_text())
+    assert figures["models"][0]["rmse_log_time"] is None
+    assert figures["files"][0] == {"rows": 239, "no_result": 1, "no_time": 239, "no_topic": 239}
+
+
+def test_rows_hold_every_prediction_and_what_happened(csv_file: Path, tmp_path: Path) -> None:
+    out, file = tmp_path / "rows.csv.gz", str(csv_file)
+    run("evaluate", file, "--test", file, "--model", "prior", "--model", "item mean", "--rows", str(out))
+    found = rows_of(out)
+    assert [row["model"] for row in found] == ["prior"] * 240 + ["item mean"] * 240
+    assert (found[0]["probability"], found[0]["probability_low"], found[0]["seconds_high"]) == ("0.5", "0.1", "600.0")
+    assert (found[240]["probability_low"], found[240]["probability_high"]) == ("", "")
+
+    in_order = itemgetter("student_id", "timestamp")
+    written, read = (sorted(each, key=in_order) for each in (found[:240], rows_of(csv_file)))
+    for told, given in zip(written, read, strict=True):
+        for name in ("student_id", "item_id", "topic", "difficulty"):
+            assert told[name] == given[name]
+        for name in ("correct", "time_seconds", "timestamp"):
+            assert float(told[name]) == pytest.approx(float(given[name]), abs=1e-5)
+    assert "is the file to read" in run("evaluate", file, "--rows", file, ok=False)
+    assert "There is no folder" in run("replay", file, "--json", str(tmp_path / "no" / "x.json"), ok=False)
+
+
+def test_ctrl_c_shows_what_has_finished_and_exits_130(
+    csv_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("app.ml.evaluation._items_and_students", interrupted)
+    monkeypatch.setattr("app.ml.replay.BASELINES", (BASELINES[0], Baseline("slow", interrupted), BASELINES[1]))
+    out, rows = tmp_path / "figures.json", tmp_path / "rows.csv"
+    for command, finished, ended in (("evaluate", "prior", "global mean"), ("replay", "global mean", "slow")):
+        result = runner.invoke(cli.app, [command, str(csv_file), "--json", str(out), "--rows", str(rows)])
+        assert result.exit_code == 130, result.output
+        assert finished in result.output
+        assert f"Interrupted in {ended} (2 of " in result.output
+        assert json.loads(out.read_text())["interrupted"][:2] == [ended, "item mean"]
+        assert {row.split(",")[0] for row in rows.read_text().splitlines()} == {"model", finished}
 
 
 def test_backup_and_restore_say_what_they_did(db: Session, csv_file: Path, environment: Path) -> None:

@@ -7,9 +7,9 @@ import io
 import math
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
@@ -23,12 +23,17 @@ from app.domain.attempts import DIFFICULTIES, Attempts
 if TYPE_CHECKING:
     from _csv import Reader as Rows
 
+NEEDED = ("student_id", "topic", "correct", "time_seconds")
 COLUMNS = ("student_id", "item_id", "topic", "difficulty", "correct", "time_seconds", "timestamp")
 NAMESPACE = UUID("8f6f2c1e-9d0b-5c6e-a3b7-51a7d5708c11").bytes  # of SmartStudy's UUIDv5
 VERSION_BITS, VERSION_5 = 0xF000 << 64 | 0xC000 << 48, 0x5000 << 64 | 0x8000 << 48
+UNTIMED_SECONDS = 1.0  # from a row without a time to the next, where there are no timestamps
 NO_CLOCK = 946_684_800.0  # 2000-01-01: rows without timestamps follow one another from here
 RESULTS = {"1": True, "0": False, "true": True, "false": False, "1.0": True, "0.0": False}
 SECONDS_MAX = 86_400.0
+MISSING = ("", "NA", "nan", "NaN")
+OTHER_NAMES = {"student_id": "person", "item_id": "item"}  # as psychometricians call the columns
+NO_TOPIC = "no topic"  # the one of all tasks that name none
 
 
 class BadRow(ValueError):
@@ -37,6 +42,20 @@ class BadRow(ValueError):
     def __init__(self, line: int, why: str) -> None:
         super().__init__(f"line {line}: {why}")
         self.line = line
+
+
+class NoResult(ValueError):
+    """A row that says of no task how it ended."""
+
+
+@dataclass(slots=True)
+class Gaps:
+    """How many rows of a file lack what research can do without."""
+
+    rows: int = 0  # in use
+    no_result: int = 0  # left out
+    no_time: int = 0
+    no_topic: int = 0
 
 
 class Interaction(NamedTuple):
@@ -48,8 +67,13 @@ class Interaction(NamedTuple):
     topic: str
     difficulty: str
     correct: bool
-    seconds: float
+    seconds: float  # NaN where research does without
     started: float  # UTC epoch seconds
+
+    @property
+    def finished(self) -> float:
+        """UTC epoch seconds; of a task whose time is missing, when it was created."""
+        return self.started if math.isnan(self.seconds) else self.started + self.seconds
 
 
 Parse = Callable[[list[str], int], Interaction]  # cells, number of the line
@@ -60,11 +84,15 @@ class Interactions:
     """The rows of a CSV file, in its order; each iteration reads it from the start.
 
     A column that is empty in the first row must be empty throughout: without `timestamp` the rows follow one another
-    in the order of the file, without `difficulty` all are medium.
+    in the order of the file, without `difficulty` all are medium. Where `gaps_allowed`, times and topics may be
+    missing as columns or in single rows, NA is empty, a row without a result is left out, and `gaps` counts them.
     """
 
     source: TextIO
     skip_bad: bool = False
+    gaps_allowed: bool = False
+    gaps: Gaps = field(default_factory=Gaps)
+    names: dict[str, str] = field(default_factory=dict)  # students' names in the file by their ids, where gaps_allowed
     bad: int = 0  # rows skipped so far
     first_bad: str | None = None
     begun: bool = False
@@ -72,12 +100,18 @@ class Interactions:
     def __iter__(self) -> Iterator[Interaction]:
         if self.begun:
             self.source.seek(0)
-        self.begun, self.bad, self.first_bad = True, 0, None
+        self.begun, self.bad, self.first_bad, self.gaps = True, 0, None, Gaps()
         rows = csv.reader(self.source)
         with told_why(rows):
-            parse, good = _Parser(_positions(next(rows, []))).parse, True
+            parser, good = self._parser(next(rows, [])), True
             while good:
-                good = yield from self._parsed(rows, parse)
+                good = yield from self._parsed(rows, parser.parse)
+            self.names = parser.names() if self.gaps_allowed else {}
+
+    def _parser(self, header: list[str]) -> "_Parser":
+        if self.gaps_allowed:
+            return _GapParser(_positions(header, ("student_id", "correct"), OTHER_NAMES), self.gaps)
+        return _Parser(_positions(header, NEEDED))
 
     def _parsed(
         self, rows: "Rows", parse: Callable[[list[str], int], Interaction]
@@ -89,6 +123,8 @@ class Interactions:
                     continue
                 try:
                     yield parse(row, rows.line_num)
+                except NoResult:
+                    self.gaps.no_result += 1
                 except BadRow as why:
                     self._leave_out(why)
         except csv.Error as why:
@@ -123,9 +159,13 @@ def header_places(header: list[str]) -> dict[str, int]:
     return {name.strip().lstrip("\ufeff"): place for place, name in enumerate(header)}  # a mark in text once pasted
 
 
-def _positions(header: list[str]) -> dict[str, int]:
+def _positions(header: list[str], needed: Sequence[str], others: Mapping[str, str] | None = None) -> dict[str, int]:
+    """Where each column stands; `others` are names that a column may have instead."""
     at = header_places(header)
-    missing = [name for name in ("student_id", "topic", "correct", "time_seconds") if name not in at]
+    for name, other in (others or {}).items():
+        if name not in at and other in at:
+            at[name] = at.pop(other)
+    missing = [name for name in needed if name not in at]
     if missing:
         cells = ", separated by commas" if len(header) < 2 else ""
         raise BadRow(1, f"no column {', '.join(missing)}; the columns are {','.join(COLUMNS)}{cells}, more are ignored")
@@ -142,6 +182,10 @@ class _Parser:
         self._clock = NO_CLOCK
         self._latest = time.time() + 60
         self._students: dict[str, tuple[bytes, str, *tuple[bytes, ...]]] = {}  # id, last moment, ids of its rows
+
+    def names(self) -> dict[str, str]:
+        """Of each student, by id, the name in the file."""
+        return {str(UUID(bytes=known[0])): name for name, known in self._students.items()}
 
     def parse(self, row: list[str], line: int) -> Interaction:
         """The row's values; the careful way says what is wrong with one that is not as most are."""
@@ -171,15 +215,13 @@ class _Parser:
             position = self._at.get(name)
             return row[position].strip() if position is not None and position < len(row) else ""
 
-        if len(row) <= max(self._at[name] for name in ("student_id", "topic", "correct", "time_seconds")):
+        if len(row) <= max(self._at.get(name, -1) for name in NEEDED):
             raise BadRow(line, f"{len(row)} cells where the header has {len(self._at)}")
-        seconds = _seconds(cell("time_seconds"), line)
-        correct = RESULTS.get(cell("correct").lower())
-        if correct is None:
-            raise BadRow(line, f"correct is {cell('correct')!r}; it must be 0 or 1")
+        correct = self._result(cell("correct"), line)
+        seconds = self._seconds(cell("time_seconds"), line)
         item = cell("item_id")
         started = self._started(cell("timestamp"), seconds, line)
-        student, topic = _text(cell("student_id"), "student_id", line), _text(cell("topic"), "topic", line)
+        student, topic = _text(cell("student_id"), "student_id", line), self._topic(cell("topic"), line)
         difficulty = self._difficulty(cell("difficulty"), line)
         if item:
             _text(item, "item_id", line)
@@ -193,7 +235,7 @@ class _Parser:
             written = repr(started)
         else:
             written = f"line {line}"
-            self._clock += seconds
+            self._clock += UNTIMED_SECONDS if math.isnan(seconds) else seconds
         name = f"{student}\x1f{topic}\x1f{item}\x1f{difficulty}\x1f{correct}\x1f{seconds!r}\x1f{written}\x1f"
         row_id, student_id = self._ids(student, written, name)
         return Interaction(row_id, student_id, item or None, topic, difficulty, correct, seconds, started)
@@ -208,6 +250,18 @@ class _Parser:
         self._students[student] = (*before, row_id)
         repeats = before[2:].count(row_id)
         return (uuid5(f"{name}{repeats}") if repeats else row_id), before[0]
+
+    def _result(self, value: str, line: int) -> bool:
+        correct = RESULTS.get(value.lower())
+        if correct is None:
+            raise BadRow(line, f"correct is {value!r}; it must be 0 or 1")
+        return correct
+
+    def _seconds(self, value: str, line: int) -> float:
+        return _seconds(value, line)
+
+    def _topic(self, value: str, line: int) -> str:
+        return _text(value, "topic", line)
 
     def _uses(self, column: str, value: str, line: int) -> bool:
         """Whether the file fills this column: as the first row, so all."""
@@ -231,6 +285,33 @@ class _Parser:
         if value not in DIFFICULTIES:
             raise BadRow(line, f"difficulty is {value!r}; it must be easy, medium or hard")
         return value
+
+
+class _GapParser(_Parser):
+    """Lets cells be empty that research can do without, and counts them."""
+
+    def __init__(self, at: dict[str, int], gaps: Gaps) -> None:
+        super().__init__(at)
+        self._gaps = gaps
+
+    def parse(self, row: list[str], line: int) -> Interaction:
+        """Raises NoResult where the row has none."""
+        parsed = super().parse(["" if cell.strip() in MISSING else cell for cell in row], line)
+        self._gaps.rows += 1
+        self._gaps.no_time += math.isnan(parsed.seconds)
+        self._gaps.no_topic += parsed.topic == NO_TOPIC
+        return parsed
+
+    def _result(self, value: str, line: int) -> bool:
+        if not value:
+            raise NoResult
+        return super()._result(value, line)
+
+    def _seconds(self, value: str, line: int) -> float:
+        return super()._seconds(value, line) if value else math.nan
+
+    def _topic(self, value: str, line: int) -> str:
+        return super()._topic(value, line) if value else NO_TOPIC
 
 
 def student_uuid(name: str) -> bytes:
@@ -302,7 +383,7 @@ def attempts_of(interactions: "Interactions | list[Interaction]") -> Attempts:
             DIFFICULTIES.index(row.difficulty),
             -1 if row.item is None else items.setdefault(row.item, len(items)),
             round(row.started * 1e6),
-            max(round((row.started + row.seconds) * 1e6), round(row.started * 1e6) + 1),
+            max(round(row.finished * 1e6), round(row.started * 1e6) + 1),
             row.correct,
             row.seconds,
             row.id,

@@ -5,13 +5,12 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
-from app.domain.interactions import BadRow, header_places, told_why
+from app.domain.interactions import MISSING, BadRow, header_places, told_why
 
 if TYPE_CHECKING:
     from _csv import Reader as Rows
 
 NAMES = {"person": ("person", "student_id"), "item": ("item", "item_id")}
-MISSING = ("", "NA", "nan", "NaN")
 MARKS = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0} | dict.fromkeys(MISSING, math.nan)
 
 

@@ -53,6 +53,10 @@ class Answers:
     def __getitem__(self, place: int) -> Answer:
         return Answer(*(float(getattr(self, name)[place]) for name in self.__slots__))
 
+    def bounds(self) -> Floats:
+        """10-90 % of the probability, low and high, then of the seconds, (4, n)."""
+        return np.stack([self.probability_low, self.probability_high, self.seconds_low, self.seconds_high])
+
     def take(self, places: slice) -> "Answers":
         """Only these."""
         return Answers(*(getattr(self, name)[places] for name in self.__slots__))

@@ -1,11 +1,13 @@
 """Train on some students, judge on others: every model of the service beside simple ones and its peers.
 
 An unseen student's history counts as it comes: each task is answered from what its student had finished when it was
-created, by a model that never saw the student. Nothing is clipped.
+created, by a model that never saw the student. Nothing is clipped. Where a time is missing (NaN seconds), models learn
+from a stand-in: what the training's item mean and the student's own speed let expect, with the surprise of an earlier
+task. No stand-in is judged.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from math import isnan
@@ -18,10 +20,11 @@ from numpy.typing import NDArray
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.ml import metrics, peers, registry
 from app.ml.answers import Answers
-from app.ml.baselines import PRIOR_TASKS, moved_by_student
+from app.ml.baselines import PRIOR_TASKS, moved_by_student, timed, with_times
+from app.ml.features import UNKNOWN_SECONDS
 from app.ml.peers import GradientBoosting, LogisticRegression, answers_with_interval
 from app.ml.prior import prior_answers
-from app.ml.registry import MODELS, ModelSpec, Progress
+from app.ml.registry import MODELS, Fitted, ModelSpec, Progress, within
 
 Floats = NDArray[np.float64]
 
@@ -39,10 +42,19 @@ class Score:
     log_loss: float
     brier: float
     calibration_error: float
-    rmse_log_time: float
-    mae_seconds: float
-    time_interval_coverage: float
+    rmse_log_time: float | None
+    mae_seconds: float | None
+    time_interval_coverage: float | None
     train_seconds: float
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """What came of the models."""
+
+    scores: list[Score] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)  # why a model could not be trained
+    interrupted: list[str] = field(default_factory=list)  # models without figures; the first was at work
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,39 +86,50 @@ def evaluate(
     train: Attempts,
     test: Attempts,
     contestants: Sequence[Contestant],
-    progress: Callable[[str, int], None] = lambda name, done: None,
-) -> tuple[list[Score], dict[str, str]]:
-    """Scores by model, and of each model that could not be trained, why; `progress` gets a name and how many are done.
+    progress: Progress | None = None,
+    said_by: Callable[[str, Answers], None] = lambda name, said: None,
+) -> Evaluation:
+    """Scores by model. `said_by` gets each model's answers as soon as it has finished; Ctrl-C ends it with those there
+    are.
 
     Raises ValueError where there is nothing to train on or to judge.
     """
     if not len(train) or not len(test):
         raise ValueError("There are no tasks to train on." if not len(train) else "There are no tasks to judge on.")
-    scores, failures = list[Score](), dict[str, str]()
+    found = Evaluation()
+    without_gaps = [with_times(each, _expected_times(train, each)) for each in (train, test)]
     for done, each in enumerate(contestants):
-        progress(each.name, done)
+        steps = within(progress, model=each.name, done=done, models=len(contestants))
+        steps({})
         try:
-            said, seconds = each.answer(train, test, lambda step: None)
+            said, seconds = each.answer(without_gaps[0], without_gaps[1], steps)
+            scored = score(each.name, test, said, seconds)
+            said_by(each.name, said)
         except ValueError as why:
-            failures[each.name] = str(why)
-            continue
-        scores.append(score(each.name, test, said, seconds))
-    return scores, failures
+            found.failures[each.name] = str(why)
+        except KeyboardInterrupt:
+            found.interrupted = [left.name for left in contestants[done:]]
+            break
+        else:
+            found.scores.append(scored)
+    return found
 
 
 def score(name: str, test: Attempts, said: Answers, train_seconds: float) -> Score:
     """Every figure of one model."""
-    area = metrics.auc(test.correct, said.probability)
+    area, right = metrics.auc(test.correct, said.probability), (test.correct, said.probability)
+    known = timed(test) == 1
+    seconds = test.seconds[known]
     return Score(
         name,
         len(test),
         None if isnan(area) else area,
-        metrics.log_loss(test.correct, said.probability),
-        metrics.brier(test.correct, said.probability),
-        metrics.calibration_error(test.correct, said.probability),
-        metrics.rmse_log_time(test.seconds, said.seconds),
-        metrics.mae_seconds(test.seconds, said.seconds),
-        metrics.coverage(test.seconds, said.seconds_low, said.seconds_high),
+        metrics.log_loss(*right),
+        metrics.brier(*right),
+        metrics.calibration_error(*right),
+        metrics.rmse_log_time(seconds, said.seconds[known]) if known.any() else None,
+        metrics.mae_seconds(seconds, said.seconds[known]) if known.any() else None,
+        metrics.coverage(seconds, said.seconds_low[known], said.seconds_high[known]) if known.any() else None,
         round(train_seconds, 3),
     )
 
@@ -126,20 +149,22 @@ def contestants(ablation: bool = False) -> list[Contestant]:
 def _fewer_inputs() -> Iterator[Contestant]:
     for groups in GROUPS_SO_FAR[:-1]:
         name = " + ".join(groups)
-        yield Contestant(f"embedding_v2 ({name})", _timed(partial(_v2, groups=groups)))
+        yield Contestant(f"embedding_v2 ({name})", partial(_v2, groups))
         if peers.are_installed():
             yield Contestant(f"gradient boosting ({name})", _timed(partial(_boosting, groups=groups)))
 
 
-def as_dict(scores: Sequence[Score], failures: dict[str, str], train: Attempts, test: Attempts) -> dict[str, Any]:
+def as_dict(found: Evaluation, train: Attempts, test: Attempts) -> dict[str, Any]:
     """For JSON."""
     return {
         "train_tasks": len(train),
         "train_students": len(np.unique(train.student)),
         "test_tasks": len(test),
         "test_students": len(np.unique(test.student)),
-        "models": [asdict(each) for each in scores],
-        "failures": failures,
+        "test_times": int(timed(test).sum()),
+        "models": [asdict(each) for each in found.scores],
+        "failures": found.failures,
+        "interrupted": found.interrupted,
     }
 
 
@@ -155,17 +180,21 @@ def _timed(answer: Callable[[Attempts, Attempts], Answers]) -> Callable[..., tup
 
 
 def _kind(kind: ModelSpec, train: Attempts, test: Attempts, progress: Progress) -> tuple[Answers, float]:
+    return _learnt(lambda: kind.fit(train, progress), test)
+
+
+def _learnt(fit: Callable[[], Fitted], test: Attempts) -> tuple[Answers, float]:
     begun = perf_counter()
-    model = kind.fit(train, progress).served()
+    model = fit().served()
     took = perf_counter() - begun
     return model.answers(test, np.arange(len(test))), took
 
 
-def _v2(train: Attempts, test: Attempts, groups: Sequence[str]) -> Answers:
+def _v2(groups: Sequence[str], train: Attempts, test: Attempts, progress: Progress) -> tuple[Answers, float]:
     from app.ml.networks.fit import fit
 
     network = replace(registry.network("embedding_v2"), groups=tuple(groups))
-    return fit(network, train).served().answers(test, np.arange(len(test)))
+    return _learnt(lambda: fit(network, train, progress=progress), test)
 
 
 def _boosting(train: Attempts, test: Attempts, groups: Sequence[str] = GROUPS_SO_FAR[-1]) -> Answers:
@@ -190,15 +219,26 @@ def _items_and_students(train: Attempts, test: Attempts, *, items: bool, student
     return answers_with_interval(p, np.exp(log_time), float(low), float(high))
 
 
+def _expected_times(train: Attempts, asked: Attempts) -> Floats:
+    """Seconds, (n,): the item's in the training, moved by the times of the student."""
+    return np.exp(moved_by_student(asked, *_item_means(train, asked, items=True))[1])
+
+
 def _item_means(train: Attempts, asked: Attempts, items: bool) -> tuple[Floats, Floats]:
     """Probabilities and log times of the asked tasks' items in the training; pulled to the mean of all."""
-    share, log_time = (train.correct.sum() + 1) / (len(train) + 2), float(np.log(plausible(train.seconds)).mean())
+    log_times, known_times = np.log(plausible(train.seconds)), timed(train) == 1
+    share = (train.correct.sum() + 1) / (len(train) + 2)
+    log_time = float(log_times[known_times].mean() if known_times.any() else np.log(UNKNOWN_SECONDS))
     if not items:
         return np.full(len(asked), share), np.full(len(asked), log_time)
     names, places = np.unique(_labels(train), return_inverse=True)
-    n = np.bincount(places) + PRIOR_TASKS
-    shares = (np.bincount(places, train.correct) + PRIOR_TASKS * share) / n
-    times = (np.bincount(places, np.log(plausible(train.seconds))) + PRIOR_TASKS * log_time) / n
+
+    def means(rows: NDArray[np.bool_], values: Floats, mean: float) -> Floats:
+        sums, n = (np.bincount(places[rows], weights, len(names)) for weights in (values[rows], None))
+        return (sums + PRIOR_TASKS * mean) / (n + PRIOR_TASKS)
+
+    shares = means(np.ones(len(train), np.bool_), train.correct.astype(np.float64), share)
+    times = means(known_times, log_times, log_time)
     wanted = _labels(asked)
     place = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
     known = names[place] == wanted

@@ -20,6 +20,11 @@ Progress = Callable[[dict[str, Any]], None]
 CHECKPOINT = "checkpoint.npz"  # the file of a version that a training can go on from
 
 
+def within(progress: Progress | None, **facts: Any) -> Progress:
+    """Tells of steps that are part of something larger, of which these are the facts."""
+    return (lambda step: progress(facts | step)) if progress else (lambda step: None)
+
+
 class Fitted(Protocol):
     """A model fresh from its training."""
 

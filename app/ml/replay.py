@@ -1,4 +1,8 @@
-"""Walk through finished tasks in time order, predicting and learning as the service would have, and score it."""
+"""Walk through finished tasks in time order, predicting and learning as the service would have, and score it.
+
+Where a time is missing (NaN seconds), contestants learn from a stand-in: what the baseline `item + student`
+would have expected, with the surprise of an earlier task. No stand-in is judged.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,19 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
-from app.domain.kinds import TRAINED
 from app.ml import baselines, metrics
-from app.ml.answers import TaskModel
-from app.ml.features import UNKNOWN_RATE, UNKNOWN_SECONDS
+from app.ml.answers import Answers, TaskModel
+from app.ml.baselines import timed, with_times
 from app.ml.material import due_from_scratch
-from app.ml.registry import BY_NAME, Fitted, ModelSpec, Progress
-from app.ml.time_limits import USUAL, Limits, time_limits, within
+from app.ml.prior import prior_answers
+from app.ml.registry import Fitted, ModelSpec, Progress, within
+from app.ml.time_limits import USUAL, Limits, time_limits
+from app.ml.time_limits import within as bounded
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
-GROUPS = ("overall", "first 10", "next 40", "later")  # by how many tasks the student had begun before
-GROUP_ENDS = (10, 50)
+FIRST = (10, 50, 200, 1_000)
+OF_STUDENT = {end: f"first {end}" for end in FIRST}  # by how many tasks the student had begun before
+OF_ALL = {end: f"installation's first {end}" for end in FIRST}  # by how many all students together had
+BANDS = {"next 40": (10, 50), "later": (50, None)}  # of the student's tasks
+GROUPS = ("overall", *OF_STUDENT.values(), *BANDS, *OF_ALL.values())
 GROWTH = 0.5
 
 
@@ -53,6 +61,19 @@ class Outcome:
     by_model: NDArray[np.bool_]  # (n,) whether a model answered; the others got the prior
     trainings: int = 0
     failures: list[str] = field(default_factory=list)  # a sentence for each training without a model
+    bounds: Floats | None = None  # (4, n) 10-90 % of p, low and high, then of the seconds; NaN or none: nothing is said
+
+    def clip(self, p_limits: tuple[float, float], seconds_limits: tuple[Floats, Floats]) -> None:
+        """Within the limits, as the service does: bounds of times are not clipped, but hold the answer."""
+        self.p, self.seconds = self.p.clip(*p_limits), self.seconds.clip(*seconds_limits)
+        if self.bounds is not None:
+            p, (low, high) = self.bounds[:2].clip(*p_limits), self.bounds[2:]
+            self.bounds = np.stack([*p, np.minimum(low, self.seconds), np.maximum(high, self.seconds)])
+
+    def answers(self) -> Answers:
+        """The same as columns."""
+        bounds = np.full((4, len(self.p)), np.nan) if self.bounds is None else self.bounds
+        return Answers(self.p, self.seconds, *bounds)
 
 
 class Contestant(Protocol):
@@ -89,8 +110,9 @@ class Retrained:
 
     def answer(self, attempts: Attempts, pace: Pace, progress: Progress | None) -> Outcome:
         """A task created at or after a training's last completion is answered by that training's model."""
-        n = len(attempts)
-        outcome = Outcome(np.full(n, UNKNOWN_RATE), np.full(n, UNKNOWN_SECONDS), np.zeros(n, np.bool_))
+        n, prior = len(attempts), prior_answers(len(attempts))
+        bounds = prior.bounds()
+        outcome = Outcome(prior.probability, prior.seconds, np.zeros(n, np.bool_), bounds=bounds)
         due = pace.due(n)
         newest = np.searchsorted(attempts.finished[due - 1], attempts.started, side="right")  # trainings until then
         trained = Trained(self)
@@ -98,13 +120,14 @@ class Retrained:
             rows = np.flatnonzero(newest == turn)
             if len(rows) == 0:
                 continue  # the next training comes before anybody asks
-            trained.again(attempts.take(slice(completed)), outcome)
+            steps = within(progress, training=turn, trainings=len(due), tasks=int(completed), of=n)
+            steps({})
+            trained.again(attempts.take(slice(completed)), outcome, steps)
             if trained.model:
                 said = trained.model.answers(attempts, rows)
                 outcome.p[rows], outcome.seconds[rows] = said.probability, said.seconds
+                bounds[:, rows] = said.bounds()
                 outcome.by_model[rows] = True
-            if progress:
-                progress({"step": "replay", "model": self.name, "done": int(completed), "of": n})
         return outcome
 
 
@@ -117,10 +140,10 @@ class Trained:
         self._tasks = self._from_scratch = 0  # at the last training, and at the last from scratch
         self.model: TaskModel | None = None
 
-    def again(self, completed: Attempts, outcome: Outcome) -> None:
+    def again(self, completed: Attempts, outcome: Outcome, progress: Progress) -> None:
         """One training more; where none comes of it, the model before stays."""
         try:
-            self._fitted = self._fit(completed)
+            self._fitted = self._fit(completed, progress)
             self.model = self._fitted.served()
         except ValueError as failure:  # TrainingFailed among them
             outcome.failures.append(f"after {len(completed)} tasks: {failure}")
@@ -128,31 +151,23 @@ class Trained:
         outcome.trainings += 1
         self._tasks = len(completed)
 
-    def _fit(self, completed: Attempts) -> Fitted:
+    def _fit(self, completed: Attempts, progress: Progress) -> Fitted:
         kind, growth, n = self._contestant.kind, self._contestant.growth, len(completed)
         learnt = self._tasks if self._fitted else None
         if kind.update and growth is not None and not due_from_scratch(n, self._from_scratch, growth, learnt):
-            return kind.update(self._fitted, completed, np.arange(n) >= self._tasks, _silent, None)
-        fitted = kind.fit(completed, _silent)
+            return kind.update(self._fitted, completed, np.arange(n) >= self._tasks, progress, None)
+        fitted = kind.fit(completed, progress)
         self._from_scratch = n
         return fitted
-
-
-def _silent(_: dict[str, Any]) -> None:
-    """Nobody listens."""
 
 
 BASELINES: tuple[Contestant, ...] = (
     Baseline("global mean", baselines.global_mean),
     Baseline("item mean", baselines.item_mean),
     Baseline("item + student", baselines.item_and_student),
+    Baseline("Elo", baselines.elo),
+    Baseline("additive", baselines.additive),
 )
-
-
-def contestants(*, lstm: bool = False, growth: float | None = GROWTH) -> tuple[Contestant, ...]:
-    """The kinds that are trained, and the baselines; the many trainings of the LSTM take long."""
-    trained = (BY_NAME[name] for name in TRAINED if lstm or name != "embedding_lstm")
-    return (*(Retrained(each, growth) for each in trained), *BASELINES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +191,7 @@ class ReplayReport:
 
     tasks: int
     students: int
+    times: int  # tasks of which the time is known
     retrain_every: int
     trainings: dict[str, int]
     failures: dict[str, list[str]]
@@ -183,7 +199,14 @@ class ReplayReport:
     seconds: dict[str, float]  # wall time
     outside: float  # share of actual times outside the limits of what is answered
     limits: Limits  # seconds, those of the last task
-    scores: tuple[Score, ...]  # by model, then group
+    interrupted: list[str]  # contestants without figures; the first was at work
+    scores: list[Score]  # by model, then group
+
+    def add(self, name: str, outcome: Outcome, scores: Sequence[Score], seconds: float) -> None:
+        """One contestant more."""
+        self.trainings[name], self.failures[name], self.seconds[name] = outcome.trainings, outcome.failures, seconds
+        self.by_prior[name] = int(np.count_nonzero(~outcome.by_model))
+        self.scores.extend(scores)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: nan becomes None."""
@@ -204,40 +227,38 @@ def replay(
     seconds_limits: tuple[float | None, float | None] = (None, None),
     contestants: Sequence[Contestant],
     progress: Progress | None = None,
+    said_by: Callable[[str, Answers], None] = lambda name, said: None,
 ) -> ReplayReport:
     """Predict every task at its creation with what was known then, clipped as the service does; score everybody.
+
+    `said_by` gets each contestant's answers as soon as it has finished; Ctrl-C ends it with those there are.
 
     `early`: the first model comes after `min_training` tasks, and the next whenever the tasks have doubled, until that
     would be later than every `retrain_every` (no difference at the service's 5 and 10). Limits of the time that are
     None are those of the tasks finished at the last training.
     """
     pace = Pace(retrain_every, min_training, early)
-    least, most = _limits(attempts, pace, seconds_limits)
-    outcomes: dict[str, Outcome] = {}
-    took: dict[str, float] = {}
-    for contestant in contestants:
-        begun = perf_counter()
-        outcome = contestant.answer(attempts, pace, progress)
-        outcome.p, outcome.seconds = outcome.p.clip(*p_limits), outcome.seconds.clip(least, most)
-        outcomes[contestant.name] = outcome
-        took[contestant.name] = perf_counter() - begun
-    groups = _groups(attempts)
-    return ReplayReport(
-        tasks=len(attempts),
-        students=len(np.unique(attempts.student)),
-        retrain_every=retrain_every,
-        trainings={name: outcome.trainings for name, outcome in outcomes.items()},
-        failures={name: outcome.failures for name, outcome in outcomes.items()},
-        by_prior={name: int(np.count_nonzero(~outcome.by_model)) for name, outcome in outcomes.items()},
-        seconds=took,
-        outside=float(np.mean(attempts.seconds != attempts.seconds.clip(least, most))) if len(attempts) else 0.0,
-        limits=(float(least[-1]), float(most[-1])) if len(attempts) else USUAL,
-        scores=tuple(
-            _score(name, group, attempts, outcome, rows)
-            for name, outcome in outcomes.items()
-            for group, rows in groups.items()
-        ),
-    )
+    known = attempts.seconds[timed(attempts) == 1]
+    without_gaps, groups = with_times(attempts, baselines.item_and_student(attempts)[1]), _groups(attempts)
+    least, most = _limits(without_gaps, pace, seconds_limits)
+    within_limits = (attempts.seconds >= least) & (attempts.seconds <= most)
+    outside = float(np.mean(~within_limits[timed(attempts) == 1])) if len(known) else 0.0
+    limits = (float(least[-1]), float(most[-1])) if len(attempts) else USUAL
+    students = len(np.unique(attempts.student))
+    report = ReplayReport(len(attempts), students, len(known), retrain_every, {}, {}, {}, {}, outside, limits, [], [])
+    for done, each in enumerate(contestants):
+        steps, begun = within(progress, model=each.name, done=done, models=len(contestants)), perf_counter()
+        steps({})
+        try:
+            outcome = each.answer(without_gaps, pace, steps)
+            outcome.clip(p_limits, (least, most))
+            scores = [_score(each.name, group, attempts, outcome, rows) for group, rows in groups.items()]
+            said_by(each.name, outcome.answers())
+        except KeyboardInterrupt:
+            report.interrupted.extend(left.name for left in contestants[done:])
+            break
+        report.add(each.name, outcome, scores, perf_counter() - begun)
+    return report
 
 
 def _limits(attempts: Attempts, pace: Pace, given: tuple[float | None, float | None]) -> tuple[Floats, Floats]:
@@ -245,36 +266,43 @@ def _limits(attempts: Attempts, pace: Pace, given: tuple[float | None, float | N
     due = pace.due(len(attempts))
     steps = np.unique(np.searchsorted(due, np.unique(np.geomspace(1, max(len(attempts), 1), 600).astype(np.int64))))
     due = due[steps[steps < len(due)]]
-    found = np.array([within(USUAL, *given), *(within(time_limits(attempts.seconds[:done]), *given) for done in due)])
+    found = np.array([bounded(USUAL, *given), *(bounded(time_limits(attempts.seconds[:done]), *given) for done in due)])
     newest = np.searchsorted(attempts.finished[due - 1], attempts.started, side="right")
     return found[newest, 0], found[newest, 1]
 
 
 def _groups(attempts: Attempts) -> dict[str, Rows]:
-    """Rows by how many tasks their student had created before them."""
-    order = np.lexsort((attempts.started, attempts.student))
-    sorted_students = attempts.student[order]
-    nth = np.empty(len(order), np.int64)
-    nth[order] = np.arange(len(order)) - np.searchsorted(sorted_students, sorted_students)
-    part = np.searchsorted(GROUP_ENDS, nth, side="right")
-    return {GROUPS[0]: np.arange(len(order))} | {
-        name: np.flatnonzero(part == place) for place, name in enumerate(GROUPS[1:])
-    }
+    """Rows by how many tasks had been created before them: by their student, and by all."""
+    of_all, of_student = _place(attempts, np.zeros_like(attempts.student)), _place(attempts, attempts.student)
+    groups = {name: np.flatnonzero(of_student < end) for end, name in OF_STUDENT.items()}
+    groups |= {name: np.flatnonzero(of_all < end) for end, name in OF_ALL.items()}
+    for name, (begin, end) in BANDS.items():
+        groups[name] = np.flatnonzero((of_student >= begin) & (of_student < (end or np.inf)))
+    groups["overall"] = np.arange(len(attempts))
+    return {name: groups[name] for name in GROUPS}
+
+
+def _place(attempts: Attempts, group: NDArray[np.int32]) -> NDArray[np.intp]:
+    """How many of its group were created before each, (n,)."""
+    order = np.lexsort((attempts.started, group))
+    place = np.empty(len(order), np.intp)
+    place[order] = np.arange(len(order)) - np.searchsorted(group[order], group[order])
+    return place
 
 
 def _score(model: str, group: str, attempts: Attempts, outcome: Outcome, rows: Rows) -> Score:
     if len(rows) == 0:
         return Score(model, group, 0, *[float("nan")] * 6)
-    correct, seconds = attempts.correct[rows], attempts.seconds[rows]
-    p, predicted = outcome.p[rows], outcome.seconds[rows]
+    right, known = (attempts.correct[rows], outcome.p[rows]), rows[timed(attempts)[rows] == 1]
+    times = attempts.seconds[known], outcome.seconds[known]
     return Score(
         model,
         group,
         len(rows),
-        metrics.auc(correct, p),
-        metrics.log_loss(correct, p),
-        metrics.brier(correct, p),
-        metrics.calibration_error(correct, p),
-        metrics.rmse_log_time(seconds, predicted),
-        metrics.mae_seconds(seconds, predicted),
+        metrics.auc(*right),
+        metrics.log_loss(*right),
+        metrics.brier(*right),
+        metrics.calibration_error(*right),
+        metrics.rmse_log_time(*times) if len(known) else float("nan"),
+        metrics.mae_seconds(*times) if len(known) else float("nan"),
     )

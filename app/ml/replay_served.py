@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
-from app.domain.kinds import BASE
+from app.domain.kinds import BASE, TRAINED
 from app.ml.answers import Answers, TaskModel
 from app.ml.decision import Decision, Standing
 from app.ml.gate import Court, cut
@@ -16,8 +16,8 @@ from app.ml.lnirt_small import fit_small
 from app.ml.material import due_from_scratch
 from app.ml.pool import Share, pool
 from app.ml.prior import prior_answers
-from app.ml.registry import MODELS, Fitted, ModelSpec, Progress
-from app.ml.replay import Outcome, Pace
+from app.ml.registry import BY_NAME, MODELS, Fitted, ModelSpec, Progress, within
+from app.ml.replay import BASELINES, Contestant, Outcome, Pace, Retrained
 from app.ml.serving import on_base
 from app.ml.untrained import MOST as MOST_UNTRAINED
 
@@ -50,18 +50,21 @@ class Served:
         said, by_model = prior_answers(n), np.zeros(n, np.bool_)
         due = pace.due(n)
         newest = np.searchsorted(attempts.finished[due - 1], attempts.started, side="right")  # trainings until then
-        house, outcome = Installation(self.kinds, self.growth), Outcome(said.probability, said.seconds, by_model)
+        house = Installation(self.kinds, self.growth)
+        outcome = Outcome(said.probability, said.seconds, by_model, bounds=said.bounds())
+        bounds = said.bounds()
         for turn in range(len(due) + 1):
             if turn:
-                house.train(attempts.take(slice(int(due[turn - 1]))), outcome)
+                done = int(due[turn - 1])
+                steps = within(progress, training=turn, trainings=len(due), tasks=done, of=n)
+                house.train(attempts.take(slice(done)), outcome, steps)
             rows = np.flatnonzero(newest == turn)
-            if len(rows):
-                found = house.answers(attempts, rows) if house.serving else untrained(attempts, rows)
-                outcome.p[rows], outcome.seconds[rows] = found.probability, found.seconds
-                by_model[rows] = found.probability != said.probability[rows]
-            if progress:
-                done = int(due[turn - 1]) if turn else 0
-                progress({"step": "replay", "model": self.name, "done": done, "of": n})
+            if len(rows) == 0:
+                continue
+            found = house.answers(attempts, rows) if house.serving else untrained(attempts, rows)
+            outcome.p[rows], outcome.seconds[rows] = found.probability, found.seconds
+            by_model[rows], bounds[:, rows] = found.probability != said.probability[rows], found.bounds()
+        outcome.bounds = bounds
         return outcome
 
 
@@ -102,12 +105,13 @@ class Installation:
                 parts.append((model.answers(attempts, rows), share))
         return pool(parts)
 
-    def train(self, finished: Attempts, outcome: Outcome) -> None:
+    def train(self, finished: Attempts, outcome: Outcome, progress: Progress) -> None:
         """One run, as app/ml/training_run.py makes it while all tasks are read."""
+        progress({})
         n, judging = len(finished), cut(len(finished))
         from_scratch = due_from_scratch(n, self.last_from_scratch, self.growth, self.learnt)
         court, older = Court(finished), finished.take(slice(judging))
-        made, failures = self._made(older, from_scratch)
+        made, failures = self._made(older, from_scratch, progress)
         base = next((each for each in made if each.kind.name == BASE), self.serving.get(BASE))
         decision = Decision(court, self._standing(court), self.shares, self.skilled)
         for version in made:
@@ -131,7 +135,7 @@ class Installation:
         judged = {k: court.judge(on_base(v.judged, base.judged if base else None)) for k, v in self.serving.items()}
         return {kind: Standing(version.id, judged[kind]) for kind, version in self.serving.items()}
 
-    def _made(self, older: Attempts, from_scratch: bool) -> tuple[list[Version], dict[str, str]]:
+    def _made(self, older: Attempts, from_scratch: bool, progress: Progress) -> tuple[list[Version], dict[str, str]]:
         made, failures = list[Version](), dict[str, str]()
         standing = self.serving.get(BASE)
         base = standing.judged if standing else None
@@ -139,7 +143,7 @@ class Installation:
             if spec.name not in self.kinds and spec.name != BASE:
                 continue
             try:
-                fitted = self._fitted(spec, older, from_scratch, base)
+                fitted = self._fitted(spec, older, from_scratch, base, progress)
             except ValueError as why:
                 failures[spec.name] = str(why)
                 continue
@@ -149,11 +153,13 @@ class Installation:
             base = model if spec.name == BASE else base
         return made, failures
 
-    def _fitted(self, spec: ModelSpec, older: Attempts, from_scratch: bool, base: TaskModel | None) -> Fitted:
+    def _fitted(
+        self, spec: ModelSpec, older: Attempts, from_scratch: bool, base: TaskModel | None, progress: Progress
+    ) -> Fitted:
         earlier = self.serving.get(spec.name)
         if from_scratch or spec.update is None or earlier is None:
-            return spec.fit(older, _silent, None, base)
-        return spec.update(earlier.fitted, older, np.arange(len(older)) >= earlier.n_tasks, _silent, base)
+            return spec.fit(older, progress, None, base)
+        return spec.update(earlier.fitted, older, np.arange(len(older)) >= earlier.n_tasks, progress, base)
 
     def _finished(self, version: Version, finished: Attempts) -> Version:
         """LNIRT serves as fitted to all tasks."""
@@ -163,5 +169,9 @@ class Installation:
         return Version(version.id, version.kind, version.fitted, version.judged, served, version.n_tasks)
 
 
-def _silent(_: dict[str, object]) -> None:
-    """Nobody listens."""
+def contestants(*, lstm: bool = False, growth: float | None) -> tuple[Contestant, ...]:
+    """The baselines, the service, and the kinds that are trained, each alone; without a `growth` every training is from
+    scratch. The many trainings of the LSTM take long."""
+    kinds = [name for name in TRAINED if lstm or name != "embedding_lstm"]
+    alone = (Retrained(BY_NAME[name], growth) for name in reversed(kinds))
+    return (*BASELINES, Served(kinds, growth or 0.0), *alone)

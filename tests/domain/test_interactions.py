@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,18 @@ from sqlalchemy.orm import Session
 
 from app.crud import attempts, imports
 from app.domain.attempts import DIFFICULTIES
-from app.domain.interactions import COLUMNS, BadRow, Interaction, Interactions, opened, student_uuid
+from app.domain.interactions import (
+    COLUMNS,
+    NO_CLOCK,
+    NO_TOPIC,
+    BadRow,
+    Gaps,
+    Interaction,
+    Interactions,
+    attempts_of,
+    opened,
+    student_uuid,
+)
 from app.domain.responses import read_responses
 from tests.hostile import TEXTS
 
@@ -231,3 +243,46 @@ def test_a_uuid_is_one_student_however_it_is_spelt(tmp_path: Path) -> None:
     spelt = [str(own), str(own).upper(), own.hex, f"{{{own}}}", own.urn]
     found = read(",".join(COLUMNS) + "\n" + "".join(",".join([one, *ROW[1:]]) + "\n" for one in spelt), tmp_path)
     assert {each.student for each in found} == {own.bytes}
+
+
+def with_gaps(content: str, folder: Path) -> tuple[list[Interaction], Interactions]:
+    (folder / "tasks.csv").write_text(content)
+    with opened(folder / "tasks.csv") as (source, _):
+        rows = Interactions(source, gaps_allowed=True)
+        return list(rows), rows
+
+
+def test_research_does_without_times_topics_and_single_results(tmp_path: Path) -> None:
+    content = "student_id,topic,correct,time_seconds\ns1,a,1,3\ns1,,0,\ns2,a,,5\ns2,NA,NA,NA\ns2,a,0,NaN\n"
+    found, rows = with_gaps(content, tmp_path)
+    assert [each.topic for each in found] == ["a", NO_TOPIC, "a"]
+    assert [each.seconds for each in found] == pytest.approx([3, math.nan, math.nan], nan_ok=True)
+    assert [each.started for each in found] == [NO_CLOCK, NO_CLOCK + 3, NO_CLOCK + 4]
+    assert rows.gaps == Gaps(rows=3, no_result=2, no_time=2, no_topic=1)
+    told = attempts_of(found)
+    assert (told.finished[:-1] <= told.started[1:]).all()  # each is known when the next is created
+    with pytest.raises(BadRow, match="line 3: "):
+        read(content, tmp_path)
+
+
+def test_research_reads_what_psychometricians_call_the_columns_and_keeps_the_names(tmp_path: Path) -> None:
+    found, rows = with_gaps("person,item,correct\np1,i1,1\np2,i1,0\n", tmp_path)
+    assert [(each.item, each.correct) for each in found] == [("i1", True), ("i1", False)]
+    assert list(rows.names.values()) == ["p1", "p2"]
+    assert {UUID(each).bytes for each in rows.names} == {each.student for each in found}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("pupil,correct\na,1\n", "line 1: no column student_id; "),
+        ("student_id,item_id\na,1\n", "line 1: no column correct; "),
+        ("student_id,correct,time_seconds\na,1,soon\n", "line 2: time_seconds is 'soon'"),
+        ("student_id,correct,time_seconds\na,1,0\n", "line 2: time_seconds is '0'"),
+        ("student_id,correct\na,2\n", "line 2: correct is '2'"),
+        ("student_id,correct\n,1\n", "line 2: student_id has 0 characters"),
+    ],
+)
+def test_what_is_wrong_is_wrong_in_research_too(tmp_path: Path, content: str, complaint: str) -> None:
+    with pytest.raises(BadRow, match=re.escape(complaint)):
+        with_gaps(content, tmp_path)

@@ -1,0 +1,110 @@
+"""What `evaluate` and `replay` share: data sets with gaps, and a file with a row per prediction."""
+
+import csv
+import gzip
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from math import isnan
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.interactions import NO_TOPIC, Gaps, Interactions, attempts_of, opened
+from app.ml.answers import Answers
+from app.ml.baselines import timed
+
+ROW = (
+    *("model", "student_id", "item_id", "topic", "difficulty", "timestamp"),
+    *("probability", "probability_low", "probability_high", "seconds", "seconds_low", "seconds_high"),
+    *("correct", "time_seconds"),
+)
+DIGITS = 6
+SaidBy = Callable[[str, Answers], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """The tasks of a file, times NaN where they are missing, and what else it says."""
+
+    attempts: Attempts
+    gaps: Gaps
+    names: Mapping[str, str]  # students' names in the file, by id
+    skipped: str | None  # what was skipped because it can't be used
+
+    def remarks(self) -> list[str]:
+        """A line for everything that a reader of the figures should know of the file."""
+        gaps, said = self.gaps, [self.skipped] if self.skipped else []
+        if gaps.no_result:
+            said.append(f"{gaps.no_result:,} rows have no result (correct is empty) and were left out.")
+        if gaps.rows and gaps.no_time == gaps.rows:
+            said.append("No row has a time, so times are not judged.")
+        elif gaps.no_time:
+            said.append(f"{gaps.no_time:,} of {gaps.rows:,} rows have no time; times are judged on the others.")
+        if gaps.rows and gaps.no_topic == gaps.rows:
+            said.append("No row names a topic, so all tasks count as one topic.")
+        elif gaps.no_topic:
+            said.append(f"{gaps.no_topic:,} of {gaps.rows:,} rows name no topic; these count as one topic.")
+        return said
+
+    def facts(self) -> dict[str, int]:
+        """For JSON."""
+        return asdict(self.gaps)
+
+
+def read(file: Path, skip_bad: bool) -> DataSet:
+    """Raises BadRow, naming the line, where a row can't be used."""
+    with opened(file) as (text, _):
+        rows = Interactions(text, skip_bad, gaps_allowed=True)
+        attempts = attempts_of(rows)
+    skipped = f"Skipped {rows.bad:,} rows that can't be used, the first: {rows.first_bad}" if rows.bad else None
+    return DataSet(attempts, rows.gaps, rows.names, skipped)
+
+
+@contextmanager
+def rows_file(file: Path | None, attempts: Attempts, names: Mapping[str, str]) -> Iterator[SaidBy]:
+    """To be given each model's answers, which are written at once; without a file nothing is."""
+    if file is None:
+        yield lambda model, said: None
+        return
+    with cast(TextIO, gzip.open(file, "wt", newline="")) if file.suffix == ".gz" else file.open("w", newline="") as out:
+        csv.writer(out).writerow(ROW)
+        task, happened = _task(attempts, names), _happened(attempts)
+
+        def write(model: str, said: Answers) -> None:
+            text = io.StringIO()  # a model's rows are all there or none
+            columns = [[model] * len(said), *task, *_predicted(said, attempts), *happened]
+            csv.writer(text).writerows(zip(*columns, strict=True))
+            out.write(text.getvalue())
+            out.flush()
+
+        yield write
+
+
+def _task(attempts: Attempts, names: Mapping[str, str]) -> list[list[Any]]:
+    """Student, item, topic, difficulty and moment, as the file names them."""
+    students = [names.get(student, student) for student in attempts.students]
+    topics = ["" if topic == NO_TOPIC else topic for topic in attempts.topics]
+    named = ((students, attempts.student), ((*attempts.items, ""), attempts.item), (topics, attempts.topic))
+    columns = [np.array(names, object)[codes].tolist() for names, codes in named]
+    return [*columns, np.array(DIFFICULTIES, object)[attempts.difficulty].tolist(), (attempts.started / 1e6).tolist()]
+
+
+def _predicted(said: Answers, attempts: Attempts) -> list[list[Any]]:
+    """Probability and seconds, each with its bounds; of times nothing where none is known."""
+    times = np.array([said.seconds, said.seconds_low, said.seconds_high])
+    times[:] = times if timed(attempts).any() else np.nan
+    return [_cells(each) for each in (said.probability, said.probability_low, said.probability_high, *times)]
+
+
+def _happened(attempts: Attempts) -> list[list[Any]]:
+    return [attempts.correct.astype(int).tolist(), _cells(attempts.seconds)]
+
+
+def _cells(column: NDArray[np.float64]) -> list[Any]:
+    """Rounded; empty where there is no number."""
+    return ["" if isnan(value) else value for value in np.round(column, DIGITS).tolist()]
