@@ -63,7 +63,7 @@ class Served:
                 continue
             found = house.answers(attempts, rows) if house.serving else untrained(attempts, rows)
             outcome.p[rows], outcome.seconds[rows] = found.probability, found.seconds
-            by_model[rows], bounds[:, rows] = found.probability != said.probability[rows], found.bounds()
+            by_model[rows], bounds[:, rows] = attempts.started[rows] >= attempts.finished.min(), found.bounds()
         outcome.bounds = bounds
         return outcome
 
