@@ -15,7 +15,7 @@ from app.crud.student_totals import Past
 from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers, Floats
 from app.ml.features import FEATURES
-from app.ml.inputs import INPUTS, inputs_of_past
+from app.ml.inputs import NETWORK_INPUTS, inputs_of_past
 from app.ml.registry import BY_NAME
 from app.ml.serving import Lineup, Loaded, serving_models
 from app.ml.simulated import school as simulated_school
@@ -25,7 +25,7 @@ from tests.versions import pruned, serving, version
 
 Students = Callable[..., Student]
 TOPIC_RATE, RECENT_TIME = FEATURES.index("topic_success_rate"), FEATURES.index("recent_avg_time")
-USUAL = np.linspace(0.3, 0.8, len(INPUTS))
+USUAL = np.linspace(0.3, 0.8, len(NETWORK_INPUTS))
 
 
 class Plain:
@@ -69,7 +69,7 @@ def answered_by(db: Session, model: Any, kind: str = "embedding_v2") -> int:
     serving(db, made)
     loaded = Loaded(BY_NAME[kind], model_versions.get(db, made), model)
     db.commit()
-    serving_models().lineup = Lineup((loaded,), order=(kind,), wanted=(made,))
+    serving_models().lineup = Lineup((loaded,), order=(kind,), wanted=(made, 1000, 1000))
     return made
 
 
