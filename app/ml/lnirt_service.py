@@ -81,7 +81,7 @@ class FittedLnirt:
         known before it. Looks at some students where there are many tasks."""
         some = attempts.take(some_students(attempts, MOST_FOLLOWED, seed=0))
         rows = np.unique(np.linspace(0, len(some) - 1, MOST_PREDICTED).astype(np.intp)) if len(some) else NO_ROWS
-        practice = np.log1p(practice_of(some))[:, rows]
+        practice = np.log1p(practice_when_asked(some, rows))
         usual_topic, usual_item = practice.mean(axis=1) if len(rows) else (0.0, 0.0)
         found = self.moving_as(
             replace(self.bank.population, usual_topic=float(usual_topic), usual_item=float(usual_item))
@@ -295,8 +295,8 @@ class ServedLnirt:
         mine[attempts.student[rows]] = True
         of_these = mine[attempts.student]  # nobody else's past matters
         own, asked = attempts.take(of_these), (np.cumsum(of_these) - 1)[rows]
-        columns, practice = self._columns_of(own), practice_of(own)
-        columns = practised(self.population, columns, practice)
+        bare = self._columns_of(own)
+        columns = practised(self.population, bare, practice_of(own))
         history = History(own.finished)
         known = history.before(created(own)[asked])
         spans = history.groups(own.student, own.student[asked], known)
@@ -305,7 +305,9 @@ class ServedLnirt:
         begin = newcomers(self.population, len(own.students))
         after = follow(self.population, answered, np.bincount(own.student, minlength=len(begin)), begin)
         states = np.where((spans.end > spans.start)[:, None], after[np.maximum(spans.end - 1, 0)], begin[:1])
-        return predict(self.population, states, columns[:, asked])
+        return predict(
+            self.population, states, practised(self.population, bare[:, asked], practice_when_asked(own, asked))
+        )
 
     def state(self, version_id: int, asked: Asked, past: Past) -> Conversation[Floats]:
         """What is known of the student, (1, nodes + 3): as it was kept, with the answers that came since; or from all
@@ -392,11 +394,23 @@ def _practice(tasks: Rows) -> Floats:
 
 def practice_of(attempts: Attempts) -> Floats:
     """The same of all attempts, which are in the order in which they were finished."""
-    item = np.where(
-        attempts.item >= 0, attempts.student.astype(np.int64) * (len(attempts.items) + 1) + attempts.item, -1
-    )
-    topic = attempts.student.astype(np.int64) * (len(attempts.topics) + 1) + attempts.topic
+    topic, item = _topics_and_items(attempts)
     return np.stack([_earlier(topic), np.where(item >= 0, _earlier(item), 0)])
+
+
+def practice_when_asked(attempts: Attempts, rows: NDArray[np.intp]) -> Floats:
+    """The same of m rows at the moment each was created, (2, m): what was under way then does not count."""
+    history = History(attempts.finished)
+    known = history.before(created(attempts)[rows])
+    topic, item = (history.groups(each, each[rows], known).counts() for each in _topics_and_items(attempts))
+    return np.stack([topic, np.where(attempts.item[rows] >= 0, item, 0)])
+
+
+def _topics_and_items(attempts: Attempts) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each row a number of its student and topic, and one of its student and exercise; -1 where none is named."""
+    student = attempts.student.astype(np.int64)
+    item = student * (len(attempts.items) + 1) + attempts.item
+    return student * (len(attempts.topics) + 1) + attempts.topic, np.where(attempts.item >= 0, item, -1)
 
 
 def _earlier(group: NDArray[np.int64]) -> Floats:
