@@ -70,7 +70,7 @@ def answered_by(db: Session, model: Any, kind: str = "embedding_v2") -> int:
     serving(db, made)
     loaded = Loaded(BY_NAME[kind], model_versions.get(db, made), model)
     db.commit()
-    serving_models().lineup = Lineup((loaded,), order=(kind,), wanted=(made,))
+    serving_models().lineup = Lineup((loaded,), order=(kind,), wanted=(made, 1000, 1000))
     return made
 
 

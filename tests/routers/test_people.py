@@ -21,7 +21,7 @@ from app.core.database import new_session
 from app.crud import accounts
 from app.domain.errors import NotSignedIn
 from app.ml import export
-from app.ml.inputs import INPUTS
+from app.ml.inputs import INPUTS, NETWORK_INPUTS
 from app.ml.simulated import school as simulated_school
 from app.ml.simulated import simulate
 from app.ml.trainer import Trainer, trainer
@@ -91,7 +91,7 @@ def test_the_export_is_what_was_put_in(student: Students) -> None:
         for task in found["tasks"]
     ] == [*done, still_open]
     assert [task["topic"] for task in found["tasks"]] == [*TOPICS, "later"]
-    assert [list(task["features"]) for task in found["tasks"]] == [list(INPUTS)] * 11
+    assert [list(task["features"]) for task in found["tasks"]] == [list(NETWORK_INPUTS)] * 11
     assert found["tasks"][3]["features"]["overall_task_count"] > 0
     everything = {total["scope"]: total for total in found["totals"] if not total["key"]}
     assert everything["all"] == {"scope": "all", "key": "", "tasks": 10, "correct": 5, "seconds": 150.0}

@@ -1,7 +1,7 @@
 """What every network promises. A new one in the registry is tested here unasked."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from app.domain.attempts import Attempts
 from app.domain.kinds import NETWORKS
 from app.ml import metrics
 from app.ml.answers import Answers
+from app.ml.base_inputs import Base
 from app.ml.embedding_model_v2 import V2
 from app.ml.features import FEATURES
+from app.ml.lnirt_service import fit_lnirt
+from app.ml.networks.calibration import Calibration
 from app.ml.networks.checkpoint import FILES, FittedNetwork, TrainingFailed
-from app.ml.networks.fit import MOST_HELD_OUT, fit, update
+from app.ml.networks.fit import MOST_HELD_OUT, fit, network_inputs, update
 from app.ml.networks.inference import METADATA_FILE, ServedNetwork, load_arrays, load_served, save_arrays
 from app.ml.networks.network import OUTPUTS, Network
 from app.ml.registry import CHECKPOINT, network
@@ -55,6 +58,16 @@ def every(attempts: Attempts) -> Any:
 def same(one: Answers, other: Answers, tolerance: float) -> None:
     np.testing.assert_allclose(one.probability, other.probability, atol=tolerance)
     np.testing.assert_allclose(one.seconds, other.seconds, rtol=10 * tolerance)
+
+
+@dataclass(frozen=True)
+class Told(Base):
+    """A base that says these numbers of the tasks it is asked about, (n, 2)."""
+
+    said: Any = None
+
+    def of_attempts(self, attempts: Attempts, rows: Any) -> Any:
+        return self.said
 
 
 # What it learns.
@@ -120,7 +133,9 @@ def test_five_tasks_more_hardly_change_what_is_said(kind: Network, attempts: Att
 def test_some_tasks_of_one_student_all_right_in_the_same_time(kind: Network, tmp_path: Path) -> None:
     fitted = fit(kind, one_student(True, 30.0, tasks=9))
     fitted.save(tmp_path)
-    said = load_served(kind, tmp_path).answers(one_student(True, 30.0), np.array([20]))[0]
+    assert fitted.base
+    served = load_served(kind, tmp_path).on(fitted.base)
+    said = served.answers(one_student(True, 30.0), np.array([20]))[0]
     assert 0.5 < said.probability < 1
     assert 20 < said.seconds < 45
 
@@ -149,6 +164,23 @@ def test_progress_is_told_once_an_epoch(kind: Network, attempts: Attempts) -> No
     report = fit(kind, attempts.take(slice(100)), progress=told.append).report
     assert [one["epoch"] for one in told] == list(range(1, report["epochs"] + 1))
     assert {"step", "epochs", "loss", "val_loss"} <= told[0].keys()
+
+
+def test_who_learnt_nothing_answers_what_lnirt_says(kind: Network, attempts: Attempts) -> None:
+    few = one_student(True, 30.0, tasks=9)
+    fitted = fit(kind, few)
+    assert fitted.report["best_epochs"] == [0, 0]
+    base = fit_lnirt(attempts).served()
+    served = replace(fitted, calibration=Calibration(), base=Base(base)).served()
+    said, wanted = served.answers(attempts, every(attempts)), base.predictions(attempts, every(attempts))
+    np.testing.assert_allclose(said.probability, wanted.probability, atol=1e-6)
+    np.testing.assert_allclose(said.seconds, np.exp(wanted.log_seconds), rtol=1e-6)
+
+
+def test_alone_it_has_nothing_to_correct(fitted: FittedNetwork, attempts: Attempts, tmp_path: Path) -> None:
+    fitted.save(tmp_path)
+    with pytest.raises(ValueError, match="corrects LNIRT, of which no version is here"):
+        load_served(fitted.network, tmp_path).answers(attempts, np.array([20]))
 
 
 # What it reads.
@@ -212,8 +244,9 @@ def test_keras_goes_on_from_the_files(fitted: FittedNetwork, tmp_path: Path) -> 
 
 
 def test_saved_and_loaded_says_the_same(fitted: FittedNetwork, model: ServedNetwork, tmp_path: Path) -> None:
+    assert fitted.base
     fitted.save(tmp_path)
-    again, past = load_served(fitted.network, tmp_path), long_pasts()
+    again, past = load_served(fitted.network, tmp_path).on(fitted.base), long_pasts()
     said, wanted = again.answers(past, every(past)), model.answers(past, every(past))
     assert np.array_equal(said.probability, wanted.probability)
     assert np.array_equal(said.seconds_high, wanted.seconds_high)
@@ -230,7 +263,7 @@ def test_a_folder_with_other_inputs_is_refused(fitted: FittedNetwork, tmp_path: 
 
 def test_arrays_that_differ_from_keras_are_refused(fitted: FittedNetwork) -> None:
     models = [fitted.model(output) for output in OUTPUTS]
-    wrong = replace(fitted, scale=replace(fitted.scale, seconds=fitted.scale.seconds * 1.001))
+    wrong = replace(fitted, calibration=replace(fitted.calibration, shift=fitted.calibration.shift + 0.001))
     with pytest.raises(TrainingFailed, match="other times"):
         fitted.compare(models, wrong.served())
 
@@ -279,8 +312,9 @@ def test_what_an_update_brings_calibrates_before_it_is_learnt(fitted: FittedNetw
     rows = np.sort(order[:n])
     a = attempts.take(rows)
     fresh = a.student >= KNOWN
-    after = update(fitted, a, fresh)
-    served = fitted.served()
+    base = fit_lnirt(a).served()
+    after = update(fitted, a, fresh, base)
+    served = fitted.served().on(Told(base, said=network_inputs(a, base)[fresh, -2:]))
     said = served.answers(a, np.flatnonzero(fresh))
     raw = served.calibration.answers(after.held_out.p[-200:], after.held_out.predicted[-200:])
     np.testing.assert_allclose(raw.probability, said.probability, rtol=1e-3)

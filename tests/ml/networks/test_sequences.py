@@ -72,8 +72,8 @@ class Database:
 
     attempts: Attempts
     student: int
-    kept: dict[str, Any] = field(default_factory=dict)
-    steps: int = 0  # tasks read
+    kept: dict[str, dict[str, Any]] = field(default_factory=dict)  # by kind
+    steps: int = 0  # tasks that a network read
 
     def ask(self, model: ServedNetwork, row: int, version: int = VERSION) -> Answer:
         """Create the task of this row at the moment when it was created."""
@@ -92,18 +92,19 @@ class Database:
 
     def _rows(self, statement: Any, values: dict[str, Any]) -> Rows:
         if statement is student_states.KEEP:
-            self.kept = values
+            self.kept[values["kind"]] = values
             return []
         if statement is student_states.KEPT:
-            return [self.kept] if self.kept and self.kept["version_id"] == values["version_id"] else []
-        assert statement is student_sequences.LATEST
+            kept = self.kept.get(values["kind"], {})
+            return [kept] if kept.get("version_id") == values["version_id"] else []
+        assert statement in (student_sequences.LATEST, student_sequences.PRACTISED)
         a = self.attempts
-        rows = np.flatnonzero((a.student == self.student) & (a.finished <= micros(values["through"])))
-        rows = rows[::-1][: values["most"]]
-        self.steps += len(rows)
-        return [self._task(row) for row in rows.tolist()]
+        finished = np.flatnonzero((a.student == self.student) & (a.finished <= micros(values["through"])))
+        rows = finished[::-1][: values["most"]]
+        self.steps += len(rows) if statement is student_sequences.LATEST else 0
+        return [self._task(row, finished) for row in rows.tolist()]
 
-    def _task(self, row: int) -> dict[str, Any]:
+    def _task(self, row: int, finished: Any) -> dict[str, Any]:
         a = self.attempts
         return {
             "topic": a.topics[a.topic[row]],
@@ -112,6 +113,8 @@ class Database:
             "is_correct": bool(a.correct[row]),
             "actual_time_seconds": float(a.seconds[row]),
             "completed_at": moment(a.finished[row]),
+            "on_topic": int((a.topic[finished] == a.topic[row]).sum()),
+            "on_item": int((a.item[finished] == a.item[row]).sum()),
         }
 
 
@@ -169,7 +172,7 @@ def test_a_kept_state_that_does_not_fit_is_made_anew(
     rows = rows_of(long_pasts, 0)
     database = Database(long_pasts, student=0)
     database.ask(lstm, rows[150])
-    database.kept |= spoilt
+    database.kept[lstm.name] |= spoilt
     said, fresh = database.ask(lstm, rows[152]), Database(long_pasts, student=0).ask(lstm, rows[152])
     assert said.probability == pytest.approx(fresh.probability, abs=1e-6)
 
