@@ -15,7 +15,7 @@ from app.ml.networks.calibration import Calibration
 
 Floats = NDArray[np.float64]
 
-ALL_GROUPS = tuple(GROUPS)
+ALL_GROUPS = tuple(name for name in GROUPS if name != "base")  # of the past
 MOST_CATEGORIES = 254  # of histogram gradient boosting
 HELD_OUT = 0.15  # share, the newest: residuals for the interval
 
