@@ -17,7 +17,7 @@ from app.ml.networks.calibration import USUAL
 
 Floats = NDArray[np.float64]
 
-ALL_GROUPS = tuple(GROUPS)
+ALL_GROUPS = tuple(name for name in GROUPS if name != "base")  # of the past
 MOST_CATEGORIES = 254  # that histogram gradient boosting tells apart by itself
 RIDGE_TOLERANCE = 1e-8
 HELD_OUT = 0.15  # share, the newest: residuals for the interval

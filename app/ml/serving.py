@@ -193,12 +193,14 @@ class ServingModels:
         return load(self._model_dir, BY_NAME[version.kind], version)
 
     def _stand_in(self, broken: Version, here: Mapping[int, Loaded]) -> Loaded | None:
-        """The version of this kind that served last before and can be loaded."""
+        """The version of this kind that served last before and can be loaded, with as much to say."""
         with self._open_session() as db:
             earlier = model_versions.retired(db, broken.kind)
         for version in earlier:
             with suppress(*UNLOADABLE):
-                return self._loaded(version, here)
+                return self._loaded(
+                    replace(version, chance_share=broken.chance_share, time_share=broken.time_share), here
+                )
         return None
 
     def _tell(self, lineup: Lineup) -> None:

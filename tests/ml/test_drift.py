@@ -73,7 +73,8 @@ def test_one_student_alone_is_no_drift(learned: Attempts) -> None:
 
 def store(db: Session, asked: Asked, topic: str) -> None:
     """Predicted tasks, each of another student, committed."""
-    for row in asked.inputs:
+    told = np.column_stack([asked.inputs, np.zeros((len(asked.inputs), 2))])  # and what LNIRT said of each
+    for row in told:
         db.execute(
             text("""INSERT INTO practice_tasks (user_id, topic, difficulty, correctness_prob, estimated_time_seconds,
                                                 lnirt_model_version, features)

@@ -20,7 +20,7 @@ from app.crud import erasures, model_versions, training_runs
 from app.domain.attempts import Attempts
 from app.domain.errors import NotKept
 from app.domain.interactions import student_uuid
-from app.ml import artifacts, erasing, material, registry, serving, training_run
+from app.ml import artifacts, erasing, gate, material, registry, serving, training_run
 from app.ml.answers import Answers
 from app.ml.features import history_features, totals_before
 from app.ml.registry import CHECKPOINT, MODELS, ModelSpec
@@ -97,6 +97,7 @@ def run(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch, ways: d
         monkeypatch.setattr(module, "BY_NAME", toys)
     monkeypatch.setattr(training_run, "MODELS", tuple(toys.values()))
     monkeypatch.setattr(material, "ALWAYS", 100)
+    monkeypatch.setattr(gate, "BASELINES", {})  # which toys would lose to
     imported(db, TASKS)
 
     def act(forced: bool = False, only: list[str] | None = None) -> dict[str, Any]:

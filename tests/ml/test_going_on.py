@@ -16,7 +16,7 @@ from app.core.database import database_url, new_session
 from app.core.settings import settings
 from app.crud import model_versions, training_runs
 from app.domain.attempts import Attempts
-from app.ml import material, registry, serving, training_run
+from app.ml import gate, material, registry, serving, training_run
 from app.ml.answers import Answers
 from app.ml.features import history_features, totals_before
 from app.ml.registry import CHECKPOINT, ModelSpec
@@ -57,11 +57,11 @@ class Toy:
         return Answers(p, seconds, p, p, seconds / 3, seconds * 3)
 
 
-def from_scratch(attempts: Attempts, _: Any) -> Toy:
+def from_scratch(attempts: Attempts, *_: Any) -> Toy:
     return Toy({"way": "scratch", "rows": len(attempts)})
 
 
-def go_on(earlier: Toy, attempts: Attempts, fresh: NDArray[np.bool_], _: Any) -> Toy:
+def go_on(earlier: Toy, attempts: Attempts, fresh: NDArray[np.bool_], *_: Any) -> Toy:
     return Toy({"way": "on", "rows": earlier.told["rows"] + int(fresh.sum()), "read": len(attempts)})
 
 
@@ -79,6 +79,7 @@ def run(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.setattr(module, "BY_NAME", {kind.name: kind for kind in TOYS})
     monkeypatch.setattr(training_run, "MODELS", TOYS)
     monkeypatch.setattr(material, "ALWAYS", 100)
+    monkeypatch.setattr(gate, "BASELINES", {})  # which toys would lose to
     imported(db, TASKS.take(slice(FIRST)))
 
     def act(forced: bool = False, growth: float = 0.5) -> dict[str, Any]:

@@ -19,8 +19,10 @@ from app.domain.interactions import Interaction, uuid5
 from app.ml import training_run
 from app.ml.answers import Answers
 from app.ml.gate import Court, Rival, objection
+from app.ml.lnirt_service import fit_lnirt
+from app.ml.pool import pool
 from app.ml.registry import BY_NAME
-from app.ml.serving import load
+from app.ml.serving import ServingModels, on_base
 from app.ml.simulated import school, simulate
 from tests.school import imported, interactions
 
@@ -44,11 +46,14 @@ def train(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Tr
 
 
 def says(db: Session, tasks: Attempts) -> Answers:
-    """What the version that answers first says of all tasks of the honest."""
+    """What is answered to all tasks of the honest."""
     db.rollback()
-    kind, version = next(iter(model_versions.serving(db).items()))
-    model = load(settings().model_dir, BY_NAME[kind], version).model
-    said = model.answers(tasks, np.arange(len(tasks)))
+    serves = ServingModels(lambda: new_session().begin(), settings().model_dir)
+    serves.refresh()
+    serves.close()
+    shares, every = serves.lineup.shares, np.arange(len(tasks))
+    parts = [each for each in serves.lineup.models if each.kind.name in shares]
+    said = pool([(each.model.answers(tasks, every), shares[each.kind.name]) for each in parts])
     assert ((said.probability > 0) & (said.probability < 1)).all()
     assert (np.isfinite(said.seconds) & (said.seconds > 0)).all()
     return said
@@ -144,7 +149,7 @@ def test_a_model_with_numbers_that_are_none_is_not_opened_or_the_gate_refuses_it
         np.savez(file, **broken)
     court = Court(TASKS)
     try:
-        model = BY_NAME[name].load(tmp_path)
+        model = on_base(BY_NAME[name].load(tmp_path), fit_lnirt(TASKS).served())
     except ValueError:
         return
     refused = objection(court, "version 2", court.judge(model), Rival("the prior", court.prior), None)

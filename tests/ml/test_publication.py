@@ -18,7 +18,7 @@ from app.core.settings import settings
 from app.crud import model_versions, training_runs
 from app.domain.attempts import Attempts
 from app.domain.errors import NotKept, VersionNotFound
-from app.ml import registry, serving, training_run
+from app.ml import baselines, gate, registry, serving, training_run
 from app.ml.answers import Answers
 from app.ml.features import history_features, totals_before
 from app.ml.registry import ModelSpec
@@ -77,6 +77,7 @@ def train(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Tr
     toys = {name: ModelSpec(name, on_tasks, fit(name), Toy.load) for name, on_tasks in names.items()}
     for module in (training_run, serving, registry):
         monkeypatch.setattr(module, "BY_NAME", toys)
+    monkeypatch.setattr(gate, "BASELINES", {})  # which toys would lose to
     imported(db, TASKS)
 
     def run(keep: int = 10, **wanted: Any) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def test_the_first_models_serve_with_their_scores(train: Train, db: Session) -> 
     assert result["outcome"] == "published"
     assert result["message"] == (
         "Trained on 1200 tasks and in service: version 1 of lnirt, version 2 of embedding_v2. "
-        "Version 1 of lnirt answers."
+        "What is answered: LNIRT 100% of the chance and 100% of the time."
     )
     assert who_serves(db) == [1, 2]  # on a tie the base answers
     version = model_versions.get(db, 2)
@@ -122,7 +123,9 @@ def test_a_worse_model_is_rejected_in_one_plain_sentence(train: Train, db: Sessi
     result = train(embedding_v2="poor")
     assert result["outcome"] == "rejected"
     assert result["message"].startswith("embedding_v2: kept version 1: version 2's log-loss ")
-    assert result["message"].endswith(" on 180 tasks. Version 1 of embedding_v2 answers.")
+    assert result["message"].endswith(
+        " on 180 tasks. What is answered: embedding_v2 100% of the chance and 100% of the time."
+    )
     assert who_serves(db) == [1]
     rejected = model_versions.get(db, 2)
     assert rejected.state == "rejected"
@@ -166,6 +169,16 @@ def test_a_network_that_is_worse_than_lnirt_does_not_serve(train: Train, db: Ses
     assert "embedding_v2: none serves: version 2's log-loss" in message
     assert "of LNIRT on 180 tasks" in message
     assert who_serves(db) == [1]
+
+
+def test_a_network_that_counting_beats_does_not_serve(
+    train: Train, db: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "BASELINES", baselines.RIVALS)
+    message = train(embedding_v2="good", lnirt="good")["message"]
+    assert "embedding_v2: none serves: version 2's log-loss" in message
+    assert "of item mean and student on 180 tasks" in message
+    assert who_serves(db) == [1]  # LNIRT is no network
 
 
 def test_one_kind_may_fail(train: Train, db: Session) -> None:

@@ -82,7 +82,7 @@ def test_between_trainings_from_scratch_it_goes_on_with_what_is_new(monkeypatch:
         steps.append(("scratch", len(attempts), len(attempts)))
         return SaysItsSize(len(attempts))
 
-    def go_on(before: SaysItsSize, attempts: Attempts, fresh: NDArray[np.bool_], _: Any) -> SaysItsSize:
+    def go_on(before: SaysItsSize, attempts: Attempts, fresh: NDArray[np.bool_], *_: Any) -> SaysItsSize:
         assert before.completed == len(attempts) - fresh.sum()
         assert fresh[-1]
         steps.append(("on", len(attempts), int(fresh.sum())))

@@ -64,11 +64,12 @@ def trained(installation: Template, environment: Path) -> None:
 
 
 def answer_in_this_order(db: Session, *kinds: str) -> None:
-    """Whatever the gate found."""
+    """Whatever the gate found; the first has all the say."""
     newest = {version.kind: version.id for version in reversed(model_versions.latest(db))}
     model_versions.take_turn(db)
     lineup = [newest[kind] for kind in kinds]
     model_versions.serve(db, lineup, what="promoted", made_by="the test", reason="The test wants it.")
+    model_versions.share(db, {lineup[0]: model_versions.ALONE})
     db.commit()
 
 

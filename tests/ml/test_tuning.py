@@ -244,13 +244,13 @@ def test_a_training_that_fails_with_tuned_settings_is_done_with_the_defaults(cap
     class Spec:
         name = KIND
 
-        def fit(self, attempts: Attempts, say: Any, settings: Any = None) -> str:
+        def fit(self, attempts: Attempts, say: Any, settings: Any, base: Any) -> str:
             if settings:
                 raise TrainingFailed("the loss became something that is no finite number")
             return "the defaults"
 
     spec: Any = Spec()
-    fitted: Any = training_run._from_scratch(spec, TASKS, {"rate": 1.0})(lambda step: None)
+    fitted: Any = training_run._from_scratch(spec, TASKS, {"rate": 1.0}, None)(lambda step: None)
     assert fitted == "the defaults"
     assert "can't be trained with its tuned settings" in caplog.text
 

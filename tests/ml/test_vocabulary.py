@@ -15,8 +15,9 @@ from app.core.settings import settings
 from app.crud import training_runs
 from app.ml import training_run
 from app.ml.answers import TaskModel
+from app.ml.lnirt_service import fit_lnirt
 from app.ml.registry import BY_NAME
-from app.ml.serving import serving_models
+from app.ml.serving import on_base, serving_models
 from app.ml.simulated import school, simulate
 from tests.school import SOMEBODY, Student, imported
 
@@ -29,7 +30,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder: Path = tmp_path_factory.mktemp("version")
     kind = BY_NAME[request.param]
     kind.fit(WITH_ITEMS, lambda step: None).save(folder)
-    return kind.load(folder)
+    return on_base(kind.load(folder), fit_lnirt(WITH_ITEMS).served())
 
 
 RENAMED: dict[str, Any] = {
