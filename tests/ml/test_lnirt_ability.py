@@ -25,7 +25,9 @@ from app.ml.lnirt_ability import (
     newcomers,
     posterior,
     practised,
+    practised_one,
     predict,
+    predict_one,
     remembered,
 )
 from app.ml.lnirt_posterior import ItemParameters, Population
@@ -215,6 +217,25 @@ def test_practice_makes_a_task_easier_and_quicker_than_usual() -> None:
     said = predict(MOVING, newcomers(MOVING, 3), practised(MOVING, columns_of([ITEM] * 3), practice))
     assert (np.diff(said.probability) > 0).all()
     assert (np.diff(said.log_seconds) < 0).all()
+
+
+@given(st.lists(told, max_size=8), items, st.integers(0, 50), st.integers(0, 9))
+def test_one_task_is_predicted_as_many_are(tasks: list[Told], asked: ItemParameters, topic: int, item: int) -> None:
+    state = np.concatenate([newcomers(MOVING), states(MOVING, [tasks])])[-1]
+    column = columns_of([asked])
+    many = predict(MOVING, state[None], practised(MOVING, column, np.array([[topic], [item]], np.float64)))
+    one = predict_one(MOVING, state, practised_one(MOVING, column[:, 0].tolist(), topic, item))
+    assert [getattr(many, name)[0] for name in one._fields] == pytest.approx(list(one), rel=1e-9, abs=1e-9)
+
+
+@given(st.lists(told, max_size=8), items, st.integers(0, 50), st.integers(0, 9))
+def test_what_is_predicted_is_what_marks_and_times_say_together(
+    tasks: list[Told], asked: ItemParameters, topic: int, item: int
+) -> None:
+    student = Followed.through(MOVING, tasks)
+    column = practised_one(MOVING, columns_of([asked])[:, 0].tolist(), topic, item)
+    said, expected = predict_one(MOVING, np.array(student.state), column), student.says(asked, topic, item)
+    assert (said.probability, said.log_seconds, said.spread) == pytest.approx(tuple(expected), rel=1e-7, abs=1e-9)
 
 
 counted = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(-1, 3), st.integers(1, 5)), max_size=30)
