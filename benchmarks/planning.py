@@ -22,14 +22,12 @@ from functools import cached_property
 from itertools import zip_longest
 
 import numpy as np
-from scipy.special import ndtr
 
-from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.domain.planning import TARGET, Done, PracticeEffect, TopicState
 from app.domain.tasks import Prediction
 from app.ml import planning, practice_effect
-from app.ml.lnirt_posterior import ItemParameters, Posterior, newcomer, update
-from app.ml.lnirt_posterior import predict as lnirt_predict
+from app.ml.lnirt_ability import Answered, Predictions, follow, newcomers, practised, predict
 from app.ml.lnirt_service import FittedLnirt, fit_lnirt
 from app.ml.planning import OVERHEAD_SECONDS
 from app.ml.simulated import TOPICS
@@ -61,7 +59,7 @@ class Learner:
     """A simulated student, as the service sees them: answers, and what LNIRT makes of them."""
 
     number: int
-    posterior: Posterior
+    state: Floats  # (1, nodes + 3) as in app/ml/lnirt_ability.py
     n: list[int]
     n_correct: list[int]
     recent: list[list[Done]]  # of each topic, newest first
@@ -71,7 +69,7 @@ class Learner:
     @classmethod
     def new(cls, number: int, topics: int, model: FittedLnirt) -> "Learner":
         nothing = [0] * topics
-        start = newcomer(model.bank.population)
+        start = newcomers(model.bank.population)
         return cls(number, start, [*nothing], [*nothing], [[] for _ in nothing], [*nothing], [0.0] * topics)
 
     @property
@@ -91,26 +89,34 @@ class Teacher:
     effect: PracticeEffect
     topics: tuple[str, ...]
 
-    def state(self, learner: Learner, topic: int) -> TopicState:
-        chances = {DIFFICULTIES[d]: self.prediction(learner, topic, d) for d in (EASY, MEDIUM, HARD)}
-        return TopicState(
-            self.topics[topic],
-            chances,
-            learner.n[topic],
-            learner.n_correct[topic],
-            tuple(learner.recent[topic]),
-            learner.today[topic],
-            learner.seconds[topic],
-        )
+    def states(self, learner: Learner) -> list[TopicState]:
+        """Of every topic."""
+        said = self.model.calibration.answers(self.expected(learner))
+        cells = zip(said.probability.clip(0.01, 0.99).tolist(), said.seconds.clip(5.0, 600.0).tolist(), strict=True)
+        foreseen = [Prediction(*cell, "v1.0", 1) for cell in cells]
+        return [
+            TopicState(
+                name,
+                {DIFFICULTIES[d]: foreseen[3 * k + d] for d in (EASY, MEDIUM, HARD)},
+                learner.n[k],
+                learner.n_correct[k],
+                tuple(learner.recent[k]),
+                learner.today[k],
+                learner.seconds[k],
+            )
+            for k, name in enumerate(self.topics)
+        ]
 
-    def prediction(self, learner: Learner, topic: int, difficulty: int) -> Prediction:
-        said = self.model.calibration.answer(lnirt_predict(learner.posterior, self._item(topic, difficulty)))
-        p = min(max(said.probability, 0.01), 0.99)
-        return Prediction(p, min(max(said.seconds, 5.0), 600.0), "v1.0", 1)
+    def expected(self, learner: Learner) -> Predictions:
+        """What LNIRT says of all t topics at each difficulty, (3 t,), not calibrated."""
+        columns = self._practised(learner)
+        return predict(self.model.bank.population, np.repeat(learner.state, columns.shape[1], axis=0), columns)
 
     def follow(self, learner: Learner, task: Cell, was_right: bool, seconds: float, now: datetime) -> None:
         topic, difficulty = task
-        learner.posterior = update(learner.posterior, self._item(*task), was_right, seconds)
+        column, times = self._practised(learner)[:, [3 * topic + difficulty]], plausible(np.array([seconds]))
+        answered = Answered(column, np.array([was_right]), np.log(times))
+        learner.state = follow(self.model.bank.population, answered, np.array([1]), learner.state)
         learner.n[topic] += 1
         learner.n_correct[topic] += was_right
         learner.recent[topic] = [Done(DIFFICULTIES[difficulty], was_right, now), *learner.recent[topic]][:10]
@@ -118,19 +124,17 @@ class Teacher:
         learner.seconds[topic] += seconds
 
     def chances(self, learner: Learner) -> Floats:
-        """LNIRT's chances of all cells at once, (t, 3), not calibrated."""
-        weights = learner.posterior.summary().weights
-        return np.asarray(self.cells @ weights)
+        """LNIRT's chances of all cells, (t, 3), not calibrated."""
+        return self.expected(learner).probability.reshape(-1, 3)
+
+    def _practised(self, learner: Learner) -> Floats:
+        """The cells' parameters for who has practised so much, (9, 3 t)."""
+        on_topic = np.repeat(np.array(learner.n, np.float64), 3)
+        return practised(self.model.bank.population, self._columns, np.stack([on_topic, np.zeros(len(on_topic))]))
 
     @cached_property
-    def cells(self) -> Floats:
-        """Chances of each cell at each ability of the grid, (t, 3, M)."""
-        theta = self.model.bank.population.fine[0]
-        items = [[self._item(topic, d) for d in (EASY, MEDIUM, HARD)] for topic in range(len(self.topics))]
-        return np.array([[ndtr(item.predictor(theta)) for item in row] for row in items])
-
-    def _item(self, topic: int, difficulty: int) -> ItemParameters:
-        return self.model.bank.find(None, self.topics[topic], DIFFICULTIES[difficulty]).parameters
+    def _columns(self) -> Floats:
+        return self.model.served().columns([(None, topic, name) for topic in self.topics for name in DIFFICULTIES])
 
 
 def teacher_of(kind: type[World], seed: int) -> Teacher:
@@ -177,8 +181,7 @@ def by_plan(
 ) -> Iterator[Cell]:
     """The day's part of the plan, its topics mixed; planned anew where it was done sooner than expected."""
     while True:
-        states = [teacher.state(learner, topic) for topic in range(len(wanted.topics))]
-        day = planning.today(wanted, states, now, teacher.effect)
+        day = planning.today(wanted, teacher.states(learner), now, teacher.effect)
         blocks = [
             [(wanted.topics.index(item.topic), DIFFICULTIES.index(item.difficulty))] * item.tasks for item in day.items
         ]
@@ -308,8 +311,8 @@ def foreseen(kind: type[World], wanted: Preparation, seeds: Sequence[int]) -> fl
     for seed in seeds:
         teacher = teacher_of(kind, seed)
         learner = Learner.new(0, len(wanted.topics), teacher.model)
-        states = [teacher.state(learner, topic) for topic in range(len(wanted.topics))]
-        expected.append(planning.planned(wanted, states, FIRST, teacher.effect).chance_at_exam)
+        plan = planning.planned(wanted, teacher.states(learner), FIRST, teacher.effect)
+        expected.append(plan.chance_at_exam)
     return float(np.mean(expected))
 
 

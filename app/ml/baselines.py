@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+<<<<<<< HEAD
 from scipy.sparse import csr_array
 from scipy.special import expit, logit
+=======
+>>>>>>> h16-e
 
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.ml.features import UNKNOWN_RATE, UNKNOWN_SECONDS, History, Ints, Spans, created
@@ -50,6 +53,8 @@ def moved_by_student(attempts: Attempts, p: Floats, log_time: Floats) -> Answers
     Ability is one Newton step from 0 with a normal prior: sum(correct - p) / (sum(p (1 - p)) + 1 / variance);
     slowness is sum(log time - predicted) / (n + steadiness).
     """
+    from scipy.special import expit, logit  # a slow import: nobody who only answers needs it
+
     before = _before(attempts, attempts.student)
     surprise, information = before.sums(attempts.correct - p), before.sums(p * (1 - p))
     slower = before.sums(np.nan_to_num(np.log(plausible(attempts.seconds)) - log_time))

@@ -45,7 +45,7 @@ class Decision:
         outdone."""
         chosen = next((kind for kind, each in self.standing.items() if each.by_hand), None)
         ranked = best_first(self.court, self._judged, chosen or BASE)
-        if not chosen or ranked[0] != chosen:
+        if ranked[:1] != [chosen]:
             ranked.sort(key=lambda kind: -sum(astuple(self._stacked.get(kind, Share()))))
         judged = self._judged
         unknown = [kind for kind in self.standing if kind not in judged and not (judged and kind in self.rejected)]

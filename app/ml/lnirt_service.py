@@ -56,7 +56,7 @@ MOVING = (
 PRACTICE_WEIGHT = 50.0  # precision of practice beforehand, on the probit scale
 TIME_PRACTICE_WEIGHT = 4.0  # times that, of log seconds
 MOST_FOLLOWED, MOST_PREDICTED = 50_000, 5_000  # tasks by which this is estimated
-KEEP_AFTER = 10  # tasks, before the database is told anew what is known of a student
+KEEP_AFTER = 10  # tasks at the most, before the database is told anew what is known of a student
 MOST_STUDENTS = 20_000  # that a process remembers
 NO_ROWS = np.zeros(0, np.intp)
 PRACTICE_INPUTS = [INPUTS.index("topic_task_count"), INPUTS.index("item_task_count")]
@@ -366,7 +366,7 @@ class ServedLnirt:
             state = replace(known, state=self._after(known.state, [past.last]))
         elif past.n:
             state = yield from self._from_database(version_id, asked, past)
-        if past.n - state.kept >= KEEP_AFTER:
+        if past.n - state.kept >= max(1, min(KEEP_AFTER, past.n // 5)):
             whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
             packed = state.state.astype("<f8").tobytes()
             yield student_states.KEEP, {**whose, "n": past.n, "through": past.at, "state": packed}

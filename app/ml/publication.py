@@ -14,7 +14,7 @@ from app.ml.answers import TaskModel
 from app.ml.decision import Decision, Standing
 from app.ml.gate import Court, Judged
 from app.ml.material import Material
-from app.ml.pool import Share, in_words
+from app.ml.pool import Share, Shares, in_words
 from app.ml.registry import BY_NAME
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -107,7 +107,7 @@ class Publication:
             self._settle(candidate)
         self._said += [f"{kind} could not be trained: {why.rstrip('.')}." for kind, why in failures.items()]
         self._said += [f"Version {n} of {kind} knew a student who was erased." for kind, n in self._leaving.items()]
-        lineup, found = self._decision.lineup(), self._decision.shares()
+        lineup, found = self._lineup(), self._shares()
         published = [f"version {each.id} of {kind}" for kind, each in lineup if each.new]
         if published:
             self._said.insert(0, f"{self._run.learnt()} and in service: {', '.join(published)}.")
@@ -127,7 +127,7 @@ class Publication:
 
     def record(self, result: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
         """Counter, tracker and run in the same transaction; the folders that may go after it."""
-        run, first = self._run, next((kind for kind, _ in self._decision.lineup()), None)
+        run, first = self._run, next((kind for kind, _ in self._lineup()), None)
         on_tasks = BY_NAME[first].wire_name if first else "prior"
         if candidates:
             model_tracker.trained(
@@ -145,6 +145,13 @@ class Publication:
         )
         pruned = model_versions.prune(self._db, [each.made.kind for each in candidates], run.keep_versions)
         return [*pruned, *model_versions.withdraw(self._db, run.kinds)]
+
+    def _lineup(self) -> list[tuple[str, Standing]]:
+        """Who serves from now on, best first; those who serve now, where they were changed during the run."""
+        return list(self._decision.standing.items()) if self._changed else self._decision.lineup()
+
+    def _shares(self) -> Shares:
+        return self._decision.before if self._changed else self._decision.shares()
 
     def _leaves(self, kind: str) -> bool:
         """A version that knows somebody who was erased makes way, for a new one or for nobody; where others than those

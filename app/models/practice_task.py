@@ -32,8 +32,8 @@ class PracticeTask(Base):
     time_low_seconds: Mapped[float | None]
     time_high_seconds: Mapped[float | None]
     fallback_reason: Mapped[str | None]  # why no better model answered
-    contributions: Mapped[dict[str, Any] | None]  # of chance and time by kind, where a network had its part
     features: Mapped[list[float] | None]  # what was known when the task was created, as app/ml/inputs.py has it
+    contributions: Mapped[dict[str, Any] | None]  # of chance and time by kind, where a network had its part
 
     __table_args__ = (
         CheckConstraint("difficulty IN ('easy', 'medium', 'hard')", name="difficulty"),

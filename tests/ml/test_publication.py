@@ -267,6 +267,37 @@ def test_a_promotion_during_a_run_is_not_undone_by_it(train: Train, db: Session,
     assert who_serves(db) == [1]
 
 
+def test_nor_is_the_promotion_of_another_kind(train: Train, db: Session, monkeypatch: Any) -> None:
+    for _ in range(2):
+        train(embedding_v2="good", lnirt="good")
+    assert who_serves(db) == [3, 4]
+    judging = training_run._in_service
+
+    def promoted_meanwhile(*args: Any) -> Any:
+        found = judging(*args)
+        with new_session().begin() as other:
+            model_versions.promote(other, 2, "ada@example.com")
+        return found
+
+    monkeypatch.setattr(training_run, "_in_service", promoted_meanwhile)
+    message = train(embedding_v2="good", lnirt="good")["message"]
+    assert message.endswith("What is answered: embedding_v2 100% of the chance and 100% of the time.")
+    assert who_serves(db) == [2, 3]
+
+
+def test_a_choice_whose_files_are_gone_stays_until_there_is_another(
+    train: Train, db: Session, environment: Path
+) -> None:
+    train(embedding_v2="good")
+    model_versions.promote(db, 1, "ada@example.com")
+    db.commit()
+    shutil.rmtree(environment / "models" / model_versions.get(db, 1).folder)
+    assert train(embedding_v2="nothing")["outcome"] == "rejected"
+    assert who_serves(db) == [1]
+    assert train(embedding_v2="good")["outcome"] == "published"
+    assert who_serves(db) == [3]
+
+
 def test_old_versions_are_pruned_but_never_the_serving_one(train: Train, db: Session, environment: Path) -> None:
     train(embedding_v2="good")
     for _ in range(5):

@@ -77,7 +77,7 @@ class Schedule:
     most_rows: int = 10_000_000  # that a training from scratch learns from, whole students of them
     again_from: int = 0  # tasks; with fewer the held-out ones are not learnt from
     passes: int = 3  # over the examples of an update
-    intercept_sd: float = 0.1  # of the calibration's prior, logits
+    intercept_sd: float = 0.03  # of the calibration's prior for a level that all students share, logits
 
 
 @dataclass(frozen=True, slots=True)
