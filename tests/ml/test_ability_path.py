@@ -77,7 +77,7 @@ def believed(db: Session, attempts: Attempts, served: ServedLnirt) -> Belief:
     anything = Asked(student, "", "medium")
     past = student_totals.past_of(student_totals.PAST.rows_now(db, **student_totals.question(anything, None))[0])
     now = hold_now(served.posterior(1, anything, past), db)
-    return Belief(served, past, now, lambda most: hold_now(served.course(anything, past.at, most), db))
+    return Belief(served, past, now, past.n, 12, lambda most: hold_now(served.course(anything, past.at, most), db))
 
 
 def test_the_path_begins_with_a_newcomer_and_ends_with_what_the_service_believes_now(
