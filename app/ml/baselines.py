@@ -10,11 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-<<<<<<< HEAD
 from scipy.sparse import csr_array
 from scipy.special import expit, logit
-=======
->>>>>>> h16-e
 
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.ml.features import UNKNOWN_RATE, UNKNOWN_SECONDS, History, Ints, Spans, created
@@ -53,8 +50,6 @@ def moved_by_student(attempts: Attempts, p: Floats, log_time: Floats) -> Answers
     Ability is one Newton step from 0 with a normal prior: sum(correct - p) / (sum(p (1 - p)) + 1 / variance);
     slowness is sum(log time - predicted) / (n + steadiness).
     """
-    from scipy.special import expit, logit  # a slow import: nobody who only answers needs it
-
     before = _before(attempts, attempts.student)
     surprise, information = before.sums(attempts.correct - p), before.sums(p * (1 - p))
     slower = before.sums(np.nan_to_num(np.log(plausible(attempts.seconds)) - log_time))
@@ -283,6 +278,3 @@ def _ones(columns: NDArray[np.integer[Any]], size: int) -> csr_array:
     """Ones in the k columns that each of n rows names, (n, k) to (n, size)."""
     n, k = columns.shape
     return csr_array((np.ones(n * k), (np.arange(n).repeat(k), columns.ravel())), shape=(n, size))
-
-
-RIVALS = {"the running share": global_mean, "item mean and student": item_and_student}  # of a network at the gate

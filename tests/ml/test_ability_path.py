@@ -77,7 +77,7 @@ def believed(db: Session, attempts: Attempts, served: ServedLnirt) -> Belief:
     anything = Asked(student, "", "medium")
     past = student_totals.past_of(student_totals.PAST.rows_now(db, **student_totals.question(anything, None))[0])
     now = hold_now(served.posterior(1, anything, past), db)
-    return Belief(served, past, now, 30, 12, lambda most: hold_now(served.course(anything, past.at, most), db))
+    return Belief(served, past, now, past.n, 12, lambda most: hold_now(served.course(anything, past.at, most), db))
 
 
 def test_the_path_begins_with_a_newcomer_and_ends_with_what_the_service_believes_now(
@@ -87,6 +87,7 @@ def test_the_path_begins_with_a_newcomer_and_ends_with_what_the_service_believes
     assert len(course) == 31
     assert course[0].tolist() == newcomers(served.population)[0].tolist()
     last = posterior(served.population, course[-1])
+    assert believed.posterior is not None
     assert last.to_array() == pytest.approx(believed.posterior.to_array(), abs=1e-9)
     assert standing(last).ability.middle == pytest.approx(standing(believed.posterior).ability.middle, abs=1e-9)
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def held_by_tenth(band: Band, seconds: Floats, predicted: Floats) -> Floats:
 
 
 def test_four_in_five_are_held_in_each_tenth_of_the_predicted_time() -> None:
-    held = held_by_tenth(Band.fitted(*uneven(4_000), **USUAL), *uneven(20_000, seed=1))
+    held = held_by_tenth(Band.fitted(*uneven(4_000), usual=USUAL["usual"], rows=USUAL["rows"]), *uneven(20_000, seed=1))
     assert held.min() > 0.75
     assert held.max() < 0.85
 
@@ -99,7 +100,8 @@ def test_one_is_answered_as_many_are() -> None:
 
 
 def test_kept_as_json_it_is_the_same() -> None:
-    band = Band.fitted(*uneven(1_000), **USUAL)
-    kept = json.loads(json.dumps(asdict(band)))
-    again = Band(**{name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()})
+    band = Band.fitted(*uneven(1_000), usual=USUAL["usual"], rows=USUAL["rows"])
+    kept: dict[str, Any] = json.loads(json.dumps(asdict(band)))
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()}
+    again = Band(**values)
     assert again == band

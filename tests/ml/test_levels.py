@@ -6,7 +6,7 @@ import pytest
 from app.ml.levels import common_level
 
 
-def of_students(levels: list[float], rows: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def of_students(levels: list[float], rows: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Residuals with standard deviation 1 of students with these levels: whose, scores, information."""
     student = np.repeat(np.arange(len(levels)), rows)
     residuals = np.random.default_rng(seed).normal(np.array(levels)[student], 1.0)

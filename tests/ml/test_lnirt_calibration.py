@@ -1,23 +1,28 @@
 """LNIRT's answers are made honest in its own spreads, on newest and on older tasks."""
 
 import json
+from dataclasses import astuple
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from app.ml.lnirt_ability import Predictions, Said
 from app.ml.lnirt_calibration import LnirtCalibration, calibrating
-from app.ml.lnirt_posterior import Prediction
 
-World = tuple[NDArray[np.bool_], NDArray[np.float64], list[Prediction]]
+World = tuple[NDArray[np.bool_], NDArray[np.float64], Predictions]
 NORMAL = 1.2815515655446004
 
 
-def said(p: float, seconds: float, spread: float) -> Prediction:
-    width = float(np.exp(NORMAL * spread))
+def said(p: float, seconds: float, spread: float) -> Said:
     low, high = expit(logit(p) - 0.5), expit(logit(p) + 0.5)
-    return Prediction(p, float(low), float(high), seconds, seconds / width, seconds * width, float(np.log(seconds)))
+    return Said(p, float(low), float(high), float(np.log(seconds)), spread)
+
+
+def one_of(told: Predictions, place: int) -> Said:
+    return Said(*(float(getattr(told, name)[place]) for name in Predictions.__slots__))
 
 
 def world(n: int, *, level: float = 0.0, slower: float = 0.0, wider: float = 1.0) -> World:
@@ -25,7 +30,7 @@ def world(n: int, *, level: float = 0.0, slower: float = 0.0, wider: float = 1.0
     random = np.random.default_rng(n)
     p, typical, spread = random.uniform(0.1, 0.9, n), random.uniform(4, 60, n), random.uniform(0.3, 0.7, n)
     seconds = typical * np.exp(spread * (slower + wider * random.normal(0, 1, n)))
-    told = [said(*each) for each in zip(p, typical, spread, strict=True)]
+    told = Predictions(p, expit(logit(p) - 0.5), expit(logit(p) + 0.5), np.log(typical), spread)
     return random.random(n) < expit(logit(p) + level), seconds, told
 
 
@@ -59,26 +64,28 @@ def test_a_few_tasks_leave_what_lnirt_said(rows: int) -> None:
     answer = LnirtCalibration.fitted(correct, seconds, told).answer(asked)
     assert answer.probability == pytest.approx(0.7, abs=0.03)
     assert answer.seconds == pytest.approx(20, rel=0.1)
-    assert answer.seconds_low == pytest.approx(asked.seconds_low, rel=0.4)
-    assert answer.seconds_high == pytest.approx(asked.seconds_high, rel=0.4)
+    assert answer.seconds_low == pytest.approx(20 * np.exp(-NORMAL * 0.5), rel=0.4)
+    assert answer.seconds_high == pytest.approx(20 * np.exp(NORMAL * 0.5), rel=0.4)
 
 
 def test_one_is_answered_as_many_are() -> None:
     correct, seconds, told = world(1_000)
     found = LnirtCalibration.fitted(correct, seconds, told)
-    many = found.answers(told[:20])
-    assert [found.answer(each) for each in told[:20]] == [many[place] for place in range(20)]
+    many = found.answers(told)
+    for place in range(20):
+        assert astuple(found.answer(one_of(told, place))) == pytest.approx(astuple(many[place]))
 
 
 def test_kept_as_json_it_says_the_same() -> None:
     correct, seconds, told = world(1_000)
     found = LnirtCalibration.fitted(correct, seconds, told)
     again = LnirtCalibration(**json.loads(json.dumps(found.to_dict())))
-    assert [again.answer(each) for each in told[:20]] == [found.answer(each) for each in told[:20]]
+    for place in range(20):
+        assert again.answer(one_of(told, place)) == found.answer(one_of(told, place))
 
 
 def test_what_an_earlier_release_kept_is_read() -> None:
-    kept = {"slope": 1.1, "intercept": 0.1, "middle": 0.1, "low": -1.5, "high": 1.4}
+    kept: dict[str, Any] = {"slope": 1.1, "intercept": 0.1, "middle": 0.1, "low": -1.5, "high": 1.4}
     answer = LnirtCalibration(**kept).answer(said(0.5, 20, 0.5))
     assert answer.seconds == pytest.approx(20 * np.exp(0.05))
     assert (answer.seconds_low, answer.seconds_high) == pytest.approx((20 * np.exp(-0.75), 20 * np.exp(0.7)))

@@ -249,7 +249,7 @@ def test_the_bounds_are_those_of_the_model_that_answered_and_hold_the_answer() -
 
 
 def test_v2_and_lnirt_take_part() -> None:
-    report = replay(ATTEMPTS, retrain_every=80, contestants=contestants())
+    report = replay(ATTEMPTS, retrain_every=80, contestants=contestants(growth=0.5))
     for name in ("embedding_v2", "lnirt"):
         assert report.trainings[name] > 2
         assert report.failures[name] == []

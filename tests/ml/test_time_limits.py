@@ -7,7 +7,7 @@ from app.core.settings import settings
 from app.ml.time_limits import USUAL, limits, time_limits, within
 
 
-def times(n: int, typical: float, spread: float = 0.6) -> np.ndarray:  # type: ignore[type-arg]
+def times(n: int, typical: float, spread: float = 0.6) -> np.ndarray:
     return typical * np.random.default_rng(n).lognormal(0, spread, n)
 
 

@@ -311,7 +311,7 @@ def test_an_update_keeps_the_settings_of_the_training_it_goes_on_from(tmp_path: 
     tuned = checked(KIND, {"units": [32, 16, 8, 8], "epochs": [2, 3]})
     spec.fit(older, lambda step: None, tuned).save(tmp_path)
     before: Any = spec.load_checkpoint(tmp_path)
-    after: Any = spec.update(before, TASKS, np.arange(len(TASKS)) >= 700, lambda step: None)
+    after: Any = spec.update(before, TASKS, np.arange(len(TASKS)) >= 700, lambda step: None, None)
     assert after.network == registry.network(KIND, tuned)
     assert after.report["settings"] == json.loads(json.dumps(tuned))
 
