@@ -10,21 +10,19 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from app.core.statements import Conversation, Rows
 from app.crud import student_states
 from app.crud.student_sequences import PRACTISED, latest
 from app.crud.student_totals import GROUPS, Past
-from app.domain.attempts import DIFFICULTIES, Attempts, plausible, some_students
+from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.domain.tasks import Asked
-from app.ml import lnirt_parts, metrics
+from app.ml import lnirt_movement, lnirt_parts
 from app.ml.answers import Answer, Answers, Coalitions
 from app.ml.features import COUNT_UNITS, History, created
 from app.ml.inputs import INPUTS, ITEM_UNIT
 from app.ml.lnirt import fit
 from app.ml.lnirt_ability import (
-    BOUND,
     STATE,
     Answered,
     Predictions,
@@ -42,6 +40,7 @@ from app.ml.lnirt_ability import (
 from app.ml.lnirt_calibration import LnirtCalibration, calibrating
 from app.ml.lnirt_groups import groups_of
 from app.ml.lnirt_items import ItemBank, cell_label
+from app.ml.lnirt_movement import practice_of, practice_when_created
 from app.ml.lnirt_posterior import ItemParameters, Population, Posterior
 from app.ml.lnirt_small import fit_small, is_small, without_slips
 from app.ml.time_limits import USUAL, Limits, time_limits
@@ -50,20 +49,11 @@ KIND = "lnirt"
 METADATA_FILE = "metadata.json"
 ON_ALL = "all-"  # before the names of files of the fit to all tasks, which serves
 HELD_OUT = 0.15  # share, the newest
-MOVING = (
-    "ability_kept", "speed_kept", "probit_topic", "probit_item", "time_topic", "time_item", "usual_topic", "usual_item",
-)  # fmt: skip
-PRACTICE_WEIGHT = 50.0  # precision of practice beforehand, on the probit scale
-TIME_PRACTICE_WEIGHT = 4.0  # times that, of log seconds
-MOST_FOLLOWED, MOST_PREDICTED = 50_000, 5_000  # tasks by which this is estimated
 KEEP_AFTER = 10  # tasks at the most, before the database is told anew what is known of a student
 MOST_STUDENTS = 20_000  # that a process remembers
-NO_ROWS = np.zeros(0, np.intp)
 PRACTICE_INPUTS = [INPUTS.index("topic_task_count"), INPUTS.index("item_task_count")]
 PRACTICE_UNITS = np.array([COUNT_UNITS[1], ITEM_UNIT])
 TOPIC, ITEM = GROUPS.index("topic"), GROUPS.index("item")  # of a past's groups
-AGEING = (1.0, 0.99, 0.97, 0.94, 0.9)  # shares of earlier answers that a further one leaves
-USUAL_AGEING, AGEING_WEIGHT = 0.01, 25.0  # what is believed beforehand, and nats that 1 away from it costs
 LEAST_HELD_OUT = 10  # tasks, to calibrate anything
 MOST_HELD_OUT = 2_000
 NOT_FITTED = object()  # no label of an item
@@ -85,56 +75,18 @@ class FittedLnirt:
         return ServedLnirt(self.bank, self.calibration, self.limits)
 
     def moving(self, attempts: Attempts) -> "FittedLnirt":
-        """With the practice and the ageing of evidence that made what students did most likely, each task from what was
-        known before it. Looks at some students where there are many tasks."""
-        some = attempts.take(some_students(attempts, MOST_FOLLOWED, seed=0))
-        rows = np.unique(np.linspace(0, len(some) - 1, MOST_PREDICTED).astype(np.intp)) if len(some) else NO_ROWS
-        practice = np.log1p(practice_when_created(some, rows))
-        usual_topic, usual_item = practice.mean(axis=1) if len(rows) else (0.0, 0.0)
-        found = self.moving_as(
-            replace(self.bank.population, usual_topic=float(usual_topic), usual_item=float(usual_item))
-        )
-        if len(rows) == 0:
-            return found
-        found = found._practising(some, rows, practice)._practising(some, rows, practice)
-        marks, times = zip(*(found._costs(some, rows, kept) for kept in AGEING), strict=True)
-        kept = AGEING[int(np.argmin(marks))], AGEING[int(np.argmin(times))]
-        found = found.moving_as(replace(found.bank.population, ability_kept=kept[0], speed_kept=kept[1]))
-        return found._practising(some, rows, practice)
+        """With students who move as those of these attempts most likely did."""
+
+        def predictions(population: Population, some: Attempts, rows: NDArray[np.intp]) -> Predictions:
+            return self.moving_as(population).served().predictions(some, rows)
+
+        return self.moving_as(lnirt_movement.estimated(self.bank.population, attempts, predictions))
 
     def moving_as(self, others: Population) -> "FittedLnirt":
         """With students who move as these do."""
-        moving: dict[str, Any] = {name: float(getattr(others, name)) for name in MOVING}
+        moving: dict[str, Any] = {name: float(getattr(others, name)) for name in lnirt_movement.MOVING}
         bank = replace(self.bank, population=replace(self.bank.population, **moving))
         return replace(self, bank=bank, report=self.report | moving)
-
-    def _practising(self, attempts: Attempts, rows: NDArray[np.intp], practice: Floats) -> "FittedLnirt":
-        """One step towards the practice that is most likely beside a prior; `practice` (2, n) as log(1 + tasks)."""
-        p = self.bank.population
-        said = self.served().predictions(attempts, rows)
-        x = practice - np.array([[p.usual_topic], [p.usual_item]])
-        odds = said.probability.clip(0.01, 0.99)
-        score = (attempts.correct[rows] - odds) / (odds * (1 - odds)) * _density(odds)
-        weight = _density(odds) ** 2 / (odds * (1 - odds))
-        now = np.array([p.probit_topic, p.probit_item])
-        probit = now + _step(x, weight, score, now, 1.0)
-        off = (np.log(plausible(attempts.seconds[rows])) - said.log_seconds) / said.spread
-        now = np.array([p.time_topic, p.time_item])
-        held = np.clip(off, -BOUND, BOUND) / said.spread
-        time = now + _step(x, 1 / said.spread**2, held, now, TIME_PRACTICE_WEIGHT)
-        return self.moving_as(
-            replace(p, probit_topic=probit[0], probit_item=probit[1], time_topic=time[0], time_item=time[1])
-        )
-
-    def _costs(self, attempts: Attempts, rows: NDArray[np.intp], kept: float) -> tuple[float, float]:
-        """Negative log posterior of this ageing, for ability by the marks, for speed by the times."""
-        said = self.moving_as(replace(self.bank.population, ability_kept=kept, speed_kept=kept)).served()
-        p = said.predictions(attempts, rows)
-        off = np.abs(np.log(plausible(attempts.seconds[rows])) - p.log_seconds) / p.spread
-        huber = np.where(off < BOUND, off**2 / 2, BOUND * (off - BOUND / 2))
-        prior = abs(1 - kept - USUAL_AGEING) * AGEING_WEIGHT
-        marks = float(metrics.losses(attempts.correct[rows], p.probability).sum())
-        return marks + prior, float((huber + np.log(p.spread)).sum()) + prior
 
     def save(self, folder: Path, prefix: str = "") -> None:
         """Write the items and the population, not the students: theirs is kept in the database."""
@@ -184,17 +136,6 @@ def _large(attempts: Attempts, report: dict[str, Any]) -> tuple[ItemBank, Floats
     numbers = (fitted.alpha, fitted.beta, fitted.phi, fitted.lambda_, fitted.sigma2, fitted.cov.ravel())
     report |= {"items": len(fitted.items), "students": len(fitted.persons), "converged": fitted.converged}
     return ItemBank.build(fitted, cells), np.concatenate(numbers), report
-
-
-def _step(x: Floats, weight: Floats, score: Floats, now: Floats, prior: float) -> Floats:
-    """A Newton step of two coefficients, normal around 0; x (2, n), weight and score (n,)."""
-    precision = PRACTICE_WEIGHT * prior * np.eye(2)
-    return np.asarray(np.linalg.solve((x * weight) @ x.T + precision, x @ score - precision @ now))
-
-
-def _density(p: Floats) -> Floats:
-    """Of the standard normal where its distribution function is p."""
-    return np.asarray(np.exp(-0.5 * ndtri(p) ** 2) / np.sqrt(2 * np.pi))
 
 
 def _items(attempts: Attempts) -> tuple[list[str], NDArray[np.int64], list[tuple[str, str]]]:
@@ -459,35 +400,3 @@ def _practice(tasks: Rows) -> Floats:
             counts.append(max(task[total] - later[key], 0) if task[what] is not None else 0)
         found.append(counts)
     return np.array(found[::-1], np.float64).reshape(-1, 2).T
-
-
-def practice_of(attempts: Attempts) -> Floats:
-    """The same of all attempts, which are in the order in which they were finished."""
-    topic, item = _groups(attempts)
-    return np.stack([_earlier(topic), np.where(item >= 0, _earlier(item), 0)])
-
-
-def practice_when_created(attempts: Attempts, rows: NDArray[np.intp]) -> Floats:
-    """How many their students had finished on the topic and on the exercise when these m rows were created, (2, m)."""
-    history = History(attempts.finished)
-    known = history.before(created(attempts)[rows])
-    topic, item = (history.groups(group, group[rows], known).counts() for group in _groups(attempts))
-    return np.stack([topic, np.where(attempts.item[rows] >= 0, item, 0)])
-
-
-def _groups(attempts: Attempts) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """One number for each student and topic, and for each student and exercise, -1 without one; (n,) each."""
-    student, item = attempts.student.astype(np.int64), attempts.item
-    topic = student * (len(attempts.topics) + 1) + attempts.topic
-    return topic, np.where(item >= 0, student * (len(attempts.items) + 1) + item, -1)
-
-
-def _earlier(group: NDArray[np.int64]) -> Floats:
-    """How many rows of the same group come before each."""
-    order = np.argsort(group, kind="stable")
-    ranked = group[order]
-    begins = np.flatnonzero(np.diff(ranked, prepend=ranked[:1] - 1))
-    places = np.arange(len(group)) - np.repeat(begins, np.diff(np.append(begins, len(group))))
-    found = np.empty(len(group))
-    found[order] = places
-    return found

@@ -15,13 +15,13 @@ from app.domain.tasks import Asked
 from app.ml.ability_path import standing
 from app.ml.inputs import INPUTS
 from app.ml.lnirt_ability import newcomers, posterior
+from app.ml.lnirt_movement import practice_when_created
 from app.ml.lnirt_posterior import ItemParameters, Population, newcomer, update
 from app.ml.lnirt_service import (
     PRACTICE_INPUTS,
     PRACTICE_UNITS,
     ServedLnirt,
     fit_lnirt,
-    practice_when_created,
 )
 from app.ml.simulated import SECOND, school, simulate
 from app.web.beliefs import Belief

@@ -30,8 +30,9 @@ from app.ml.lnirt_ability import (
     predict_one,
     remembered,
 )
+from app.ml.lnirt_movement import practice_of, practice_when_created
 from app.ml.lnirt_posterior import ItemParameters, Population
-from app.ml.lnirt_service import FittedLnirt, ServedLnirt, fit_lnirt, practice_of, practice_when_created
+from app.ml.lnirt_service import FittedLnirt, ServedLnirt, fit_lnirt
 from app.ml.simulated import DAY, FIRST_DAY, SECOND, School, school, simulate
 from tests.ml.following import Followed, Told
 
