@@ -461,7 +461,7 @@ def test_ctrl_c_shows_what_has_finished_and_exits_130(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("app.ml.evaluation._items_and_students", interrupted)
-    monkeypatch.setattr("app.ml.replay.BASELINES", (BASELINES[0], Baseline("slow", interrupted), BASELINES[1]))
+    monkeypatch.setattr("app.ml.replay_served.BASELINES", (BASELINES[0], Baseline("slow", interrupted), BASELINES[1]))
     out, rows = tmp_path / "figures.json", tmp_path / "rows.csv"
     for command, finished, ended in (("evaluate", "prior", "global mean"), ("replay", "global mean", "slow")):
         result = runner.invoke(cli.app, [command, str(csv_file), "--json", str(out), "--rows", str(rows)])
