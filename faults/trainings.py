@@ -14,7 +14,7 @@ STEPS = (
     ("app.crud.training_runs", "start"),
     ("app.ml.training_run", "whole"),  # the snapshot
     ("app.ml.training_run", "some"),
-    ("app.ml.networks.fit", "checked_inputs"),  # features
+    ("app.ml.networks.fit", "network_inputs"),  # features and base
     ("app.ml.lnirt_service", "fit_lnirt"),
     ("app.ml.networks.fit", "fit"),
     ("app.ml.networks.fit", "update"),

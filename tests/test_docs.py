@@ -261,7 +261,9 @@ def test_the_network_of_the_how_to_keeps_the_contract(tmp_path: Path) -> None:
     fitted = fit(made.Small(), attempts)
     fitted.save(tmp_path)  # Keras and NumPy say the same
     court = Court(attempts)
-    judged, again = court.judge(fitted.served()), court.judge(load_served(made.Small(), tmp_path))
+    assert fitted.base is not None
+    loaded = load_served(made.Small(), tmp_path).on(fitted.base)
+    judged, again = court.judge(fitted.served()), court.judge(loaded)
     assert judged.log_loss == again.log_loss < court.prior.log_loss
     assert judged.wrong_way is None
 

@@ -41,11 +41,10 @@ class Decision:
         return f"kept version {old.id}: {why}." if old else f"none serves: {why}."
 
     def lineup(self) -> list[tuple[str, Standing]]:
-        """The kinds that serve, the one that has most to say first; what a person chose stays first until it is clearly
-        outdone."""
-        chosen = next((kind for kind, each in self.standing.items() if each.by_hand), None)
+        """The kinds that serve, the one that has most to say first."""
+        chosen = self._chosen()
         ranked = best_first(self.court, self._judged, chosen or BASE)
-        if ranked[:1] != [chosen]:
+        if chosen is None:
             ranked.sort(key=lambda kind: -sum(astuple(self._stacked.get(kind, Share()))))
         judged = self._judged
         unknown = [kind for kind in self.standing if kind not in judged and not (judged and kind in self.rejected)]
@@ -57,10 +56,17 @@ class Decision:
         lineup = self.lineup()
         if not lineup:
             return {}
-        first, standing = lineup[0]
-        if standing.by_hand or not self._stacked:
+        first, chosen = lineup[0][0], self._chosen()
+        if chosen or not self._stacked:
             return {kind: ALL if kind == first else Share() for kind, _ in lineup}
         return {kind: self._stacked.get(kind, Share()) for kind, _ in lineup}
+
+    def _chosen(self) -> str | None:
+        """The kind to which a person gave all the say, until it is clearly outdone."""
+        given = (kind for kind, each in self.standing.items() if each.by_hand and self.before.get(kind) == ALL)
+        chosen = next(given, None)
+        outdone = best_first(self.court, self._judged, chosen or BASE)[:1] not in ([chosen], [])
+        return None if outdone else chosen
 
     @property
     def _judged(self) -> dict[str, Judged]:

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from app.domain.kinds import BASE
 from app.ml.gate import Court, Judged
-from app.ml.pool import ALL, Share, Shares
+from app.ml.pool import Share, Shares
 
 Floats = NDArray[np.float64]
 
-PRIOR_ROWS = 40.0  # rows that what is believed beforehand counts for
+PRIOR_ROWS = 20.0  # rows that what is believed beforehand counts for
 OF_BASE = 0.95  # share that the base has beforehand
-LEAST = 0.08  # with a smaller share a kind has no part
+LEAST = 0.08  # with a smaller share by the rows that judge a kind is to have no part
 EM_STEPS = 60
 SAME = 0.002, 0.005  # mean difference of chance, of log time: a kind that answers like the base has no part
 FAR = 3.0  # standard deviations of the log time that an error counts for
@@ -36,16 +36,12 @@ def shares(court: Court, judged: Mapping[str, Judged], before: Shares) -> dict[s
     usable = {kind: each for kind, each in judged.items() if each.answers.are_finite()}
     if BASE not in usable:
         return {}
-    known = {kind: before.get(kind, Share()) for kind in usable}
-    if court.one_sided or not court.of_several:
-        wanted = known
-    else:
+    known = wanted = {kind: before.get(kind, Share()) for kind in usable}
+    if court.of_several and not court.one_sided:
         chance = _stacked(court, usable, _chances(court, usable), 0)
         time = _stacked(court, usable, _times(court, usable), 1)
         wanted = {kind: Share(chance[kind], time[kind]) for kind in usable}
-    if not any(share.has_part for share in known.values()):
-        known = {kind: ALL if kind == BASE else Share() for kind in usable}
-    return _rounded(_stepped(known, wanted, usable))
+    return _whole(_stepped(_whole(known), _whole(wanted), usable), DIGITS)
 
 
 def _chances(court: Court, judged: Mapping[str, Judged]) -> dict[str, Floats]:
@@ -78,7 +74,7 @@ def _stacked(
         parts = share[:, None] * rows
         share = (parts / np.maximum(parts.sum(axis=0), 1e-300)) @ weight + prior
         share /= share.sum()
-    found = dict(zip(kinds, share.tolist(), strict=True))
+    found = dict(zip(kinds, np.where(share < LEAST, 0.0, share).tolist(), strict=True))
     return {kind: found.get(kind, 0.0) for kind in judged}
 
 
@@ -94,8 +90,7 @@ def _stepped(before: Shares, wanted: Shares, judged: Mapping[str, Judged]) -> di
     """As far from `before` to `wanted` as the answers to older and newer tasks may move."""
 
     def pooled(of: Shares, what: str) -> Floats:
-        total = sum(getattr(share, what) for share in of.values()) or 1.0
-        columns = ((judged[kind], getattr(share, what) / total) for kind, share in of.items())
+        columns = ((judged[kind], getattr(share, what)) for kind, share in of.items())
         pairs = ((each.panel if what == "chance" else np.log(each.answers.seconds), share) for each, share in columns)
         return np.asarray(sum(values * share for values, share in pairs), np.float64)
 
@@ -113,15 +108,11 @@ def _between(one: float, other: float, step: float) -> float:
     return one + step * (other - one)
 
 
-def _rounded(found: Mapping[str, Share]) -> dict[str, Share]:
-    """Small ones left out, the rest adding up to 1."""
+def _whole(found: Shares, digits: int = 15) -> dict[str, Share]:
+    """The same adding up to 1; where nobody has a part, all of it the base's."""
     columns = []
     for what in ("chance", "time"):
         values = {kind: getattr(share, what) for kind, share in found.items()}
-        values = {kind: value if value >= LEAST else 0.0 for kind, value in values.items()}
         total = sum(values.values())
-        values = {
-            kind: round(value / total, DIGITS) if total else float(kind == BASE) for kind, value in values.items()
-        }
-        columns.append(values)
+        columns.append({k: round(v / total, digits) if total else float(k == BASE) for k, v in values.items()})
     return {kind: Share(columns[0][kind], columns[1][kind]) for kind in found}

@@ -18,12 +18,14 @@ from app.domain.tasks import Asked
 from app.ml import serving, trainer
 from app.ml.answers import Answer, Answers
 from app.ml.embedding_model_v2 import ServedV2
+from app.ml.inputs import NETWORK_INPUTS
 from app.ml.lnirt_service import ServedLnirt
+from app.ml.pool import ALL, Share
 from app.ml.registry import BY_NAME
 from app.ml.simulated import school, simulate
 from tests.conftest import SharedProcess, Template, clone, copy_of
 from tests.ml import following
-from tests.school import SOMEBODY, Student, imported
+from tests.school import SOMEBODY, Student, imported, until
 
 TASKS = simulate(school(8, seed=5), 40, seed=5).attempts
 FINISHED = "SELECT * FROM practice_tasks WHERE user_id = :id AND completed"
@@ -162,6 +164,52 @@ def test_the_network_answers_without_a_reason_when_all_is_well(db: Session) -> N
         task = Student(client, secret).ask(user_id=SOMEBODY).json()
         assert (task["model_version"], task["fallback_reason"]) == ("embedding_v2", None)
         assert not client.get("/model/status").json()["degraded"]
+
+
+def say(db: Session, **shares: Share) -> None:
+    """How much each kind that serves has to say from now on."""
+    model_versions.share(db, {model_versions.serving(db)[kind].id: share for kind, share in shares.items()})
+    db.commit()
+
+
+@pytest.mark.usefixtures("trained")
+def test_several_kinds_answer_together_and_the_task_says_how_much_of_it_is_whose(db: Session) -> None:
+    say(db, embedding_v2=Share(0.6, 0.75), lnirt=Share(0.4, 0.25))
+    made_of = {"embedding_v2": [0.6, 0.75], "lnirt": [0.4, 0.25]}
+    secret = key(db)
+    with restarted() as client:
+        caller = Student(client, secret)
+        task = caller.ask(user_id=TASKS.students[0], topic="algebra").json()
+        assert (task["model_version"], task["contributions"]) == ("embedding_v2", made_of)
+        assert caller.get(f"/practice-tasks/{task['id']}").json()["contributions"] == made_of
+        assert caller.complete(task["id"]).json()["contributions"] == made_of
+        kinds = caller.get(f"/practice-tasks/{task['id']}/explanation").json()["kinds"]
+    said = {each["kind"]: (each["correctness_prob"], each["estimated_time_seconds"]) for each in kinds}
+    (network, seconds), (lnirt, other) = said["embedding_v2"], said["lnirt"]
+    assert task["correctness_prob"] == pytest.approx(0.6 * network + 0.4 * lnirt, abs=1e-6)
+    assert task["estimated_time_seconds"] == pytest.approx(seconds**0.75 * other**0.25, rel=1e-5)
+    row = db.execute(text("SELECT contributions, cardinality(features) FROM practice_tasks WHERE features IS NOT NULL"))
+    assert tuple(row.one()) == (made_of, len(NETWORK_INPUTS))
+
+
+@pytest.mark.usefixtures("trained")
+def test_lnirt_alone_is_no_mixture(db: Session) -> None:
+    say(db, lnirt=ALL)
+    secret = key(db)
+    with restarted() as client:
+        task = Student(client, secret).ask(user_id=SOMEBODY).json()
+    assert (task["model_version"], task["contributions"]) == ("v1.0", None)
+
+
+@pytest.mark.usefixtures("trained")
+def test_another_process_notices_that_shares_have_changed(db: Session) -> None:
+    secret = key(db)
+    with restarted() as client:
+        caller = Student(client, secret)
+        assert caller.ask(user_id=SOMEBODY).json()["contributions"] is None
+        say(db, embedding_v2=Share(0.5, 0.5), lnirt=Share(0.5, 0.5))
+        found = until(lambda: caller.ask(user_id=SOMEBODY).json()["contributions"])
+    assert found == {"embedding_v2": [0.5, 0.5], "lnirt": [0.5, 0.5]}
 
 
 @pytest.mark.usefixtures("trained")

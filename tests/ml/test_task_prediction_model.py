@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from app.ml.embedding_model import TaskPredictionModel
+from app.ml.task_prediction_model import SECOND, _after, _tasks
 
 pytestmark = pytest.mark.slow  # its LSTM is compiled in the test's own process
 STUDENTS, TASKS = 12, 20
@@ -70,11 +71,16 @@ def test_a_reloaded_model_says_the_same(model: TaskPredictionModel, tmp_path: Pa
     np.testing.assert_array_equal(TaskPredictionModel.load(tmp_path).predict(*asked), model.predict(*asked))
 
 
-def test_built_and_not_trained_it_answers_the_same_to_all() -> None:
+def test_built_and_not_trained_it_answers_what_lnirt_says() -> None:
     model = TaskPredictionModel().build(**toy())
-    p, _ = model.predict(["student 0", "student 1"], ["Waves", "Waves"], ["easy", "hard"])
-    assert p[0] == pytest.approx(p[1])
-    assert p[0] == pytest.approx(np.mean(toy()["is_correct"]), abs=0.05)
+    asked = (["student 0", "student 1"], ["Waves", "Waves"], ["easy", "hard"])
+    fitted, past = model._known()
+    assert fitted.base is not None
+    tasks = _after(past, _tasks(*asked, np.zeros(2, bool), np.ones(2), np.full(2, past.finished.max() / SECOND + 1)))
+    said = fitted.base.model.predictions(tasks, np.arange(len(past), len(past) + 2))
+    p, seconds = model.predict(*asked)
+    np.testing.assert_allclose(p, said.probability, rtol=1e-5)
+    np.testing.assert_allclose(seconds, np.exp(said.log_seconds), rtol=1e-5)
     assert [each.output_shape for each in (model.correctness_model, model.time_model)] == [(None, 1), (None, 1)]
 
 

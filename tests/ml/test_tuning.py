@@ -294,7 +294,8 @@ def test_a_training_takes_the_settings_up_and_goes_back_to_the_defaults(
     assert kept["network"]["units"] == [32, 16, 8, 8]
     assert kept["network"]["schedule"]["epochs"] == [2, 3]
     assert kept["report"]["settings"] == tuned
-    assert db.scalar(text("SELECT report -> 'settings' FROM model_versions")) == tuned
+    taken = text("SELECT report -> 'settings' FROM model_versions WHERE kind = :kind")
+    assert db.scalar(taken, {"kind": KIND}) == tuned
     db.rollback()
     stored(db, {"layers": 3})
     assert trainer.train_now(kinds=[KIND])["outcome"] in ("published", "rejected")
