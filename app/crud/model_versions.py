@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.crud.model_tracker import to_json
 from app.domain.errors import NotKept, VersionNotFound
 from app.domain.kinds import KINDS
+from app.domain.shares import ALL, Share
 
 CHANGING = "hashtext('smartstudy.serving')"  # who changes who serves, waits for others who do
 
@@ -48,25 +49,6 @@ class Version:
     def mark(self) -> tuple[int, int, int]:
         """What tells it and its shares from others, as `student_totals.PAST` has it."""
         return self.id, round(1000 * self.chance_share), round(1000 * self.time_share)
-
-
-class HasShares(Protocol):
-    """How much one version has to say, 0-1."""
-
-    @property
-    def chance(self) -> float: ...
-
-    @property
-    def time(self) -> float: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Alone:
-    chance: float = 1.0
-    time: float = 1.0
-
-
-ALONE = _Alone()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +190,7 @@ def serve(
     )
 
 
-def share(db: Session, shares: Mapping[int, "HasShares"]) -> None:
+def share(db: Session, shares: Mapping[int, Share]) -> None:
     """What each serving version has to say of chance and time; those that are not named have nothing to say."""
     db.execute(
         text(
@@ -269,7 +251,7 @@ def roll_back(db: Session, made_by: str) -> str:
 
 def _alone(db: Session, version_id: int) -> None:
     """What a person chose has all the say."""
-    share(db, {version_id: ALONE})
+    share(db, {version_id: ALL})
 
 
 def _before(db: Session, answering: Version | None) -> Change | None:

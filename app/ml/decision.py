@@ -4,9 +4,9 @@ from dataclasses import astuple, dataclass, field
 from functools import cached_property
 
 from app.domain.kinds import BASE
+from app.domain.shares import ALL, Share, Shares
 from app.ml.gate import Court, Judged, Rival, best_first, objection
 from app.ml.mixture import shares
-from app.ml.pool import ALL, Share, Shares
 
 
 @dataclass(frozen=True, slots=True)

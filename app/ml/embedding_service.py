@@ -19,11 +19,12 @@ from app.crud import accounts, practice_tasks, shadow_predictions, student_total
 from app.crud.student_totals import Past
 from app.domain.interactions import SECONDS_MAX
 from app.domain.kinds import BASE
+from app.domain.shares import Share
 from app.domain.tasks import Asked, Claim, Prediction, Task
 from app.ml.answers import Answer
 from app.ml.fallback import cause
 from app.ml.inputs import inputs_of_past
-from app.ml.pool import Share, pool_one
+from app.ml.pool import pool_one
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME
 from app.ml.serving import Loaded, ServingModels, serving_models

@@ -23,6 +23,7 @@ from app.core.statements import Conversation, hold_now
 from app.crud import model_versions, task_features
 from app.domain.errors import NotKept
 from app.domain.kinds import BASE, NETWORKS
+from app.domain.shares import ALL, Share
 from app.domain.tasks import Asked, Contributions, Task
 from app.ml import artifacts, shapley
 from app.ml.answers import Answer, Answers, Coalitions, parts_of, plain_answers
@@ -38,7 +39,7 @@ from app.ml.explanation_words import (
 )
 from app.ml.features import COUNT_UNITS, FEATURES, SECONDS_UNIT, UNKNOWN_RATE, UNKNOWN_SECONDS
 from app.ml.inputs import NETWORK_INPUTS
-from app.ml.pool import ALL, Share, in_words, pool
+from app.ml.pool import in_words, pool
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME, MODELS
 from app.ml.serving import Loaded, ServingModels, load

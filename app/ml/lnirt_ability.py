@@ -34,7 +34,6 @@ FORGOTTEN = 1e-4  # share of an answer that no longer counts
 AT_ONCE = 4_096  # predictions: what is worked on stays in the processor's cache
 LEVELS = np.array([0.1, 0.9])
 TINY = 1e-6  # of a probability
-Z_80 = 1.2815515655446004  # 90 % quantile of the standard normal: 10-90 % holds four of five
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ uncertainty in its `ItemParameters`. Linear mixed model by mean-field EM (Neal &
 import json
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -84,14 +83,6 @@ class ItemBank:
         around = mean_var + sum(effect[1][code] for (_, code), effect in zip(levels, effects, strict=True)) + spread
         items = _known(fit, expected, around)
         return cls(fit.population, fit.prior_cov, items, mean, mean_var, topics, difficulties, by_cell, spread)
-
-    @cached_property
-    def times(self) -> tuple[float, float]:
-        """The least and the most seconds that a time counts for: beyond, it is a slip, such as a window left open."""
-        groups = (self.topics, self.difficulties, self.by_cell)
-        var = np.exp(self.mean[4]) + self.population.var_zeta + self.spread[3] + sum(each.spread[3] for each in groups)
-        low, high = np.exp(self.mean[3] + np.array([-SLIP, SLIP]) * np.sqrt(var))
-        return float(low), float(high)
 
     def find(self, item: Hashable | None, topic: str | None, difficulty: str | None) -> Found:
         """Parameters for a task; None or a new label = not known. A cell that is itself an item counts as one."""

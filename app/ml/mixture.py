@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.kinds import BASE
+from app.domain.shares import Share, Shares
 from app.ml.gate import Court, Judged
-from app.ml.pool import Share, Shares
 
 Floats = NDArray[np.float64]
 
@@ -38,13 +38,13 @@ def shares(court: Court, judged: Mapping[str, Judged], before: Shares) -> dict[s
         return {}
     known = wanted = {kind: before.get(kind, Share()) for kind in usable}
     if court.of_several and not court.one_sided:
-        chance = _stacked(court, usable, _chances(court, usable), 0)
+        chance = _stacked(court, usable, _chances(usable), 0)
         time = _stacked(court, usable, _times(court, usable), 1)
         wanted = {kind: Share(chance[kind], time[kind]) for kind in usable}
     return _whole(_stepped(_whole(known), _whole(wanted), usable), DIGITS)
 
 
-def _chances(court: Court, judged: Mapping[str, Judged]) -> dict[str, Floats]:
+def _chances(judged: Mapping[str, Judged]) -> dict[str, Floats]:
     """Likelihood of right and wrong, (n,) by kind."""
     return {kind: np.exp(-each.losses) for kind, each in judged.items()}
 

@@ -1,7 +1,6 @@
 """Several kinds answer together: a linear pool of their chances and of their log times."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import exp, log
 from typing import TypeVar
 
@@ -9,27 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.kinds import BASE
+from app.domain.shares import Share, Shares
 from app.ml.answers import Answer, Answers
 
 Floats = NDArray[np.float64]
 T = TypeVar("T", float, Floats)
 SECONDS = "seconds"  # how the names of times begin
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What one kind has of the chance and of the time, 0-1."""
-
-    chance: float = 0.0
-    time: float = 0.0
-
-    @property
-    def has_part(self) -> bool:
-        return self.chance > 0 or self.time > 0
-
-
-Shares = Mapping[str, Share]
-ALL = Share(1.0, 1.0)
 
 
 def pool(parts: Sequence[tuple[Answers, Share]]) -> Answers:

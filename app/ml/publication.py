@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 
 from app.crud import model_tracker, model_versions, training_runs
 from app.crud.model_versions import Version
+from app.domain.shares import Share, Shares
 from app.ml.answers import TaskModel
 from app.ml.decision import Decision, Standing
 from app.ml.gate import Court, Judged
 from app.ml.material import Material
-from app.ml.pool import Share, Shares, in_words
+from app.ml.pool import in_words
 from app.ml.registry import BY_NAME
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

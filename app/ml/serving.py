@@ -19,9 +19,10 @@ from app.core.settings import settings
 from app.crud import model_versions
 from app.crud.model_versions import Version
 from app.domain.kinds import BASE
+from app.domain.shares import ALL, Share
 from app.ml import artifacts
 from app.ml.answers import TaskModel
-from app.ml.pool import ALL, Share, in_words
+from app.ml.pool import in_words
 from app.ml.registry import BY_NAME, ModelSpec
 from app.ml.time_limits import USUAL, Limits
 
@@ -93,9 +94,8 @@ class Lineup:
         """Why no version that should come before this one answers; before the prior come all."""
         if than is None and not self.broken:
             return ["No model has been trained yet."]
-        better = self.order[: self.order.index(than.kind.name) + 1] if than else self.order  # it may stand in itself
-        if settings().model == "auto":
-            better = self.order  # whoever serves may have its part
+        pinned = than is not None and settings().model != "auto"  # else whoever serves may have its part
+        better = self.order[: self.order.index(than.kind.name) + 1] if than and pinned else self.order
         return [text for name in better for text in (self.missing.get(name), self.broken.get(name)) if text]
 
 

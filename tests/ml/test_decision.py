@@ -3,9 +3,9 @@
 import pytest
 
 from app.domain.kinds import BASE
+from app.domain.shares import ALL, Share, Shares
 from app.ml import gate
 from app.ml.decision import Decision, Standing
-from app.ml.pool import ALL, Share, Shares
 from tests.ml.test_mixture import NETWORK, Says, court
 
 COURT = court(12_000)

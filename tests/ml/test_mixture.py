@@ -12,11 +12,12 @@ from scipy.special import expit, logit
 from app.crud.student_totals import Past
 from app.domain.attempts import Attempts
 from app.domain.kinds import BASE
+from app.domain.shares import ALL, Share
 from app.domain.tasks import Asked
 from app.ml.answers import Answers
 from app.ml.gate import Court, Judged, cut
 from app.ml.mixture import shares
-from app.ml.pool import ALL, Share, in_words, pool
+from app.ml.pool import in_words, pool
 from app.ml.simulated import school, simulate
 
 WORLD = simulate(school(60, seed=4), 200, seed=4)  # 12,000

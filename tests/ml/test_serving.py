@@ -14,13 +14,13 @@ from sqlalchemy.orm import Session
 
 from app.core import settings
 from app.crud import model_versions
+from app.domain.shares import ALL, Share
 from app.domain.tasks import Asked
 from app.ml import serving, trainer
 from app.ml.answers import Answer, Answers
 from app.ml.embedding_model_v2 import ServedV2
 from app.ml.inputs import NETWORK_INPUTS
 from app.ml.lnirt_service import ServedLnirt
-from app.ml.pool import ALL, Share
 from app.ml.registry import BY_NAME
 from app.ml.simulated import school, simulate
 from tests.conftest import SharedProcess, Template, clone, copy_of
@@ -71,7 +71,7 @@ def answer_in_this_order(db: Session, *kinds: str) -> None:
     model_versions.take_turn(db)
     lineup = [newest[kind] for kind in kinds]
     model_versions.serve(db, lineup, what="promoted", made_by="the test", reason="The test wants it.")
-    model_versions.share(db, {lineup[0]: model_versions.ALONE})
+    model_versions.share(db, {lineup[0]: ALL})
     db.commit()
 
 
