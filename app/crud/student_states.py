@@ -6,14 +6,6 @@ KEPT = Statement("""
     SELECT n, through, state FROM student_states
     WHERE user_id = :user_id AND kind = :kind AND version_id = :version_id""")
 
-# Sums are all that LNIRT needs of answers to one item. A time beyond :least and :most counts as these.
-ANSWERS = Statement("""
-    SELECT item_id, topic, difficulty, count(*) AS n, count(*) FILTER (WHERE is_correct) AS n_correct,
-           sum(ln(least(greatest(actual_time_seconds, :least), :most))) AS log_seconds
-    FROM practice_tasks
-    WHERE user_id = :user_id AND completed AND completed_at > :after AND completed_at <= :through
-    GROUP BY item_id, topic, difficulty""")
-
 # Nothing is kept of a student without finished tasks, so nothing of one who was erased meanwhile.
 KEEP = Statement("""
     INSERT INTO student_states (user_id, kind, version_id, n, through, state)

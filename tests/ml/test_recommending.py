@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.core.database import AsyncDatabase, database_url
 from app.core.statements import Conversation, hold_now
-from app.crud import practised, student_states, student_totals, training_runs
+from app.crud import practised, student_sequences, student_states, student_totals, training_runs
 from app.crud.student_totals import Past
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import Done, Reason, Suggestion, TopicState, Wishes
@@ -378,7 +378,7 @@ def test_a_students_answers_are_caught_up_with_once_not_for_every_prediction() -
         kept = yield student_states.KEPT, mine
         if kept and kept[0]["n"] == past.n:
             return kept[0]["state"]
-        yield student_states.ANSWERS, {"user_id": 1, "after": 0, "through": 1}
+        yield student_sequences.PRACTISED, {"user_id": 1, "after": 0, "through": 1}
         yield student_states.KEEP, {**mine, "n": 3, "through": 1, "state": b"caught up"}
         return b"caught up"
 
@@ -393,7 +393,7 @@ def test_a_students_answers_are_caught_up_with_once_not_for_every_prediction() -
 
     known: Answered = {}
     assert [answered(asked_once(prediction(), past, known)) for _ in range(5)] == [b"caught up"] * 5
-    assert asked == [student_states.KEPT, student_states.ANSWERS, student_states.KEEP]
+    assert asked == [student_states.KEPT, student_sequences.PRACTISED, student_states.KEEP]
 
 
 def test_topics_named_are_the_only_ones(serving: ServingModels, student: Callable[..., Student], db: Session) -> None:
