@@ -26,6 +26,7 @@ STUDENT = UUID("00000000-0000-4000-8000-000000000001")
 def prediction(stage: Stage) -> Found:
     """Microseconds."""
     environment = stage.service.environment
+    stage.quiet()
     stage.say("one prediction: ours, Keras, the arithmetic alone, in turn, each in a process of its own")
     counts = {OURS: stage.sizes.predictions, ALONE: stage.sizes.predictions}
     counts[KERAS] = max(3, stage.sizes.predictions // KERAS_SHARE)

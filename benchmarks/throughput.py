@@ -24,6 +24,7 @@ Rounds = dict[str, list[Answered]]
 def post(stage: Stage) -> Found:
     """Tasks created and predicted."""
     rounds: Rounds = defaultdict(list)
+    stage.quiet()
     for turn, way in _in_turn(stage, "POST"):
         asked = questions.posts(questions.some(stage.world, 2000, turn), way.key, way.path)
         rounds[way.name].append(load(Job(way.port, asked, CLIENTS, stage.sizes.seconds, again=True)))
