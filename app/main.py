@@ -1,6 +1,7 @@
 """The web service."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -26,6 +27,7 @@ from app.web import every_page, pages
 NOTE_CONNECTIONS_SECONDS = 2.0
 WARM_AFTER_SECONDS = 1.0
 WAIT_FOR_THREADS_SECONDS = 0.0005  # that requests wait at the most while a thread loads a version; Python's is 0.005
+COLLECT_AFTER = (50_000, 20, 50)  # new objects, collections of the young ones, of those that outlived one
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 DESCRIPTION = """Before a student starts a practice task, SmartStudy says how likely they are to get it right and
@@ -51,6 +53,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.wait_for(looked.wait(), FIRST_LOOK_SECONDS)
         if not looked.is_set():
             state.availability.closed = "The service has not seen its database yet. Try again shortly."
+        _collect_less_often()
         noting = asyncio.create_task(_note_connections(state.database))
         warming = asyncio.create_task(_warm())
         yield
@@ -61,6 +64,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state.serving.close()
         await state.database.close()
         await asyncio.to_thread(tracing.flush)
+
+
+def _collect_less_often() -> None:
+    """What is there after the start stays; looking through it again and again took a tenth of every request."""
+    if gc.get_freeze_count() == 0:  # once in a process
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECT_AFTER)
 
 
 async def _warm() -> None:
@@ -91,10 +102,11 @@ def create_app() -> FastAPI:
     made.add_middleware(RequestId)
     _guard_every_answer(made)
     errors.install(made)
+    made.include_router(practice_tasks.router)  # first, for routes are tried in this order
     pages.install(made)
     for part in every_page.ROUTERS:
         made.include_router(part)
-    for each in (auth, practice_tasks, preparation, people, model, audit, health, metrics):
+    for each in (auth, preparation, people, model, audit, health, metrics):
         made.include_router(each.router)
     _describe_problems(made)
     return made

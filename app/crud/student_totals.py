@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,14 @@ def _numbers() -> str:
 # who serves. What is newest is found by an index, so the length of the past doesn't matter.
 PAST_SQL = f"""
     SELECT {accounts.ADMITTED} AS admitted, statement_timestamp() AS at,
-        ARRAY(SELECT mark FROM model_versions, LATERAL unnest(
-                ARRAY[id, round(1000 * chance_share)::int, round(1000 * time_share)::int]
-              ) WITH ORDINALITY AS marks (mark, nth)
-              WHERE state = 'serving' ORDER BY place, id, nth) AS serving,
+        ARRAY(SELECT ARRAY[id, round(1000 * chance_share)::int, round(1000 * time_share)::int]
+              FROM model_versions WHERE state = 'serving' ORDER BY place, id) AS serving,
         {_numbers()} AS numbers,
         last.topic, last.difficulty, last.item_id, last.is_correct, last.actual_time_seconds, last.completed_at,
-        coalesce(last_topic.n, 0)::int AS on_topic, coalesce(last_item.n, 0)::int AS on_item
+        coalesce((SELECT n FROM student_totals
+                  WHERE user_id = :user_id AND scope = 'topic' AND key = last.topic), 0)::int AS on_topic,
+        coalesce((SELECT n FROM student_totals
+                  WHERE user_id = :user_id AND scope = 'item' AND key = last.item_id), 0)::int AS on_item
     FROM (
         SELECT count(*) AS n, count(*) FILTER (WHERE is_correct) AS n_correct,
             sum(round(least(actual_time_seconds, 1e6) * 1e6)) AS microseconds
@@ -81,10 +83,6 @@ PAST_SQL = f"""
         ON difficulty.user_id = :user_id AND difficulty.scope = 'difficulty' AND difficulty.key = :difficulty
     LEFT JOIN student_totals AS item
         ON item.user_id = :user_id AND item.scope = 'item' AND item.key = :item_id
-    LEFT JOIN student_totals AS last_topic
-        ON last_topic.user_id = :user_id AND last_topic.scope = 'topic' AND last_topic.key = last.topic
-    LEFT JOIN student_totals AS last_item
-        ON last_item.user_id = :user_id AND last_item.scope = 'item' AND last_item.key = last.item_id
 """
 PAST = Single(PAST_SQL)
 
@@ -130,4 +128,6 @@ def past_of(row: Mapping[str, Any]) -> Past:
     numbers = np.array(row["numbers"])
     groups = numbers[1:25].reshape(3, 1, len(GROUPS))
     last = row if row["completed_at"] else None
-    return Past(row["at"], tuple(row["serving"]), groups, numbers[:1], numbers[25:].reshape(1, 3), last)
+    return Past(
+        row["at"], tuple(chain.from_iterable(row["serving"])), groups, numbers[:1], numbers[25:].reshape(1, 3), last
+    )

@@ -300,9 +300,10 @@ class ServedLnirt:
     def state(self, version_id: int, asked: Asked, past: Past) -> Conversation[Floats]:
         """What is known of the student, (1, nodes + 3): as this process remembers it and with what was finished since,
         or as the database kept it, or from all answers that still count, where that does not add up."""
-        sums, state, known = past.sums, Known(newcomers(self.population)), self._students.get(asked.user_id)
+        sums, known = past.sums, self._students.get(asked.user_id)
         if known and known.sums == sums:
             return known.state
+        state = Known(newcomers(self.population))
         if known and past.last and known.sums == past.sums_before:
             state = replace(known, state=self._after(known.state, [past.last]))
         elif past.n:

@@ -53,8 +53,15 @@ async def who_claims(
     _key: Annotated[None, Depends(service_key)],
 ) -> Claim:
     """Whom the request says it comes from. The routes that use it have their first statement look the caller up."""
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    request.scope["claim"] = claim = _claim(secret.strip() if scheme.lower() == "bearer" else "")
+    return claim_of(request)
+
+
+def claim_of(request: Request) -> Claim:
+    """The same without FastAPI, which takes 20 microseconds for each dependency that it solves."""
+    claim: Claim | None = request.scope.get("claim")
+    if claim is None:
+        scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+        request.scope["claim"] = claim = _claim(secret.strip() if scheme.lower() == "bearer" else "")
     return claim
 
 
@@ -70,6 +77,8 @@ def _claim(secret: str) -> Claim:
 
 
 Claimed = Annotated[Claim, Depends(who_claims)]
+# In the document, for routes that ask `claim_of` themselves.
+BY_TOKEN_OR_KEY: dict[str, Any] = {"security": [{student_token.scheme_name: []}, {service_key.scheme_name: []}]}
 
 
 async def who_calls(database: AsyncDb, claim: Claimed) -> Caller:
@@ -84,11 +93,11 @@ class CallerFirst(APIRoute):
         answer = super().get_route_handler()
 
         async def caller_first(request: Request) -> Response:
+            claim = claim_of(request)
             try:
                 return await answer(request)
             except (RequestValidationError, NotAccepted):
-                if "claim" in request.scope:  # else the body could not even be read
-                    await who_calls(await async_database(request), request.scope["claim"])
+                await who_calls(await async_database(request), claim)
                 raise
 
         return caller_first

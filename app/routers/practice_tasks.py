@@ -19,7 +19,7 @@ from app.ml.embedding_service import complete, predict_and_save
 from app.ml.explanation import explanation
 from app.ml.serving import ServingModels
 from app.ml.trainer import Trainer
-from app.routers.callers import CallerFirst, Claimed, Db, SignedIn, async_database
+from app.routers.callers import BY_TOKEN_OR_KEY, CallerFirst, Db, SignedIn, async_database, claim_of
 from app.schemas.base import Text200
 from app.schemas.explanation import Explanation
 from app.schemas.practice_tasks import NewTask, TaskOut, TaskPage, TaskResult
@@ -42,8 +42,10 @@ Serving = Annotated[ServingModels, Depends(serving_models)]
 TheTrainer = Annotated[Trainer, Depends(trainer_of)]
 
 
-@router.post("", status_code=201, response_model=TaskOut, responses=problems(400, 401, 413, 422))
-async def create_task(new: NewTask, claim: Claimed, request: Request) -> Response:
+@router.post(
+    "", status_code=201, response_model=TaskOut, responses=problems(400, 401, 413, 422), openapi_extra=BY_TOKEN_OR_KEY
+)
+async def create_task(new: NewTask, request: Request) -> Response:
     """Say what the student is about to do; the answer says how likely they will get it right and in how many seconds.
 
     It always answers: `model_version` tells which kind of model did (LNIRT, unless another is better on unseen tasks),
@@ -51,18 +53,24 @@ async def create_task(new: NewTask, claim: Claimed, request: Request) -> Respons
     tasks take between `time_low_seconds` and `time_high_seconds`; `GET /practice-tasks/{id}/explanation` says what
     moved the prediction.
     """
+    claim = claim_of(request)
     asked = Asked(student_of(new, claim), new.topic, new.difficulty, new.item_id)
     talk = predict_and_save(await serving_models(request), asked, claim)
     return answer(await hold(talk, await async_database(request)), 201)
 
 
-@router.patch("/{task_id}", response_model=TaskOut, responses=problems(400, 401, 404, 409, 413, 422))
-async def complete_task(task_id: UUID, result: TaskResult, claim: Claimed, request: Request) -> Response:
+@router.patch(
+    "/{task_id}",
+    response_model=TaskOut,
+    responses=problems(400, 401, 404, 409, 413, 422),
+    openapi_extra=BY_TOKEN_OR_KEY,
+)
+async def complete_task(task_id: UUID, result: TaskResult, request: Request) -> Response:
     """Say how it went. Sending the same result again is fine and changes nothing; another result is a 409.
 
     Every fifth finished task, of anybody, starts a training in the background.
     """
-    talk = complete(task_id, claim, result.is_correct, result.actual_time_seconds)
+    talk = complete(task_id, claim_of(request), result.is_correct, result.actual_time_seconds)
     task, since_training = await hold(talk, await async_database(request))
     is_due = since_training >= settings().retrain_every
     return answer(task, 200, (await trainer_of(request)).request if is_due else None)

@@ -13,7 +13,7 @@ from app.core.settings import settings
 from tests.school import Student
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
-JSON = {"content-type": "application/json"}
+JSON = {"content-type": "application/json", "authorization": "Bearer ssk_nobody-has-it"}  # looked up behind the body
 
 
 def pieces(n: int, size: int = 1000) -> Iterator[bytes]:
@@ -29,6 +29,11 @@ def test_a_long_body_is_a_413(service: TestClient, path: str, kind: dict[str, st
     assert answer.status_code == 413, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert "65,536 bytes" in answer.json()["detail"]
+
+
+def test_a_body_of_nobody_is_not_even_read(service: TestClient) -> None:
+    answer = service.post("/practice-tasks", content=pieces(100), headers={"content-type": "application/json"})
+    assert answer.status_code == 401
 
 
 def test_a_body_of_just_the_size_is_read(student: Any) -> None:
