@@ -9,7 +9,9 @@ from rich.table import Table
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.crud import model_versions, training_runs
+from app.domain.shares import Share
 from app.ml.embedding_service import describe
+from app.ml.pool import in_words
 from app.ml.serving import serving_models
 from app.ml.status import model_status
 from app.schemas.model_status import ModelStatus
@@ -50,6 +52,9 @@ def _now(db: Session) -> Table:
     )
     version = f", version {found.serving.model_version_id}" if found.serving.model_version_id else ""
     grid.add_row("Answers", f"{found.serving.model_version}{version}")
+    if found.serving.contributions:
+        made_of = {kind: Share(*each) for kind, each in found.serving.contributions.items()}
+        grid.add_row("Made of", in_words(made_of))
     if found.reason:
         grid.add_row("Degraded", found.reason)
     if scores:

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
@@ -90,6 +90,11 @@ class Lineup:
         found = {kind: share for kind, share in found.items() if share.has_part}
         return found or ({self.first.kind.name: ALL} if self.first else {})
 
+    @property
+    def spoken(self) -> dict[str, Share]:
+        """What each kind has to say to students who are in no rollout."""
+        return {self.first.kind.name: ALL} if self.first and settings().model != "auto" else self.shares
+
     def why_not_better(self, than: Loaded | None) -> list[str]:
         """Why no version that should come before this one answers; before the prior come all."""
         if than is None and not self.broken:
@@ -131,7 +136,20 @@ class ServingModels:
     @property
     def answering(self) -> Loaded | None:
         """Who answers first, unless it turned out unsound."""
-        return next((each for each in self.lineup.models if each.version.id not in self._unsound), None)
+        return next(self._sound(), None)
+
+    @property
+    def named(self) -> Loaded | None:
+        """Whose name stands on tasks: the network that has most part, if any has, else who answers first."""
+        shares = self.lineup.spoken
+        networks = [
+            (shares[each.kind.name], each) for each in self._sound() if each.kind.name in shares.keys() - {BASE}
+        ]
+        most = max(networks, key=lambda pair: pair[0].chance + pair[0].time, default=None)
+        return most[1] if most else self.answering
+
+    def _sound(self) -> Iterator[Loaded]:
+        return (each for each in self.lineup.models if each.version.id not in self._unsound)
 
     def notice(self, serving: tuple[int, ...]) -> None:
         """A request saw which versions should serve: fetch them, but don't wait for it."""

@@ -8,8 +8,10 @@ from app.crud.model_tracker import Tracker
 from app.crud.training_control import Control
 from app.crud.training_runs import Run
 from app.domain.kinds import BASE
+from app.domain.shares import Shares
 from app.ml.drift import drift
 from app.ml.live import live_quality
+from app.ml.pool import in_words
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME
 from app.ml.serving import Loaded, ServingModels
@@ -23,10 +25,10 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
     run = training_runs.at_work(db)
     last = next(iter(training_runs.latest(db)), None)
     counter = _counter(tracker, attempts.count(db) if tracker.since_training >= settings().retrain_every else None)
-    who = serving.answering
+    who = serving.named
     control = training_control.read(db)
     return ModelStatus(
-        serving=_serving(who) if who else _untrained(attempts.count(db) > 0),
+        serving=_serving(who, serving.lineup.spoken) if who else _untrained(attempts.count(db) > 0),
         degraded=problem is not None,
         reason=problem,
         counter=counter,
@@ -38,17 +40,19 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
         paused=_pause(control),
         failures_in_a_row=control.failures,
         retry_in_seconds=round(control.wait_seconds, 1) if control.wait_seconds and not control.is_paused else None,
-        text=" ".join([_text(who, counter, run, last, problem), *_held_up(control)]),
+        text=" ".join([_text(serving, counter, run, last, problem), *_held_up(control)]),
     )
 
 
 def _untrained(begun: bool) -> ServingOut:
     """LNIRT of the newest tasks; nobody's before the first."""
     kind = BY_NAME[BASE].wire_name if begun else PRIOR.model_version
-    return ServingOut(model_version=kind, model_version_id=None, since=None, trained_on_tasks=None, held_out=None)
+    return ServingOut(
+        model_version=kind, model_version_id=None, since=None, trained_on_tasks=None, held_out=None, contributions=None
+    )
 
 
-def _serving(loaded: Loaded) -> ServingOut:
+def _serving(loaded: Loaded, shares: Shares) -> ServingOut:
     version = loaded.version
     return ServingOut(
         model_version=loaded.kind.wire_name,
@@ -56,6 +60,7 @@ def _serving(loaded: Loaded) -> ServingOut:
         since=version.created_at,
         trained_on_tasks=version.n_tasks,
         held_out=dict(version.scores or {}),
+        contributions={kind: [share.chance, share.time] for kind, share in shares.items()},
     )
 
 
@@ -90,12 +95,13 @@ def _held_up(control: Control) -> list[str]:
     return []
 
 
-def _text(who: Loaded | None, counter: CounterOut, run: Run | None, last: Run | None, problem: str | None) -> str:
-    parts = [problem] if problem else []
+def _text(serving: ServingModels, counter: CounterOut, run: Run | None, last: Run | None, problem: str | None) -> str:
+    parts, who, shares = [problem] if problem else [], serving.named, serving.lineup.spoken
     if who is None:
         parts.append("LNIRT fitted to the newest tasks answers; while there are none, 50 % and 60 s.")
     else:
         parts.append(f"{str(who).capitalize()} answers, trained on {who.version.n_tasks} tasks.")
+        parts += [f"What answers are made of: {in_words(shares)}."] if len(shares) > 1 else []
     parts.append(f"Finished tasks since then: {counter.text}.")
     if run:
         parts.append(f"Run {run.id} is training: {run.progress.get('step', 'starting')}.")

@@ -13,12 +13,15 @@ class ServingOut(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     model_version: str = Field(
-        description="embedding_v2, embedding_lstm or v1.0 (LNIRT), whichever is best; before the first training v1.0, "
-        "and prior while nobody has finished a task."
+        description="The network with the greatest part in the answers (embedding_v2, embedding_lstm), v1.0 where "
+        "LNIRT answers alone, as before the first training, and prior while nobody has finished a task."
     )
     model_version_id: int | None = Field(description="Null before the first training.")
     since: datetime | None
     trained_on_tasks: int | None
+    contributions: dict[str, list[float]] | None = Field(
+        description="What each kind that answers has of the chance and of the time, 0-1, by the kind's name."
+    )
     held_out: dict[str, Any] | None = Field(description="Scores on the newest tasks, which it was not fitted on.")
 
 

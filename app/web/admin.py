@@ -44,7 +44,7 @@ def _page(
     done: str | None = None,
     wrong: str | None = None,
 ) -> Response:
-    speaking, found, who = words(request), model_status(db, serving), serving.answering
+    speaking, found, who = words(request), model_status(db, serving), serving.named
     return render(
         request,
         "admin.html",

@@ -1,5 +1,6 @@
 """How the next training stands, for students: the counter, the run at work, how the last one ended."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Depends, Request
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.core.settings import settings
 from app.crud import attempts, model_tracker, training_control, training_runs
 from app.crud.training_runs import Run
+from app.domain.shares import Share
 from app.ml.serving import Loaded, ServingModels
 from app.routers.callers import Db
 from app.routers.practice_tasks import Serving
@@ -33,6 +35,7 @@ class Panel:
     paused: bool
     last: Run | None
     answering: Loaded | None
+    made_of: Mapping[str, Share]  # what each kind has to say
 
     @property
     def is_due(self) -> bool:
@@ -64,7 +67,8 @@ def panel(db: Session, serving: ServingModels, speaking: Words) -> Panel:
         epoch / epochs if epoch and epochs else None,
         training_control.read(db).is_paused,
         next(iter(training_runs.latest(db)), None),
-        serving.answering,
+        serving.named,
+        serving.lineup.spoken,
     )
 
 
