@@ -44,8 +44,8 @@ def test_an_exam_is_planned_day_by_day(ada: Browser, db: Session) -> None:
     assert re.search(r"20 days to practise until .*, 3 topics", page)
     assert "What the plan brings can be said from 5 finished tasks on each topic; still missing: 14." in page
     assert "Done today: 1 task" in page
-    assert len(re.findall(r"chance \d+% now", page)) >= 20
-    assert not re.search(r"\d+% after", page)  # nothing is promised of a topic that nobody has practised
+    assert re.search(r"chance \d+% now", page)
+    assert not re.search(r"\d+% after|has risen", page)  # nothing is promised of a topic that was hardly practised
     assert "The 12 days after that" in page
     assert re.search(r"when the plan was made.*now.*on the day of the exam", page)
     for topic in ("Waves", "Calculus", "Statistics"):
