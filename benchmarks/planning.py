@@ -26,7 +26,8 @@ import numpy as np
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.domain.planning import TARGET, Done, PracticeEffect, TopicState
 from app.domain.tasks import Prediction
-from app.ml import planning, practice_effect
+from app.ml import planning
+from app.ml.features import learning_curve as practice_effect
 from app.ml.lnirt_ability import Answered, Predictions, follow, newcomers, practised, predict
 from app.ml.lnirt_service import FittedLnirt, fit_lnirt
 from app.ml.planning import OVERHEAD_SECONDS

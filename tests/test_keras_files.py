@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from app.cli import app as cli
 from app.core.settings import settings
 from app.crud import task_features
-from app.ml.inputs import INPUTS
+from app.ml.features.inputs import INPUTS
 from app.ml.simulated import school, simulate
 from app.ml.trainer import trainer
 from tests.school import Student, imported

@@ -14,7 +14,7 @@ MOMENT = sa.DateTime(timezone=True)
 
 # Totals are summed per statement, so a million imported rows cost one pass. Rows are written in key order:
 # two sessions that touch the same students wait for each other instead of deadlocking. Times add up as whole
-# microseconds, as in app/ml/features.py: nothing is left over when what was added is taken away.
+# microseconds, as in app/ml/features/history.py: nothing is left over when what was added is taken away.
 TOTALS = """
 CREATE FUNCTION student_totals_on_{event}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -10,5 +10,5 @@ from app.models import PracticeTask
 
 
 def of_task(db: Session, task_id: UUID) -> Sequence[float] | None:
-    """As app/ml/inputs.py has it; none where it was not kept."""
+    """As app/ml/features/inputs.py has it; none where it was not kept."""
     return db.scalar(select(PracticeTask.features).where(PracticeTask.id == task_id))

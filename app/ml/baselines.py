@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from scipy.special import expit, logit
 
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
-from app.ml.features import UNKNOWN_RATE, UNKNOWN_SECONDS, History, Ints, Spans, created
+from app.ml.features.history import UNKNOWN_RATE, UNKNOWN_SECONDS, History, Ints, Spans, created
 
 Floats = NDArray[np.float64]
 Answers = tuple[Floats, Floats]

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from app.core.statements import Conversation
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
-from app.ml.inputs import NETWORK_INPUTS
+from app.ml.features.inputs import NETWORK_INPUTS
+from app.ml.features.vocabulary import IDS, Vocabulary
 from app.ml.networks.inference import EPSILON, Arrays, Floats, Places, ServedNetwork, relu
 from app.ml.networks.network import Examples, Network, Schedule, Weights, golden_inputs
 from app.ml.networks.scale import Scale, transformed
-from app.ml.networks.vocabulary import IDS, Vocabulary
 
 BATCH_MEMORY = 0.9  # of the batch norms; the usual 0.99 lags behind on some dozen batches
 SCHEDULE = Schedule(monotonicity=5.0)

@@ -23,7 +23,7 @@ from app.domain.shares import Share
 from app.domain.tasks import Asked, Claim, Prediction, Task
 from app.ml.answers import Answer
 from app.ml.fallback import cause
-from app.ml.inputs import inputs_of_past
+from app.ml.features.inputs import inputs_of_past
 from app.ml.pool import pool_one
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME

@@ -21,7 +21,7 @@ from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.ml import metrics, peers, registry
 from app.ml.answers import Answers
 from app.ml.baselines import PRIOR_TASKS, moved_by_student, timed, with_times
-from app.ml.features import UNKNOWN_SECONDS
+from app.ml.features.history import UNKNOWN_SECONDS
 from app.ml.peers import GradientBoosting, LogisticRegression, answers_with_interval
 from app.ml.prior import prior_answers
 from app.ml.registry import MODELS, Fitted, ModelSpec, Progress, within

@@ -37,8 +37,8 @@ from app.ml.explanation_words import (
     summary_of_parts,
     without_numbers,
 )
-from app.ml.features import COUNT_UNITS, FEATURES, SECONDS_UNIT, UNKNOWN_RATE, UNKNOWN_SECONDS
-from app.ml.inputs import NETWORK_INPUTS
+from app.ml.features.history import COUNT_UNITS, FEATURES, SECONDS_UNIT, UNKNOWN_RATE, UNKNOWN_SECONDS
+from app.ml.features.inputs import NETWORK_INPUTS
 from app.ml.pool import in_words, pool
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME, MODELS
@@ -63,7 +63,7 @@ NEWCOMER = np.array(
 
 @runtime_checkable
 class Explainable(Protocol):
-    """A model whose answers depend on the inputs (app/ml/inputs.py)."""
+    """A model whose answers depend on the inputs (app/ml/features/inputs.py)."""
 
     @property
     def metadata(self) -> Mapping[str, Any]:

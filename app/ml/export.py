@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.crud import model_versions, person
 from app.crud.person import Row
 from app.domain.tasks import Task
-from app.ml.inputs import NETWORK_INPUTS
+from app.ml.features.inputs import NETWORK_INPUTS
 from app.ml.serving import ServingModels
 
 Open = Callable[[], AbstractContextManager[Session]]

@@ -9,7 +9,7 @@ from app.core.database import new_session
 from app.core.settings import settings
 from app.crud import watching
 from app.crud.model_versions import Version
-from app.ml.drift import drift
+from app.ml.features.drift import drift
 from app.ml.live import live_quality
 from app.schemas.live import DriftOut, LiveOut, LiveQuality
 

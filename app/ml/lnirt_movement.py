@@ -13,7 +13,7 @@ from scipy.special import ndtri
 
 from app.domain.attempts import Attempts, plausible, some_students
 from app.ml import metrics
-from app.ml.features import History, created
+from app.ml.features.history import History, created
 from app.ml.lnirt_ability import BOUND, Predictions
 from app.ml.lnirt_posterior import Population
 

@@ -19,8 +19,8 @@ from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.domain.tasks import Asked
 from app.ml import lnirt_movement, lnirt_parts
 from app.ml.answers import Answer, Answers, Coalitions
-from app.ml.features import COUNT_UNITS, History, created
-from app.ml.inputs import INPUTS, ITEM_UNIT
+from app.ml.features.history import COUNT_UNITS, History, created
+from app.ml.features.inputs import INPUTS, ITEM_UNIT
 from app.ml.lnirt import fit
 from app.ml.lnirt_ability import (
     STATE,

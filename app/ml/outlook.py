@@ -20,8 +20,9 @@ from app.crud.student_totals import Past
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import TOPICS_MOST, Exam, PracticeEffect, TopicState
 from app.domain.tasks import Asked, Prediction
-from app.ml import choosing, practice_effect, spacing
+from app.ml import choosing, spacing
 from app.ml.embedding_service import predict
+from app.ml.features import learning_curve as practice_effect
 from app.ml.serving import ServingModels
 from app.ml.suggesting import Last
 

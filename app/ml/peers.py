@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix, hstack
 
 from app.domain.attempts import Attempts, plausible
 from app.ml.answers import Answers
-from app.ml.inputs import GROUPS, INPUTS, inputs_of, known_before
+from app.ml.features.inputs import GROUPS, INPUTS, inputs_of, known_before
 from app.ml.intervals import Band
 from app.ml.networks.calibration import USUAL
 

@@ -27,7 +27,7 @@ from app.domain.planning import (
     TopicState,
 )
 from app.ml import choosing, spacing
-from app.ml.practice_effect import rise_by
+from app.ml.features.learning_curve import rise_by
 from app.ml.prior import PRIOR
 from app.ml.suggesting import not_practised
 

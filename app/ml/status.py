@@ -9,7 +9,7 @@ from app.crud.training_control import Control
 from app.crud.training_runs import Run
 from app.domain.kinds import BASE
 from app.domain.shares import Shares
-from app.ml.drift import drift
+from app.ml.features.drift import drift
 from app.ml.live import live_quality
 from app.ml.pool import in_words
 from app.ml.prior import PRIOR

@@ -22,12 +22,12 @@ from app.crud.student_sequences import latest
 from app.domain.errors import NotKept, TaskNotFound, VersionNotFound
 from app.domain.kinds import NETWORKS
 from app.domain.tasks import Asked, Task
-from app.ml.features import Floats
-from app.ml.inputs import NETWORK_INPUTS, inputs_of, known_before
+from app.ml.features.history import Floats
+from app.ml.features.inputs import NETWORK_INPUTS, inputs_of, known_before
+from app.ml.features.vocabulary import IDS
 from app.ml.networks.inference import ServedNetwork
 from app.ml.networks.scale import OUTCOME
 from app.ml.networks.sequences import ID_COLUMNS, STEP_IDS, outcomes_of, window_start
-from app.ml.networks.vocabulary import IDS
 from app.ml.registry import BY_NAME
 from app.ml.serving import UNLOADABLE, Loaded, ServingModels, load
 

@@ -18,9 +18,10 @@ from app.core.outages import reason
 from app.crud import attempts, erasures, model_tracker, model_versions, network_settings, training_runs
 from app.domain.attempts import Attempts
 from app.domain.kinds import BASE, NETWORKS, TRAINED
-from app.ml import artifacts, practice_effect
+from app.ml import artifacts
 from app.ml.answers import TaskModel
-from app.ml.drift import summary
+from app.ml.features import learning_curve as practice_effect
+from app.ml.features.drift import summary
 from app.ml.gate import Court, drift
 from app.ml.material import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole
 from app.ml.publication import Candidate, ErasedMeanwhile, Findings, Incumbent, Made, Publication, none_erased

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import DIFFICULTIES, Attempts
-from app.ml.features import history_features, totals_before
+from app.ml.features.history import history_features, totals_before
 
 Floats = NDArray[np.float64]
 EPOCHS = 50

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.attempts import DIFFICULTIES, Attempts
-from app.ml.features import history_features, totals_before
+from app.ml.features.history import history_features, totals_before
 from app.ml.simulated import school, simulate
 from benchmarks.reference.web_documents import NewTask, PracticeTask, features
 

@@ -13,7 +13,7 @@ from app.crud import student_totals, studying
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
 from app.ml.ability_path import standing
-from app.ml.inputs import INPUTS
+from app.ml.features.inputs import INPUTS
 from app.ml.lnirt_ability import newcomers, posterior
 from app.ml.lnirt_movement import practice_when_created
 from app.ml.lnirt_posterior import ItemParameters, Population, newcomer, update

@@ -22,7 +22,7 @@ from app.domain.errors import NotKept
 from app.domain.interactions import student_uuid
 from app.ml import artifacts, erasing, gate, material, registry, serving, training_run
 from app.ml.answers import Answers
-from app.ml.features import history_features, totals_before
+from app.ml.features.history import history_features, totals_before
 from app.ml.registry import CHECKPOINT, MODELS, ModelSpec
 from app.ml.serving import ServingModels
 from app.ml.simulated import school, simulate

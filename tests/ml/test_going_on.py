@@ -18,7 +18,7 @@ from app.crud import model_versions, training_runs
 from app.domain.attempts import Attempts
 from app.ml import gate, material, registry, serving, training_run
 from app.ml.answers import Answers
-from app.ml.features import history_features, totals_before
+from app.ml.features.history import history_features, totals_before
 from app.ml.registry import CHECKPOINT, ModelSpec
 from app.ml.simulated import school, simulate
 from tests.school import imported

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.crud import attempts
 from app.ml import material
+from app.ml.features.inputs import inputs_of, known_before
 from app.ml.gate import cut
-from app.ml.inputs import inputs_of, known_before
 from app.ml.simulated import school, simulate
 from tests.school import imported
 

@@ -12,8 +12,8 @@ from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import DAYS_SHOWN, Exam, Plan, PlanItem, PracticeEffect, TopicState
 from app.ml import planning, planning_words
 from app.ml.choosing import wrong_lately
+from app.ml.features.learning_curve import PRIOR_EFFECT
 from app.ml.planning import planned
-from app.ml.practice_effect import PRIOR_EFFECT
 from benchmarks import learners
 from benchmarks import planning as preparing
 from tests.ml.test_recommending import chance, histories

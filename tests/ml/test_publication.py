@@ -20,7 +20,7 @@ from app.domain.attempts import Attempts
 from app.domain.errors import NotKept, VersionNotFound
 from app.ml import gate, registry, serving, training_run
 from app.ml.answers import Answers
-from app.ml.features import history_features, totals_before
+from app.ml.features.history import history_features, totals_before
 from app.ml.registry import ModelSpec
 from app.ml.serving import ServingModels
 from app.ml.simulated import school, simulate

@@ -14,8 +14,8 @@ from app.crud import model_versions
 from app.crud.student_totals import Past
 from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers, Floats
-from app.ml.features import FEATURES
-from app.ml.inputs import NETWORK_INPUTS, inputs_of_past
+from app.ml.features.history import FEATURES
+from app.ml.features.inputs import NETWORK_INPUTS, inputs_of_past
 from app.ml.lnirt_service import ServedLnirt, fit_lnirt
 from app.ml.registry import BY_NAME
 from app.ml.serving import Lineup, Loaded, serving_models

@@ -21,7 +21,7 @@ from app.core.database import new_session
 from app.crud import accounts
 from app.domain.errors import NotSignedIn
 from app.ml import export
-from app.ml.inputs import INPUTS, NETWORK_INPUTS
+from app.ml.features.inputs import INPUTS, NETWORK_INPUTS
 from app.ml.simulated import school as simulated_school
 from app.ml.simulated import simulate
 from app.ml.trainer import Trainer, trainer

@@ -17,10 +17,10 @@ from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers
 from app.ml.base_inputs import Base
-from app.ml.inputs import NETWORK_INPUTS, inputs_of, inputs_of_past, known_before
+from app.ml.features.inputs import NETWORK_INPUTS, inputs_of, inputs_of_past, known_before
+from app.ml.features.vocabulary import IDS, Vocabulary
 from app.ml.networks.calibration import Calibration
 from app.ml.networks.scale import Scale
-from app.ml.networks.vocabulary import IDS, Vocabulary
 
 if TYPE_CHECKING:
     from app.ml.networks.network import Network

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.ml.features.vocabulary import IDS
 from app.ml.networks.network import ASKED, EMBEDDING_START, RATES, TIMES, Examples, Network, Singles, Sizes
-from app.ml.networks.vocabulary import IDS
 
 Floats = NDArray[np.float64]
 # What a network pays for its error about right and wrong, and about the time; a guess at the former is cheap, for its

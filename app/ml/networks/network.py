@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
-from app.ml.inputs import NETWORK_INPUTS
+from app.ml.features.inputs import NETWORK_INPUTS
+from app.ml.features.vocabulary import IDS, Vocabulary
 from app.ml.networks.scale import Scale
-from app.ml.networks.vocabulary import IDS, Vocabulary
 
 if TYPE_CHECKING:
     import keras
@@ -121,7 +121,7 @@ class Network(ABC):
         "context",
         "item",
         "base",
-    )  # of the inputs (app.ml.inputs.GROUPS) that are used
+    )  # of the inputs (app.ml.features.inputs.GROUPS) that are used
     vector: float = 8.0  # a vector's length is the fourth root of the number of ids times this, within its bounds
 
     @abstractmethod

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.ml.features import COUNT_UNITS, FEATURES, SECONDS_UNIT
-from app.ml.inputs import GROUPS, ITEM_UNIT, NETWORK_INPUTS, SESSION_UNIT
+from app.ml.features.history import COUNT_UNITS, FEATURES, SECONDS_UNIT
+from app.ml.features.inputs import GROUPS, ITEM_UNIT, NETWORK_INPUTS, SESSION_UNIT
 
 if TYPE_CHECKING:
     import keras

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from app.core.statements import Row, Rows
 from app.domain.attempts import Attempts, plausible
 from app.domain.tasks import Asked
-from app.ml.features import Floats, History, Ints
-from app.ml.inputs import LONG_AGO, NETWORK_INPUTS, SECOND
+from app.ml.features.history import Floats, History, Ints
+from app.ml.features.inputs import LONG_AGO, NETWORK_INPUTS, SECOND
+from app.ml.features.vocabulary import IDS, Vocabulary
 from app.ml.networks.inference import Arrays, ServedNetwork, Singles, dense, relu
 from app.ml.networks.network import ASKED, Examples, Network, Schedule, golden_inputs
 from app.ml.networks.scale import OUTCOME, Scale
-from app.ml.networks.vocabulary import IDS, Vocabulary
 
 WINDOW = 64  # tasks; twice as many are the longest window
 Places = NDArray[np.int32]

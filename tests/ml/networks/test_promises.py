@@ -14,7 +14,7 @@ from app.ml import metrics
 from app.ml.answers import Answers
 from app.ml.base_inputs import Base
 from app.ml.embedding_model_v2 import V2
-from app.ml.features import FEATURES
+from app.ml.features.history import FEATURES
 from app.ml.lnirt_service import fit_lnirt
 from app.ml.networks.calibration import Calibration
 from app.ml.networks.checkpoint import FILES, FittedNetwork, TrainingFailed

@@ -14,7 +14,7 @@ from app.crud.student_totals import Past
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.tasks import Asked
 from app.ml.answers import Answer
-from app.ml.inputs import _groups, _since, known_before
+from app.ml.features.inputs import _groups, _since, known_before
 from app.ml.networks.fit import fit
 from app.ml.networks.inference import ServedNetwork
 from app.ml.networks.sequences import WINDOW, Windows, window_start

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.planning import PracticeEffect
-from app.ml.features import History, created
+from app.ml.features.history import History, created
 
 Floats = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from app.core.database import database_url
 from app.crud import training_runs
 from app.domain.attempts import Attempts
-from app.ml import practice_effect
-from app.ml.practice_effect import PRIOR_EFFECT, PRIOR_GAIN, PRIOR_SD, estimated
+from app.ml.features import learning_curve as practice_effect
+from app.ml.features.learning_curve import PRIOR_EFFECT, PRIOR_GAIN, PRIOR_SD, estimated
 from app.ml.simulated import TOPICS, School, school, simulate
 from app.ml.training_run import Order, train
 from tests.school import imported

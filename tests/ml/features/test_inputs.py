@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from app.crud.student_totals import Past
 from app.domain.attempts import Attempts
-from app.ml.features import FEATURES, history_features, totals_before
-from app.ml.inputs import CONTEXT, INPUTS, ITEM, Known, inputs_of, inputs_of_past, known_before
+from app.ml.features.history import FEATURES, history_features, totals_before
+from app.ml.features.inputs import CONTEXT, INPUTS, ITEM, Known, inputs_of, inputs_of_past, known_before
 
 SECOND = 1_000_000  # microseconds
 MINUTE = 60 * SECOND

@@ -12,7 +12,7 @@ import numpy as np
 
 from app.crud.student_totals import Past
 from app.domain.attempts import Attempts
-from app.ml.features import (
+from app.ml.features.history import (
     COUNT_UNITS,
     FEATURES,
     MOST_SECONDS,

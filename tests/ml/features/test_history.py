@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.attempts import DIFFICULTIES, Attempts
-from app.ml.features import FEATURES, Totals, history_features, totals_at, totals_before
+from app.ml.features.history import FEATURES, Totals, history_features, totals_at, totals_before
 
 SECOND = 1_000_000  # microseconds
 

@@ -22,9 +22,9 @@ from sqlalchemy.orm import Session
 from app.crud import live
 from app.crud.model_versions import Version
 from app.domain.attempts import Attempts
-from app.ml.drift_words import WORDS, sentence
-from app.ml.features import COUNT_UNITS
-from app.ml.inputs import INPUTS, NETWORK_INPUTS, inputs_of, known_before, only
+from app.ml.features.drift_text import WORDS, sentence
+from app.ml.features.history import COUNT_UNITS
+from app.ml.features.inputs import INPUTS, NETWORK_INPUTS, inputs_of, known_before, only
 from app.schemas.live import DriftOut, InputDrift
 
 Floats = NDArray[np.float64]
