@@ -678,7 +678,7 @@ def fit_lnirt(
 
     from app.domain.interactions import opened
     from app.domain.responses import read_responses
-    from app.ml.lnirt import fit
+    from app.ml.lnirt.estimation import fit
 
     with _explained(), console.status(f"Reading {file.name}") as shown:
         with opened(file) as (text, _):

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from app.ml.lnirt import LnirtFit, fit
-from app.ml.lnirt_posterior import newcomer, predict, update
+from app.ml.lnirt.estimation import LnirtFit, fit
+from app.ml.lnirt.posterior import newcomer, predict, update
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 REFERENCE = SHARED / "reference" / "lnirt"

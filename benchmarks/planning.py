@@ -28,8 +28,8 @@ from app.domain.planning import TARGET, Done, PracticeEffect, TopicState
 from app.domain.tasks import Prediction
 from app.ml import planning
 from app.ml.features import learning_curve as practice_effect
-from app.ml.lnirt_ability import Answered, Predictions, follow, newcomers, practised, predict
-from app.ml.lnirt_service import FittedLnirt, fit_lnirt
+from app.ml.lnirt.ability import Answered, Predictions, follow, newcomers, practised, predict
+from app.ml.lnirt.model import FittedLnirt, fit_lnirt
 from app.ml.planning import OVERHEAD_SECONDS
 from app.ml.simulated import TOPICS
 from benchmarks.learners import EASY, HARD, MEDIUM, WORLDS, Floats, Task, World
@@ -60,7 +60,7 @@ class Learner:
     """A simulated student, as the service sees them: answers, and what LNIRT makes of them."""
 
     number: int
-    state: Floats  # (1, nodes + 3) as in app/ml/lnirt_ability.py
+    state: Floats  # (1, nodes + 3) as in app/ml/lnirt/ability.py
     n: list[int]
     n_correct: list[int]
     recent: list[list[Done]]  # of each topic, newest first

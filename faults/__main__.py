@@ -72,7 +72,7 @@ def _import_everything() -> None:
     import app.main
     import app.ml.attention_model
     import app.ml.embedding_model
-    import app.ml.lnirt_service
+    import app.ml.lnirt.model
     import app.ml.networks.fit
     import app.ml.training_run  # noqa: F401
 

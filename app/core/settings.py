@@ -75,7 +75,7 @@ class Settings(BaseSettings):
 
     min_probability: float = Field(0.01, gt=0, lt=0.5)
     max_probability: float = Field(0.99, gt=0.5, lt=1)
-    min_seconds: float | None = Field(None, gt=0, le=86_400)  # none: from the data (app/ml/time_limits.py)
+    min_seconds: float | None = Field(None, gt=0, le=86_400)  # none: from the data (app/ml/calibration/time_limits.py)
     max_seconds: float | None = Field(None, gt=0, le=86_400)
 
     log_format: Literal["auto", "console", "json"] = "auto"  # auto: for people on a terminal, json everywhere else

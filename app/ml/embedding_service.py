@@ -22,14 +22,14 @@ from app.domain.kinds import BASE
 from app.domain.shares import Share
 from app.domain.tasks import Asked, Claim, Prediction, Task
 from app.ml.answers import Answer
+from app.ml.calibration.time_limits import USUAL, Limits
+from app.ml.calibration.time_limits import limits as as_set
 from app.ml.fallback import cause
 from app.ml.features.inputs import inputs_of_past
 from app.ml.pool import pool_one
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME
 from app.ml.serving import Loaded, ServingModels, serving_models
-from app.ml.time_limits import USUAL, Limits
-from app.ml.time_limits import limits as as_set
 from app.ml.trainer import silent, trainer
 
 LEAST_SECONDS = 0.001  # of an interval's lower end
@@ -75,7 +75,7 @@ def predict(serving: ServingModels, asked: Asked, past: Past) -> Conversation[Pr
     if found:
         return _pooled(found, shares, [*lineup.why_not_better(found[0][0]), *unsound], lineup.limits)
     why = [*lineup.why_not_better(None), *unsound]
-    from app.ml import untrained  # SciPy with it, which a process with models need not import
+    from app.ml.lnirt import untrained  # SciPy with it, which a process with models need not import
 
     told, found_limits = yield from untrained.answer(asked, past)
     if told is not None and told.is_finite():
@@ -107,7 +107,7 @@ def _base_of(past: Past, prediction: Prediction) -> list[float]:
     if known is None:
         p = min(max(prediction.correctness_prob, 1e-6), 1 - 1e-6)
         return [log(p / (1 - p)), log(prediction.estimated_time_seconds)]
-    from app.ml.lnirt_ability import base_input
+    from app.ml.lnirt.ability import base_input
 
     return [float(each) for each in base_input(known)[0]]
 

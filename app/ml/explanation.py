@@ -5,7 +5,7 @@ of them, in one batch); all else it knew stays as it was. Each feature's share o
 (app/ml/shapley.py has the sources), so the eleven add up exactly to the prediction less the average student's.
 
 LNIRT adds up student, topic, difficulty and exercise. It is asked again for every coalition of these (2^4), the others
-taken as unknown (app/ml/lnirt_parts.py), so theirs add up to the prediction less that for a student and a task of which
+taken as unknown (app/ml/lnirt/parts.py), so theirs add up to the prediction less that for a student and a task of which
 nothing is known: the average student on the average task.
 """
 
@@ -27,6 +27,8 @@ from app.domain.shares import ALL, Share
 from app.domain.tasks import Asked, Contributions, Task
 from app.ml import artifacts, shapley
 from app.ml.answers import Answer, Answers, Coalitions, parts_of, plain_answers
+from app.ml.calibration.time_limits import USUAL, Limits
+from app.ml.calibration.time_limits import limits as as_set
 from app.ml.explanation_words import (
     Reader,
     effect,
@@ -43,8 +45,6 @@ from app.ml.pool import in_words, pool
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME, MODELS
 from app.ml.serving import Loaded, ServingModels, load
-from app.ml.time_limits import USUAL, Limits
-from app.ml.time_limits import limits as as_set
 from app.schemas.explanation import Explanation, FeatureEffect, Foreseen, KindAnswer, PartEffect
 
 Floats = NDArray[np.float64]
@@ -228,7 +228,7 @@ def _coalitions(task: Task, loaded: Loaded | None) -> Conversation[Coalitions | 
         return (yield from model.coalitions_then(asked, task.created_at)) if isinstance(model, InParts) else None
     if task.model_version_id is not None:
         return None
-    from app.ml import untrained  # SciPy with it, which a process with models need not import
+    from app.ml.lnirt import untrained  # SciPy with it, which a process with models need not import
 
     return (yield from untrained.coalitions_then(asked, task.created_at))
 

@@ -11,9 +11,9 @@ from scipy.sparse import csr_matrix, hstack
 
 from app.domain.attempts import Attempts, plausible
 from app.ml.answers import Answers
+from app.ml.calibration.calibration import USUAL
+from app.ml.calibration.intervals import Band
 from app.ml.features.inputs import GROUPS, INPUTS, inputs_of, known_before
-from app.ml.intervals import Band
-from app.ml.networks.calibration import USUAL
 
 Floats = NDArray[np.float64]
 

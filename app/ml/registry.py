@@ -98,25 +98,25 @@ def _network(name: str) -> ModelSpec:
 def _fit_lnirt(
     attempts: Attempts, progress: Progress, settings: Mapping[str, Any] | None = None, base: Any = None
 ) -> Fitted:
-    from app.ml.lnirt_service import fit_lnirt
+    from app.ml.lnirt.model import fit_lnirt
 
     return fit_lnirt(attempts)
 
 
 def _load_lnirt(folder: Path) -> TaskModel:
-    from app.ml.lnirt_service import METADATA_FILE, ON_ALL, ServedLnirt
+    from app.ml.lnirt.model import METADATA_FILE, ON_ALL, ServedLnirt
 
     return ServedLnirt.load(folder, ON_ALL if (folder / f"{ON_ALL}{METADATA_FILE}").exists() else "")
 
 
 def _load_judged_lnirt(folder: Path) -> TaskModel:
-    from app.ml.lnirt_service import ServedLnirt
+    from app.ml.lnirt.model import ServedLnirt
 
     return ServedLnirt.load(folder)
 
 
 def _finish_lnirt(attempts: Attempts, folder: Path) -> None:
-    from app.ml.lnirt_service import ON_ALL, fit_lnirt
+    from app.ml.lnirt.model import ON_ALL, fit_lnirt
 
     fit_lnirt(attempts).save(folder, ON_ALL)
 

@@ -17,11 +17,11 @@ from app.domain.attempts import Attempts
 from app.ml import baselines, metrics
 from app.ml.answers import Answers, TaskModel
 from app.ml.baselines import timed, with_times
+from app.ml.calibration.time_limits import USUAL, Limits, time_limits
+from app.ml.calibration.time_limits import within as bounded
 from app.ml.material import due_from_scratch
 from app.ml.prior import prior_answers
 from app.ml.registry import Fitted, ModelSpec, Progress, within
-from app.ml.time_limits import USUAL, Limits, time_limits
-from app.ml.time_limits import within as bounded
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]

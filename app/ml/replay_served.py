@@ -12,15 +12,15 @@ from app.domain.shares import Share
 from app.ml.answers import Answers, TaskModel
 from app.ml.decision import Decision, Standing
 from app.ml.gate import Court, cut
-from app.ml.lnirt_service import ServedLnirt, fit_lnirt
-from app.ml.lnirt_small import fit_small
+from app.ml.lnirt.model import ServedLnirt, fit_lnirt
+from app.ml.lnirt.small_data import fit_small
+from app.ml.lnirt.untrained import MOST as MOST_UNTRAINED
 from app.ml.material import due_from_scratch
 from app.ml.pool import pool
 from app.ml.prior import prior_answers
 from app.ml.registry import BY_NAME, MODELS, Fitted, ModelSpec, Progress, within
 from app.ml.replay import BASELINES, Contestant, Outcome, Pace, Retrained
 from app.ml.serving import on_base
-from app.ml.untrained import MOST as MOST_UNTRAINED
 
 Rows = NDArray[np.intp]
 

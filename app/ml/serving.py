@@ -22,9 +22,9 @@ from app.domain.kinds import BASE
 from app.domain.shares import ALL, Share
 from app.ml import artifacts
 from app.ml.answers import TaskModel
+from app.ml.calibration.time_limits import USUAL, Limits
 from app.ml.pool import in_words
 from app.ml.registry import BY_NAME, ModelSpec
-from app.ml.time_limits import USUAL, Limits
 
 log = logging.getLogger("smartstudy.serving")
 UNLOADABLE = (artifacts.DamagedFiles, OSError, ValueError, KeyError)
@@ -270,8 +270,8 @@ def on_base(model: TaskModel, base: TaskModel | None, version_id: int = 0) -> Ta
 
     if not isinstance(model, ServedNetwork) or base is None:
         return model
-    from app.ml.base_inputs import Base
-    from app.ml.lnirt_service import ServedLnirt
+    from app.ml.lnirt.model import ServedLnirt
+    from app.ml.networks.base_inputs import Base
 
     return model.on(Base(base, version_id)) if isinstance(base, ServedLnirt) else model
 

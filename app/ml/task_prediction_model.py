@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.kinds import NETWORKS
-from app.ml.base_inputs import Base
-from app.ml.lnirt_service import ServedLnirt, fit_lnirt
+from app.ml.lnirt.model import ServedLnirt, fit_lnirt
+from app.ml.networks.base_inputs import Base
 from app.ml.networks.checkpoint import FittedNetwork
 from app.ml.networks.fit import Training, checked, fit, network_inputs
 from app.ml.registry import network

@@ -32,9 +32,7 @@ class PracticeTask(Base):
     time_low_seconds: Mapped[float | None]
     time_high_seconds: Mapped[float | None]
     fallback_reason: Mapped[str | None]  # why no better model answered
-    features: Mapped[
-        list[float] | None
-    ]  # what was known at creation, as app/ml/features/inputs.py has it
+    features: Mapped[list[float] | None]  # what was known at creation, as app/ml/features/inputs.py has it
     contributions: Mapped[dict[str, Any] | None]  # of chance and time by kind, where a network had its part
 
     __table_args__ = (

@@ -17,7 +17,7 @@ from app.web.languages import Words
 from app.web.reckoned import DayFigures, Judged
 
 if TYPE_CHECKING:
-    from app.ml.ability_path import Place
+    from app.ml.lnirt.ability_trajectory import Place
 
 ROUND_SECONDS = (2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 3600, 7200, 21_600)  # apart, the lines of an axis
 POINTS, FEW_DAYS = 60, 5  # of a path; with fewer days it goes task by task

@@ -15,11 +15,11 @@ from app.domain.tasks import Asked
 from app.ml.serving import Loaded, ServingModels
 
 if TYPE_CHECKING:  # SciPy is imported when LNIRT is there, not before
-    from app.ml.ability_path import Standing
     from app.ml.answers import Answer
-    from app.ml.lnirt_ability import Floats
-    from app.ml.lnirt_posterior import Posterior
-    from app.ml.lnirt_service import ServedLnirt
+    from app.ml.lnirt.ability import Floats
+    from app.ml.lnirt.ability_trajectory import Standing
+    from app.ml.lnirt.model import ServedLnirt
+    from app.ml.lnirt.posterior import Posterior
 
 KIND = "lnirt"
 LEAST_BELIEVED = 5  # answers before anything is said
@@ -44,7 +44,7 @@ class Belief:
 
     @property
     def now(self) -> "Standing":
-        from app.ml.ability_path import standing
+        from app.ml.lnirt.ability_trajectory import standing
 
         return standing(self.posterior)
 
@@ -55,8 +55,8 @@ class Belief:
 
     def path(self, done: Sequence[Done], ends: Sequence[int]) -> "list[Standing]":
         """How it stood before the newest finished tasks, and after the first so many of them."""
-        from app.ml.ability_path import standing
-        from app.ml.lnirt_ability import posterior
+        from app.ml.lnirt.ability import posterior
+        from app.ml.lnirt.ability_trajectory import standing
 
         if not done:
             return []
@@ -71,7 +71,7 @@ def served(serving: ServingModels) -> "tuple[Loaded, ServedLnirt] | None":
     loaded = serving.lineup.of(KIND)
     if loaded is None:
         return None
-    from app.ml.lnirt_service import ServedLnirt
+    from app.ml.lnirt.model import ServedLnirt
 
     return (loaded, loaded.model) if isinstance(loaded.model, ServedLnirt) else None
 
@@ -92,12 +92,12 @@ def belief(db: Session, serving: ServingModels, student: UUID) -> Belief | None:
 
 def _untrained(db: Session, student: UUID, past: Past) -> Belief | None:
     """By the LNIRT that answers before the first training; none where nobody has finished anything."""
-    from app.ml.untrained import untrained
+    from app.ml.lnirt.untrained import untrained
 
     found = hold_now(untrained(past.at), db)
     if found is None:
         return None
-    from app.ml.lnirt_ability import posterior
+    from app.ml.lnirt.ability import posterior
 
     model, tasks = found.model, found.of_student(student)
     states = model.states_after(tasks)

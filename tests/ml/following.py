@@ -1,6 +1,6 @@
 """What LNIRT knows of one student, worked out by hand: one finished task after another, number by number.
 
-The oracle of `app/ml/lnirt_ability.py`, which does it for many students at once.
+The oracle of `app/ml/lnirt/ability.py`, which does it for many students at once.
 """
 
 from collections import Counter
@@ -15,9 +15,9 @@ from sqlalchemy import RowMapping
 
 from app.domain.attempts import DIFFICULTIES, LEAST_SECONDS, Attempts
 from app.ml.answers import Answer
-from app.ml.lnirt_ability import Predictions
-from app.ml.lnirt_posterior import ItemParameters, Population, Posterior
-from app.ml.lnirt_service import ServedLnirt
+from app.ml.lnirt.ability import Predictions
+from app.ml.lnirt.model import ServedLnirt
+from app.ml.lnirt.posterior import ItemParameters, Population, Posterior
 
 MOST_OFF = 2.0  # standard deviations that a time counts for
 MOST_OFF_AGAIN = 4.0  # where it is the second in a row beyond them to the same side

@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.domain.attempts import Attempts
-from app.ml.lnirt import fit
-from app.ml.lnirt_posterior import from_history, newcomer, predict, update
-from app.ml.lnirt_service import fit_lnirt
+from app.ml.lnirt.estimation import fit
+from app.ml.lnirt.model import fit_lnirt
+from app.ml.lnirt.posterior import from_history, newcomer, predict, update
 
 LEAST, MOST = 0.1, 86_400.0  # seconds that the service lets a model learn from
 seconds = st.sampled_from([LEAST, 1.0, 30.0, 30.0, 10_800.0, MOST]) | st.floats(LEAST, MOST)

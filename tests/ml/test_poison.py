@@ -19,7 +19,7 @@ from app.domain.interactions import Interaction, uuid5
 from app.ml import training_run
 from app.ml.answers import Answers
 from app.ml.gate import Court, Rival, objection
-from app.ml.lnirt_service import fit_lnirt
+from app.ml.lnirt.model import fit_lnirt
 from app.ml.pool import pool
 from app.ml.registry import BY_NAME
 from app.ml.serving import ServingModels, on_base

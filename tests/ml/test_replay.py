@@ -14,7 +14,7 @@ from scipy.special import expit
 from app.domain.attempts import Attempts
 from app.ml import baselines, material, metrics
 from app.ml.answers import Answers
-from app.ml.lnirt_service import fit_lnirt
+from app.ml.lnirt.model import fit_lnirt
 from app.ml.networks.checkpoint import TrainingFailed
 from app.ml.registry import BY_NAME, ModelSpec
 from app.ml.replay import BASELINES, GROUPS, Pace, Retrained, replay

@@ -20,7 +20,7 @@ from app.ml import serving, trainer
 from app.ml.answers import Answer, Answers
 from app.ml.embedding_model_v2 import ServedV2
 from app.ml.features.inputs import NETWORK_INPUTS
-from app.ml.lnirt_service import ServedLnirt
+from app.ml.lnirt.model import ServedLnirt
 from app.ml.registry import BY_NAME
 from app.ml.simulated import school, simulate
 from tests.conftest import SharedProcess, Template, clone, copy_of

@@ -15,7 +15,7 @@ from app.core.settings import settings
 from app.crud import training_runs
 from app.ml import training_run
 from app.ml.answers import TaskModel
-from app.ml.lnirt_service import fit_lnirt
+from app.ml.lnirt.model import fit_lnirt
 from app.ml.registry import BY_NAME
 from app.ml.serving import on_base, serving_models
 from app.ml.simulated import school, simulate

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.core import security
 from app.crud import attempts
 from app.ml.features.inputs import INPUTS, inputs_of, known_before
-from app.ml.lnirt_service import fit_lnirt
+from app.ml.lnirt.model import fit_lnirt
 from tests.school import Student
 
 Students = Callable[..., Student]

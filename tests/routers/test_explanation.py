@@ -16,7 +16,7 @@ from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers, Floats
 from app.ml.features.history import FEATURES
 from app.ml.features.inputs import NETWORK_INPUTS, inputs_of_past
-from app.ml.lnirt_service import ServedLnirt, fit_lnirt
+from app.ml.lnirt.model import ServedLnirt, fit_lnirt
 from app.ml.registry import BY_NAME
 from app.ml.serving import Lineup, Loaded, serving_models
 from app.ml.simulated import school as simulated_school

@@ -8,8 +8,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from app.crud.studying import Done, Lately
-from app.ml import untrained
-from app.ml.lnirt_service import ServedLnirt, fit_lnirt
+from app.ml.lnirt import untrained
+from app.ml.lnirt.model import ServedLnirt, fit_lnirt
 from app.ml.simulated import school, simulate
 from app.web import analytics, charts, reckoned
 from app.web.languages import Words

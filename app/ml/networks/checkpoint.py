@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
-from app.ml.base_inputs import Base
+from app.ml.calibration.calibration import INTERCEPT_SD, Calibration
 from app.ml.features.inputs import NETWORK_INPUTS
 from app.ml.features.vocabulary import Vocabulary
-from app.ml.networks.calibration import INTERCEPT_SD, Calibration
+from app.ml.networks.base_inputs import Base
 from app.ml.networks.inference import METADATA_FILE, OF_PAST, WEIGHTS_FILE, ServedNetwork, load_arrays, save_arrays
 from app.ml.networks.loop import MOMENTS, State
 from app.ml.networks.network import OUTPUTS, Examples, Network, Output, Sizes

@@ -14,10 +14,10 @@ from scipy.special import expit
 
 from app.domain.attempts import Attempts, plausible, some_students
 from app.ml import metrics
-from app.ml.base_inputs import Base, cross_fitted
 from app.ml.features.inputs import NETWORK_INPUTS, inputs_of, known_before
 from app.ml.features.vocabulary import Vocabulary
-from app.ml.lnirt_service import ServedLnirt, fit_lnirt
+from app.ml.lnirt.model import ServedLnirt, fit_lnirt
+from app.ml.networks.base_inputs import Base, cross_fitted
 from app.ml.networks.checkpoint import FittedNetwork, HeldOut, TrainingFailed
 from app.ml.networks.loop import TINY, Data, How, Loop, Snapshot, State, compiled, start, without_graph_optimizer
 from app.ml.networks.network import Examples, Network

@@ -16,10 +16,10 @@ from app.crud.student_totals import Past
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers
-from app.ml.base_inputs import Base
+from app.ml.calibration.calibration import Calibration
 from app.ml.features.inputs import NETWORK_INPUTS, inputs_of, inputs_of_past, known_before
 from app.ml.features.vocabulary import IDS, Vocabulary
-from app.ml.networks.calibration import Calibration
+from app.ml.networks.base_inputs import Base
 from app.ml.networks.scale import Scale
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from app.domain.attempts import Attempts
 from app.domain.kinds import NETWORKS
 from app.ml import metrics
 from app.ml.answers import Answers
-from app.ml.base_inputs import Base
+from app.ml.calibration.calibration import Calibration
 from app.ml.embedding_model_v2 import V2
 from app.ml.features.history import FEATURES
-from app.ml.lnirt_service import fit_lnirt
-from app.ml.networks.calibration import Calibration
+from app.ml.lnirt.model import fit_lnirt
+from app.ml.networks.base_inputs import Base
 from app.ml.networks.checkpoint import FILES, FittedNetwork, TrainingFailed
 from app.ml.networks.fit import MOST_HELD_OUT, fit, network_inputs, update
 from app.ml.networks.inference import METADATA_FILE, ServedNetwork, load_arrays, load_served, save_arrays

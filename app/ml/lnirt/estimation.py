@@ -1,0 +1,402 @@
+"""LNIRT: the joint model of right and wrong answers and of the time they take, for small data.
+
+For student i and item k, times in seconds, natural logs:
+
+    P(right) = Phi(alpha_k theta_i - beta_k)        log T_ik ~ N(lambda_k - phi_k zeta_i, sigma2_k)
+    (theta_i, zeta_i) ~ N(mu, Sigma)                zeta is speed: larger is faster
+
+The hierarchical framework and the log-normal time model are van der Linden (2007), Psychometrika 72, 287-308; with the
+time discrimination phi, this form is that of the R package LNIRT (Fox, Klein Entink & van der Linden 2007, J. Stat.
+Software 20(7); Fox, Klotzke & Simsek 2023, PeerJ Comput. Sci. 9:e1232), which samples what is climbed here: the joint
+marginal likelihood (Glas & van der Linden 2010). The scale is R's (ident = 2): mean theta = mean zeta = 0 over the
+students of the fit, geometric mean of alpha and of phi = 1, variances free. `docs/lnirt.md` has priors and figures.
+"""
+
+import csv
+import json
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
+
+from app.ml.lnirt.data import Answers, Floats, Ints, sparse_answers
+from app.ml.lnirt.em import Expected
+from app.ml.lnirt.information import learn_prior, observed_information
+from app.ml.lnirt.optimizer import Run, climb
+from app.ml.lnirt.parameters import (
+    INTERCEPT,
+    SLOPE,
+    TIME_SLOPE,
+    Parameters,
+    Prior,
+    item_mean,
+    lost_degrees,
+    normal_grid,
+    slopes_that_can_be_told,
+    softplus,
+    softplus_slope,
+    weak_prior,
+)
+from app.ml.lnirt.posterior import ItemParameters, Population, Posterior
+
+NODES = 31  # of ability in a student's posterior; a fit uses up to FINEST times finer grids where those are sharp
+FINEST = 14
+SPACING = 1.7  # of a fit's nodes, in posterior sds of its best known students: sums then miss integrals by 0.2 %
+ROUGH_ANSWERS = 100_000  # answers from which the information is taken meanwhile
+DEFAULT_SECONDS = 60.0  # the centre of lambda when no time was observed at all
+
+
+@dataclass(frozen=True, slots=True)
+class LnirtFit:
+    """A fitted model: K items, N students, Q grid nodes. Standard errors and sds are on the scale of their numbers.
+
+    `theta`, `zeta` are posterior means with the item parameters at their estimates. `prior_*` describe an item not yet
+    seen, on the same scale: mean (4,) and covariance (4, 4) of (alpha, beta, phi, lambda), and sigma2.
+    """
+
+    items: NDArray[Any]  # (K,) labels
+    persons: NDArray[Any]  # (N,) labels
+    alpha: Floats  # (K,) from here to item_cov
+    beta: Floats
+    phi: Floats
+    lambda_: Floats
+    sigma2: Floats
+    alpha_se: Floats
+    beta_se: Floats
+    phi_se: Floats
+    lambda_se: Floats
+    sigma2_se: Floats
+    item_cov: Floats  # (K, 4, 4) of (alpha, beta, phi, lambda)
+    theta: Floats  # (N,) from here to pull
+    zeta: Floats
+    theta_sd: Floats
+    zeta_sd: Floats
+    information: Floats  # see Posterior
+    pull: Floats
+    log_weights: Floats  # (N, Q)
+    population: Population
+    prior_mean: Floats
+    prior_cov: Floats
+    offset: Floats  # (K, 4) what an item's groups add to `prior_mean`
+    prior_sigma2: float
+    trace: Floats  # the log posterior after each step of the last climb, never falling
+    converged: bool
+
+    @property
+    def mu(self) -> Floats:
+        """(2,) mean of (theta, zeta) in the population the students come from; near 0, not 0, in small samples."""
+        return np.array([self.population.mu_theta, self.population.mu_zeta])
+
+    @property
+    def cov(self) -> Floats:
+        """(2, 2) covariance of (theta, zeta)."""
+        p = self.population
+        return np.array([[p.var_theta, p.cov], [p.cov, p.var_zeta]])
+
+    def item(self, index: int) -> ItemParameters:
+        """Parameters of `items[index]` with their uncertainty."""
+        return item_parameters(
+            np.array([self.alpha[index], self.beta[index], self.phi[index], self.lambda_[index]]),
+            self.item_cov[index],
+            float(self.sigma2[index]),
+            self.population,
+        )
+
+    def posterior(self, index: int) -> Posterior:
+        """What is known of `persons[index]` after all answers of the fit."""
+        return Posterior(
+            self.population, self.log_weights[index], float(self.information[index]), float(self.pull[index])
+        )
+
+    def without_persons(self) -> "LnirtFit":
+        """The items and the population alone."""
+        per_person = ("persons", "theta", "zeta", "theta_sd", "zeta_sd", "information", "pull", "log_weights")
+        changes: dict[str, Any] = {name: getattr(self, name)[:0] for name in per_person}
+        return replace(self, **changes)
+
+    def write_csv(self, folder: Path) -> None:
+        """Write items.csv, persons.csv and population.csv into `folder`, which is created."""
+        folder.mkdir(parents=True, exist_ok=True)
+        names = ["alpha", "beta", "phi", "lambda", "sigma2"]
+        values = [self.alpha, self.beta, self.phi, self.lambda_, self.sigma2]
+        errors = [self.alpha_se, self.beta_se, self.phi_se, self.lambda_se, self.sigma2_se]
+        _write(folder / "items.csv", ["item", *names, *(f"{n}_se" for n in names)], [self.items, *values, *errors])
+        people = [self.persons, self.theta, self.zeta, self.theta_sd, self.zeta_sd]
+        _write(folder / "persons.csv", ["person", "theta", "zeta", "theta_sd", "zeta_sd"], people)
+        p = self.population
+        rows = {
+            "mu_theta": p.mu_theta,
+            "mu_zeta": p.mu_zeta,
+            "var_theta": p.var_theta,
+            "var_zeta": p.var_zeta,
+            "cov_theta_zeta": p.cov,
+            "cor_theta_zeta": p.cor,
+        }
+        _write(folder / "population.csv", ["param", "estimate"], [list(rows), np.array(list(rows.values()))])
+
+    def save(self, folder: Path) -> None:
+        """Write lnirt.npz (plain arrays, no pickle) and lnirt.json. Labels are in the JSON: numbers and texts as
+        they are, any other kind as its text.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("items", "persons")}
+        with (folder / "lnirt.npz").open("wb") as file:
+            np.savez(file, allow_pickle=False, **{k: v for k, v in arrays.items() if isinstance(v, np.ndarray)})
+        metadata = {
+            "population": {f.name: getattr(self.population, f.name) for f in fields(self.population)},
+            "prior_sigma2": self.prior_sigma2,
+            "converged": self.converged,
+            "items": _plain(self.items),
+            "persons": _plain(self.persons),
+        }
+        (folder / "lnirt.json").write_text(json.dumps(metadata))
+
+    @classmethod
+    def load(cls, folder: Path) -> "LnirtFit":
+        """The inverse of `save`; ValueError where an array is missing, misshapen or not finite."""
+        metadata = json.loads((folder / "lnirt.json").read_text())
+        with np.load(folder / "lnirt.npz", allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        items, persons = _labels(metadata.pop("items")), _labels(metadata.pop("persons"))
+        population = Population(**metadata.pop("population"))
+        _check(arrays, len(items), len(persons), population.nodes)
+        return cls(**arrays, items=items, persons=persons, population=population, **metadata)
+
+
+def _write(path: Path, header: list[str], columns: Sequence[Iterable[Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(zip(*columns, strict=True))
+
+
+def _check(arrays: dict[str, Floats], k: int, n: int, nodes: int) -> None:
+    """Refuse arrays that no fit can have written."""
+    per_item = ["alpha", "beta", "phi", "lambda_", "sigma2"]
+    per_item += [f"{name.rstrip('_')}_se" for name in per_item]
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(per_item, (k,))
+    shapes |= dict.fromkeys(["theta", "zeta", "theta_sd", "zeta_sd", "information", "pull"], (n,))
+    shapes |= {
+        "item_cov": (k, 4, 4),
+        "log_weights": (n, nodes),
+        "prior_mean": (4,),
+        "prior_cov": (4, 4),
+        "offset": (k, 4),
+    }
+    for name, shape in shapes.items():
+        if name not in arrays or arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
+            raise ValueError(f"expected finite {name} of shape {shape} in lnirt.npz")
+
+
+def item_parameters(mean: Floats, cov: Floats, sigma2: float, population: Population) -> ItemParameters:
+    """From mean (4,) and covariance (4, 4) of (alpha, beta, phi, lambda)."""
+    zeta2 = population.var_zeta + population.mu_zeta**2
+    time_var = cov[3, 3] - 2 * population.mu_zeta * cov[2, 3] + zeta2 * cov[2, 2]
+    return ItemParameters(
+        alpha=float(mean[0]),
+        beta=float(mean[1]),
+        phi=float(mean[2]),
+        lambda_=float(mean[3]),
+        sigma2=sigma2,
+        alpha_var=float(cov[0, 0]),
+        beta_var=float(cov[1, 1]),
+        alpha_beta_cov=float(cov[0, 1]),
+        time_var=float(max(time_var, 0.0)),
+    )
+
+
+def fit(
+    person: Sequence[Hashable] | NDArray[Any],
+    item: Sequence[Hashable] | NDArray[Any],
+    correct: ArrayLike,
+    seconds: ArrayLike,
+    *,
+    censored: ArrayLike | None = None,
+    groups: Sequence[Ints] = (),
+    tolerance: float = 2e-4,
+    max_steps: int = 300,
+) -> LnirtFit:
+    """Fit the model to n answers in long form, each array of shape (n,); a student may meet an item again.
+
+    `person`, `item`: labels of any kind. `correct`: 1, 0 or NaN. `seconds`: > 0 or NaN; each may be missing without
+    the other. `censored`: True where the task was cut off at `seconds`, so that the full time is only known to be
+    longer. Marginal MAP by EM over a grid of abilities; given ability, speed is integrated out in closed form. Of
+    students with censored times, speed is integrated out numerically with the exact tail probability (error below
+    1e-6 of the log posterior); only their saved posteriors are reduced to two matching moments of speed.
+    `groups`: of each level (topic, difficulty, ...) the group of every distinct item, (K,) integers in their order;
+    items are then expected around their groups' sum.
+    Stops when an EM step would change no working parameter by more than `tolerance`.
+
+    Raises ValueError where lengths differ, nothing was observed, or a value is outside the above.
+    """
+    persons, person_code = _codes(person)
+    items, item_code = _codes(item)
+    marks, logt, cut = _checked(len(person_code), len(item_code), correct, seconds, censored)
+    centre = float(np.nanmean(logt)) if not np.isnan(logt).all() else float(np.log(DEFAULT_SECONDS))
+    answers = sparse_answers(person_code, item_code, marks, logt - centre, cut, len(persons), len(items))
+    run, prior, information = _fit(answers, groups, tolerance, max_steps)
+    return _on_r_scale(persons, items, answers, run, prior, information, centre)
+
+
+def _codes(labels: Sequence[Hashable] | NDArray[Any]) -> tuple[NDArray[Any], Ints]:
+    """Distinct labels and each row's index among them; sorted where numpy can sort them, else as they came."""
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iufUSb":
+        distinct, code = np.unique(labels, return_inverse=True)
+        return distinct, code.astype(np.int64)
+    numbers: dict[Hashable, int] = {}
+    code = np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)
+    return _labels(list(numbers)), code
+
+
+def _plain(labels: NDArray[Any]) -> list[int | float | str]:
+    return [label if isinstance(label, int | float | str) else str(label) for label in labels.tolist()]
+
+
+def _labels(labels: list[Any]) -> NDArray[Any]:
+    """Labels of any kind as an array that keeps them as they are (numpy would pad texts and unpack tuples)."""
+    if all(type(label) is int for label in labels):
+        return np.array(labels)
+    array = np.empty(len(labels), dtype=object)
+    array[:] = labels
+    return array
+
+
+def _checked(
+    n: int, n_items: int, correct: ArrayLike, seconds: ArrayLike, censored: ArrayLike | None
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Marks, log times and the censoring flags, each (n,), or a sentence that says what is wrong."""
+    marks, times = np.asarray(correct, dtype=float), np.asarray(seconds, dtype=float)
+    cut = np.zeros(n, dtype=bool) if censored is None else np.asarray(censored, dtype=bool)
+    if not {n_items, marks.size, times.size, cut.size} == {n} or not marks.shape == times.shape == cut.shape == (n,):
+        raise ValueError("expected person, item, correct, seconds and censored to be flat and equally long")
+    if not (np.isnan(marks) | (marks == 0) | (marks == 1)).all():
+        raise ValueError("expected correct to be 0, 1 or NaN")
+    if not (np.isnan(times) | ((times > 0) & np.isfinite(times))).all():
+        raise ValueError("expected seconds to be > 0 and finite, or NaN")
+    if (np.isnan(marks) & np.isnan(times)).all():
+        raise ValueError("expected at least one answer")
+    return marks, np.log(times), cut
+
+
+def _fit(answers: Answers, groups: Sequence[Ints], tolerance: float, max_steps: int) -> tuple[Run, Prior, Floats]:
+    """Two rough climbs that learn the items' prior, then the real one with that prior held still."""
+    size = answers.n_persons, answers.n_items
+    weak = prior = slopes_that_can_be_told(weak_prior(), *size)
+    start = _start(answers, weak)
+    finer = _finer(1.25 / np.sqrt(np.maximum(answers.marks.sum(axis=1), 1)))
+    for _ in range(2):
+        rough = normal_grid(20 * finer + 1)
+        run = climb(answers, start, prior, rough, tolerance=0.01, steps=25)
+        start, persons = run.parameters, run.expected.persons
+        information = observed_information(answers, run.expected, start, rough, ROUGH_ANSWERS)
+        prior = slopes_that_can_be_told(learn_prior(information, start, prior, weak, groups), *size)
+        sharpest = 0.7 / float(np.quantile(start.alpha, 0.95) * start.sd[0])  # a probit this wide needs nodes, too
+        finer = max(finer, _finer(np.minimum(np.sqrt(np.maximum(persons.theta2 - persons.theta**2, 0)), sharpest)))
+    grid = normal_grid(finer * (NODES - 1) + 1)
+    run = climb(answers, start, prior, grid, tolerance=tolerance, steps=max_steps)
+    information = observed_information(answers, run.expected, run.parameters, grid, 10 * ROUGH_ANSWERS)
+    return run, prior, information
+
+
+def _finer(sd: Floats) -> int:
+    """How many times finer than a student's a fit's grid must be, from posterior sds of ability (N,), in sds."""
+    nodes = 9 / (SPACING * max(float(np.quantile(sd, 0.05)), 1e-3))
+    return int(np.clip(np.ceil(nodes / (NODES - 1)), 1, FINEST))
+
+
+def _start(answers: Answers, prior: Prior) -> Parameters:
+    """Items from their share right and mean log time, everything else from the prior."""
+    k = answers.n_items
+    counts = np.bincount(answers.marks.indices, answers.marks.data, 2 * k)
+    x = np.tile(prior.mean, (k, 1))
+    x[:, INTERCEPT] = -1.2 * ndtri((counts[:k] + 1) / (counts[:k] + counts[k:] + 2))
+    x[:, 3] = answers.time_sums[1] / (answers.time_sums[0] + 1)
+    return Parameters(x, np.full(k, np.log(prior.sigma2)), np.array([*np.log(prior.person_sd), 0.0]))
+
+
+def _on_r_scale(
+    persons: NDArray[Any],
+    items: NDArray[Any],
+    answers: Answers,
+    run: Run,
+    prior: Prior,
+    information: Floats,
+    centre: float,
+) -> LnirtFit:
+    """Move to mean theta = mean zeta = 0 and geometric means 1; no probability and no time changes."""
+    p, e = run.parameters, run.expected
+    unit = np.exp([np.log(p.alpha).mean(), np.log(p.phi).mean()])
+    sd = p.sd * unit
+    at = e.persons.theta.mean(), e.persons.zeta.mean()  # sample means, in population sds
+    stretch = np.ones((len(p.x), 4))
+    stretch[:, SLOPE] = softplus_slope(p.x[:, SLOPE]) / unit[0]
+    stretch[:, TIME_SLOPE] = softplus_slope(p.x[:, TIME_SLOPE]) / unit[1]
+    item_cov = np.linalg.inv(information + np.linalg.inv(prior.cov)) * stretch[:, :, None] * stretch[:, None, :]
+    error = np.sqrt(item_cov[:, range(4), range(4)])
+    freedom = answers.n_times + prior.sigma2_weight - lost_degrees(answers)
+    population = Population(
+        mu_theta=float(-at[0] * sd[0]),
+        mu_zeta=float(-at[1] * sd[1]),
+        var_theta=float(sd[0] ** 2),
+        var_zeta=float(sd[1] ** 2),
+        cov=float(p.rho * sd.prod()),
+        nodes=NODES,
+    )
+    alpha, phi = p.alpha / unit[0], p.phi / unit[1]
+    beta, lambda_ = p.x[:, INTERCEPT] - alpha * sd[0] * at[0], p.lambda_ + centre - phi * sd[1] * at[1]
+    summary, mean = e.persons, item_mean(p.x, prior)
+    scale = np.array([unit[0], 1, unit[1], 1])
+    slopes = softplus(mean[[SLOPE, TIME_SLOPE]]) / unit
+    gauss, pull = _times_as_two_sums(answers, e, p.rho, sd[1], at[1])
+    return LnirtFit(
+        items=items,
+        persons=persons,
+        alpha=alpha,
+        beta=beta,
+        phi=phi,
+        lambda_=lambda_,
+        sigma2=p.sigma2,
+        alpha_se=error[:, 0],
+        beta_se=error[:, 1],
+        phi_se=error[:, 2],
+        lambda_se=error[:, 3],
+        sigma2_se=p.sigma2 * np.sqrt(2 / freedom),
+        item_cov=item_cov,
+        theta=(summary.theta - at[0]) * sd[0],
+        zeta=(summary.zeta - at[1]) * sd[1],
+        theta_sd=np.sqrt(np.maximum(summary.theta2 - summary.theta**2, 0)) * sd[0],
+        zeta_sd=np.sqrt(np.maximum(summary.zeta2 - summary.zeta**2, 0)) * sd[1],
+        information=gauss,
+        pull=pull,
+        log_weights=e.persons.log_marks[:, :: (e.persons.log_marks.shape[1] - 1) // (NODES - 1)],
+        population=population,
+        prior_mean=np.array(
+            [slopes[0], mean[1] - slopes[0] * sd[0] * at[0], slopes[1], mean[3] + centre - slopes[1] * sd[1] * at[1]]
+        ),
+        prior_cov=prior.cov / np.outer(scale, scale),
+        offset=np.broadcast_to(prior.offset, p.x.shape).copy(),
+        prior_sigma2=prior.sigma2,
+        trace=np.array(run.trace),
+        converged=run.converged,
+    )
+
+
+def _times_as_two_sums(answers: Answers, e: Expected, rho: float, sd: float, at: float) -> tuple[Floats, Floats]:
+    """Information and pull of each student's times on R's scale, (N,) each.
+
+    Where times were censored, the two numbers that give speed its posterior mean and variance.
+    """
+    s = e.persons
+    information, pull = s.information.copy(), s.pull.copy()
+    if answers.censored is not None:
+        i = answers.censored.persons
+        v = 1 - rho**2
+        var_theta, var_zeta = (s.theta2 - s.theta**2)[i], (s.zeta2 - s.zeta**2)[i]
+        precision = (1 + np.sqrt(1 + 4 * var_zeta * (rho / v) ** 2 * var_theta)) / (2 * var_zeta)
+        information[i] = np.maximum(precision - 1 / v, 0)
+        pull[i] = s.zeta[i] * (information[i] + 1 / v) - rho / v * s.theta[i]
+    return information / sd**2, (pull - information * at) / sd

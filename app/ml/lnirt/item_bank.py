@@ -1,0 +1,191 @@
+"""Parameters for any task: the item itself, or what its topic and difficulty let us expect of it.
+
+An item's parameters (alpha, beta, phi, lambda, log sigma2) are taken as
+
+    population mean + topic + difficulty + (topic, difficulty) cell + the item's own part
+
+each part drawn from a normal distribution whose variance is learnt from the fitted items. So an unseen item gets its
+cell's mean, an unseen cell the sum of its topic and difficulty, an unseen topic the population's mean for that
+difficulty: each shrunken towards the next wider group as far as the data leave it uncertain, and with that
+uncertainty in its `ItemParameters`. Linear mixed model by mean-field EM (Neal & Hinton 1998).
+"""
+
+import json
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from app.ml.lnirt.data import Floats
+from app.ml.lnirt.estimation import LnirtFit, item_parameters
+from app.ml.lnirt.groups import groups_of, mixed_model
+from app.ml.lnirt.posterior import ItemParameters, Population
+
+Cell = tuple[str, str]  # topic, difficulty
+
+LEAST_SLOPE = 0.1
+SLIP = 2.5  # standard deviations of log times, students and items together
+GROUPS = ("topics", "difficulties", "by_cell")
+LOG_SIGMA2_VAR = 0.25  # of log sigma2 between items, beforehand
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Parameters and where they come from: `item`, `cell`, `topic and difficulty`, one of both, or `population`."""
+
+    parameters: ItemParameters
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """One level's groups (G of them; P = 5 parameters): means and variances (G, P), variance among groups (P,)."""
+
+    index: dict[Hashable, int]
+    mean: Floats
+    var: Floats
+    spread: Floats
+
+    def of(self, group: Hashable) -> tuple[Floats, Floats, bool]:
+        """Mean, variance and whether the group has been seen; an unseen one is 0 and as wide as groups differ."""
+        at = self.index.get(group)
+        return (np.zeros_like(self.spread), self.spread, False) if at is None else (self.mean[at], self.var[at], True)
+
+
+@dataclass(frozen=True)
+class ItemBank:
+    """Parameters of the fitted items, and of those that are not among them."""
+
+    population: Population
+    pattern: Floats  # (4, 4) covariance of alpha, beta, phi and lambda among items: only its correlations count
+    items: dict[Hashable, ItemParameters]
+    mean: Floats  # (5,)
+    mean_var: Floats
+    topics: Effects
+    difficulties: Effects
+    by_cell: Effects
+    spread: Floats  # (5,) variance among items of a cell
+
+    @classmethod
+    def build(cls, fit: LnirtFit, cells: Sequence[Cell]) -> "ItemBank":
+        """Learn the groups from a fit and the (topic, difficulty) of each of its items, in the order of `fit.items`."""
+        if len(cells) != len(fit.items):
+            raise ValueError(f"expected the cell of {len(fit.items)} items, got {len(cells)}")
+        pairs = [(str(topic), str(difficulty)) for topic, difficulty in cells]
+        estimate, precision, believed = _seen(fit)
+        levels = groups_of(pairs)
+        mean, mean_var, effects, spread = mixed_model(estimate, precision, [code for _, code in levels], believed)
+        topics, difficulties, by_cell = (
+            Effects(index, *effect) for (index, _), effect in zip(levels, effects, strict=True)
+        )
+        expected = mean + sum(effect[0][code] for (_, code), effect in zip(levels, effects, strict=True))
+        around = mean_var + sum(effect[1][code] for (_, code), effect in zip(levels, effects, strict=True)) + spread
+        items = _known(fit, expected, around)
+        return cls(fit.population, fit.prior_cov, items, mean, mean_var, topics, difficulties, by_cell, spread)
+
+    def find(self, item: Hashable | None, topic: str | None, difficulty: str | None) -> Found:
+        """Parameters for a task; None or a new label = not known. A cell that is itself an item counts as one."""
+        if item is None and topic is not None and difficulty is not None:
+            item = cell_label(topic, difficulty)
+        if item in self.items:
+            return Found(self.items[item], "item")
+        parts = self.topics.of(topic), self.difficulties.of(difficulty), self.by_cell.of((topic, difficulty))
+        mean = self.mean + sum(part[0] for part in parts)
+        var = self.mean_var + self.spread + sum(part[1] for part in parts)
+        names = [name for name, part in zip(("topic", "difficulty"), parts[:2], strict=True) if part[2]]
+        source = "cell" if parts[2][2] else " and ".join(names) or "population"
+        return Found(self._expected(mean, var), source)
+
+    def _expected(self, mean: Floats, var: Floats) -> ItemParameters:
+        slopes = np.maximum(mean[[0, 2]], LEAST_SLOPE)
+        centre = np.array([slopes[0], mean[1], slopes[1], mean[3]])
+        sigma2 = float(np.exp(mean[4] + 0.5 * var[4]))
+        return item_parameters(centre, _correlated(var[:4], self.pattern), sigma2, self.population)
+
+    def save(self, folder: Path, prefix: str = "") -> None:
+        """Write lnirt.npz (plain arrays, no pickle) and lnirt.json (labels), with this before their names."""
+        folder.mkdir(parents=True, exist_ok=True)
+        groups = {name: getattr(self, name) for name in GROUPS}
+        arrays = {name: getattr(self, name) for name in ("pattern", "mean", "mean_var", "spread")}
+        arrays["items"] = np.array([astuple(each) for each in self.items.values()]).reshape(
+            -1, len(fields(ItemParameters))
+        )
+        arrays |= {
+            f"{name}.{part}": getattr(each, part) for name, each in groups.items() for part in ("mean", "var", "spread")
+        }
+        with (folder / f"{prefix}lnirt.npz").open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        labels = {name: list(each.index) for name, each in groups.items()} | {
+            "items": [str(each) for each in self.items]
+        }
+        (folder / f"{prefix}lnirt.json").write_text(
+            json.dumps({"population": asdict(self.population), "labels": labels})
+        )
+
+    @classmethod
+    def load(cls, folder: Path, prefix: str = "") -> "ItemBank":
+        """The inverse of `save`; ValueError or KeyError where something is missing or not finite."""
+        kept = json.loads((folder / f"{prefix}lnirt.json").read_text())
+        if "labels" not in kept:
+            raise ValueError(f"{folder.name} was written by an earlier release; the next training replaces it")
+        with np.load(folder / f"{prefix}lnirt.npz", allow_pickle=False) as file:
+            arrays = dict(file)
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ValueError("expected finite numbers in lnirt.npz")
+        labels = kept["labels"]
+        items = {
+            name: ItemParameters(*row) for name, row in zip(labels["items"], arrays["items"].tolist(), strict=True)
+        }
+        groups = []
+        for name in GROUPS:
+            index = {tuple(each) if isinstance(each, list) else each: place for place, each in enumerate(labels[name])}
+            groups.append(Effects(index, *(arrays[f"{name}.{part}"] for part in ("mean", "var", "spread"))))
+        topics, difficulties, by_cell = groups
+        return cls(
+            Population(**kept["population"]), arrays["pattern"], items, arrays["mean"], arrays["mean_var"],
+            topics, difficulties, by_cell, arrays["spread"],
+        )  # fmt: skip
+
+
+def cell_label(topic: str, difficulty: str) -> str:
+    """The item label of a task that names no exercise: its cell is the item."""
+    return json.dumps([topic, difficulty], ensure_ascii=False)
+
+
+def _seen(fit: LnirtFit) -> tuple[Floats, Floats, Floats]:
+    """What the answers alone say of each item: estimates and precisions (K, 5), the fit's own prior taken out again.
+
+    Also the variance (5,) among items that the fit believes.
+    """
+    believed = np.append(np.diag(fit.prior_cov), LOG_SIGMA2_VAR)
+    centre = np.column_stack([fit.prior_mean + fit.offset, np.full(len(fit.items), np.log(fit.prior_sigma2))])
+    value = np.column_stack([fit.alpha, fit.beta, fit.phi, fit.lambda_, np.log(fit.sigma2)])
+    var = np.column_stack([fit.item_cov[:, range(4), range(4)], (fit.sigma2_se / fit.sigma2) ** 2])
+    held = np.append(1 / believed[:4], 2.0)  # sigma2 enters a fit with four answers' weight: precision 4 / 2
+    precision = np.maximum(1 / var - held, 1e-6)
+    return centre + (value - centre) / (var * precision) * (1 / var > held + 1e-6), precision, believed
+
+
+def _correlated(var: Floats, pattern: Floats) -> Floats:
+    """A covariance with these variances (..., 4) and the correlations of `pattern` (4, 4)."""
+    sd = np.sqrt(np.diag(pattern))
+    root = np.sqrt(var)
+    return np.asarray(root[..., :, None] * root[..., None, :] * (pattern / np.outer(sd, sd)))
+
+
+def _known(fit: LnirtFit, expected: Floats, around: Floats) -> dict[Hashable, ItemParameters]:
+    """The fitted items, each as its answers and its groups say together: few answers leave it near its cell."""
+    held = np.linalg.inv(fit.prior_cov)
+    value = np.column_stack([fit.alpha, fit.beta, fit.phi, fit.lambda_])
+    precision = np.linalg.inv(fit.item_cov)
+    group = np.linalg.inv(_correlated(around[:, :4], fit.prior_cov))
+    cov = np.linalg.inv(precision - held + group)
+    own = (fit.prior_mean + fit.offset)[:, :, None]
+    pull = precision @ value[:, :, None] - held @ own + group @ expected[:, :4, None]
+    mean = (cov @ pull)[:, :, 0]
+    mean[:, [0, 2]] = np.maximum(mean[:, [0, 2]], LEAST_SLOPE)
+    labels: list[Hashable] = fit.items.tolist()
+    return {
+        label: item_parameters(mean[k], cov[k], float(fit.sigma2[k]), fit.population) for k, label in enumerate(labels)
+    }

@@ -1,0 +1,404 @@
+"""LNIRT in the service: fitted to all finished tasks, saved as a version, answering from a student's kept posterior."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.statements import Conversation, Rows
+from app.crud import student_states
+from app.crud.student_sequences import PRACTISED, latest
+from app.crud.student_totals import GROUPS, Past
+from app.domain.attempts import DIFFICULTIES, Attempts, plausible
+from app.domain.tasks import Asked
+from app.ml.answers import Answer, Answers, Coalitions
+from app.ml.calibration.time_limits import USUAL, Limits, time_limits
+from app.ml.features.history import COUNT_UNITS, History, created
+from app.ml.features.inputs import INPUTS, ITEM_UNIT
+from app.ml.lnirt import dynamics as lnirt_movement
+from app.ml.lnirt import parts as lnirt_parts
+from app.ml.lnirt.ability import (
+    STATE,
+    Answered,
+    Predictions,
+    Said,
+    columns_of,
+    follow,
+    newcomers,
+    posterior,
+    practised,
+    practised_one,
+    predict,
+    predict_one,
+    remembered,
+)
+from app.ml.lnirt.calibration import LnirtCalibration, calibrating
+from app.ml.lnirt.dynamics import practice_of, practice_when_created
+from app.ml.lnirt.estimation import fit
+from app.ml.lnirt.groups import groups_of
+from app.ml.lnirt.item_bank import ItemBank, cell_label
+from app.ml.lnirt.posterior import ItemParameters, Population, Posterior
+from app.ml.lnirt.small_data import fit_small, is_small, without_slips
+
+KIND = "lnirt"
+METADATA_FILE = "metadata.json"
+ON_ALL = "all-"  # before the names of files of the fit to all tasks, which serves
+HELD_OUT = 0.15  # share, the newest
+KEEP_AFTER = 10  # tasks at the most, before the database is told anew what is known of a student
+MOST_STUDENTS = 20_000  # that a process remembers
+PRACTICE_INPUTS = [INPUTS.index("topic_task_count"), INPUTS.index("item_task_count")]
+PRACTICE_UNITS = np.array([COUNT_UNITS[1], ITEM_UNIT])
+TOPIC, ITEM = GROUPS.index("topic"), GROUPS.index("item")  # of a past's groups
+LEAST_HELD_OUT = 10  # tasks, to calibrate anything
+MOST_HELD_OUT = 2_000
+NOT_FITTED = object()  # no label of an item
+Floats = NDArray[np.float64]
+Name = tuple[str | None, str, str]  # item, topic, difficulty
+
+
+@dataclass(frozen=True, slots=True)
+class FittedLnirt:
+    """A fit to finished tasks, with the (topic, difficulty) cells that unseen items fall back to."""
+
+    bank: ItemBank
+    report: dict[str, Any]
+    calibration: LnirtCalibration = field(default_factory=LnirtCalibration)
+    limits: Limits = USUAL
+
+    def served(self) -> "ServedLnirt":
+        """The same model as it is served."""
+        return ServedLnirt(self.bank, self.calibration, self.limits)
+
+    def moving(self, attempts: Attempts) -> "FittedLnirt":
+        """With students who move as those of these attempts most likely did."""
+
+        def predictions(population: Population, some: Attempts, rows: NDArray[np.intp]) -> Predictions:
+            return self.moving_as(population).served().predictions(some, rows)
+
+        return self.moving_as(lnirt_movement.estimated(self.bank.population, attempts, predictions))
+
+    def moving_as(self, others: Population) -> "FittedLnirt":
+        """With students who move as these do."""
+        moving: dict[str, Any] = {name: float(getattr(others, name)) for name in lnirt_movement.MOVING}
+        bank = replace(self.bank, population=replace(self.bank.population, **moving))
+        return replace(self, bank=bank, report=self.report | moving)
+
+    def save(self, folder: Path, prefix: str = "") -> None:
+        """Write the items and the population, not the students: theirs is kept in the database."""
+        self.served().save(folder, prefix, self.report)
+        ServedLnirt.load(folder, prefix)  # what can't be read back is not published
+
+
+def fit_lnirt(attempts: Attempts) -> FittedLnirt:
+    """Fit the items and the population to n finished tasks; a task that names no item counts for its cell.
+
+    What it says of the newest tasks when it is fitted to the others calibrates it; then it is fitted to all.
+    Raises ValueError where nothing can be fitted, or a number is not finite.
+    """
+    n = len(attempts)
+    held_out = round(n * HELD_OUT)
+    fitted = fitted_items(attempts)
+    if held_out < LEAST_HELD_OUT or is_small(attempts):  # how unsure it is, it knows better than few answers tell
+        return fitted.moving(attempts)
+    rows, student = calibrating(attempts.student, np.arange(n - held_out, n)[-MOST_HELD_OUT:])
+    known = attempts.take(slice(n - held_out))
+    older = fitted_items(known).moving(known)
+    said = older.served().predictions(attempts, rows)
+    calibration = LnirtCalibration.fitted(attempts.correct[rows], attempts.seconds[rows], said, student)
+    return replace(fitted.moving_as(older.bank.population), calibration=calibration)
+
+
+def fitted_items(attempts: Attempts) -> FittedLnirt:
+    """Items and population, not calibrated, of students who stay as they are."""
+    report: dict[str, Any] = {"rows": len(attempts)}
+    if is_small(attempts):
+        bank = fit_small(attempts)
+        numbers = np.array([astuple(item) for item in bank.items.values()])
+        report |= {"items": len(bank.items), "students": len(np.unique(attempts.student)), "converged": True}
+    else:
+        bank, numbers, report = _large(attempts, report)
+    if not np.isfinite(numbers).all():
+        raise ValueError("LNIRT came to numbers that are not finite")
+    return FittedLnirt(bank, report, limits=time_limits(attempts.seconds))
+
+
+def _large(attempts: Attempts, report: dict[str, Any]) -> tuple[ItemBank, Floats, dict[str, Any]]:
+    labels, codes, cells = _items(attempts)
+    groups = [code for _, code in groups_of(cells)]
+    seconds = np.exp(without_slips(np.log(plausible(attempts.seconds))))
+    fitted = fit(attempts.student, codes, attempts.correct, seconds, groups=groups)
+    fitted = replace(fitted, items=np.array([labels[code] for code in fitted.items.tolist()], dtype=object))
+    numbers = (fitted.alpha, fitted.beta, fitted.phi, fitted.lambda_, fitted.sigma2, fitted.cov.ravel())
+    report |= {"items": len(fitted.items), "students": len(fitted.persons), "converged": fitted.converged}
+    return ItemBank.build(fitted, cells), np.concatenate(numbers), report
+
+
+def _items(attempts: Attempts) -> tuple[list[str], NDArray[np.int64], list[tuple[str, str]]]:
+    """Labels of all items and cells, each row's position among them, and the cell of each that occurs."""
+    cell = attempts.topic.astype(np.int64) * len(DIFFICULTIES) + attempts.difficulty
+    codes = np.where(attempts.item >= 0, attempts.item, len(attempts.items) + cell)
+    names = [(topic, difficulty) for topic in attempts.topics for difficulty in DIFFICULTIES]
+    labels = [*attempts.items, *(cell_label(*name) for name in names)]
+    pairs, counts = np.unique(np.column_stack([codes, cell]), axis=0, return_counts=True)
+    usual: dict[int, int] = {}
+    for (code, where), _ in sorted(zip(pairs.tolist(), counts.tolist(), strict=True), key=lambda pair: pair[1]):
+        usual[code] = where  # the one that the item most often had
+    return labels, codes, [names[usual[code]] for code in sorted(usual)]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What this process remembers of a student."""
+
+    state: Floats  # (1, nodes + 3)
+    kept: int = 0  # tasks that the database's own state holds
+    sums: tuple[int, int, int] = (0, 0, 0)  # of the tasks in it, as in Past.sums
+
+
+class ServedLnirt:
+    """A version in memory."""
+
+    def __init__(self, bank: ItemBank, calibration: LnirtCalibration | None = None, limits: Limits = USUAL) -> None:
+        """`limits`: between which seconds the data let answers stay, whichever kind they come from."""
+        self.bank, self.limits = bank, limits
+        self._calibration = calibration or LnirtCalibration()
+        self._students: dict[UUID, Known] = {}
+        self._columns: dict[Name, list[float]] = {}  # of items that were asked for
+        self._expected: dict[Name, ItemParameters] = {}  # of items that were not fitted
+
+    @classmethod
+    def load(cls, folder: Path, prefix: str = "") -> "ServedLnirt":
+        """Read what `FittedLnirt.save` wrote; raises ValueError if the folder holds anything else."""
+        metadata = json.loads((folder / f"{prefix}{METADATA_FILE}").read_text())
+        if metadata.get("kind") != KIND:
+            raise ValueError(f"expected a model of kind {KIND} in {folder}")
+        least, most = metadata.get("limits", USUAL)
+        return cls(ItemBank.load(folder, prefix), LnirtCalibration(**metadata.get("calibration", {})), (least, most))
+
+    def save(self, folder: Path, prefix: str = "", report: Mapping[str, Any] | None = None) -> None:
+        """Write what `load` reads."""
+        self.bank.save(folder, prefix)
+        metadata = {"kind": KIND, "items": len(self.bank.items), "calibration": self._calibration.to_dict()}
+        metadata["limits"] = list(self.limits)
+        (folder / f"{prefix}{METADATA_FILE}").write_text(json.dumps(metadata | {"report": report or {}}, indent=1))
+
+    @property
+    def population(self) -> Population:
+        return self.bank.population
+
+    def parameters(self, item_id: str | None, topic: str, difficulty: str) -> ItemParameters:
+        """Of a task. What is expected of items that were not fitted takes a while, so it is worked out once."""
+        label = cell_label(topic, difficulty) if item_id is None else item_id
+        if label in self.bank.items:
+            return self.bank.items[label]
+        known = topic in self.bank.topics.index
+        where = (None, topic if known else "", difficulty)
+        if where not in self._expected:
+            self._expected[where] = self.bank.find(NOT_FITTED, topic if known else None, difficulty).parameters
+        return self._expected[where]
+
+    def columns(self, names: Sequence[Name]) -> Floats:
+        """Of n tasks (item, topic, difficulty), (9, n) as in lnirt_ability.COLUMNS."""
+        places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+        return columns_of([self.parameters(*name) for name in places])[:, [places[name] for name in names]]
+
+    def column(self, asked: Asked) -> list[float]:
+        """Of one task, (9,); kept, while it is an item or a cell that was fitted."""
+        name = (asked.item_id, asked.topic, asked.difficulty)
+        found = self._columns.get(name)
+        if found is None:
+            found = self.columns([name])[:, 0].tolist()
+            if (cell_label(*name[1:]) if asked.item_id is None else asked.item_id) in self.bank.items:
+                self._columns[name] = found
+        return found
+
+    def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
+        """The posterior predictive, from what the student's answers say up to this moment."""
+        return self._calibration.answer((yield from self.predicted(version_id, asked, past)))
+
+    def predicted(self, version_id: int, asked: Asked, past: Past) -> Conversation[Said]:
+        """What the model itself says of it, not calibrated; worked out once for all models that ask."""
+        known = past.memory.get((KIND, version_id))
+        if known is None:
+            state = yield from self.state(version_id, asked, past)
+            on_topic, on_item = float(past.groups[0, 0, TOPIC]), float(past.groups[0, 0, ITEM])
+            known = past.memory[KIND, version_id] = self._predicted(state, asked, on_topic, on_item)
+        said: Said = known
+        return said
+
+    def answer_then(self, version_id: int, asked: Asked, inputs: Floats | None, at: datetime) -> Conversation[Answer]:
+        """What it says of a task that was created `at` an earlier moment, from what was known then; nothing is kept."""
+        tasks, _ = yield from latest(asked, at, remembered(self.population), PRACTISED)
+        practice = practice_on(asked, tasks)
+        if inputs is not None:  # these know of the whole past
+            practice = np.rint(inputs[PRACTICE_INPUTS] * PRACTICE_UNITS).tolist()
+        return self._answer(self._after(newcomers(self.population), tasks), asked, practice)
+
+    def answer_after(self, tasks: Rows, asked: Asked) -> Answer:
+        """What it says where these are the student's finished tasks, as `student_sequences.PRACTISED` has them."""
+        return self._answer(self._after(newcomers(self.population), tasks), asked, practice_on(asked, tasks))
+
+    def coalitions_then(self, asked: Asked, at: datetime) -> Conversation[Coalitions]:
+        """What it would have said `at` an earlier moment of each coalition of the task's parts."""
+        tasks, _ = yield from latest(asked, at, remembered(self.population), PRACTISED)
+        return self.coalitions(tasks, asked)
+
+    def coalitions(self, tasks: Rows, asked: Asked) -> Coalitions:
+        """The same where these are the student's finished tasks; what they have practised counts throughout."""
+        item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
+        state, practice = self._after(newcomers(self.population), tasks), practice_on(asked, tasks)
+        return Coalitions(
+            self._calibration.answers(lnirt_parts.predictions(self.bank, item, state, practice, asked)), len(tasks)
+        )
+
+    def on_average(self, known: Posterior) -> Answer:
+        """What is expected of a student on a task of which nothing is known."""
+        item = self.bank.find(NOT_FITTED, None, None).parameters
+        state = np.concatenate([[known.information, known.pull, 0.0], known.log_weights])
+        return self._calibration.answer(predict_one(self.population, state, columns_of([item])[:, 0].tolist()))
+
+    def states_after(self, tasks: Rows) -> Floats:
+        """What is known of a student before these tasks, and after each, (1 + m, nodes + 3)."""
+        begin = newcomers(self.population)
+        return np.concatenate(
+            [begin, follow(self.population, self._answered(tasks), np.array([len(tasks)]), begin)] if tasks else [begin]
+        )
+
+    def course(self, asked: Asked, at: datetime, most: int) -> Conversation[Floats]:
+        """What was known of the student before their last m <= `most` tasks, and after each, (1 + m, nodes + 3)."""
+        tasks, _ = yield from latest(asked, at, most + remembered(self.population), PRACTISED)
+        return self.states_after(tasks)[-most - 1 :]
+
+    def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
+        """The same for these rows, each from all that its student had finished when it was created."""
+        return self._calibration.answers(self.predictions(attempts, rows))
+
+    def predictions(self, attempts: Attempts, rows: NDArray[np.intp]) -> Predictions:
+        """What the model itself says of them, not calibrated."""
+        mine = np.zeros(len(attempts.students), np.bool_)
+        mine[attempts.student[rows]] = True
+        of_these = mine[attempts.student]  # nobody else's past matters
+        own, asked = attempts.take(of_these), (np.cumsum(of_these) - 1)[rows]
+        columns, practice = self._columns_of(own), practice_when_created(own, asked)
+        coming = practised(self.population, columns[:, asked], practice)
+        columns = practised(self.population, columns, practice_of(own))
+        history = History(own.finished)
+        known = history.before(created(own)[asked])
+        spans = history.groups(own.student, own.student[asked], known)
+        order = spans.order
+        answered = Answered(columns[:, order], own.correct[order], np.log(plausible(own.seconds))[order])
+        begin = newcomers(self.population, len(own.students))
+        after = follow(self.population, answered, np.bincount(own.student, minlength=len(begin)), begin)
+        states = np.where((spans.end > spans.start)[:, None], after[np.maximum(spans.end - 1, 0)], begin[:1])
+        return predict(self.population, states, coming)
+
+    def state(self, version_id: int, asked: Asked, past: Past) -> Conversation[Floats]:
+        """What is known of the student, (1, nodes + 3): as this process remembers it and with what was finished since,
+        or as the database kept it, or from all answers that still count, where that does not add up."""
+        sums, known = past.sums, self._students.get(asked.user_id)
+        if known and known.sums == sums:
+            return known.state
+        state = Known(newcomers(self.population))
+        if known and past.last and known.sums == past.sums_before:
+            state = replace(known, state=self._after(known.state, [past.last]))
+        elif past.n:
+            state = yield from self._from_database(version_id, asked, past)
+        if past.n - state.kept >= max(1, min(KEEP_AFTER, past.n // 5)):
+            whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
+            packed = state.state.astype("<f8").tobytes()
+            yield student_states.KEEP, {**whose, "n": past.n, "through": past.at, "state": packed}
+            state = replace(state, kept=past.n)
+        if len(self._students) >= MOST_STUDENTS:
+            self._students.clear()
+        self._students[asked.user_id] = replace(state, sums=sums)
+        return state.state
+
+    def _from_database(self, version_id: int, asked: Asked, past: Past) -> Conversation["Known"]:
+        whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
+        kept = self._kept((yield student_states.KEPT, whose))
+        if kept and kept[1] == past.n:
+            return Known(kept[0], past.n)
+        most, new = remembered(self.population), past.n - (kept[1] if kept else 0)
+        tasks, before = yield from latest(asked, past.at, min(max(new, 0), most), PRACTISED)
+        if kept and not (tasks and before and before["completed_at"] <= kept[2] < tasks[0]["completed_at"]):
+            kept = None
+            tasks, _ = yield from latest(asked, past.at, min(past.n, most), PRACTISED)
+        begin = kept[0] if kept else newcomers(self.population)
+        return Known(self._after(begin, tasks), kept[1] if kept else 0)
+
+    def posterior(self, version_id: int, asked: Asked, past: Past) -> Conversation[Posterior]:
+        """The same as a distribution."""
+        return posterior(self.population, (yield from self.state(version_id, asked, past))[0])
+
+    def told(self, state: bytes) -> dict[str, dict[str, float]]:
+        """What a kept state says of the student: ability and speed, each with its sd."""
+        known = self._read(state)
+        if known is None:
+            return {}
+        said = posterior(self.population, known[0]).summary()
+        return {"ability": {"mean": said.theta, "sd": said.theta_sd}, "speed": {"mean": said.zeta, "sd": said.zeta_sd}}
+
+    def _columns_of(self, attempts: Attempts) -> Floats:
+        """Of each row's item, (9, n)."""
+        a = attempts
+        rows, place = np.unique(np.column_stack([a.item, a.topic, a.difficulty]), axis=0, return_inverse=True)
+        names = [(a.items[i] if i >= 0 else None, a.topics[t], DIFFICULTIES[d]) for i, t, d in rows.tolist()]
+        return columns_of([self.parameters(*name) for name in names])[:, place.reshape(-1)]
+
+    def _answer(self, state: Floats, asked: Asked, practice: Sequence[float]) -> Answer:
+        """`practice`: tasks finished on the topic and on the exercise."""
+        return self._calibration.answer(self._predicted(state, asked, *practice))
+
+    def _predicted(self, state: Floats, asked: Asked, on_topic: float, on_item: float) -> Said:
+        column = practised_one(self.population, self.column(asked), on_topic, on_item)
+        return predict_one(self.population, state[0], column)
+
+    def _answered(self, tasks: Rows) -> Answered:
+        """A student's tasks, in order, as the database tells them."""
+        columns = self.columns([(task["item_id"], task["topic"], task["difficulty"]) for task in tasks])
+        correct = np.array([task["is_correct"] for task in tasks], np.bool_)
+        seconds = np.array([task["actual_time_seconds"] for task in tasks], np.float64)
+        return Answered(practised(self.population, columns, _practice(tasks)), correct, np.log(plausible(seconds)))
+
+    def _after(self, state: Floats, tasks: Rows) -> Floats:
+        """What is known after these tasks too."""
+        return follow(self.population, self._answered(tasks), np.array([len(tasks)]), state)[-1:] if tasks else state
+
+    def _kept(self, rows: Rows) -> tuple[Floats, int, datetime] | None:
+        state = self._read(rows[0]["state"]) if rows else None
+        return None if state is None else (state, rows[0]["n"], rows[0]["through"])
+
+    def _read(self, kept: bytes) -> Floats | None:
+        """A state that was kept; none where it was not written by this release or is no number."""
+        state = np.frombuffer(kept, "<f8") if len(kept) % 8 == 0 else np.zeros(0)
+        if state.shape != (self.population.nodes + STATE,) or not np.isfinite(state).all():
+            return None
+        return state.astype(np.float64)[None]
+
+
+def practice_on(asked: Asked, tasks: Rows) -> tuple[float, float]:
+    """How many tasks on its topic and on its exercise had been finished when all of `tasks`, in order, were."""
+    newest = tasks[::-1]
+    on_topic = next((task["on_topic"] for task in newest if task["topic"] == asked.topic), 0)
+    on_item = next((task["on_item"] for task in newest if asked.item_id and task["item_id"] == asked.item_id), 0)
+    return float(on_topic), float(on_item)
+
+
+def _practice(tasks: Rows) -> Floats:
+    """How many tasks on its topic and on its exercise had been finished before each of n, (2, n)."""
+    later: dict[tuple[str, str | None], int] = {}
+    found = []
+    for task in reversed(tasks):
+        counts = []
+        for what, total in (("topic", "on_topic"), ("item_id", "on_item")):
+            key = (what, task[what])
+            later[key] = later.get(key, 0) + 1
+            counts.append(max(task[total] - later[key], 0) if task[what] is not None else 0)
+        found.append(counts)
+    return np.array(found[::-1], np.float64).reshape(-1, 2).T

@@ -1,0 +1,69 @@
+"""The climb to the most probable parameters of LNIRT: EM steps, accelerated, and never downhill.
+
+The acceleration is Anderson's (Walker & Ni 2011, SIAM J. Numer. Anal. 49, 1715-1735).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.ml.lnirt.data import Answers, Floats
+from app.ml.lnirt.em import Expected, expect, maximise
+from app.ml.lnirt.parameters import Grid, Parameters, Prior
+
+MEMORY = 8  # steps the acceleration looks back on
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Where the climb ended, the objective after each accepted step, and whether the steps had become small."""
+
+    parameters: Parameters
+    expected: Expected
+    trace: list[float]
+    converged: bool
+
+
+def climb(answers: Answers, start: Parameters, prior: Prior, grid: Grid, *, tolerance: float, steps: int) -> Run:
+    """EM with Anderson acceleration; no step that lowers the objective is kept.
+
+    An accelerated point that is worse than the last one is replaced by the plain EM point, and that one, should its
+    Newton step have gone too far, is drawn back half-way until it is better (an EM direction points uphill).
+    Stops when a plain EM step would move no parameter by more than `tolerance`.
+    """
+    p, e = start, expect(answers, start, prior, grid)
+    trace = [e.objective]
+    points: list[Floats] = []
+    moves: list[Floats] = []
+    for _ in range(steps):
+        image = maximise(e, p, prior, answers, grid)
+        here, move = p.vector(), image.vector() - p.vector()
+        if np.max(np.abs(move)) < tolerance:
+            return Run(p, e, trace, True)
+        points, moves = [*points[-MEMORY:], here], [*moves[-MEMORY:], move]
+        slack = 1e-12 * abs(e.objective)  # rounding, no more: else it would creep downhill along a flat ridge
+        following = p.like(_anderson(points, moves))
+        found = expect(answers, following, prior, grid)
+        share = 1.0
+        while not found.objective >= e.objective - slack:
+            points, moves = [], []
+            if share < 1e-3:  # rounding hides any further gain
+                return Run(p, e, trace, bool(np.max(np.abs(move)) < 10 * tolerance))
+            following = p.like(here + share * move)
+            found = expect(answers, following, prior, grid)
+            share /= 2
+        p, e = following, found
+        trace.append(e.objective)
+    return Run(p, e, trace, False)
+
+
+def _anderson(points: list[Floats], moves: list[Floats]) -> Floats:
+    """The next point: the combination of past points whose move would have been smallest, plus that move."""
+    if len(points) < 2:
+        return points[-1] + moves[-1]
+    d_moves = np.diff(np.array(moves), axis=0)
+    d_points = np.diff(np.array(points), axis=0)
+    gram = d_moves @ d_moves.T
+    gram[np.diag_indices_from(gram)] *= 1 + 1e-8
+    gamma = np.linalg.lstsq(gram, d_moves @ moves[-1], rcond=1e-12)[0]
+    return np.asarray(points[-1] + moves[-1] - gamma @ (d_points + d_moves))

@@ -1,0 +1,194 @@
+"""LNIRT of a small class: all that is unknown at once, by Laplace's approximation.
+
+With a few hundred answers there is no telling how well exercises separate students, so all slopes are 1, and a task is
+
+    P(right) = Phi(theta_i - b)      log T ~ N(l - zeta_i, sigma2)      b, l = mean + topic + level + cell + exercise
+
+Students and each part are drawn from normal distributions whose variances are learnt from the answers, beside what is
+believed of them beforehand. Right and wrong: penalised quasi-likelihood (Breslow and Clayton 1993, J. Am. Stat. Assoc.
+88, 9-25) by Fisher's scoring; times: the same, linear; the variances by EM steps (Dempster, Laird and Rubin 1977).
+`lnirt.py` finds the items with the students integrated out; this knows how unsure both are together, which is what
+counts while there are few answers.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.special import log_ndtr
+
+from app.domain.attempts import DIFFICULTIES, Attempts, plausible
+from app.ml.lnirt.data import Floats, Ints
+from app.ml.lnirt.em import LOG_SQRT_2PI
+from app.ml.lnirt.item_bank import SLIP, Effects, ItemBank, cell_label
+from app.ml.lnirt.posterior import ItemParameters, Population
+
+STUDENT, TOPIC, LEVEL, CELL, ITEM = range(1, 6)  # parts of a predictor beside the mean, which is 0
+SPREAD = np.array([0.35, 0.35, 0.18, 0.35, 0.04, 0.15])  # variances on the probit scale that are believed beforehand
+TIME_SPREAD = np.array([1.0, 0.2, 0.1, 0.1, 0.03, 0.08])  # of log seconds
+LEVEL_EASE, LEVEL_TIME = (0.35, 0.0, -0.35), (-0.15, 0.0, 0.15)  # what easy, medium and hard mean beforehand
+SIGMA2 = 0.2  # log seconds^2: of a time around what is expected of it
+SIGMA2_WEIGHT = 4.0  # times that this is worth
+WEIGHT = 6.0  # members of a part that its believed variance is worth
+USUAL_SPREAD = 0.8  # log seconds: standard deviation of times that are all alike so far
+FREEDOM = 5.0  # of Student's t for log times
+WIDER = 1.33  # variance of the normal whose middle 80 % are those of Student's t
+STEPS, SCORING_STEPS = 6, 4
+CENTRE = float(np.log(60.0))  # of log seconds, before there are any
+MOST_ROWS, MOST_EFFECTS = 1_000, 1_000  # of a class that is small
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """Which effects n answers touch: each row of `x` (n, p) holds ones; `part` (p,) says what an effect belongs to."""
+
+    x: csr_array
+    part: Ints
+    starts: Ints
+
+    @classmethod
+    def of(cls, columns: Sequence[NDArray[np.integer[Any]]], sizes: Sequence[int]) -> "Design":
+        """From the members (n,) of each part, -1 for none, and how many members each part has."""
+        starts = np.cumsum([0, 1, *sizes])
+        n = len(columns[0])
+        member = np.column_stack(
+            [np.zeros(n, np.int64), *(np.where(c < 0, -1, c + s) for c, s in zip(columns, starts[1:], strict=False))]
+        )
+        row, place = np.nonzero(member >= 0)
+        x = csr_array((np.ones(len(row)), (row, member[row, place])), shape=(n, int(starts[-1])))
+        return cls(x, np.repeat(np.arange(len(sizes) + 1), [1, *sizes]), starts)
+
+    def begin(self, levels: Sequence[float]) -> Floats:
+        """What is believed of the effects beforehand, (p,): 0 but for the levels."""
+        begin = np.zeros(len(self.part))
+        begin[self.part == LEVEL] = levels
+        return begin
+
+    def weighted(self, weight: Floats) -> Floats:
+        """X' W X, (p, p)."""
+        return np.asarray((self.x.T @ (self.x * weight[:, None])).toarray())
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Posterior mean (p,) and covariance (p, p) of the effects, and the variance of each part."""
+
+    mean: Floats
+    cov: Floats
+    spread: Floats
+    sigma2: float = 1.0
+
+
+def fit_small(attempts: Attempts) -> ItemBank:
+    """The items and the population of n finished tasks, n >= 0."""
+    design, cells = _design(attempts)
+    marks = _marks(design, attempts.correct)
+    times = _times(design, without_slips(np.log(plausible(attempts.seconds))))
+    return _bank(attempts, design, cells, marks, times)
+
+
+def without_slips(logs: Floats) -> Floats:
+    """Log times (n,), none further from their median than a window left open over night may pull a whole class."""
+    if len(logs) == 0:
+        return logs
+    middle = np.median(logs)
+    spread = max(float(np.median(np.abs(logs - middle))) / 0.6745, USUAL_SPREAD)
+    return np.asarray(np.clip(logs, middle - SLIP * spread, middle + SLIP * spread))
+
+
+def is_small(attempts: Attempts) -> bool:
+    cells = len(attempts.topics) * len(DIFFICULTIES)
+    return len(attempts) <= MOST_ROWS and len(attempts.students) + len(attempts.items) + cells <= MOST_EFFECTS
+
+
+def _design(attempts: Attempts) -> tuple[Design, Ints]:
+    cells = attempts.topic.astype(np.int64) * len(DIFFICULTIES) + attempts.difficulty
+    n_topics = len(attempts.topics)
+    sizes = [len(attempts.students), n_topics, len(DIFFICULTIES), n_topics * len(DIFFICULTIES), len(attempts.items)]
+    return Design.of([attempts.student, attempts.topic, attempts.difficulty, cells, attempts.item], sizes), cells
+
+
+def _marks(design: Design, correct: NDArray[np.bool_]) -> Solution:
+    sign, spread = 2.0 * correct - 1, SPREAD.copy()
+    begin = design.begin(LEVEL_EASE)
+    mean = begin.copy()
+    cov = np.diag(spread[design.part])
+    for step in range(STEPS):
+        held = np.diag(1 / spread[design.part])
+        for _ in range(SCORING_STEPS if step else 2 * SCORING_STEPS):
+            u = design.x @ mean
+            slope = sign * np.exp(-0.5 * u**2 - LOG_SQRT_2PI - log_ndtr(sign * u))
+            weight = np.exp(-(u**2) - 2 * LOG_SQRT_2PI - log_ndtr(u) - log_ndtr(-u))
+            cov = np.linalg.inv(design.weighted(weight) + held)
+            mean = mean + cov @ (design.x.T @ slope - (mean - begin) / spread[design.part])
+        spread = _spread(design, mean - begin, np.diag(cov), SPREAD)
+    return Solution(mean, cov, spread)
+
+
+def _times(design: Design, logs: Floats) -> Solution:
+    """Student's t instead of the normal around what is expected, by weights (Lange, Little and Taylor 1989, J. Am.
+    Stat. Assoc. 84, 881-896): a slip weighs little."""
+    spread, sigma2, y = TIME_SPREAD.copy(), SIGMA2, logs - CENTRE
+    begin, weight = design.begin(LEVEL_TIME), np.ones(len(y))
+    y, mean = y - design.x @ begin, np.zeros(len(design.part))
+    cov = np.diag(spread[design.part])
+    for _ in range(STEPS):
+        gram = design.weighted(weight)
+        cov = np.linalg.inv(gram / sigma2 + np.diag(1 / spread[design.part]))
+        mean = cov @ (design.x.T @ (weight * y)) / sigma2
+        off = y - design.x @ mean
+        sigma2 = (weight @ off**2 + np.sum(gram * cov) + SIGMA2_WEIGHT * SIGMA2) / (len(y) + SIGMA2_WEIGHT)
+        weight = (FREEDOM + 1) / (FREEDOM + off**2 / sigma2)
+        spread = _spread(design, mean, np.diag(cov), TIME_SPREAD)
+    mean += begin
+    mean[0] += CENTRE
+    return Solution(mean, cov, spread, float(sigma2 * WIDER))
+
+
+def _spread(design: Design, mean: Floats, var: Floats, believed: Floats) -> Floats:
+    """Of each part: the mean square of its members that have answers; the overall mean keeps its own."""
+    seen = np.asarray(design.x.sum(axis=0)) > 0
+    squares = np.bincount(design.part, (mean**2 + var) * seen, len(believed))
+    counts = np.bincount(design.part, seen, len(believed))
+    spread = (squares + WEIGHT * believed) / (counts + WEIGHT)
+    spread[0] = believed[0]
+    return np.asarray(spread)
+
+
+def _bank(attempts: Attempts, design: Design, cells: Ints, marks: Solution, times: Solution) -> ItemBank:
+    starts = design.starts
+    population = Population(0.0, 0.0, float(marks.spread[STUDENT]), float(times.spread[STUDENT]), 0.0)
+
+    def parameters(effects: Sequence[int]) -> ItemParameters:
+        chosen = np.ix_(effects, effects)
+        ease, intensity = (float(each.mean[list(effects)].sum()) for each in (marks, times))
+        var, time_var = (float(each.cov[chosen].sum()) for each in (marks, times))
+        return ItemParameters(1.0, -ease, 1.0, intensity, times.sigma2, beta_var=var, time_var=time_var)
+
+    items: dict[Hashable, ItemParameters] = {}
+    pairs = np.unique(np.column_stack([attempts.topic, attempts.difficulty, cells, attempts.item]), axis=0)
+    for topic, level, cell, item in pairs.tolist():
+        effects = [0, starts[TOPIC] + topic, starts[LEVEL] + level, starts[CELL] + cell]
+        items[cell_label(attempts.topics[topic], DIFFICULTIES[level])] = parameters(effects)
+        if item >= 0:
+            items[attempts.items[item]] = parameters([*effects, starts[ITEM] + item])
+
+    def effects_of(part: int, names: Sequence[Hashable]) -> Effects:
+        mean, var = np.zeros((len(names), 5)), np.zeros((len(names), 5))
+        places = slice(starts[part], starts[part] + len(names))
+        mean[:, 1], mean[:, 3] = -marks.mean[places], times.mean[places]
+        var[:, 1], var[:, 3] = np.diag(marks.cov)[places], np.diag(times.cov)[places]
+        spread = np.array([0, marks.spread[part], 0, times.spread[part], 0])
+        return Effects({name: place for place, name in enumerate(names)}, mean, var, spread)
+
+    pair_names = [(topic, level) for topic in attempts.topics for level in DIFFICULTIES]
+    return ItemBank(
+        population, np.eye(4), items,
+        np.array([1.0, -marks.mean[0], 1.0, times.mean[0], np.log(times.sigma2)]),
+        np.array([0, marks.cov[0, 0], 0, times.cov[0, 0], 0]),
+        effects_of(TOPIC, attempts.topics), effects_of(LEVEL, DIFFICULTIES), effects_of(CELL, pair_names),
+        np.array([0, marks.spread[ITEM], 0, times.spread[ITEM], 0]),
+    )  # fmt: skip

@@ -1,0 +1,134 @@
+"""Parameters for tasks that the fit has not seen."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.ml.lnirt.estimation import LnirtFit, fit
+from app.ml.lnirt.item_bank import Cell, ItemBank, cell_label
+from app.ml.lnirt.posterior import newcomer, predict
+from app.ml.lnirt.small_data import fit_small
+from app.ml.simulated import school, simulate
+
+TOPICS = ["algebra", "geometry", "logic", "sets"]
+LEVELS = {"easy": -1.0, "medium": 0.0, "hard": 1.0}
+
+
+def answers(per_cell: int = 3, students: int = 150, seed: int = 0) -> tuple[LnirtFit, list[Cell]]:
+    """Difficulty moves beta and time, topics move time; (sets, hard) has no items."""
+    rng = np.random.default_rng(seed)
+    cells = [(t, d) for t in TOPICS for d in LEVELS for _ in range(per_cell) if (t, d) != ("sets", "hard")]
+    beta = np.array([LEVELS[d] for _, d in cells]) + rng.normal(0, 0.2, len(cells))
+    lam = np.array([3 + 0.4 * LEVELS[d] + 0.3 * TOPICS.index(t) for t, d in cells]) + rng.normal(0, 0.1, len(cells))
+    theta, zeta = rng.normal(0, 1, students), rng.normal(0, 0.3, students)
+    person, item = np.repeat(np.arange(students), len(cells)), np.tile(np.arange(len(cells)), students)
+    correct = rng.normal(size=len(person)) < theta[person] - beta[item]
+    seconds = np.exp(rng.normal(lam[item] - zeta[person], 0.5))
+    return fit(person, item, correct, seconds), cells
+
+
+@pytest.fixture(scope="module")
+def fitted() -> tuple[LnirtFit, list[Cell]]:
+    return answers()
+
+
+@pytest.fixture(scope="module")
+def bank(fitted: tuple[LnirtFit, list[Cell]]) -> ItemBank:
+    return ItemBank.build(*fitted)
+
+
+def test_a_known_item_keeps_its_own_numbers(bank: ItemBank, fitted: tuple[LnirtFit, list[Cell]]) -> None:
+    found = bank.find(4, "algebra", "medium")
+    assert found.source == "item"
+    assert found.parameters.beta == pytest.approx(fitted[0].beta[4], abs=0.05)
+    assert found.parameters.lambda_ == pytest.approx(fitted[0].lambda_[4], abs=0.02)
+
+
+def test_each_step_back_is_named_and_less_certain(bank: ItemBank) -> None:
+    steps = [
+        bank.find("new", "algebra", "medium"),
+        bank.find("new", "sets", "hard"),
+        bank.find("new", "unheard", "hard"),
+        bank.find(None, None, None),
+    ]
+    assert [step.source for step in steps] == ["cell", "topic and difficulty", "difficulty", "population"]
+    assert (np.diff([step.parameters.beta_var for step in steps]) > 0).all()
+    assert (np.diff([step.parameters.time_var for step in steps]) > 0).all()
+    assert bank.find("new", "algebra", "unheard").source == "topic"
+
+
+def test_an_unseen_cell_is_its_topic_and_its_difficulty(bank: ItemBank) -> None:
+    found = bank.find(None, "sets", "hard").parameters
+    assert found.beta == pytest.approx(1.0, abs=0.35)
+    assert found.lambda_ == pytest.approx(3 + 0.4 + 0.9, abs=0.25)
+
+
+def test_hard_tasks_look_hard_to_a_stranger(bank: ItemBank) -> None:
+    stranger = newcomer(bank.population)
+    easy, hard = (predict(stranger, bank.find(None, "unheard", d).parameters) for d in ("easy", "hard"))
+    assert easy.probability > 0.6 > 0.4 > hard.probability
+    assert easy.seconds < hard.seconds
+
+
+def test_a_rare_item_leans_on_its_cell() -> None:
+    """One wrong answer to a new item of an easy cell does not make it hard."""
+    rng = np.random.default_rng(1)
+    cells: list[Cell] = [("algebra", d) for d in LEVELS for _ in range(4)] + [("algebra", "easy")]
+    level = np.array([LEVELS[d] for _, d in cells])
+    person, item = np.repeat(np.arange(100), 12), np.tile(np.arange(12), 100)
+    correct = (rng.normal(size=1200) < rng.normal(0, 1, 100)[person] - level[item]).astype(float)
+    fitted = fit(
+        np.append(person, 0), np.append(item, 12), np.append(correct, 0.0), np.append(rng.lognormal(3, 0.5, 1200), 20.0)
+    )
+    bank = ItemBank.build(fitted, cells)
+    assert bank.find(12, None, None).parameters.beta < fitted.beta[12] - 0.2
+
+
+def test_a_cell_may_be_the_item_itself() -> None:
+    bank = named(answers(per_cell=1))
+    assert bank.find(None, "logic", "hard").source == "item"
+    assert bank.find("an exercise", "logic", "hard").source == "cell"
+
+
+def named(data: tuple[LnirtFit, list[Cell]]) -> ItemBank:
+    """The cells are the items."""
+    fitted, cells = data
+    return ItemBank.build(replace(fitted, items=np.array([cell_label(*each) for each in cells], dtype=object)), cells)
+
+
+def test_few_items_still_answer() -> None:
+    fitted = fit(["a"] * 3, ["x", "y", "y"], [1, 0, 1], [10.0, 20.0, 30.0])
+    bank = ItemBank.build(fitted, [("algebra", "easy"), ("algebra", "hard")])
+    said = predict(newcomer(fitted.population), bank.find("z", "algebra", "medium").parameters)
+    assert 0.2 < said.probability < 0.95
+    assert 5 < said.seconds < 60
+
+
+def test_reloaded_bank_says_the_same(tmp_path: Path) -> None:
+    data = answers(per_cell=1)
+    for place, made in enumerate((named(data), fit_small(simulate(school(9, seed=1), 20, seed=1).attempts))):
+        made.save(tmp_path / str(place))
+        again = ItemBank.load(tmp_path / str(place))
+        for question in (
+            (None, "sets", "hard"),
+            (None, "algebra", "easy"),
+            (None, None, None),
+            ("z", "unheard", "easy"),
+        ):
+            assert again.find(*question) == made.find(*question)
+        assert again.population == made.population
+
+
+def test_an_earlier_releases_files_are_refused_in_a_sentence(
+    fitted: tuple[LnirtFit, list[Cell]], tmp_path: Path
+) -> None:
+    fitted[0].save(tmp_path)
+    with pytest.raises(ValueError, match="written by an earlier release"):
+        ItemBank.load(tmp_path)
+
+
+def test_cells_must_fit_the_items(fitted: tuple[LnirtFit, list[Cell]]) -> None:
+    with pytest.raises(ValueError, match="items, got 1"):
+        ItemBank.build(fitted[0], [("algebra", "easy")])
