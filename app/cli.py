@@ -289,7 +289,7 @@ def sample() -> None:
     The running service trains on them when it sees them, within seconds; `smartstudy train` does it now.
     """
     from app.core.database import new_session
-    from app.ml import sample as made_up
+    from app.ml.evaluation import sample as made_up
 
     _usable_engine()
     with _explained(), new_session().begin() as db:
@@ -331,7 +331,7 @@ def erase(
 def train(kind: KindName = None) -> None:
     """Train now on all finished tasks, and wait for it (the service goes on answering meanwhile)."""
     from app.ml.embedding_service import describe
-    from app.ml.trainer import trainer
+    from app.ml.training.scheduler import trainer
 
     kinds = _kinds(kind)
     _usable_engine()
@@ -388,8 +388,8 @@ def inputs(
     service keeps it within its limits; `task` is what the API shows.
     """
     from app.core.database import new_session
-    from app.ml.serving import serving_models
-    from app.ml.task_inputs import task_inputs
+    from app.ml.explanation.network_inputs import task_inputs
+    from app.ml.serving.model_order import serving_models
 
     _kinds(kind)
     _usable_engine()
@@ -511,8 +511,8 @@ def replay(
     use_one_thread()
     from app import replay_view, research
     from app.core.settings import settings
-    from app.ml.replay import replay as run
-    from app.ml.replay_served import contestants
+    from app.ml.evaluation.prequential import replay as run
+    from app.ml.evaluation.served import contestants
 
     with _explained():
         _check_outputs(file, json_file, rows)
@@ -555,7 +555,7 @@ def evaluate(
     """
     use_one_thread()
     from app import evaluation_view, research
-    from app.ml import evaluation
+    from app.ml.evaluation import benchmark as evaluation
 
     with _explained():
         _check_outputs(file, json_file, rows)
@@ -610,7 +610,7 @@ def tune(
     from app import tuning_view
     from app.core.database import database_url, new_session
     from app.crud import network_settings
-    from app.ml import tuning_study
+    from app.ml.evaluation import tuning_study
 
     if kind not in NETWORKS:
         raise typer.BadParameter(f"there is no network {kind!r}: {', '.join(NETWORKS)}", param_hint="--kind")
@@ -827,7 +827,7 @@ def _change_who_serves(change: "Callable[[Session], str]") -> None:
     """Make the change, and say who answers now."""
     from app.core.database import new_session
     from app.crud import model_versions
-    from app.ml.serving import serving_models
+    from app.ml.serving.model_order import serving_models
     from app.ml.version_words import outcome
 
     _usable_engine()

@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from app.ml.evaluation import Contestant, Evaluation, Score
+from app.ml.evaluation.benchmark import Contestant, Evaluation, Score
 
 COLUMNS = {
     "auc": ("AUC", ".4f", max),

@@ -97,7 +97,7 @@ def _real(console: Console) -> tuple[list[Step], Truth]:
 
 def _simulated(console: Console) -> tuple[list[Step], Truth]:
     """Made-up students, from able and quick to weak and slow, whose true chances are known."""
-    from app.ml.simulated import TOPICS, school, simulate
+    from app.ml.evaluation.simulated import TOPICS, school, simulate
 
     console.print("\nFour [bold]simulated[/bold] students (made up, with a known truth) do tasks over the HTTP API.")
     school_of_four = replace(

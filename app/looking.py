@@ -9,8 +9,8 @@ from app.core import database, schema
 from app.core.availability import Availability
 from app.core.outages import NO_DATABASE, reason
 from app.core.schema import SchemaMismatch
-from app.ml.serving import ServingModels
-from app.ml.trainer import Trainer
+from app.ml.serving.model_order import ServingModels
+from app.ml.training.scheduler import Trainer
 
 log = logging.getLogger("smartstudy")
 LOOK_SECONDS = 1.0

@@ -19,8 +19,8 @@ from app.core.database import AsyncDatabase
 from app.core.headers import SafeHeaders
 from app.core.request_id import RequestId
 from app.looking import FIRST_LOOK_SECONDS, Looking
-from app.ml.serving import serving_models
-from app.ml.trainer import trainer
+from app.ml.serving.model_order import serving_models
+from app.ml.training.scheduler import trainer
 from app.routers import audit, auth, health, metrics, model, people, practice_tasks, preparation
 from app.web import every_page, pages
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from app.core.settings import settings
-from app.ml.replay import GROUPS, OF_ALL, OF_STUDENT, ReplayReport, Score
+from app.ml.evaluation.prequential import GROUPS, OF_ALL, OF_STUDENT, ReplayReport, Score
 
 FIGURES = ("auc", "log_loss", "brier", "calibration_error", "rmse_log_time", "mae_seconds")
 HEADS = ("AUC", "log-loss", "Brier", "calib. error", "RMSE log s", "MAE s")

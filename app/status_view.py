@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.crud import model_versions, training_runs
 from app.domain.shares import Share
 from app.ml.embedding_service import describe
-from app.ml.pool import in_words
-from app.ml.serving import serving_models
+from app.ml.serving.model_order import serving_models
+from app.ml.serving.pool import in_words
 from app.ml.status import model_status
 from app.schemas.model_status import ModelStatus
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from app.ml.tuning import Verdict
-from app.ml.tuning_study import Study, Trial
+from app.ml.evaluation.tuning import Verdict
+from app.ml.evaluation.tuning_study import Study, Trial
 
 
 class Shown:

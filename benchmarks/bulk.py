@@ -23,8 +23,8 @@ import numpy as np
 from app.core import embedded_postgres, schema
 from app.core.database import engine_for
 from app.domain.attempts import DIFFICULTIES, Attempts
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.inputs import inputs_of, known_before
-from app.ml.simulated import school, simulate
 
 PER_STUDENT = 1_000  # tasks
 ITEMS = 500

@@ -26,9 +26,9 @@ from rich.progress import Progress
 
 from app.domain.attempts import Attempts
 from app.domain.interactions import Interactions, attempts_of, opened
+from app.ml.evaluation.prequential import Pace, Retrained
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.registry import BY_NAME
-from app.ml.replay import Pace, Retrained
-from app.ml.simulated import school, simulate
 
 Floats = NDArray[np.float64]
 ALLOWED = 0.002

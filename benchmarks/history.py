@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 
 from app.domain.attempts import Attempts
-from app.ml.simulated import school, simulate
+from app.ml.evaluation.simulated import school, simulate
 from benchmarks import questions
 from benchmarks.clients import Job, load
 from benchmarks.findings import OURS, Curve, Found, Row, Target, medians, ratio

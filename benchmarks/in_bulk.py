@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 from app.domain.attempts import DIFFICULTIES
-from app.ml.simulated import school, simulate
+from app.ml.evaluation.simulated import school, simulate
 from benchmarks.bulk import features_seconds, import_rate, read_seconds
 from benchmarks.child import told_by
 from benchmarks.findings import OURS, Found, Row, Target

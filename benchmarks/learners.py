@@ -1,7 +1,7 @@
 """Simulated students who learn by practice, in worlds that know nothing of how a plan is made.
 
-All have the topics, the hardness and the times of `app.ml.simulated.School`; what differs is how a task changes what a
-student can do, and what a night takes away again. s students, t topics; chances are of a right answer.
+All have the topics, the hardness and the times of `app.ml.evaluation.simulated.School`; what differs is how a task
+changes what a student can do, and what a night takes away again. s students, t topics; chances are of a right answer.
 """
 
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, ndtr
 
-from app.ml.simulated import School, school
+from app.ml.evaluation.simulated import School, school
 
 Floats = NDArray[np.float64]
 EASY, MEDIUM, HARD = range(3)

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from app.domain.attempts import Attempts
 from app.domain.interactions import Interactions, attempts_of, opened
 from app.ml import metrics
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.networks.fit import fit
 from app.ml.registry import network
-from app.ml.simulated import school, simulate
 from benchmarks.reference import lstm_documents
 
 Floats = NDArray[np.float64]

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.domain.attempts import Attempts
-from app.ml.simulated import SECOND, school, simulate
+from app.ml.evaluation.simulated import SECOND, school, simulate
 from benchmarks.service import Service, wait_until_ready
 from benchmarks.stage import sql
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 
 from app.domain.tasks import Asked
-from app.ml.simulated import TOPICS, school, simulate
+from app.ml.evaluation.simulated import TOPICS, school, simulate
 from benchmarks.child import told_by
 from benchmarks.findings import OURS, Found, Row, Target, medians
 from benchmarks.stage import Stage
@@ -46,7 +46,7 @@ def our_way() -> Callable[[], Any]:
     from app.core.statements import hold_now
     from app.crud.student_totals import past_of
     from app.ml.embedding_service import predict, predict_and_save
-    from app.ml.serving import serving_models
+    from app.ml.serving.model_order import serving_models
 
     serving, asked = serving_models(), Asked(STUDENT, TOPICS[0], "medium")
     serving.refresh()

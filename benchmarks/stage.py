@@ -20,7 +20,7 @@ import psycopg2
 
 from app.core import embedded_postgres
 from app.domain.attempts import Attempts
-from app.ml.simulated import school, simulate
+from app.ml.evaluation.simulated import school, simulate
 from benchmarks import questions
 from benchmarks.service import Service, ended, free_port, wait_until_ready
 from benchmarks.sizes import Sizes

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
-from app.ml.simulated import school, simulate
+from app.ml.evaluation.simulated import school, simulate
 from benchmarks.child import told_by
 from benchmarks.findings import OURS, Found, Row, Target
 from benchmarks.stage import Stage

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.domain.attempts import Attempts
-from app.ml.simulated import school, simulate
+from app.ml.evaluation.simulated import school, simulate
 from benchmarks.questions import question
 from benchmarks.service import Service, finish_one, until_trained, wait_until_ready
 

@@ -74,7 +74,7 @@ def _import_everything() -> None:
     import app.ml.embedding_model
     import app.ml.lnirt.model
     import app.ml.networks.fit
-    import app.ml.training_run  # noqa: F401
+    import app.ml.training.run  # noqa: F401
 
 
 def _one(made: Worlds, case: Case) -> int:

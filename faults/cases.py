@@ -75,7 +75,7 @@ def _supervisor_records() -> None:
     """Only the training process was killed: the web process says so. (Of an even seed both were.)"""
     from app.core.database import new_session
     from app.crud import training_runs
-    from app.ml.training_run import record_failure
+    from app.ml.training.run import record_failure
 
     with new_session().begin() as db:
         for run in training_runs.newest(db, 1):

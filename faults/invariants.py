@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from app.core.database import engine_for
 from app.crud import model_tracker, model_versions
-from app.ml import artifacts
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.registry import BY_NAME
-from app.ml.serving import load
-from app.ml.simulated import school, simulate
+from app.ml.serving import artifacts
+from app.ml.serving.model_order import load
 
 TOTALS = """
     WITH counted AS (

@@ -211,7 +211,7 @@ def promote_again(world: World, seed: int, told: Sequence[Any]) -> None:
 
 def _promote(tell: Tell) -> None:
     from app.crud import model_versions
-    from app.ml.serving import serving_models
+    from app.ml.serving.model_order import serving_models
 
     with new_session().begin() as db:
         serving = next(iter(model_versions.serving(db).values())).id
@@ -224,7 +224,7 @@ def _promote(tell: Tell) -> None:
 
 def _roll_back(tell: Tell) -> None:
     from app.crud import model_versions
-    from app.ml.serving import serving_models
+    from app.ml.serving.model_order import serving_models
 
     with new_session().begin() as db:
         tell(model_versions.roll_back(db, "the suite"))
@@ -232,7 +232,7 @@ def _roll_back(tell: Tell) -> None:
 
 
 def _answering() -> int:
-    from app.ml.serving import serving_models
+    from app.ml.serving.model_order import serving_models
 
     serving_models().refresh()
     first = serving_models().lineup.first

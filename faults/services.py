@@ -12,7 +12,7 @@ import psycopg2
 from app.core import embedded_postgres, schema
 from app.core.database import engine_for
 from app.domain.attempts import Attempts
-from app.ml.simulated import school, simulate
+from app.ml.evaluation.simulated import school, simulate
 from benchmarks.service import Service, ended, wait_until_ready
 from faults import invariants
 

@@ -12,8 +12,8 @@ STEPS = (
     ("app.crud.training_runs", "ask"),
     ("app.crud.training_runs", "take_turn"),
     ("app.crud.training_runs", "start"),
-    ("app.ml.training_run", "whole"),  # the snapshot
-    ("app.ml.training_run", "some"),
+    ("app.ml.training.run", "whole"),  # the snapshot
+    ("app.ml.training.run", "some"),
     ("app.ml.networks.fit", "network_inputs"),  # features and base
     ("app.ml.lnirt.model", "fit_lnirt"),
     ("app.ml.networks.fit", "fit"),
@@ -29,11 +29,11 @@ STEPS = (
     ("app.ml.networks.checkpoint", "FittedNetwork.load"),
     ("app.ml.lnirt.model", "ServedLnirt.load"),
     ("app.ml.networks.inference", "load_served"),
-    ("app.ml.artifacts", "hashes"),
-    ("app.ml.artifacts", "verify"),
-    ("app.ml.gate", "Court.judge"),
-    ("app.ml.artifacts", "settle"),
-    ("app.ml.publication", "Publication.decide"),
+    ("app.ml.serving.artifacts", "hashes"),
+    ("app.ml.serving.artifacts", "verify"),
+    ("app.ml.training.gate", "Court.judge"),
+    ("app.ml.serving.artifacts", "settle"),
+    ("app.ml.training.publication", "Publication.decide"),
     ("app.crud.model_versions", "add"),  # the version's row
     ("app.crud.model_versions", "serve"),  # the pointer
     ("app.crud.model_tracker", "trained"),  # the counter

@@ -15,10 +15,12 @@ import psycopg2
 from app.core import database, embedded_postgres, schema, security, settings
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.interactions import Interaction, student_uuid, uuid5
-from app.ml import material, serving, trainer
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.registry import BY_NAME
-from app.ml.simulated import school, simulate
-from app.ml.training_process import TrainingDied, TrainingProcess
+from app.ml.serving import model_order as serving
+from app.ml.training import dataset as material
+from app.ml.training import scheduler as trainer
+from app.ml.training.worker import TrainingDied, TrainingProcess
 from faults import apart
 
 connect = psycopg2.connect
@@ -149,7 +151,7 @@ class Inside(TrainingProcess):
     """The training process's work, in this one: a training that raises ends it."""
 
     def train(self, order: Any, say: Any, timeout: float) -> dict[str, Any]:
-        from app.ml.training_run import train as run
+        from app.ml.training.run import train as run
 
         try:
             return run(order, say)

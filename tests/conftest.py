@@ -20,8 +20,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from app.core import database, embedded_postgres, schema, security, settings
-from app.ml import serving, trainer
-from app.ml.training_process import TrainingProcess
+from app.ml.serving import model_order as serving
+from app.ml.training import scheduler as trainer
+from app.ml.training.worker import TrainingProcess
 from tests import runs
 from tests.school import Student, nobody_trains
 

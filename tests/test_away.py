@@ -23,8 +23,8 @@ from sqlalchemy.orm import Session
 
 from app.core import patience
 from app.core.schema import REVISION
-from app.ml.simulated import school, simulate
-from app.ml.trainer import Trainer
+from app.ml.evaluation.simulated import school, simulate
+from app.ml.training.scheduler import Trainer
 from tests.conftest import SharedProcess
 from tests.school import Student, imported, throw_away, until
 from tests.wire import Wire

@@ -23,10 +23,10 @@ from typer.testing import CliRunner
 
 from app import cli
 from app.core import database
-from app.ml import tuning, tuning_study
+from app.ml.evaluation import tuning, tuning_study
+from app.ml.evaluation.prequential import BASELINES, Baseline
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.registry import BY_NAME
-from app.ml.replay import BASELINES, Baseline
-from app.ml.simulated import school, simulate
 from tests.school import PASSWORD, imported, interactions, throw_away, until
 from tests.versions import pruned, serving, version
 
@@ -460,8 +460,10 @@ def test_ctrl_c_shows_what_has_finished_and_exits_130(
     def interrupted(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("app.ml.evaluation._items_and_students", interrupted)
-    monkeypatch.setattr("app.ml.replay_served.BASELINES", (BASELINES[0], Baseline("slow", interrupted), BASELINES[1]))
+    monkeypatch.setattr("app.ml.evaluation.benchmark._items_and_students", interrupted)
+    monkeypatch.setattr(
+        "app.ml.evaluation.served.BASELINES", (BASELINES[0], Baseline("slow", interrupted), BASELINES[1])
+    )
     out, rows = tmp_path / "figures.json", tmp_path / "rows.csv"
     for command, finished, ended in (("evaluate", "prior", "global mean"), ("replay", "global mean", "slow")):
         result = runner.invoke(cli.app, [command, str(csv_file), "--json", str(out), "--rows", str(rows)])

@@ -19,12 +19,12 @@ from app.cli import app as cli
 from app.core.settings import Settings
 from app.main import create_app
 from app.ml.embedding_service import EmbeddingModelService
-from app.ml.gate import Court
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.networks.fit import fit
 from app.ml.networks.inference import load_served
 from app.ml.networks.network import Schedule
 from app.ml.registry import BY_NAME
-from app.ml.simulated import school, simulate
+from app.ml.training.gate import Court
 from app.models import Base
 
 ROOT = Path(__file__).parents[1]

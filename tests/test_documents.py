@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
-from app.ml.simulated import school, simulate
+from app.ml.evaluation.simulated import school, simulate
 from tests.school import imported
 
 CONSOLE = """

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 from app.cli import app as cli
 from app.core.settings import settings
 from app.crud import task_features
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.inputs import INPUTS
-from app.ml.simulated import school, simulate
-from app.ml.trainer import trainer
+from app.ml.training.scheduler import trainer
 from tests.school import Student, imported
 
 MODELS_PAGE = Path(__file__).parents[1] / "docs/models.md"

@@ -18,7 +18,7 @@ from app.core import schema
 from app.core.schema import SchemaMismatch
 from app.crud import model_versions, tables
 from app.crud.model_versions import Kept
-from app.ml import artifacts
+from app.ml.serving import artifacts
 
 ABANDONED_SECONDS = 86_400.0
 PIECE = 1 << 20

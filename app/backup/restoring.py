@@ -21,7 +21,7 @@ from app.core import schema
 from app.core.outages import code_of
 from app.core.schema import SchemaMismatch
 from app.crud import model_versions, tables, training_runs
-from app.ml import artifacts
+from app.ml.serving import artifacts
 
 PIECE = 1 << 20
 PATIENCE_SECONDS = 3.0  # PostgreSQL may need a moment to see that a service has gone

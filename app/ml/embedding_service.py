@@ -24,13 +24,13 @@ from app.domain.tasks import Asked, Claim, Prediction, Task
 from app.ml.answers import Answer
 from app.ml.calibration.time_limits import USUAL, Limits
 from app.ml.calibration.time_limits import limits as as_set
-from app.ml.fallback import cause
 from app.ml.features.inputs import inputs_of_past
-from app.ml.pool import pool_one
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME
-from app.ml.serving import Loaded, ServingModels, serving_models
-from app.ml.trainer import silent, trainer
+from app.ml.serving.fallback import cause
+from app.ml.serving.model_order import Loaded, ServingModels, serving_models
+from app.ml.serving.pool import pool_one
+from app.ml.training.scheduler import silent, trainer
 
 LEAST_SECONDS = 0.001  # of an interval's lower end
 

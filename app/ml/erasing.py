@@ -9,7 +9,7 @@ from app.core.settings import settings
 from app.crud import audit, erasures
 from app.crud.erasures import Erased
 from app.domain.actors import Actor
-from app.ml import artifacts
+from app.ml.serving import artifacts
 
 
 def erase(db: Session, student: UUID, actor: Actor | None = None) -> Erased:

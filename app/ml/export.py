@@ -17,7 +17,7 @@ from app.crud import model_versions, person
 from app.crud.person import Row
 from app.domain.tasks import Task
 from app.ml.features.inputs import NETWORK_INPUTS
-from app.ml.serving import ServingModels
+from app.ml.serving.model_order import ServingModels
 
 Open = Callable[[], AbstractContextManager[Session]]
 PAGE = 1000  # tasks in memory

@@ -23,7 +23,7 @@ from app.domain.tasks import Asked, Prediction
 from app.ml import choosing, spacing
 from app.ml.embedding_service import predict
 from app.ml.features import learning_curve as practice_effect
-from app.ml.serving import ServingModels
+from app.ml.serving.model_order import ServingModels
 from app.ml.suggesting import Last
 
 T = TypeVar("T")

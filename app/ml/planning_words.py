@@ -24,7 +24,7 @@ The codes and what they come with:
 from collections.abc import Mapping
 
 from app.domain.planning import Reason
-from app.ml.explanation_words import percent
+from app.ml.explanation.text import percent
 
 SENTENCES: Mapping[str, str] = {
     "aims_at_target": "The chance to get it right is {chance}, near the {target} aimed at.",

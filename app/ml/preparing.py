@@ -15,7 +15,7 @@ from app.domain.planning import DAYS_AHEAD, TARGET, Exam, Plan
 from app.ml import choosing
 from app.ml.outlook import Outlook, for_exam, outlook, outlook_now
 from app.ml.planning import planned
-from app.ml.serving import ServingModels
+from app.ml.serving.model_order import ServingModels
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from app.core.outages import NO_DATABASE, outage
 from app.crud import training_control, watching
 from app.crud.training_control import Control
 from app.domain.errors import DatabaseUnavailable
-from app.ml.serving import ServingModels
+from app.ml.serving.model_order import ServingModels
 
 SECONDS = 2.0  # that the database may take to answer
 

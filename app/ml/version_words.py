@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from app.crud.model_versions import Version
-from app.ml.serving import ServingModels
+from app.ml.serving.model_order import ServingModels
 
 
 def told(version: Version) -> Mapping[str, object]:

@@ -11,7 +11,7 @@ from app.core import errors
 from app.core.bounded import Bounded
 from app.domain.errors import DatabaseUnavailable
 from app.ml.readiness import SECONDS, Readiness, readiness
-from app.ml.serving import ServingModels
+from app.ml.serving.model_order import ServingModels
 from app.schemas.problem import problems
 
 router = APIRouter(tags=["Health"])

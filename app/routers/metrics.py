@@ -18,7 +18,7 @@ from app.core.processes import Processes
 from app.core.settings import settings
 from app.domain.errors import NotSignedIn
 from app.ml.figures import Figures, figures
-from app.ml.serving import ServingModels
+from app.ml.serving.model_order import ServingModels
 from app.schemas.problem import problems
 
 router = APIRouter(tags=["Health"])

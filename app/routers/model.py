@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.crud import model_versions, serving_acts, training_acts, training_runs
 from app.ml.comparison import comparison
-from app.ml.serving import ServingModels
+from app.ml.serving.model_order import ServingModels
 from app.ml.status import model_status
 from app.ml.version_words import outcome, told
 from app.routers.callers import Acting, Admin, Db

@@ -16,9 +16,9 @@ from app.crud import practice_tasks
 from app.domain.errors import NotAccepted
 from app.domain.tasks import Asked, Claim, Task
 from app.ml.embedding_service import complete, predict_and_save
-from app.ml.explanation import explanation
-from app.ml.serving import ServingModels
-from app.ml.trainer import Trainer
+from app.ml.explanation.explainer import explanation
+from app.ml.serving.model_order import ServingModels
+from app.ml.training.scheduler import Trainer
 from app.routers.callers import BY_TOKEN_OR_KEY, CallerFirst, Db, SignedIn, async_database, claim_of
 from app.schemas.base import Text200
 from app.schemas.explanation import Explanation

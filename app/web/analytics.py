@@ -15,8 +15,8 @@ from app.crud.studying import Total
 from app.domain.attempts import DIFFICULTIES
 from app.domain.errors import NotKept
 from app.domain.tasks import Task
-from app.ml.explanation import explanation
-from app.ml.serving import ServingModels
+from app.ml.explanation.explainer import explanation
+from app.ml.serving.model_order import ServingModels
 from app.routers.callers import Db
 from app.routers.practice_tasks import Serving
 from app.schemas.explanation import Explanation

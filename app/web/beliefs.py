@@ -12,7 +12,7 @@ from app.crud import student_totals, studying
 from app.crud.student_totals import Past
 from app.crud.studying import Done
 from app.domain.tasks import Asked
-from app.ml.serving import Loaded, ServingModels
+from app.ml.serving.model_order import Loaded, ServingModels
 
 if TYPE_CHECKING:  # SciPy is imported when LNIRT is there, not before
     from app.ml.answers import Answer

@@ -13,7 +13,7 @@ from app.core.settings import settings
 from app.crud import accounts
 from app.crud.browser_sessions import Visitor
 from app.domain.errors import NotAllowed
-from app.ml import sample
+from app.ml.evaluation import sample
 from app.routers.callers import Db, address_of
 from app.routers.practice_tasks import TheTrainer
 from app.web.languages import NAMES

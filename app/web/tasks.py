@@ -16,7 +16,7 @@ from app.domain.attempts import DIFFICULTIES
 from app.domain.errors import NotKept, OtherResult, TaskNotFound
 from app.domain.tasks import Asked, Claim, Task
 from app.ml.embedding_service import complete, predict_and_save
-from app.ml.explanation import explanation
+from app.ml.explanation.explainer import explanation
 from app.routers.callers import Db
 from app.routers.practice_tasks import Serving, TheTrainer
 from app.schemas.practice_tasks import NewTask, TaskResult

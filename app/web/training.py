@@ -11,7 +11,7 @@ from app.core.settings import settings
 from app.crud import attempts, model_tracker, training_control, training_runs
 from app.crud.training_runs import Run
 from app.domain.shares import Share
-from app.ml.serving import Loaded, ServingModels
+from app.ml.serving.model_order import Loaded, ServingModels
 from app.routers.callers import Db
 from app.routers.practice_tasks import Serving
 from app.web.languages import Words

@@ -25,11 +25,11 @@ from app.core.statements import hold_now
 from app.crud import accounts, model_versions, tables
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
-from app.ml import artifacts
 from app.ml.embedding_service import predict_and_save
-from app.ml.serving import ServingModels
-from app.ml.simulated import school, simulate
-from app.ml.trainer import Trainer
+from app.ml.evaluation.simulated import school, simulate
+from app.ml.serving import artifacts
+from app.ml.serving.model_order import ServingModels
+from app.ml.training.scheduler import Trainer
 from tests.conftest import SharedProcess
 from tests.school import imported
 from tests.versions import serving, version

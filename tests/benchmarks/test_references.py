@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.attempts import DIFFICULTIES, Attempts
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.history import history_features, totals_before
-from app.ml.simulated import school, simulate
 from benchmarks.reference.web_documents import NewTask, PracticeTask, features
 
 

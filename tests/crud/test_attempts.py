@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from app.crud import attempts
 from app.domain.attempts import Attempts
-from app.ml.simulated import school, simulate
+from app.ml.evaluation.simulated import school, simulate
 from tests.school import imported
 
 

@@ -16,8 +16,8 @@ from app.crud import accounts, erasures, model_tracker, model_versions, practice
 from app.domain.errors import NotSignedIn, TaskNotFound
 from app.domain.tasks import Asked, Claim
 from app.ml.embedding_service import complete, predict_and_save
-from app.ml.serving import serving_models
-from app.ml.simulated import school, simulate
+from app.ml.evaluation.simulated import school, simulate
+from app.ml.serving.model_order import serving_models
 from tests.school import imported
 from tests.versions import serving, version
 

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from app.crud import attempts, student_totals
 from app.domain.attempts import DIFFICULTIES
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.inputs import inputs_of, inputs_of_past, known_before
-from app.ml.simulated import school, simulate
 from tests.school import imported
 
 EPOCH = datetime.now(UTC) - timedelta(minutes=42)

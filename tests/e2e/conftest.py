@@ -13,7 +13,7 @@ import uvicorn
 from playwright.sync_api import Browser, sync_playwright
 
 from app.main import create_app
-from app.ml import trainer
+from app.ml.training import scheduler as trainer
 from tests.conftest import SharedProcess
 from tests.e2e.visits import Visits
 from tests.school import until

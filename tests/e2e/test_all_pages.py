@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.core.database import new_session
 from app.crud import accounts
-from app.ml import sample
+from app.ml.evaluation import sample
 from tests.e2e.visits import PHONE, Visits
 from tests.school import PASSWORD, until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 from sqlalchemy.orm import Session
 
-from app.ml.simulated import school, simulate
+from app.ml.evaluation.simulated import school, simulate
 from tests.e2e.visits import Visits
 from tests.school import imported
 

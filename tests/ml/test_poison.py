@@ -16,14 +16,14 @@ from app.core.settings import settings
 from app.crud import attempts, imports, model_versions, training_runs
 from app.domain.attempts import Attempts
 from app.domain.interactions import Interaction, uuid5
-from app.ml import training_run
 from app.ml.answers import Answers
-from app.ml.gate import Court, Rival, objection
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt.model import fit_lnirt
-from app.ml.pool import pool
 from app.ml.registry import BY_NAME
-from app.ml.serving import ServingModels, on_base
-from app.ml.simulated import school, simulate
+from app.ml.serving.model_order import ServingModels, on_base
+from app.ml.serving.pool import pool
+from app.ml.training import run as training_run
+from app.ml.training.gate import Court, Rival, objection
 from tests.school import imported, interactions
 
 TASKS = simulate(school(12, seed=3), 40, seed=3).attempts

@@ -23,13 +23,13 @@ from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import Done, Reason, Suggestion, TopicState, Wishes
 from app.domain.tasks import Asked
 from app.ml import choosing, planning_words, spacing
+from app.ml.evaluation.simulated import school as simulated_school
+from app.ml.evaluation.simulated import simulate
 from app.ml.outlook import Answered, asked_once
 from app.ml.recommending import recommend, recommend_now
-from app.ml.serving import ServingModels, serving_models
-from app.ml.simulated import school as simulated_school
-from app.ml.simulated import simulate
+from app.ml.serving.model_order import ServingModels, serving_models
 from app.ml.suggesting import Last, Moment, suggestions
-from app.ml.training_run import Order, train
+from app.ml.training.run import Order, train
 from tests.school import Student, imported
 from tests.topics import NOW, done, exam, topic, unknown
 

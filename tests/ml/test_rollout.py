@@ -7,7 +7,7 @@ import pytest
 
 from app.core import settings
 from app.domain.kinds import KINDS
-from app.ml.serving import rolled_out_to
+from app.ml.serving.model_order import rolled_out_to
 
 MANY = [uuid4() for _ in range(5000)]
 

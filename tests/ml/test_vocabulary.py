@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 from app.core.database import database_url, new_session
 from app.core.settings import settings
 from app.crud import training_runs
-from app.ml import training_run
 from app.ml.answers import TaskModel
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt.model import fit_lnirt
 from app.ml.registry import BY_NAME
-from app.ml.serving import on_base, serving_models
-from app.ml.simulated import school, simulate
+from app.ml.serving.model_order import on_base, serving_models
+from app.ml.training import run as training_run
 from tests.school import SOMEBODY, Student, imported
 
 TASKS = replace(simulate(school(8, seed=7), 30, seed=7).attempts, items=("one", "two"))

@@ -22,8 +22,8 @@ from app.core import security
 from app.core.settings import settings
 from app.crud import accounts
 from app.main import create_app
-from app.ml.simulated import school as simulated_school
-from app.ml.simulated import simulate
+from app.ml.evaluation.simulated import school as simulated_school
+from app.ml.evaluation.simulated import simulate
 from tests.conftest import Template, copy_of
 from tests.school import PASSWORD, SOMEBODY, Student, imported
 from tests.versions import serving, version

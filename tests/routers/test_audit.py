@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from app import cli
 from app.crud import accounts, audit
 from app.domain.actors import COMMAND_LINE
-from app.ml.simulated import school as simulated_school
-from app.ml.simulated import simulate
-from app.ml.trainer import Trainer, trainer
+from app.ml.evaluation.simulated import school as simulated_school
+from app.ml.evaluation.simulated import simulate
+from app.ml.training.scheduler import Trainer, trainer
 from tests.school import PASSWORD, Student, imported
 from tests.versions import serving, version
 

@@ -14,13 +14,13 @@ from app.crud import model_versions
 from app.crud.student_totals import Past
 from app.domain.tasks import Asked
 from app.ml.answers import Answer, Answers, Floats
+from app.ml.evaluation.simulated import school as simulated_school
+from app.ml.evaluation.simulated import simulate
 from app.ml.features.history import FEATURES
 from app.ml.features.inputs import NETWORK_INPUTS, inputs_of_past
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
 from app.ml.registry import BY_NAME
-from app.ml.serving import Lineup, Loaded, serving_models
-from app.ml.simulated import school as simulated_school
-from app.ml.simulated import simulate
+from app.ml.serving.model_order import Lineup, Loaded, serving_models
 from tests.school import SOMEBODY, Student, imported
 from tests.versions import pruned, serving, version
 

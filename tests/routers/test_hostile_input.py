@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from app.crud import accounts
-from app.ml.trainer import Trainer
+from app.ml.training.scheduler import Trainer
 from tests.hostile import (
     BODIES,
     CURSORS,

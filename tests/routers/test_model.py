@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from app.core.settings import settings
 from app.crud import accounts, training_runs
+from app.ml.evaluation.simulated import school as simulated_school
+from app.ml.evaluation.simulated import simulate
 from app.ml.registry import BY_NAME
-from app.ml.simulated import school as simulated_school
-from app.ml.simulated import simulate
-from app.ml.trainer import Trainer, trainer
+from app.ml.training.scheduler import Trainer, trainer
 from app.schemas.model_versions import KindName
 from tests.school import Student, imported
 from tests.versions import pruned, serving, version
@@ -138,7 +138,7 @@ def test_what_is_gone_or_unusable_cannot_be_promoted(admin: Student, db: Session
 def test_this_process_knows_at_once_who_should_answer(admin: Student, db: Session) -> None:
     first = version(db)
     post(admin, f"/model/versions/{first}/promote")
-    from app.ml.serving import serving_models
+    from app.ml.serving.model_order import serving_models
 
     assert serving_models().lineup.wanted == (first, 1000, 1000)
     assert f"Version {first}" in admin.status()["reason"]

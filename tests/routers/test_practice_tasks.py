@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.ml import trainer
+from app.ml.training import scheduler as trainer
 from tests.conftest import SharedProcess
 from tests.school import SOMEBODY, Student
 

@@ -17,7 +17,7 @@ from app.core.database import new_session
 from app.crud import exam_plans
 from app.crud.exam_plans import NewExam
 from app.domain.errors import NotSignedIn
-from app.ml.trainer import Trainer
+from app.ml.training.scheduler import Trainer
 from app.schemas.planning import PlanOut, RecommendationsOut
 from tests.school import SOMEBODY, Student, nobody_trains
 

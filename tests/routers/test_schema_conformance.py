@@ -20,9 +20,9 @@ from sqlalchemy.orm import Session
 from app.core import security
 from app.crud import accounts
 from app.main import create_app
-from app.ml.simulated import school as simulated_school
-from app.ml.simulated import simulate
-from app.ml.trainer import Trainer
+from app.ml.evaluation.simulated import school as simulated_school
+from app.ml.evaluation.simulated import simulate
+from app.ml.training.scheduler import Trainer
 from tests.school import imported, nobody_trains
 from tests.versions import serving, version
 

@@ -14,13 +14,13 @@ from sqlalchemy.orm import Session
 from app.crud import accounts, audit, model_versions, training_control, training_runs, version_lists
 from app.domain.actors import COMMAND_LINE
 from app.domain.errors import TrainingBusy
-from app.ml import sample
 from app.ml.answers import TaskModel
+from app.ml.evaluation import sample
+from app.ml.evaluation.simulated import school as simulated_school
+from app.ml.evaluation.simulated import simulate
 from app.ml.registry import BY_NAME
-from app.ml.serving import Lineup, Loaded
-from app.ml.simulated import school as simulated_school
-from app.ml.simulated import simulate
-from app.ml.trainer import Trainer
+from app.ml.serving.model_order import Lineup, Loaded
+from app.ml.training.scheduler import Trainer
 from tests.ml.test_comparison import done, shadowed
 from tests.school import PASSWORD, imported, nobody_trains
 from tests.versions import pruned, serving, version

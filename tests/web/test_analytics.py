@@ -8,9 +8,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from app.crud.studying import Done, Lately
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt import untrained
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
-from app.ml.simulated import school, simulate
 from app.web import analytics, charts, reckoned
 from app.web.languages import Words
 from tests.finished import account_of, class_of, finish

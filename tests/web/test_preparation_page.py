@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from app.core.database import new_session
-from app.ml import sample
+from app.ml.evaluation import sample
 from app.web.reasons import SENTENCES
 from tests.finished import account_of, finish
 from tests.school import Student, until

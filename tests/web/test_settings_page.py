@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.crud import accounts, audit
-from app.ml.trainer import Trainer
+from app.ml.training.scheduler import Trainer
 from tests.school import PASSWORD, SOMEBODY, Student
 from tests.web.browsing import Browser, said
 

@@ -9,8 +9,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.ml.simulated import school as simulated_school
-from app.ml.simulated import simulate
+from app.ml.evaluation.simulated import school as simulated_school
+from app.ml.evaluation.simulated import simulate
 from tests.school import imported, until
 from tests.web.browsing import Browser, said
 

@@ -6,8 +6,8 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
-from app.ml.simulated import school, simulate
 from app.web import charts, today
 from app.web.charts import Axis, Series
 from app.web.languages import Words

@@ -22,8 +22,8 @@ from app.core import security
 from app.crud import accounts, browser_sessions, service_keys
 from app.domain.actors import COMMAND_LINE
 from app.main import create_app
-from app.ml.simulated import school as simulated_school
-from app.ml.simulated import simulate
+from app.ml.evaluation.simulated import school as simulated_school
+from app.ml.evaluation.simulated import simulate
 from app.web.visitors import COOKIE
 from tests.conftest import Template, copy_of
 from tests.hostile import HEADERS, PATHS, QUERIES, TEXTS, Heard

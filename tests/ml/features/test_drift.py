@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 from app.crud import model_versions
 from app.crud.model_tracker import to_json
 from app.domain.attempts import Attempts
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.drift import Asked, drift, shifts, summary
 from app.ml.features.inputs import INPUTS, inputs_of, known_before
-from app.ml.simulated import school, simulate
-from app.ml.trainer import Trainer
+from app.ml.training.scheduler import Trainer
 from tests.conftest import SharedProcess
 from tests.school import imported
 from tests.versions import version

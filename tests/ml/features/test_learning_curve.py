@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from app.core.database import database_url
 from app.crud import training_runs
 from app.domain.attempts import Attempts
+from app.ml.evaluation.simulated import TOPICS, School, school, simulate
 from app.ml.features import learning_curve as practice_effect
 from app.ml.features.learning_curve import PRIOR_EFFECT, PRIOR_GAIN, PRIOR_SD, estimated
-from app.ml.simulated import TOPICS, School, school, simulate
-from app.ml.training_run import Order, train
+from app.ml.training.run import Order, train
 from tests.school import imported
 
 PROBIT = (1.45, 1.85)  # logits, about

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from app.domain.attempts import Attempts
+from app.ml.evaluation.simulated import DAY, FIRST_DAY, SECOND, School, school, simulate
 from app.ml.lnirt import posterior as lnirt_posterior
 from app.ml.lnirt.ability import (
     BOUND,
@@ -33,7 +34,6 @@ from app.ml.lnirt.ability import (
 from app.ml.lnirt.dynamics import practice_of, practice_when_created
 from app.ml.lnirt.model import FittedLnirt, ServedLnirt, fit_lnirt
 from app.ml.lnirt.posterior import ItemParameters, Population
-from app.ml.simulated import DAY, FIRST_DAY, SECOND, School, school, simulate
 from tests.ml.following import Followed, Told
 
 STILL = Population(mu_theta=0.1, mu_zeta=-0.05, var_theta=0.8, var_zeta=0.1, cov=0.12)

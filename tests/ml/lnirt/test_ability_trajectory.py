@@ -12,6 +12,7 @@ from app.core.statements import hold_now
 from app.crud import student_totals, studying
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
+from app.ml.evaluation.simulated import SECOND, school, simulate
 from app.ml.features.inputs import INPUTS
 from app.ml.lnirt.ability import newcomers, posterior
 from app.ml.lnirt.ability_trajectory import standing
@@ -23,7 +24,6 @@ from app.ml.lnirt.model import (
     fit_lnirt,
 )
 from app.ml.lnirt.posterior import ItemParameters, Population, newcomer, update
-from app.ml.simulated import SECOND, school, simulate
 from app.web.beliefs import Belief
 from tests.ml import following
 from tests.school import imported

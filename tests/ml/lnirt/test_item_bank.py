@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt.estimation import LnirtFit, fit
 from app.ml.lnirt.item_bank import Cell, ItemBank, cell_label
 from app.ml.lnirt.posterior import newcomer, predict
 from app.ml.lnirt.small_data import fit_small
-from app.ml.simulated import school, simulate
 
 TOPICS = ["algebra", "geometry", "logic", "sets"]
 LEVELS = {"easy": -1.0, "medium": 0.0, "hard": 1.0}

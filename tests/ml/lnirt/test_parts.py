@@ -9,11 +9,11 @@ import pytest
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
 from app.ml import shapley
+from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt import parts as lnirt_parts
 from app.ml.lnirt.ability import Answered, columns_of, follow, newcomers, practised, predict
 from app.ml.lnirt.item_bank import ItemBank
 from app.ml.lnirt.model import fit_lnirt
-from app.ml.simulated import school, simulate
 
 WHO = UUID(int=1)
 

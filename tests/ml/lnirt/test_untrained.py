@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
-from app.ml.simulated import school, simulate
-from app.ml.trainer import trainer
+from app.ml.evaluation.simulated import school, simulate
+from app.ml.training.scheduler import trainer
 from tests.school import Student, imported
 
 Students = Callable[..., Student]

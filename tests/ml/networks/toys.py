@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from app.domain.attempts import Attempts
-from app.ml.simulated import school, simulate
+from app.ml.evaluation.simulated import school, simulate
 
 START = 1_757_400_000_000_000  # microseconds UTC, a school morning in September 2025
 

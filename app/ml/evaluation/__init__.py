@@ -1,0 +1,1 @@
+"""How good models are: benchmarks, replays, tuning, and simulated students."""

@@ -1,0 +1,239 @@
+"""A study: trials of settings that Optuna keeps in the service's PostgreSQL, to go on with and to share."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.util import find_spec
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sqlalchemy import Engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ProgrammingError
+
+from app.core import patience
+from app.crud.network_settings import Tuned
+from app.domain.attempts import Attempts
+from app.ml import registry
+from app.ml.evaluation import tuning
+from app.ml.evaluation.tuning import Parts, Progress, Range, Scaled, Share, Verdict, Whole
+
+if TYPE_CHECKING:
+    import optuna
+
+SCHEMA = "optuna"  # of PostgreSQL, for Optuna's tables: in no backup of ours and no migration
+LOCK = 7_809_061_155  # of whoever creates tables, a study or its first trial
+HEARTBEAT_SECONDS = 30  # a trial whose process has been silent for twice as long has failed
+DEFAULT = "default"  # marks the trial of the settings that hold without tuning
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One that has ended."""
+
+    number: int
+    score: float | None  # none where no model came out
+    failure: str | None
+    best: int | None  # number of the best one so far
+    best_score: float | None
+    seconds: float
+
+
+class Study:
+    """The trials of one kind of network on the same tasks."""
+
+    def __init__(self, study: "optuna.Study", kind: str, parts: Parts, seed: int) -> None:
+        self._study, self._kind, self._parts, self._seed = study, kind, parts, seed
+        self._network = registry.network(kind)
+        self._space = tuning.space(self._network)
+
+    @property
+    def name(self) -> str:
+        return str(self._study.study_name)
+
+    @property
+    def parts(self) -> Parts:
+        return self._parts
+
+    def completed(self) -> int:
+        """How many trials came to a score, of all processes."""
+        return sum(trial.state.name == "COMPLETE" for trial in self._study.trials)
+
+    def run(self, trials: int, ended: Callable[[Trial], None], progress: Progress) -> None:
+        """So many more trials; one from which no model comes is pruned. An exception or Ctrl-C ends them."""
+        last = list[Any]()
+        for _ in range(trials):
+            begun = perf_counter()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Optuna's heartbeat calls itself experimental
+                self._study.optimize(
+                    lambda trial: self._tried(trial, progress),
+                    n_trials=1,
+                    callbacks=[lambda _, trial: last.append(trial)],
+                )
+            ended(self._ended(last.pop(), perf_counter() - begun))
+
+    def _tried(self, trial: "optuna.Trial", progress: Progress) -> float:
+        import optuna
+
+        from app.ml.networks.checkpoint import TrainingFailed
+
+        self._study.sampler = optuna.samplers.TPESampler(seed=self._seed * 100_003 + trial.number, multivariate=False)
+        parameters = {name: _suggested(trial, name, within) for name, within in self._space.items()}
+        try:
+            settings = tuning.settings_of(self._network, parameters)
+            score = tuning.tried(
+                self._kind, settings, self._parts, self._seed, lambda step: progress({**step, "trial": trial.number})
+            )
+            if not math.isfinite(score.value):
+                raise TrainingFailed("the answers are no finite numbers")
+        except TrainingFailed as why:
+            trial.set_user_attr("failure", str(why))
+            raise optuna.TrialPruned(str(why)) from None
+        trial.set_user_attr("unseen", score.unseen)
+        trial.set_user_attr("newest", score.newest)
+        return score.value
+
+    def _ended(self, trial: "optuna.trial.FrozenTrial", seconds: float) -> Trial:
+        best, failure = self._best(), trial.user_attrs.get("failure")
+        number, score = (best.number, best.value) if best else (None, None)
+        return Trial(trial.number, None if failure else trial.value, failure, number, score, seconds)
+
+    def _best(self) -> "optuna.trial.FrozenTrial | None":
+        completed = [trial for trial in self._study.trials if trial.state.name == "COMPLETE"]
+        return min(completed, key=lambda trial: (trial.value, trial.number), default=None)
+
+    def verdict(self, progress: Progress) -> Verdict | None:
+        """The best trial beside the defaults on the hidden students; none while the defaults are the best.
+
+        It is reached once for each best trial: a second look would only seek a lucky one. Raises ValueError while no
+        trial has a score.
+        """
+        best = self._best()
+        if best is None:
+            raise ValueError("No trial has come to a score yet.")
+        if best.user_attrs.get(DEFAULT):
+            return None
+        known = self._study.user_attrs.get("verdict")
+        if known and known["trial"] == best.number:
+            return Verdict(**known)
+        settings = tuning.settings_of(self._network, best.params)
+        found = tuning.compared(self._kind, settings, best.number, self._parts, self._seed, progress)
+        self._study.set_user_attr("verdict", found.as_dict())
+        return found
+
+    def tuned(self, verdict: Verdict) -> Tuned:
+        """What trainings are to take up."""
+        trial = next(each for each in self._study.trials if each.number == verdict.trial)
+        settings = tuning.settings_of(self._network, trial.params)
+        return Tuned(self._kind, settings, self.name, trial.number, verdict.best, verdict.default)
+
+
+def opened(
+    engine: Engine, url: str, kind: str, attempts: Attempts, *, name: str | None, seed: int, grows: bool
+) -> Study:
+    """The study of this name, begun if it isn't there. Its tasks stay those that it began with: where they `grow`, as
+    an installation's do, later ones are left out.
+
+    Raises ValueError where Optuna is missing, or the study is about another kind or other tasks.
+    """
+    if find_spec("optuna") is None:
+        raise ValueError("Optuna is not installed, which tuning needs: pip install 'smartstudy[tune]'")
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    tuning.parted(attempts)
+    name = name or (kind if grows else f"{kind}-{fingerprint(attempts)[:8]}")
+    with _alone(engine), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the heartbeat calls itself experimental
+        study = optuna.create_study(storage=_storage(url), study_name=name, direction="minimize", load_if_exists=True)
+        parts = tuning.parted(_tasks_of(study, kind, attempts, grows))
+        optuna.storages.fail_stale_trials(study)
+        _with_default(study, tuning.defaults(registry.network(kind)))
+    return Study(study, kind, parts, seed)
+
+
+def fingerprint(attempts: Attempts) -> str:
+    """Of the tasks, whatever others there were when they were read."""
+    found = sha256()
+    for column in (attempts.started, attempts.finished, attempts.correct, attempts.seconds, attempts.difficulty):
+        found.update(column.tobytes())
+    names = np.array(attempts.students, "S36")
+    found.update(names[attempts.student].tobytes())
+    return found.hexdigest()
+
+
+def _tasks_of(study: "optuna.Study", kind: str, attempts: Attempts, grows: bool) -> Attempts:
+    known = study.user_attrs
+    if not known:
+        study.set_user_attr("kind", kind)
+        study.set_user_attr("through", int(attempts.finished[-1]))  # microseconds
+        study.set_user_attr("tasks", fingerprint(attempts))
+        return attempts
+    if known["kind"] != kind:
+        raise ValueError(f"The study {study.study_name} is about {known['kind']}; name another with --study.")
+    if grows:
+        attempts = attempts.take(attempts.finished <= known["through"])
+    if fingerprint(attempts) != known["tasks"]:
+        raise ValueError(f"The study {study.study_name} was begun on other tasks; name another with --study.")
+    return attempts
+
+
+def _with_default(study: "optuna.Study", parameters: dict[str, float]) -> None:
+    """See that the settings without tuning are among the trials: the first one, or again if that one was cut off."""
+    there = {trial.state.name for trial in study.trials if trial.user_attrs.get(DEFAULT)}
+    if not there - {"FAIL"}:
+        study.enqueue_trial(parameters, user_attrs={DEFAULT: True})
+
+
+def _suggested(trial: "optuna.Trial", name: str, within: Range) -> float:
+    match within:
+        case Whole(least, most, step):
+            return trial.suggest_int(name, least, most, step=step)
+        case Share(least, most):
+            return trial.suggest_float(name, least, most, step=tuning.DROPOUT_STEP)
+        case Scaled(least, most):
+            return trial.suggest_float(name, least, most, log=True)
+
+
+def _storage(url: str) -> "optuna.storages.RDBStorage":
+    import optuna
+
+    options = " ".join(filter(None, [str(make_url(url).query.get("options", "")), f"-csearch_path={SCHEMA}"]))
+    wait = {"connect_timeout": patience.CONNECT_SECONDS, "application_name": "smartstudy", **patience.KEEPALIVE}
+    return optuna.storages.RDBStorage(
+        url.replace("postgresql://", "postgresql+psycopg2://", 1),
+        {"connect_args": {**wait, "options": options}, "pool_pre_ping": True, "hide_parameters": True},
+        heartbeat_interval=HEARTBEAT_SECONDS,
+        grace_period=2 * HEARTBEAT_SECONDS,
+    )
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[None]:
+    """With the schema there, and no other process in here: each would create what it doesn't see yet."""
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+        try:
+            if connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}) is None:
+                _create(connection)
+            connection.commit()
+            yield
+        finally:
+            connection.rollback()
+            connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+            connection.commit()
+
+
+def _create(connection: Any) -> None:
+    try:
+        connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
+    except ProgrammingError:
+        raise ValueError(
+            f"The database's user may not create the schema {SCHEMA}, where studies are kept: have its owner run "
+            f"`CREATE SCHEMA {SCHEMA} AUTHORIZATION user` once."
+        ) from None

@@ -1,0 +1,1 @@
+"""Why a task was predicted as it was."""

@@ -1,0 +1,23 @@
+"""Why no better model answered, in one word of a few: for counting. The task's `fallback_reason` has the sentence."""
+
+from app.ml.serving.model_order import Lineup
+
+NONE, NO_MODEL, DAMAGED, NOT_TRAINED, NOT_FINITE, FAILED = CAUSES = (
+    "none",
+    "no_model_yet",
+    "files_damaged",
+    "kind_not_trained",
+    "not_finite",
+    "model_failed",
+)
+
+
+def cause(lineup: Lineup, reason: str | None) -> str:
+    """The gravest thing that the reason tells of."""
+    if reason is None:
+        return NONE
+    if not (lineup.models or lineup.broken):
+        return NO_MODEL
+    if "gave no usable answer" in reason:
+        return NOT_FINITE if "not finite" in reason else FAILED
+    return DAMAGED if any(text in reason for text in lineup.broken.values()) else NOT_TRAINED

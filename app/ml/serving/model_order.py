@@ -1,0 +1,288 @@
+"""The models that this process answers with, and how they change without anybody waiting."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.core.database import new_session
+from app.core.settings import settings
+from app.crud import model_versions
+from app.crud.model_versions import Version
+from app.domain.kinds import BASE
+from app.domain.shares import ALL, Share
+from app.ml.answers import TaskModel
+from app.ml.calibration.time_limits import USUAL, Limits
+from app.ml.registry import BY_NAME, ModelSpec
+from app.ml.serving import artifacts
+from app.ml.serving.pool import in_words
+
+log = logging.getLogger("smartstudy.serving")
+UNLOADABLE = (artifacts.DamagedFiles, OSError, ValueError, KeyError)
+RETRY_SECONDS = 30.0  # files that could not be loaded may be put back
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A version in memory."""
+
+    kind: ModelSpec
+    version: Version
+    model: TaskModel
+
+    def __str__(self) -> str:
+        return f"version {self.version.id} of {self.kind.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """Who answers, best first, and of each kind that does not, why."""
+
+    models: tuple[Loaded, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)  # asked for by the settings, but never trained
+    broken: Mapping[str, str] = field(default_factory=dict)  # can't be loaded
+    order: tuple[str, ...] = ()  # the kinds as they should answer
+    wanted: tuple[int, ...] = ()  # the versions this was made from, each with its shares in thousandths
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """The ids of those that should serve."""
+        return self.wanted[::3]
+
+    @property
+    def first(self) -> Loaded | None:
+        return next(iter(self.models), None)
+
+    @property
+    def limits(self) -> Limits:
+        """Between which seconds answers stay, by the tasks that LNIRT was fitted to."""
+        base = self.of(BASE)
+        return getattr(base.model, "limits", USUAL) if base else USUAL
+
+    def of(self, kind: str) -> Loaded | None:
+        """The version of this kind."""
+        return next((loaded for loaded in self.models if loaded.kind.name == kind), None)
+
+    def for_student(self, student: UUID) -> tuple[dict[str, Share], tuple[Loaded, ...]]:
+        """What each kind has to say to this student, and who answers where none of these can, best first.
+
+        A kind that is being rolled out to them, or that MODEL pins, has all the say.
+        """
+        given = self.of(rolled_out_to(student)) if settings().rollout else None
+        alone = given or (self.first if settings().model != "auto" else None)
+        if alone:
+            return {alone.kind.name: ALL}, (alone, *(each for each in self.models if each is not alone))
+        return self.shares, self.models
+
+    @property
+    def shares(self) -> dict[str, Share]:
+        """What each kind that is loaded has to say; all of it the first, where none was given any."""
+        found = {each.kind.name: Share(each.version.chance_share, each.version.time_share) for each in self.models}
+        found = {kind: share for kind, share in found.items() if share.has_part}
+        return found or ({self.first.kind.name: ALL} if self.first else {})
+
+    @property
+    def spoken(self) -> dict[str, Share]:
+        """What each kind has to say to students who are in no rollout."""
+        return {self.first.kind.name: ALL} if self.first and settings().model != "auto" else self.shares
+
+    def why_not_better(self, than: Loaded | None) -> list[str]:
+        """Why no version that should come before this one answers; before the prior come all."""
+        if than is None and not self.broken:
+            return ["No model has been trained yet."]
+        pinned = than is not None and settings().model != "auto"  # else whoever serves may have its part
+        better = self.order[: self.order.index(than.kind.name) + 1] if than and pinned else self.order
+        return [text for name in better for text in (self.missing.get(name), self.broken.get(name)) if text]
+
+
+def rolled_out_to(student: UUID) -> str:
+    """The kind that ROLLOUT gives to this student, or none (empty): always the same for the same setting."""
+    place = int.from_bytes(sha256(student.bytes).digest()[:8], "big") / 2**64 * 100
+    for kind, share in settings().shares().items():
+        if place < share:
+            return kind
+        place -= share
+    return ""
+
+
+class ServingModels:
+    """Holds the serving versions; `lineup` is read by requests and swapped in one assignment."""
+
+    def __init__(self, open_session: Callable[[], AbstractContextManager[Session]], model_dir: Path) -> None:
+        self.lineup = Lineup(wanted=(0, 0, 0))  # not looked up yet
+        self._open_session = open_session
+        self._model_dir = model_dir
+        self._turn = threading.Lock()
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load-model")
+        self._again_at = float("inf")  # when to try once more what could not be loaded
+        self._unsound: dict[int, str] = {}  # versions that gave a number that is none, and what is said of it
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong: files that can't be loaded, numbers that are none, and who stands in for whom."""
+        lineup = self.lineup
+        told = [*lineup.broken.values(), *(t for v, t in self._unsound.items() if v in lineup.versions)]
+        return [*told, *lineup.missing.values()]
+
+    @property
+    def answering(self) -> Loaded | None:
+        """Who answers first, unless it turned out unsound."""
+        return next(self._sound(), None)
+
+    @property
+    def named(self) -> Loaded | None:
+        """Whose name stands on tasks: the network that has most part, if any has, else who answers first."""
+        shares = self.lineup.spoken
+        networks = [
+            (shares[each.kind.name], each) for each in self._sound() if each.kind.name in shares.keys() - {BASE}
+        ]
+        most = max(networks, key=lambda pair: pair[0].chance + pair[0].time, default=None)
+        return most[1] if most else self.answering
+
+    def _sound(self) -> Iterator[Loaded]:
+        return (each for each in self.lineup.models if each.version.id not in self._unsound)
+
+    def notice(self, serving: tuple[int, ...]) -> None:
+        """A request saw which versions should serve: fetch them, but don't wait for it."""
+        if not self._is_current(serving) and not self._turn.locked():
+            self._loader.submit(self._refresh_quietly)
+
+    def refresh(self) -> None:
+        """Load the versions that should serve now, where they are others; blocks. What can't be loaded is told once."""
+        with self._turn:
+            with self._open_session() as db:
+                wanted = model_versions.serving(db)
+            if not self._is_current(marks(wanted.values())):
+                self._switch_to(wanted)
+
+    def unsound(self, loaded: Loaded, said: str) -> str:
+        """The model has no answer that can be used: say so, once."""
+        told = f"{str(loaded).capitalize()} gave no usable answer: {said}."
+        if self._unsound.get(loaded.version.id) != told:
+            self._unsound[loaded.version.id] = told
+            log.error("%s", told)
+        return told
+
+    def close(self) -> None:
+        self._loader.shutdown(cancel_futures=True)
+
+    def _is_current(self, serving: tuple[int, ...]) -> bool:
+        return serving == self.lineup.wanted and time.monotonic() < self._again_at
+
+    def _switch_to(self, wanted: dict[str, Version]) -> None:
+        here = {loaded.version.id: loaded for loaded in self.lineup.models}
+        models: list[Loaded] = []
+        broken: dict[str, str] = {}
+        order = _order(tuple(wanted))
+        for version in (wanted[name] for name in order if name in wanted):
+            try:
+                models.append(self._loaded(version, here))
+            except UNLOADABLE as why:
+                stand_in = self._stand_in(version, here)
+                models += [stand_in] if stand_in else []
+                broken[version.kind] = _cannot_load(version, why, stand_in)
+        missing = {
+            name: f"MODEL asks for {name}, but none has been trained yet." for name in order if name not in wanted
+        }
+        base = next((each for each in models if each.kind.name == BASE), None)
+        if base:
+            models = [replace(each, model=on_base(each.model, base.model, base.version.id)) for each in models]
+        lineup = Lineup(tuple(models), missing, broken, order, marks(wanted.values()))
+        self._tell(lineup)
+        show_files(self._model_dir, wanted.values())
+        self._again_at = time.monotonic() + RETRY_SECONDS if broken else float("inf")
+        self.lineup = lineup
+
+    def _loaded(self, version: Version, here: Mapping[int, Loaded]) -> Loaded:
+        kept = here.get(version.id)
+        if kept:
+            return Loaded(kept.kind, version, kept.model)
+        if version.kind not in BY_NAME:
+            raise ValueError(f"this release has no kind {version.kind}")
+        return load(self._model_dir, BY_NAME[version.kind], version)
+
+    def _stand_in(self, broken: Version, here: Mapping[int, Loaded]) -> Loaded | None:
+        """The version of this kind that served last before and can be loaded, with as much to say."""
+        with self._open_session() as db:
+            earlier = model_versions.retired(db, broken.kind)
+        for version in earlier:
+            with suppress(*UNLOADABLE):
+                return self._loaded(
+                    replace(version, chance_share=broken.chance_share, time_share=broken.time_share), here
+                )
+        return None
+
+    def _tell(self, lineup: Lineup) -> None:
+        for kind, problem in lineup.broken.items():
+            if self.lineup.broken.get(kind) != problem:
+                who = str(lineup.first).capitalize() if lineup.first else "LNIRT of the newest tasks"
+                log.error("%s %s answers now.", problem, who)
+        for loaded in lineup.models:
+            if loaded.version.id not in self.lineup.versions:
+                log.info("%s is loaded", loaded)
+        if lineup.shares != self.lineup.shares:
+            log.info("what is answered: %s", in_words(lineup.shares))
+
+    def _refresh_quietly(self) -> None:
+        try:
+            self.refresh()
+        except Exception:
+            log.exception("the serving versions could not be looked up")
+
+
+def _cannot_load(version: Version, why: Exception, stand_in: Loaded | None) -> str:
+    instead = f" Version {stand_in.version.id}, which served before, answers instead." if stand_in else ""
+    return f"Version {version.id} of {version.kind} can't be loaded: {why}.{instead}"
+
+
+def show_files(model_dir: Path, best_first: Iterable[Version]) -> None:
+    """The well-known names in MODEL_DIR lead to the first network in the database's order."""
+    for version in best_first:
+        if set(artifacts.SHOWN) <= set(version.files) and (model_dir / version.folder).is_dir():
+            artifacts.show(model_dir, version.folder)
+            return
+
+
+def load(model_dir: Path, kind: ModelSpec, version: Version, *, judged: bool = False) -> Loaded:
+    """The version in memory, as it serves or as it was judged; its files are checked before anything opens them."""
+    folder = model_dir / version.folder
+    artifacts.verify(folder, version.files)
+    return Loaded(kind, version, ((judged and kind.load_judged) or kind.load)(folder))
+
+
+def marks(versions: Iterable[Version]) -> tuple[int, ...]:
+    """What tells who serves, with which shares, from before: as `student_totals.PAST` has it."""
+    return tuple(number for version in versions for number in version.mark)
+
+
+def on_base(model: TaskModel, base: TaskModel | None, version_id: int = 0) -> TaskModel:
+    """A network corrects this LNIRT; every other model is what it is."""
+    from app.ml.networks.inference import ServedNetwork
+
+    if not isinstance(model, ServedNetwork) or base is None:
+        return model
+    from app.ml.lnirt.model import ServedLnirt
+    from app.ml.networks.base_inputs import Base
+
+    return model.on(Base(base, version_id)) if isinstance(base, ServedLnirt) else model
+
+
+def _order(best_first: tuple[str, ...]) -> tuple[str, ...]:
+    """The kinds as they should answer: as the database has them, the one that MODEL pins in front."""
+    pinned = settings().model
+    return best_first if pinned == "auto" else (pinned, *(kind for kind in best_first if kind != pinned))
+
+
+@lru_cache
+def serving_models() -> ServingModels:
+    """Those of this process."""
+    return ServingModels(lambda: new_session().begin(), settings().model_dir)  # no database before it is needed

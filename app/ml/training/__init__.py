@@ -1,0 +1,1 @@
+"""A training run, from its schedule to what is published."""

@@ -1,0 +1,115 @@
+"""What a run works with: all finished tasks while that is quick or a training from scratch is due, else some students'.
+
+A training from scratch reads, fits and judges everything, and its cost grows with the data. So it is due only now and
+then (`from_scratch`). The runs between go on from the models there are, with bounded work: they read whole histories,
+so that every number is exact, but only of students who say something new and of some drawn by lot.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from app.crud import attempts as finished_tasks
+from app.crud import model_versions
+from app.domain.attempts import Attempts
+from app.ml.training.gate import cut
+
+ALWAYS = 5_000  # tasks: with fewer every training is from scratch
+READ_WHOLE = 50_000  # tasks: so many are read as a whole, whatever the training
+READ = 100_000  # tasks that are read of some students; more only where three students have more
+SEVERAL = 3  # students at the least
+FRESH, JUDGING = 0.25, 0.5  # shares of READ for students with new tasks, and for those whose tasks judge
+MOST_FRESH = 5_000  # new tasks that are looked for
+JUDGES = 2_000  # of the newest tasks, when a run goes on: it is judged again and again
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The tasks of a run."""
+
+    attempts: Attempts  # all, or the whole histories of some students
+    judging: int  # the first of the newest rows, which judge; the models learn from those before
+    tasks: int  # finished in all
+    taken: int  # of the counter: finished since the last training
+    from_scratch: bool
+    erasures: int = 0  # the last one of these tasks' moment: nobody erased by then is among them
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all finished tasks are here."""
+        return len(self.attempts) == self.tasks
+
+    @property
+    def first_judge(self) -> int:
+        """The first row that judges: with many, and when nothing new is begun, the newest will do."""
+        return self.judging if self.from_scratch else max(self.judging, len(self.attempts) - JUDGES)
+
+    @property
+    def older(self) -> Attempts:
+        """What the models learn from."""
+        return self.attempts.take(slice(self.judging))
+
+
+def whole(db: Session, taken: int, from_scratch: bool) -> Material:
+    """Every finished task. Call it in a snapshot."""
+    attempts = finished_tasks.read_all(db)
+    erasures = model_versions.last_erasure(db)
+    return Material(attempts, cut(len(attempts)), len(attempts), taken, from_scratch, erasures)
+
+
+def some(db: Session, tasks: int, taken: int, since: datetime | None, seed: int) -> Material:
+    """Some students' tasks, for a run that goes on with what was finished after `since`. Call it in a snapshot."""
+    judging = tasks - cut(tasks)
+    newest = finished_tasks.newest(db, judging + MOST_FRESH)
+    first = newest[judging - 1].finished
+    fresh = [task.student for task in newest[judging:] if since is None or task.finished > since]
+    students, counts = finished_tasks.per_student(db)
+    judges = [task.student for task in newest[: min(judging, JUDGES)]]
+    chosen = some_students(students, counts, fresh, judges, seed)
+    attempts = finished_tasks.read_students(db, chosen)
+    start = int(np.searchsorted(attempts.finished, finished_tasks.microseconds(first)))
+    return Material(attempts, start, tasks, taken, from_scratch=False, erasures=model_versions.last_erasure(db))
+
+
+def some_students(
+    students: Sequence[str], tasks: NDArray[np.int64], fresh: Sequence[str], judging: Sequence[str], seed: int
+) -> list[str]:
+    """Whose histories are read, READ tasks of them at most: those with new tasks first, those whose tasks judge, and
+    others by lot. `tasks` is how many each of the `students` has finished."""
+    known = dict(zip(students, tasks.tolist(), strict=True))
+    by_lot = np.random.default_rng([seed, len(students)]).permutation(len(students))
+    chosen: dict[str, int] = {}
+    _admit(chosen, known, fresh, round(READ * FRESH))
+    _admit(chosen, known, judging, round(READ * (FRESH + JUDGING)))
+    _admit(chosen, known, [students[place] for place in by_lot[: READ + 1]], READ)
+    return list(chosen)
+
+
+def _admit(chosen: dict[str, int], known: dict[str, int], wanted: Sequence[str], most: int) -> None:
+    """One after another, until there are tasks enough."""
+    read = sum(chosen.values())
+    for student in wanted:
+        tasks = known.get(student, 0)
+        if student in chosen or (read + tasks > most and len(chosen) >= SEVERAL):
+            continue
+        chosen[student] = tasks
+        read += tasks
+
+
+def due_from_scratch(tasks: int, last: int | None, growth: float, learnt: int | None) -> bool:
+    """Whether a training from scratch is due: with few tasks always; when they have grown by this share since the last
+    one, which had `last`; when tasks are gone that the models had learnt from; and when there is nothing to go on from.
+    """
+    if last is None or learnt is None or tasks < ALWAYS:
+        return True
+    return tasks >= (1 + growth) * last or tasks < learnt
+
+
+def fresh_rows(material: Material, since: datetime | None) -> NDArray[np.bool_]:
+    """Which of the tasks that are learnt from were finished after this moment, (judging,)."""
+    finished = material.attempts.finished[: material.judging]
+    return np.asarray(finished > finished_tasks.microseconds(since)) if since else np.ones(len(finished), np.bool_)

@@ -1,0 +1,297 @@
+"""The gate: who may serve. New models and those in service answer the same newest tasks; no new one was fitted on them.
+
+Differences are of two models on the same rows; their standard error counts a student's rows as one cluster, and no
+student counts for more than a few ordinary ones: a day of nonsense from one of them elects nobody.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.attempts import Attempts, plausible
+from app.domain.kinds import BASE
+from app.ml import metrics
+from app.ml.answers import Answers, TaskModel, plain_answers
+from app.ml.prior import prior_answers
+from app.ml.training.monotonicity import reversal
+
+Floats = NDArray[np.float64]
+
+SHARE = 0.15  # of the tasks, the newest
+MOST_ROWS = 5_000  # that judge
+FEW = 10  # rows: with these, a difference must be two standard errors
+ORDINARY = 3.0  # students in the middle, that one student counts for at most
+LEAST_CAP = 5.0  # rows
+LEAST_PANEL = 80  # with fewer tasks everything still moves
+SEVERAL = 3  # students, of whom one may be odd
+IN_EFFECT = 2.5  # students with equally many rows, that it takes to judge
+BASELINES = {"the running share": "global_mean", "item mean and student": "item_and_student"}  # by function
+BASELINE_ROWS = 20_000  # before those that judge, that a baseline learns from
+ENOUGH = 100  # rows, to show skill
+MANY_IN_A_ROW = 20  # tasks
+GOOD_PART = 0.2
+NEARLY_ALL = 0.8
+NOT_LUCK = 2.0  # standard errors
+WORTH_SAYING = 0.04  # mean change of the probability that only a model better by this many standard errors may bring:
+VERY_CLEAR = 2.0
+DRIFT = 0.02  # of the log-loss: less is no reason to begin anew
+PANEL = 300  # older tasks that are asked too, to see how far the answers move
+
+
+def cut(tasks: int) -> int:
+    """How many of the tasks, in the order of completion, may be fitted on; the rest judge."""
+    return tasks - min(max(2, round(tasks * SHARE)), MOST_ROWS)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How one model answered the n rows."""
+
+    answers: Answers
+    losses: Floats  # (n,) negative log-likelihood
+    time_errors: Floats  # (n,) squared, of log seconds
+    scores: Mapping[str, Any]
+    skilled: bool  # tells right answers from wrong ones
+    panel: Floats  # (m,) probabilities of older tasks and of these
+    wrong_way: str | None = None  # in words
+
+    @property
+    def log_loss(self) -> float:
+        return float(self.scores["log_loss"])
+
+
+class Court:
+    """The rows that judge, and what they say."""
+
+    def __init__(self, attempts: Attempts, first: int | None = None) -> None:
+        """`first` is where the rows that judge begin, if it is not the usual place."""
+        self._attempts = attempts
+        self.rows = np.arange(cut(len(attempts)) if first is None else first, len(attempts))
+        self._student = attempts.student[self.rows]
+        self._correct = attempts.correct[self.rows]
+        self._seconds = attempts.seconds[self.rows]
+        self.weights = weights(self._student)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def one_sided(self) -> str | None:
+        """Why these rows can't judge: nearly all of them are one student's; or a good part of them, and all right or
+        all wrong, as in nonsense."""
+        if len(np.unique(self._attempts.student)) < SEVERAL:
+            return None
+        whose, rows = np.unique(self._student, return_counts=True)
+        student, n = whose[rows.argmax()], int(rows.max())
+        results = self._correct[self._student == student]
+        if n < MANY_IN_A_ROW or n < GOOD_PART * len(self):
+            return None
+        if n > NEARLY_ALL * len(self):
+            return f"{n} of the newest {len(self)} tasks are one student's, who can't speak for the others"
+        if 0 < results.sum() < n:
+            return None
+        way = "right" if results[0] else "wrong"
+        return f"{n} of the newest {len(self)} tasks are one student's and all {way}, too one-sided to judge by"
+
+    def judge(self, model: TaskModel) -> Judged:
+        """Its answers to these rows, and whether they go the right way on made-up students."""
+        older = np.unique(np.linspace(0, self.rows[0] - 1, PANEL).astype(np.intp))
+        said = model.answers(self._attempts, np.concatenate([older, self.rows]))
+        judged = self._judged(said.take(slice(len(older), None)))
+        return replace(judged, panel=said.probability, wrong_way=reversal(model, self._attempts))
+
+    @cached_property
+    def prior(self) -> Judged:
+        """What is said before there is a model."""
+        return self._judged(prior_answers(len(self)))
+
+    def _judged(self, answers: Answers) -> Judged:
+        losses = _losses(self._correct, answers.probability)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            errors = np.square(np.log(answers.seconds) - np.log(plausible(self._seconds)))
+        scores = self._scores(answers, losses)
+        skilled = self._beyond_luck(scores.get("auc")) > NOT_LUCK
+        return Judged(answers, losses, errors, {**scores, "skilled": skilled}, skilled, answers.probability)
+
+    def _beyond_luck(self, area: float | None) -> float:
+        """By how many standard errors right answers were given better chances than wrong ones (Mann, Whitney 1947)."""
+        right = np.count_nonzero(self._correct)
+        pairs = right * (len(self) - right)
+        return 0.0 if area is None else float((area - 0.5) / np.sqrt((len(self) + 1) / (12 * pairs)))
+
+    def learnt_nothing(self, judged: Judged) -> bool:
+        """Whether these rows, with both results among them, show no skill; a few rows have to show it less clearly."""
+        area = judged.scores.get("auc")
+        return area is not None and self._beyond_luck(area) < (NOT_LUCK if len(self) >= ENOUGH else NOT_LUCK / 2)
+
+    def clearly_greater(self, one: Floats, other: Floats, errors: float = 1.0) -> bool:
+        """Whether the mean of `one` is above that of `other` by more than the standard error of the difference."""
+        mean, error = self._difference(one - other)
+        return mean > errors * error * (1 + FEW / len(self))
+
+    def mean(self, values: Floats) -> float:
+        """Of n rows, none of their students counting for more than a few ordinary ones."""
+        return float(self.weights @ values)
+
+    @cached_property
+    def rows_in_effect(self) -> float:
+        """How many rows of equal weight these are worth (Kish 1965)."""
+        return float(1 / np.square(self.weights).sum())
+
+    @cached_property
+    def students_in_effect(self) -> float:
+        """How many students with equally many rows these are worth."""
+        shares = np.bincount(self._student, self.weights)
+        return float(1 / np.square(shares).sum())
+
+    @cached_property
+    def baselines(self) -> dict[str, Judged]:
+        """What anybody could work out without a model, of the same rows: rivals of every network."""
+        newest = self._attempts.take(slice(max(0, self.rows[0] - BASELINE_ROWS), None))
+        rows = np.arange(len(newest) - len(self), len(newest))
+        found = {}
+        for name, means in BASELINES.items():
+            p, seconds = getattr(import_module("app.ml.baselines"), means)(newest)  # SciPy with it: only a run judges
+            found[name] = self._judged(plain_answers(p[rows], seconds[rows]))
+        return found
+
+    def _difference(self, difference: Floats) -> tuple[float, float]:
+        """Weighted mean of n differences, and its standard error by rows or by students, the greater.
+
+        By rows it is around 0, not around their mean: two rows that happen to say the same prove nothing.
+        """
+        w = self.weights
+        mean = float(w @ difference)
+        by_student = np.bincount(self._student, w * (difference - mean))
+        return mean, float(np.sqrt(max(np.square(w * difference).sum(), np.square(by_student).sum())))
+
+    @cached_property
+    def of_several(self) -> bool:
+        """Whether several students judge, if there are several: one's tasks don't say how others are to be answered."""
+        return self.students_in_effect >= min(IN_EFFECT, len(np.unique(self._attempts.student)) - 0.5)
+
+    def jump(self, new: Judged, old: Judged) -> float:
+        """Mean change of the probability, where it is large and several students don't find it far better; else 0."""
+        if len(new.panel) != len(old.panel) or len(new.panel) < LEAST_PANEL:
+            return 0.0
+        moved = float(new.panel.mean() - old.panel.mean())
+        far_better = self.of_several and self.clearly_greater(old.losses, new.losses, VERY_CLEAR)
+        return moved if abs(moved) > WORTH_SAYING and not far_better else 0.0
+
+    def _scores(self, said: Answers, losses: Floats) -> dict[str, Any]:
+        if not said.are_finite():
+            return {"usable": False, "held_out_rows": len(self), "log_loss": None}
+        mean = self._difference(losses)[0]
+        error = self._difference(losses - mean)[1]
+        area = metrics.auc(self._correct, said.probability)
+        return {
+            "usable": True,
+            "held_out_rows": len(self),
+            "students_in_effect": round(self.students_in_effect, 1),
+            "log_loss": mean,
+            "log_loss_standard_error": error,
+            "auc": None if np.isnan(area) else area,
+            "brier": metrics.brier(self._correct, said.probability),
+            "calibration_error": metrics.calibration_error(self._correct, said.probability),
+            "rmse_log_time": metrics.rmse_log_time(self._seconds, said.seconds),
+            "mae_seconds": metrics.mae_seconds(self._seconds, said.seconds),
+            "time_interval_coverage": metrics.coverage(self._seconds, said.seconds_low, said.seconds_high),
+        }
+
+
+def weights(student: NDArray[np.int32]) -> Floats:
+    """Of n rows, adding up to 1; a student's rows together count for those of a few students in the middle at most."""
+    rows = np.bincount(student)
+    cap = max(ORDINARY * float(np.median(rows[rows > 0])), LEAST_CAP)
+    weight = np.minimum(1.0, cap / rows[student])
+    return np.asarray(weight / weight.sum(), np.float64)
+
+
+def _losses(correct: NDArray[np.bool_], p: Floats) -> Floats:
+    return np.asarray(-np.log(np.clip(np.where(correct, p, 1 - p), metrics.TINY, 1)), np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A model in service, or about to be."""
+
+    name: str  # "version 12"
+    judged: Judged
+    by_hand: bool = False
+
+
+def objection(court: Court, name: str, new: Judged, old: Rival, lnirt: Rival | None) -> str | None:
+    """Why the new model may not take the place of `old`; None if it may."""
+    if not new.answers.are_finite():
+        return f"{name} gives answers that are no finite numbers"
+    if new.wrong_way:
+        return f"{name} {new.wrong_way}"
+    baselines = [Rival(each, judged) for each, judged in court.baselines.items()] if lnirt else []
+    for rival in (old, *([lnirt] if lnirt else []), *baselines):
+        if worse := _worse(court, name, new, rival):
+            return worse
+    return _not_better_enough(court, name, new, old)
+
+
+def _worse(court: Court, name: str, new: Judged, rival: Rival) -> str | None:
+    if not rival.judged.answers.are_finite():
+        return None
+    if court.clearly_greater(new.losses, rival.judged.losses):
+        than = f"{_two(new.log_loss, rival.judged.log_loss, ' is worse than ')}"
+        return f"{name}'s log-loss {than}{_of(rival)} on {len(court)} tasks"
+    return None
+
+
+def _not_better_enough(court: Court, name: str, new: Judged, old: Rival) -> str | None:
+    if not old.judged.answers.are_finite():
+        return None
+    numbers = f"log-loss {_two(new.log_loss, old.judged.log_loss, ' against ')} on {len(court)} tasks"
+    if moved := court.jump(new, old.judged):
+        return f"{name} moves the probabilities by {moved:+.2f} on average without being far better ({numbers})"
+    if court.clearly_greater(old.judged.losses, new.losses):
+        return None
+    if court.clearly_greater(new.time_errors, old.judged.time_errors):
+        ours, theirs = (float(each.scores["rmse_log_time"]) for each in (new, old.judged))
+        return f"{name}'s error of the log time {_two(ours, theirs, ' is worse than ')} on {len(court)} tasks"
+    if old.judged.skilled and not new.skilled:
+        return f"{name} can't tell right answers from wrong ones, which {old.name} can ({numbers})"
+    if old.by_hand:
+        return f"{old.name} was chosen by hand and {name} is not clearly better ({numbers})"
+    return None
+
+
+def drift(name: str, now: Judged, then: Mapping[str, Any]) -> str | None:
+    """Why a model is to be trained from scratch: it has become clearly worse than it `then` was, on newer tasks."""
+    before, error = then.get("log_loss"), then.get("log_loss_standard_error", 0.0)
+    if before is None or not now.answers.are_finite():
+        return None
+    allowed = max(DRIFT, VERY_CLEAR * float(np.hypot(error, now.scores["log_loss_standard_error"])))
+    if now.log_loss - before <= allowed:
+        return None
+    return f"{name}'s log-loss has drifted from {before:.3f} to {now.log_loss:.3f}"
+
+
+def _of(rival: Rival) -> str:
+    return "" if rival.name.startswith("version") else f" of {rival.name}"
+
+
+def _two(one: float, other: float, between: str) -> str:
+    """Both numbers, with as many digits as it takes to tell them apart."""
+    digits = next((d for d in range(2, 7) if round(one, d) != round(other, d)), 6)
+    return f"{one:.{digits}f}{between}{other:.{digits}f}"
+
+
+def best_first(court: Court, judged: Mapping[str, Judged], favourite: str = BASE) -> list[str]:
+    """The kinds as they should answer: the favourite, unless others are clearly better; then by their loss."""
+    usable = {kind: each for kind, each in judged.items() if each.answers.are_finite()}
+    ranked = sorted(usable, key=lambda kind: usable[kind].log_loss)
+    if favourite in usable:
+        ahead = [k for k in ranked if court.clearly_greater(usable[favourite].losses, usable[k].losses)]
+        first = ahead[0] if ahead else favourite
+        ranked = [first, *(kind for kind in ranked if kind != first)]
+    return [*ranked, *(kind for kind in judged if kind not in usable)]

@@ -1,0 +1,208 @@
+"""What comes of a run: each new model serves or is rejected, all in one transaction, each reason one plain sentence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.crud import model_tracker, model_versions, training_runs
+from app.crud.model_versions import Version
+from app.domain.shares import Share, Shares
+from app.ml.answers import TaskModel
+from app.ml.registry import BY_NAME
+from app.ml.serving.pool import in_words
+from app.ml.training.dataset import Material
+from app.ml.training.decision import Decision, Standing
+from app.ml.training.gate import Court, Judged
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CHANGED = "who serves was changed while it was trained"
+
+
+class ErasedMeanwhile(Exception):
+    """A student was erased whom the run has learnt from."""
+
+    def __init__(self) -> None:
+        super().__init__("A student was erased during the run, so nothing of it is kept; the next run begins anew.")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A fitted model whose files are on disk."""
+
+    kind: str
+    place: Path
+    files: Mapping[str, str]
+    report: Mapping[str, Any]
+    model: TaskModel  # as it would be served
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A new model that was judged and lies where a version belongs."""
+
+    made: Made
+    judged: Judged
+    folder: str  # below MODEL_DIR
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbent:
+    """A version in service; not judged where it can't be loaded."""
+
+    version: Version
+    judged: Judged | None
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the run had to work with."""
+
+    run_id: int
+    material: Material
+    court: Court
+    keep_versions: int
+    kinds: Sequence[str] | None = None  # that were to be trained; none: all of them
+    inputs: Mapping[str, Any] = field(default_factory=dict)  # what the models learned from, in short
+    practice_effect: Mapping[str, float] = field(default_factory=dict)  # how much practice helps: for plans
+
+    def learnt(self) -> str:
+        """What from, in words."""
+        tasks = self.material.tasks
+        if self.material.from_scratch:
+            return f"Trained on {tasks} tasks"
+        return f"Went on with the {self.material.taken} new ones of {tasks} tasks"
+
+
+class Publication:
+    """The decisions of one run, made in the transaction that records them."""
+
+    def __init__(self, db: Session, run: Findings, incumbents: Mapping[str, Incumbent]) -> None:
+        self._db, self._run = db, run
+        model_versions.take_turn(db)
+        none_erased(db, run.material)
+        now = model_versions.serving(db)
+        judged = {each.version.id: each.judged for each in incumbents.values()}
+        self._now = [version.id for version in now.values()]
+        self._changed = set(self._now) != set(judged)
+        self._knowing = {k for k, v in now.items() if v.erasures < run.material.erasures}
+        self._leaving = {k: v.id for k, v in now.items() if self._leaves(k)}
+        staying = {k: v for k, v in now.items() if k not in self._leaving}
+        first = next(iter(staying.values()), None)
+        skilled = first is not None and first.kind == next(iter(now)) and (first.scores or {}).get("skilled")
+        self._decision = Decision(
+            run.court,
+            {k: Standing(v.id, judged.get(v.id), v.by_hand) for k, v in staying.items()},
+            {k: Share(v.chance_share, v.time_share) for k, v in staying.items()},
+            first.id if first and skilled else None,
+            frozenset(self._knowing - set(self._leaving)),
+        )
+        self._said: list[str] = []
+
+    def decide(self, candidates: Sequence[Candidate], failures: Mapping[str, str]) -> dict[str, Any]:
+        """Who serves from now on; how the run ended, with the sentence that says so."""
+        for candidate in sorted(candidates, key=lambda each: each.made.kind != "lnirt"):  # what LNIRT can, others must
+            self._settle(candidate)
+        self._said += [f"{kind} could not be trained: {why.rstrip('.')}." for kind, why in failures.items()]
+        self._said += [f"Version {n} of {kind} knew a student who was erased." for kind, n in self._leaving.items()]
+        lineup, found = self._lineup(), self._shares()
+        published = [f"version {each.id} of {kind}" for kind, each in lineup if each.new]
+        if published:
+            self._said.insert(0, f"{self._run.learnt()} and in service: {', '.join(published)}.")
+        if lineup:
+            self._said.append(f"What is answered: {in_words(found)}.")
+        elif self._leaving:
+            self._said.append("LNIRT fitted to the newest tasks answers.")
+        if [each.id for _, each in lineup] != self._now:
+            self._serve(lineup)
+        model_versions.share(self._db, {self._decision.standing[kind].id: share for kind, share in found.items()})
+        return {
+            "outcome": "published" if published else "rejected" if candidates else "failed",
+            "message": " ".join(self._said),
+            "n_tasks": self._run.material.tasks,
+            "version_id": lineup[0][1].id if lineup else None,
+        }
+
+    def record(self, result: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
+        """Counter, tracker and run in the same transaction; the folders that may go after it."""
+        run, first = self._run, next((kind for kind, _ in self._lineup()), None)
+        on_tasks = BY_NAME[first].wire_name if first else "prior"
+        if candidates:
+            model_tracker.trained(
+                self._db, n_tasks=run.material.tasks, taken=run.material.taken, model_version=on_tasks
+            )
+        elif self._leaving:
+            model_tracker.answered_by(self._db, on_tasks)
+        reports = {each.made.kind: {**each.made.report, **each.judged.scores} for each in candidates}
+        notes = {"state": result["outcome"], **result, "run_id": run.run_id, "report": reports}
+        model_tracker.note(self._db, notes)
+        training_runs.finish(
+            *(self._db, run.run_id, result["outcome"], result["message"]),
+            n_tasks=run.material.tasks,
+            taken=run.material.taken,
+        )
+        pruned = model_versions.prune(self._db, [each.made.kind for each in candidates], run.keep_versions)
+        return [*pruned, *model_versions.withdraw(self._db, run.kinds)]
+
+    def _lineup(self) -> list[tuple[str, Standing]]:
+        """Who serves from now on, best first; those who serve now, where they were changed during the run."""
+        return list(self._decision.standing.items()) if self._changed else self._decision.lineup()
+
+    def _shares(self) -> Shares:
+        return self._decision.before if self._changed else self._decision.shares()
+
+    def _leaves(self, kind: str) -> bool:
+        """A version that knows somebody who was erased makes way, for a new one or for nobody; where others than those
+        that were judged serve, the next run sees to it."""
+        return kind in self._knowing and not self._changed and (self._run.kinds is None or kind in self._run.kinds)
+
+    def _settle(self, candidate: Candidate) -> None:
+        kind, version_id = candidate.made.kind, self._add(candidate)
+        reason = self._decision.settle(kind, version_id, candidate.judged, CHANGED if self._changed else None)
+        if reason:
+            model_versions.reject(self._db, version_id, reason[0].upper() + reason[1:])
+            self._said.append(f"{kind}: {reason}")
+
+    def _add(self, candidate: Candidate) -> int:
+        run, made = self._run, candidate.made
+        fitted_on = run.material.attempts.finished[: run.material.judging]
+        return model_versions.add(
+            self._db,
+            kind=made.kind,
+            folder=candidate.folder,
+            files=made.files,
+            n_tasks=run.material.tasks,
+            report={**made.report, "inputs": run.inputs, "practice_effect": run.practice_effect},
+            scores=candidate.judged.scores,
+            span=(_moment(int(fitted_on[0])), _moment(int(fitted_on[-1]))),
+            run_id=run.run_id,
+            erasures=run.material.erasures,
+        )
+
+    def _serve(self, lineup: Sequence[tuple[str, Standing]]) -> None:
+        reason = " ".join(self._said)
+        by_hand = next((each.id for _, each in lineup if each.by_hand), None)
+        who = f"run {self._run.run_id}"
+        ids = [each.id for _, each in lineup]
+        model_versions.serve(self._db, ids, what="published", made_by=who, reason=reason, by_hand=by_hand)
+        for name, each in lineup:
+            if each.new:
+                model_versions.explain(self._db, each.id, self._why_it_serves(name, each))
+
+    def _why_it_serves(self, kind: str, standing: Standing) -> str:
+        scores = standing.judged.scores if standing.judged else {}
+        error = f"{scores['log_loss']:.3f} +- {scores['log_loss_standard_error']:.3f}"
+        return f"Serves for {kind}: log-loss {error} on {scores['held_out_rows']} tasks that it was not fitted on."
+
+
+def none_erased(db: Session, material: Material) -> None:
+    """Raise ErasedMeanwhile where the material may hold somebody who has been erased since it was read."""
+    if model_versions.last_erasure(db) != material.erasures:
+        raise ErasedMeanwhile
+
+
+def _moment(microseconds: int) -> datetime:
+    return EPOCH + timedelta(microseconds=microseconds)

@@ -1,0 +1,337 @@
+"""What comes of a run: who serves, who is rejected and why; and how a person changes it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.core.database import database_url, new_session
+from app.core.settings import settings
+from app.crud import model_versions, training_runs
+from app.domain.attempts import Attempts
+from app.domain.errors import NotKept, VersionNotFound
+from app.ml import registry
+from app.ml.answers import Answers
+from app.ml.evaluation.simulated import school, simulate
+from app.ml.features.history import history_features, totals_before
+from app.ml.registry import ModelSpec
+from app.ml.serving import model_order as serving
+from app.ml.serving.model_order import ServingModels
+from app.ml.training import gate
+from app.ml.training import run as training_run
+from tests.school import imported
+
+TASKS = simulate(school(20, seed=2), 60, seed=2).attempts
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Says the student's success rate so far, in one of several ways."""
+
+    way: str
+    report: Any = None
+
+    def save(self, folder: Path) -> None:
+        (folder / "toy.json").write_text(json.dumps(self.way))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Toy":
+        return cls(json.loads((folder / "toy.json").read_text()))
+
+    def served(self) -> "Toy":
+        return self
+
+    def answer(self, version_id: int, asked: Any, past: Any) -> Any:
+        raise NotImplementedError
+
+    def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
+        features = history_features(totals_before(attempts))[rows]
+        trust = {"good": 0.8, "poor": 3.0, "backwards": -0.5, "nothing": 0.0, "nan": float("nan")}[self.way]
+        p = (0.5 + trust * (features[:, 0] - 0.5)).clip(0.02, 0.98)
+        seconds = 20 + 40 * features[:, 1]
+        return Answers(p, seconds, p, p, seconds / 3, seconds * 3)
+
+
+Train = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def train(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """A run with toys: `train(embedding_v2="good", lnirt=ValueError("no luck"))`."""
+    ways: dict[str, Any] = {}
+
+    def fit(name: str) -> Callable[..., Toy]:
+        def fitted(attempts: Attempts, *_: Any) -> Toy:
+            if isinstance(ways[name], Exception):
+                raise ways[name]
+            return Toy(ways[name], {"rows": len(attempts)})
+
+        return fitted
+
+    names = {"embedding_v2": "embedding_v2", "embedding_lstm": "embedding_lstm", "lnirt": "v1.0"}
+    toys = {name: ModelSpec(name, on_tasks, fit(name), Toy.load) for name, on_tasks in names.items()}
+    for module in (training_run, serving, registry):
+        monkeypatch.setattr(module, "BY_NAME", toys)
+    monkeypatch.setattr(gate, "BASELINES", {})  # which toys would lose to
+    imported(db, TASKS)
+
+    def run(keep: int = 10, **wanted: Any) -> dict[str, Any]:
+        ways.clear()
+        ways.update(wanted)
+        monkeypatch.setattr(training_run, "MODELS", tuple(toys[name] for name in toys if name in wanted))
+        with new_session().begin() as session:
+            run_id = training_runs.ask(session)
+        order = training_run.Order(run_id, database_url(), str(settings().model_dir), 5, 10, keep, True)
+        return training_run.train(order, lambda step: None)
+
+    return run
+
+
+def who_serves(db: Session) -> list[int]:
+    db.rollback()
+    return [version.id for version in model_versions.serving(db).values()]
+
+
+def test_the_first_models_serve_with_their_scores(train: Train, db: Session) -> None:
+    result = train(embedding_v2="good", lnirt="good")
+    assert result["outcome"] == "published"
+    assert result["message"] == (
+        "Trained on 1200 tasks and in service: version 1 of lnirt, version 2 of embedding_v2. "
+        "What is answered: LNIRT 100% of the chance and 100% of the time."
+    )
+    assert who_serves(db) == [1, 2]  # on a tie the base answers
+    version = model_versions.get(db, 2)
+    assert version.scores is not None
+    assert version.scores["held_out_rows"] == 180
+    assert 0.4 < version.scores["log_loss"] < 0.7
+    assert version.scores["log_loss_standard_error"] > 0
+    assert version.report["rows"] == 1020  # none of those that judge
+    assert version.data_to is not None
+    assert version.data_to.timestamp() == pytest.approx(TASKS.finished[1019] / 1e6, abs=1e-3)
+    assert version.reason is not None
+    assert version.reason.startswith("Serves for embedding_v2: log-loss 0.")
+    assert len(version.files["toy.json"]) == 64
+
+
+def test_a_worse_model_is_rejected_in_one_plain_sentence(train: Train, db: Session) -> None:
+    train(embedding_v2="good")
+    result = train(embedding_v2="poor")
+    assert result["outcome"] == "rejected"
+    assert result["message"].startswith("embedding_v2: kept version 1: version 2's log-loss ")
+    assert result["message"].endswith(
+        " on 180 tasks. What is answered: embedding_v2 100% of the chance and 100% of the time."
+    )
+    assert who_serves(db) == [1]
+    rejected = model_versions.get(db, 2)
+    assert rejected.state == "rejected"
+    assert rejected.reason is not None
+    assert rejected.reason.startswith("Kept version 1: version 2's log-loss ")
+    row = db.execute(text("SELECT outcome, message FROM training_runs ORDER BY id DESC LIMIT 1")).one()
+    assert tuple(row) == ("rejected", result["message"])
+    tracker = db.execute(text("SELECT n_samples_since_training, metadata FROM embedding_model_tracker")).one()
+    assert tracker.n_samples_since_training == 0  # judged all the same: not again before the next five
+    assert tracker.metadata["message"] == result["message"]
+
+
+@pytest.mark.parametrize(("way", "why"), [("nan", "no finite numbers"), ("backwards", "a lower chance")])
+def test_broken_models_are_rejected(train: Train, db: Session, way: str, why: str) -> None:
+    train(embedding_v2="good")
+    assert why in train(embedding_v2=way)["message"]
+    assert who_serves(db) == [1]
+
+
+def test_a_model_that_learnt_nothing_does_not_replace_one_that_did(train: Train, db: Session) -> None:
+    train(embedding_v2="good")
+    assert train(embedding_v2="nothing")["outcome"] == "rejected"
+    assert who_serves(db) == [1]
+
+
+def test_labels_shuffled_everywhere_leave_the_models_in_service(train: Train, db: Session) -> None:
+    train(embedding_v2="good", lnirt="good")
+    shuffled = """UPDATE practice_tasks SET is_correct = other.is_correct FROM (
+        SELECT id, lag(is_correct, 7, true) OVER (ORDER BY md5(CAST(id AS text))) AS is_correct FROM practice_tasks
+    ) AS other WHERE other.id = practice_tasks.id"""
+    db.execute(text(shuffled))
+    db.commit()
+    result = train(embedding_v2="nothing", lnirt="nothing", embedding_lstm="nothing")
+    assert result["outcome"] == "rejected"
+    assert "can't tell right answers from wrong ones (AUC 0.50 on 180 tasks), as version 1 could" in result["message"]
+    assert who_serves(db) == [1, 2]
+
+
+def test_a_network_that_is_worse_than_lnirt_does_not_serve(train: Train, db: Session) -> None:
+    message = train(embedding_v2="nothing", lnirt="good")["message"]
+    assert "embedding_v2: none serves: version 2's log-loss" in message
+    assert "of LNIRT on 180 tasks" in message
+    assert who_serves(db) == [1]
+
+
+def test_a_network_that_counting_beats_does_not_serve(
+    train: Train, db: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "BASELINES", {"item mean and student": "item_and_student"})
+    message = train(embedding_v2="good", lnirt="good")["message"]
+    assert "embedding_v2: none serves: version 2's log-loss" in message
+    assert "of item mean and student on 180 tasks" in message
+    assert who_serves(db) == [1]  # LNIRT is no network
+
+
+def test_one_kind_may_fail(train: Train, db: Session) -> None:
+    result = train(embedding_v2="good", lnirt=ValueError("the numbers are odd"))
+    assert result["outcome"] == "published"
+    assert "lnirt could not be trained: the numbers are odd." in result["message"]
+    assert train(embedding_v2=ValueError("no luck"))["outcome"] == "failed"
+    assert who_serves(db) == [1]
+
+
+def test_a_version_whose_files_are_gone_leaves_when_its_successor_is_rejected(
+    train: Train, db: Session, environment: Path
+) -> None:
+    train(embedding_v2="good", lnirt="good")
+    shutil.rmtree(environment / "models" / model_versions.get(db, 2).folder)
+    train(embedding_v2="nothing", lnirt="good")
+    assert who_serves(db) == [3]
+    assert model_versions.get(db, 2).state == "retired"
+
+
+def test_a_version_from_before_the_gate_is_no_rival(train: Train, db: Session) -> None:
+    train(lnirt="good")
+    db.execute(text("UPDATE model_versions SET data_to = NULL, scores = '{}'"))
+    db.commit()
+    assert train(lnirt="poor")["outcome"] == "rejected"  # the prior is the rival then
+    assert train(lnirt="good")["outcome"] == "published"
+    assert who_serves(db) == [3]
+
+
+def test_promote_promote_roll_back_promote(train: Train, db: Session) -> None:
+    for _ in range(3):
+        train(embedding_v2="good")
+    assert who_serves(db) == [3]
+
+    def then(act: Callable[[], str]) -> list[int]:
+        act()
+        db.commit()
+        return who_serves(db)
+
+    assert then(lambda: model_versions.promote(db, 1, "ada@example.com")) == [1]
+    assert then(lambda: model_versions.promote(db, 2, "ada@example.com")) == [2]
+    assert then(lambda: model_versions.roll_back(db, "ada@example.com")) == [1]
+    assert then(lambda: model_versions.promote(db, 2, "ada@example.com")) == [2]
+    assert then(lambda: model_versions.roll_back(db, "ada@example.com")) == [1]
+    assert then(lambda: model_versions.roll_back(db, "ada@example.com")) == [3]  # further back each time
+    assert then(lambda: model_versions.roll_back(db, "ada@example.com")) == [2]
+    assert then(lambda: model_versions.roll_back(db, "ada@example.com")) == [1]
+    with pytest.raises(NotKept, match="no earlier version"):
+        model_versions.roll_back(db, "ada@example.com")
+    changes = model_versions.changes(db, 50)
+    assert changes[0].reason == "Rolled back to version 1 of embedding_v2 by ada@example.com."
+    assert [change.what for change in changes[-3:]] == ["published"] * 3
+
+
+def test_what_a_person_chose_stays_until_it_is_clearly_outdone(train: Train, db: Session) -> None:
+    train(embedding_v2="good")
+    train(embedding_v2="good")
+    model_versions.promote(db, 1, "ada@example.com")
+    db.commit()
+    message = train(embedding_v2="good")["message"]
+    assert "kept version 1: version 1 was chosen by hand and version 3 is not clearly better" in message
+    assert who_serves(db) == [1]
+
+
+def test_another_kind_can_be_promoted_and_the_others_stay_behind_it(train: Train, db: Session) -> None:
+    train(embedding_v2="good", lnirt="good")
+    model_versions.promote(db, 1, "ada@example.com")
+    db.commit()
+    assert who_serves(db) == [1, 2]
+    assert next(iter(model_versions.serving(db))) == "lnirt"
+
+
+def test_a_promotion_during_a_run_is_not_undone_by_it(train: Train, db: Session, monkeypatch: Any) -> None:
+    train(embedding_v2="good")
+    train(embedding_v2="good")
+    judging = training_run._in_service
+
+    def promoted_meanwhile(*args: Any) -> Any:
+        found = judging(*args)
+        with new_session().begin() as other:
+            model_versions.promote(other, 1, "ada@example.com")
+        return found
+
+    monkeypatch.setattr(training_run, "_in_service", promoted_meanwhile)
+    assert "who serves was changed while it was trained" in train(embedding_v2="good")["message"]
+    assert who_serves(db) == [1]
+
+
+def test_nor_is_the_promotion_of_another_kind(train: Train, db: Session, monkeypatch: Any) -> None:
+    for _ in range(2):
+        train(embedding_v2="good", lnirt="good")
+    assert who_serves(db) == [3, 4]
+    judging = training_run._in_service
+
+    def promoted_meanwhile(*args: Any) -> Any:
+        found = judging(*args)
+        with new_session().begin() as other:
+            model_versions.promote(other, 2, "ada@example.com")
+        return found
+
+    monkeypatch.setattr(training_run, "_in_service", promoted_meanwhile)
+    message = train(embedding_v2="good", lnirt="good")["message"]
+    assert message.endswith("What is answered: embedding_v2 100% of the chance and 100% of the time.")
+    assert who_serves(db) == [2, 3]
+
+
+def test_a_choice_whose_files_are_gone_stays_until_there_is_another(
+    train: Train, db: Session, environment: Path
+) -> None:
+    train(embedding_v2="good")
+    model_versions.promote(db, 1, "ada@example.com")
+    db.commit()
+    shutil.rmtree(environment / "models" / model_versions.get(db, 1).folder)
+    assert train(embedding_v2="nothing")["outcome"] == "rejected"
+    assert who_serves(db) == [1]
+    assert train(embedding_v2="good")["outcome"] == "published"
+    assert who_serves(db) == [3]
+
+
+def test_old_versions_are_pruned_but_never_the_serving_one(train: Train, db: Session, environment: Path) -> None:
+    train(embedding_v2="good")
+    for _ in range(5):
+        train(embedding_v2="poor", keep=3)
+    assert who_serves(db) == [1]
+    kept = db.scalars(text("SELECT id FROM model_versions WHERE pruned_at IS NULL ORDER BY id")).all()
+    assert kept == [1, 5, 6]
+    assert len(list((environment / "models" / "versions").iterdir())) == 3
+    with pytest.raises(NotKept, match="gone since"):
+        model_versions.promote(db, 2, "ada@example.com")
+    with pytest.raises(VersionNotFound):
+        model_versions.promote(db, 99, "ada@example.com")
+
+
+def test_a_model_without_numbers_can_not_be_promoted(train: Train, db: Session) -> None:
+    train(embedding_v2="good")
+    train(embedding_v2="nan")
+    with pytest.raises(NotKept, match="no finite numbers"):
+        model_versions.promote(db, 2, "ada@example.com")
+
+
+def test_two_processes_follow_every_change(train: Train, db: Session, environment: Path) -> None:
+    processes = [ServingModels(lambda: new_session().begin(), environment / "models") for _ in range(2)]
+    for _ in range(3):
+        train(embedding_v2="good")
+    for wanted in (1, 2, 3, 1):
+        model_versions.promote(db, wanted, "ada@example.com")
+        db.commit()
+        for process in processes:
+            process.refresh()
+            assert process.answering is not None
+            assert process.answering.version.id == wanted
+    for process in processes:
+        process.close()
