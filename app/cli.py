@@ -310,7 +310,7 @@ def erase(
     from app.core.database import new_session
     from app.crud import erasures
     from app.domain.interactions import student_uuid
-    from app.ml.erasing import erase as erase_all
+    from app.privacy.erasure import erase as erase_all
 
     student_id = UUID(bytes=student_uuid(student))
     _usable_engine()
@@ -448,7 +448,7 @@ def comparison(
     """How good the predictions of each kind and version were, on tasks that have been completed since."""
     from app import versions_view
     from app.core.database import new_session
-    from app.ml.comparison import comparison as compare
+    from app.monitoring.comparison import comparison as compare
 
     _usable_engine()
     with _explained(), new_session().begin() as db:
@@ -828,7 +828,7 @@ def _change_who_serves(change: "Callable[[Session], str]") -> None:
     from app.core.database import new_session
     from app.crud import model_versions
     from app.ml.serving.model_order import serving_models
-    from app.ml.version_words import outcome
+    from app.monitoring.version_text import outcome
 
     _usable_engine()
     with _explained():

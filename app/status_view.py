@@ -13,7 +13,7 @@ from app.domain.shares import Share
 from app.ml.embedding_service import describe
 from app.ml.serving.model_order import serving_models
 from app.ml.serving.pool import in_words
-from app.ml.status import model_status
+from app.monitoring.status import model_status
 from app.schemas.model_status import ModelStatus
 
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.crud.model_versions import Version
-from app.ml.version_words import told
+from app.monitoring.version_text import told
 from app.schemas.comparison import Comparison, VersionQuality
 from app.schemas.model_versions import VersionOut
 

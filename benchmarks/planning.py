@@ -26,12 +26,12 @@ import numpy as np
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.domain.planning import TARGET, Done, PracticeEffect, TopicState
 from app.domain.tasks import Prediction
-from app.ml import planning
 from app.ml.evaluation.simulated import TOPICS
 from app.ml.features import learning_curve as practice_effect
 from app.ml.lnirt.ability import Answered, Predictions, follow, newcomers, practised, predict
 from app.ml.lnirt.model import FittedLnirt, fit_lnirt
-from app.ml.planning import OVERHEAD_SECONDS
+from app.planning import exam_planner as planning
+from app.planning.exam_planner import OVERHEAD_SECONDS
 from benchmarks.learners import EASY, HARD, MEDIUM, WORLDS, Floats, Task, World
 
 FIRST = datetime(2026, 3, 2, 15, tzinfo=UTC)

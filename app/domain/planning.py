@@ -21,7 +21,7 @@ class Reason(NamedTuple):
     """Why something is suggested: a code that pages translate, and what their sentence needs.
 
     Values: chances and shares are 0-1; `days`, `tasks`, `minutes` are numbers; `topic`, `exam` are names as they were
-    typed. app/ml/planning_words.py has the English sentence of each code, and so the list of them.
+    typed. app/planning/text.py has the English sentence of each code, and so the list of them.
     """
 
     code: str

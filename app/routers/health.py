@@ -10,8 +10,8 @@ from starlette.datastructures import State
 from app.core import errors
 from app.core.bounded import Bounded
 from app.domain.errors import DatabaseUnavailable
-from app.ml.readiness import SECONDS, Readiness, readiness
 from app.ml.serving.model_order import ServingModels
+from app.monitoring.readiness import SECONDS, Readiness, readiness
 from app.schemas.problem import problems
 
 router = APIRouter(tags=["Health"])

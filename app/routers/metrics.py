@@ -17,8 +17,8 @@ from app.core.database import AsyncDatabase, connections
 from app.core.processes import Processes
 from app.core.settings import settings
 from app.domain.errors import NotSignedIn
-from app.ml.figures import Figures, figures
 from app.ml.serving.model_order import ServingModels
+from app.monitoring.stored_metrics import Figures, figures
 from app.schemas.problem import problems
 
 router = APIRouter(tags=["Health"])

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Path, Query
 from sqlalchemy.orm import Session
 
 from app.crud import model_versions, serving_acts, training_acts, training_runs
-from app.ml.comparison import comparison
 from app.ml.serving.model_order import ServingModels
-from app.ml.status import model_status
-from app.ml.version_words import outcome, told
+from app.monitoring.comparison import comparison
+from app.monitoring.status import model_status
+from app.monitoring.version_text import outcome, told
 from app.routers.callers import Acting, Admin, Db
 from app.routers.practice_tasks import Serving, TheTrainer
 from app.schemas.comparison import Comparison

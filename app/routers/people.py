@@ -15,10 +15,10 @@ from app.core.settings import settings
 from app.crud import erasures, person
 from app.domain.actors import Actor
 from app.domain.errors import HasAccount, NotAllowed, StudentNotFound
-from app.ml import export
-from app.ml.erasing import erase
 from app.ml.serving.model_order import ServingModels
 from app.ml.training.scheduler import Trainer
+from app.privacy import export
+from app.privacy.erasure import erase
 from app.routers.callers import Acting, Db, SignedIn
 from app.routers.practice_tasks import Serving, TheTrainer
 from app.schemas.person import Export, Me

@@ -24,9 +24,9 @@ from app.domain.planning import (
     Wishes,
 )
 from app.domain.tasks import Caller
-from app.ml.planning_words import sentence
-from app.ml.preparing import Asked, plan_exam_now, prepare
-from app.ml.recommending import recommend
+from app.planning.exam_plans import Asked, plan_exam_now, prepare
+from app.planning.recommender import recommend
+from app.planning.text import sentence
 from app.routers.callers import AsyncDb, CallerFirst, Db, SignedIn
 from app.routers.practice_tasks import Serving
 from app.schemas.base import Text200

@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 from app.crud import model_versions, serving_acts, training_acts
 from app.domain.errors import AppError
 from app.domain.kinds import KINDS
-from app.ml import live
 from app.ml.evaluation import sample
 from app.ml.serving.model_order import ServingModels
-from app.ml.status import model_status
+from app.monitoring import live_quality as live
+from app.monitoring.status import model_status
 from app.routers.callers import Db
 from app.routers.model import changed
 from app.routers.practice_tasks import Serving, TheTrainer

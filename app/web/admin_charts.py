@@ -10,7 +10,7 @@ from markupsafe import Markup
 from app.crud.training_runs import Run
 from app.crud.version_lists import Scored
 from app.domain.kinds import KINDS
-from app.ml.live import Group
+from app.monitoring.live_quality import Group
 from app.schemas.comparison import Comparison, KindQuality
 from app.web.charts import Axis, Series, over, reliability
 from app.web.languages import Words

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from app.ml.comparison import comparison
+from app.monitoring.comparison import comparison
 from app.routers.callers import Db
 from app.web import admin_charts
 from app.web.pages import render

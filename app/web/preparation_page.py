@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.crud import exam_plans, studying
 from app.domain.errors import AppError, NotAccepted, PlanNotFound, TooManyPlans
 from app.domain.planning import MINUTES_LEAST, MINUTES_MOST, TARGET, TOPICS_MOST, Plan
-from app.ml.preparing import Asked, plan_exam_now, prepare
+from app.planning.exam_plans import Asked, plan_exam_now, prepare
 from app.routers.callers import Db
 from app.routers.practice_tasks import Serving
 from app.schemas.planning import NewPlan

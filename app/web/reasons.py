@@ -1,9 +1,9 @@
-"""Why something is suggested or planned, in the visitor's language; app/ml/planning_words.py has the codes."""
+"""Why something is suggested or planned, in the visitor's language; app/planning/text.py has the codes."""
 
 from datetime import date
 
 from app.domain.planning import Reason
-from app.ml.planning_words import COUNTED, SHARES
+from app.planning.text import COUNTED, SHARES
 from app.web.languages import Words
 
 

@@ -7,8 +7,8 @@ from fastapi import Query
 from sqlalchemy.orm import Session
 
 from app.domain.planning import TARGET, TARGET_LEAST, TARGET_MOST, Wishes
-from app.ml.recommending import recommend_now
 from app.ml.serving.model_order import ServingModels
+from app.planning.recommender import recommend_now
 from app.web.reasons import reason
 
 SHOWN = 5

@@ -20,11 +20,11 @@ from sqlalchemy.orm import Session
 from app.core.database import new_session
 from app.crud import accounts
 from app.domain.errors import NotSignedIn
-from app.ml import export
 from app.ml.evaluation.simulated import school as simulated_school
 from app.ml.evaluation.simulated import simulate
 from app.ml.features.inputs import INPUTS, NETWORK_INPUTS
 from app.ml.training.scheduler import Trainer, trainer
+from app.privacy import export
 from app.schemas.person import Export
 from tests.school import PASSWORD, SOMEBODY, Student, imported, until
 from tests.versions import version

@@ -21,7 +21,7 @@ from app.ml.evaluation.simulated import simulate
 from app.ml.registry import BY_NAME
 from app.ml.serving.model_order import Lineup, Loaded
 from app.ml.training.scheduler import Trainer
-from tests.ml.test_comparison import done, shadowed
+from tests.monitoring.test_comparison import done, shadowed
 from tests.school import PASSWORD, imported, nobody_trains
 from tests.versions import pruned, serving, version
 from tests.web.browsing import Browser, said

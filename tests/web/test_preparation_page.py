@@ -128,7 +128,7 @@ def test_suggestions_say_why_and_aim_as_chosen(ada: Browser) -> None:
 
 
 def test_every_reason_has_its_sentence() -> None:
-    from app.ml.planning_words import SENTENCES as ENGLISH
+    from app.planning.text import SENTENCES as ENGLISH
 
     assert SENTENCES.keys() == ENGLISH.keys()
     for code, sentence in ENGLISH.items():

@@ -161,7 +161,7 @@ def test_without_optuna_a_sentence_says_what_to_install(monkeypatch: pytest.Monk
 
 PROCESS = """
 import sys
-from tests.ml import test_tuning as t
+from tests.ml.evaluation import test_tuning as t
 t.tuning.tried = t.rate_alone
 print(*[trial.number for trial in t.run(t.study(), 3)])
 """

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import DAYS_SHOWN, Exam, Plan, PlanItem, PracticeEffect, TopicState
-from app.ml import planning, planning_words
-from app.ml.choosing import wrong_lately
 from app.ml.features.learning_curve import PRIOR_EFFECT
-from app.ml.planning import planned
+from app.planning import exam_planner as planning
+from app.planning import text as planning_words
+from app.planning.difficulty import wrong_lately
+from app.planning.exam_planner import planned
 from benchmarks import learners
 from benchmarks import planning as preparing
-from tests.ml.test_recommending import chance, histories
+from tests.planning.test_recommender import chance, histories
 from tests.topics import NOW, done, exam, topic, unknown
 
 EFFECT = PracticeEffect(0.3, 0.05, 1_000)

@@ -20,11 +20,12 @@ from app.crud.student_totals import Past
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import TOPICS_MOST, Exam, PracticeEffect, TopicState
 from app.domain.tasks import Asked, Prediction
-from app.ml import choosing, spacing
 from app.ml.embedding_service import predict
 from app.ml.features import learning_curve as practice_effect
 from app.ml.serving.model_order import ServingModels
-from app.ml.suggesting import Last
+from app.planning import difficulty as choosing
+from app.planning import spacing
+from app.planning.suggestions import Last
 
 T = TypeVar("T")
 FEW = 5  # topics of one's own, below which those that several others practise are suggested too

@@ -26,10 +26,11 @@ from app.domain.planning import (
     TopicOutlook,
     TopicState,
 )
-from app.ml import choosing, spacing
 from app.ml.features.learning_curve import rise_by
 from app.ml.prior import PRIOR
-from app.ml.suggesting import not_practised
+from app.planning import difficulty as choosing
+from app.planning import spacing
+from app.planning.suggestions import not_practised
 
 OVERHEAD_SECONDS = 15.0  # a task takes beside its own time: reading how it went, choosing the next
 TOGETHER = 2  # tasks of a topic in a day, at the least, where there are more topics than a day can hold

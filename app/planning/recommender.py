@@ -6,9 +6,9 @@ from sqlalchemy.orm import Session
 
 from app.core.statements import Database
 from app.domain.planning import Reason, Recommendations, Wishes
-from app.ml.outlook import Outlook, for_wishes, outlook, outlook_now
 from app.ml.serving.model_order import ServingModels
-from app.ml.suggesting import Moment, suggestions
+from app.planning.suggestions import Moment, suggestions
+from app.planning.topic_states import Outlook, for_wishes, outlook, outlook_now
 
 
 async def recommend(

@@ -10,7 +10,7 @@ from app.core.settings import settings
 from app.crud import watching
 from app.crud.model_versions import Version
 from app.ml.features.drift import drift
-from app.ml.live import live_quality
+from app.monitoring.live_quality import live_quality
 from app.schemas.live import DriftOut, LiveOut, LiveQuality
 
 STATES = ("idle", "at_work", "waiting", "paused")

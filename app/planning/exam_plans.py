@@ -12,10 +12,10 @@ from app.crud import exam_plans
 from app.crud.exam_plans import NewExam
 from app.domain.errors import NotAccepted
 from app.domain.planning import DAYS_AHEAD, TARGET, Exam, Plan
-from app.ml import choosing
-from app.ml.outlook import Outlook, for_exam, outlook, outlook_now
-from app.ml.planning import planned
 from app.ml.serving.model_order import ServingModels
+from app.planning import difficulty as choosing
+from app.planning.exam_planner import planned
+from app.planning.topic_states import Outlook, for_exam, outlook, outlook_now
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.ml.live import live_quality
+from app.monitoring.live_quality import live_quality
 from app.schemas.live import LiveQuality
 from tests.versions import version
 

@@ -22,14 +22,16 @@ from app.crud.student_totals import Past
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import Done, Reason, Suggestion, TopicState, Wishes
 from app.domain.tasks import Asked
-from app.ml import choosing, planning_words, spacing
 from app.ml.evaluation.simulated import school as simulated_school
 from app.ml.evaluation.simulated import simulate
-from app.ml.outlook import Answered, asked_once
-from app.ml.recommending import recommend, recommend_now
 from app.ml.serving.model_order import ServingModels, serving_models
-from app.ml.suggesting import Last, Moment, suggestions
 from app.ml.training.run import Order, train
+from app.planning import difficulty as choosing
+from app.planning import spacing
+from app.planning import text as planning_words
+from app.planning.recommender import recommend, recommend_now
+from app.planning.suggestions import Last, Moment, suggestions
+from app.planning.topic_states import Answered, asked_once
 from tests.school import Student, imported
 from tests.topics import NOW, done, exam, topic, unknown
 

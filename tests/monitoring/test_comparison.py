@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.ml import metrics
-from app.ml.comparison import comparison
+from app.monitoring.comparison import comparison
 from app.schemas.comparison import VersionQuality
 from tests.versions import version
 

@@ -20,7 +20,7 @@ from app.crud import erasures, model_versions, training_runs
 from app.domain.attempts import Attempts
 from app.domain.errors import NotKept
 from app.domain.interactions import student_uuid
-from app.ml import erasing, registry
+from app.ml import registry
 from app.ml.answers import Answers
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.history import history_features, totals_before
@@ -32,6 +32,7 @@ from app.ml.training import dataset as material
 from app.ml.training import gate
 from app.ml.training import run as training_run
 from app.ml.training.scheduler import Trainer, is_due
+from app.privacy import erasure as erasing
 from tests.school import imported
 
 TASKS = simulate(school(20, seed=2), 60, seed=2).attempts  # 1,200

@@ -6,7 +6,7 @@ from math import exp, log
 
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import Done, TopicState
-from app.ml import spacing
+from app.planning import spacing
 
 MEDIUM = "medium"
 LATELY = timedelta(days=14)

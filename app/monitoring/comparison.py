@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.crud import comparison as predictions
 from app.crud.comparison import Ints, Predicted
 from app.ml import metrics
-from app.ml.comparison_words import sentence
+from app.monitoring.comparison_text import sentence
 from app.schemas.comparison import Comparison, DayOut, KindQuality, Quality, VersionQuality
 
 PRIOR = "prior"

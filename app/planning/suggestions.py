@@ -14,8 +14,9 @@ from itertools import chain, islice
 
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import TASKS_TELLING, Done, Exam, Reason, Suggestion, TopicState
-from app.ml import choosing, spacing
 from app.ml.prior import PRIOR
+from app.planning import difficulty as choosing
+from app.planning import spacing
 
 SESSION = timedelta(minutes=30)  # what was done so lately is not suggested again at once
 NEAR = 0.10  # of the target: near enough to say that it aims at it

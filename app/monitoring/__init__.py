@@ -1,0 +1,1 @@
+"""How the service and its models do: status, live quality, comparison, metrics."""
