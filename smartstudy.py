@@ -14,7 +14,7 @@ del sys.path[0]
 
 
 def main() -> None:
-    from app.cli import main as run
+    from app.cli.main import main as run
 
     run()
 

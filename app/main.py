@@ -11,17 +11,20 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
-from app.core import counters, errors, patience, tracing
-from app.core.access import Access
-from app.core.availability import Availability, OnlyWhileAvailable
-from app.core.body_limit import BodyLimit
+from app.core import errors
 from app.core.database import AsyncDatabase
-from app.core.headers import SafeHeaders
-from app.core.request_id import RequestId
-from app.looking import FIRST_LOOK_SECONDS, Looking
+from app.core.db import timeouts as patience
+from app.core.http.access_log import Access
+from app.core.http.availability import Availability, OnlyWhileAvailable
+from app.core.http.body_limit import BodyLimit
+from app.core.http.request_id import RequestId
+from app.core.http.security_headers import SafeHeaders
+from app.core.observability import metrics as counters
+from app.core.observability import tracing
 from app.ml.serving.model_order import serving_models
 from app.ml.training.scheduler import trainer
 from app.routers import audit, auth, health, metrics, model, people, practice_tasks, preparation
+from app.supervisor import FIRST_LOOK_SECONDS, Looking
 from app.web import every_page, pages
 
 NOTE_CONNECTIONS_SECONDS = 2.0

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from app.core import embedded_postgres, schema
 from app.core.database import engine_for
+from app.core.db import embedded_postgres
+from app.core.db import migrations as schema
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.inputs import inputs_of, known_before

@@ -43,7 +43,7 @@ def prediction(stage: Stage) -> Found:
 def our_way() -> Callable[[], Any]:
     """From the row that the database gives for a student with sixty finished tasks to the prediction."""
     from app.core.database import new_session
-    from app.core.statements import hold_now
+    from app.core.db.statements import hold_now
     from app.crud.student_totals import past_of
     from app.ml.embedding_service import predict, predict_and_save
     from app.ml.serving.model_order import serving_models

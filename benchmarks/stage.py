@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import psycopg2
 
-from app.core import embedded_postgres
+from app.core.db import embedded_postgres
 from app.domain.attempts import Attempts
 from app.ml.evaluation.simulated import school, simulate
 from benchmarks import questions

@@ -9,7 +9,7 @@ import asyncpg
 import psycopg2
 from psycopg2 import extensions
 
-from app.core import patience
+from app.core.db import timeouts as patience
 from faults.points import Points
 
 ENDED = "SELECT pg_terminate_backend(%s, 10000)"  # ms to wait until it has gone

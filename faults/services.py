@@ -9,8 +9,9 @@ from typing import Any
 
 import psycopg2
 
-from app.core import embedded_postgres, schema
 from app.core.database import engine_for
+from app.core.db import embedded_postgres
+from app.core.db import migrations as schema
 from app.domain.attempts import Attempts
 from app.ml.evaluation.simulated import school, simulate
 from benchmarks.service import Service, ended, wait_until_ready

@@ -12,7 +12,9 @@ from uuid import UUID
 
 import psycopg2
 
-from app.core import database, embedded_postgres, schema, security, settings
+from app.core import database, security, settings
+from app.core.db import embedded_postgres
+from app.core.db import migrations as schema
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.interactions import Interaction, student_uuid, uuid5
 from app.ml.evaluation.simulated import school, simulate

@@ -19,7 +19,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
-from app.core import database, embedded_postgres, schema, security, settings
+from app.core import database, security, settings
+from app.core.db import embedded_postgres
+from app.core.db import migrations as schema
 from app.ml.serving import model_order as serving
 from app.ml.training import scheduler as trainer
 from app.ml.training.worker import TrainingProcess

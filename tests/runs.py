@@ -13,7 +13,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from app.core import embedded_postgres
+from app.core.db import embedded_postgres
 
 PREFIX = f"smartstudy-tests-{os.geteuid()}-"
 MARK = "SMARTSTUDY_TEST_RUN"  # the variable that what a run starts inherits

@@ -21,8 +21,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core import patience
-from app.core.schema import REVISION
+from app.core.db import timeouts as patience
+from app.core.db.migrations import REVISION
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.training.scheduler import Trainer
 from tests.conftest import SharedProcess

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import typer.main
 
-from app.cli import app as cli
+from app.cli.main import app as cli
 from app.core.settings import Settings
 from app.main import create_app
 from app.ml.embedding_service import EmbeddingModelService

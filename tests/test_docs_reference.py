@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 from sqlalchemy.dialects import postgresql
 
 from app import models
-from app.cli import app as cli
+from app.cli.main import app as cli
 from app.core.settings import Settings
 from app.domain.errors import AppError
 from app.main import create_app

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from app.cli import app as cli
+from app.cli.main import app as cli
 from app.core.settings import settings
 from app.crud import task_features
 from app.ml.evaluation.simulated import school, simulate

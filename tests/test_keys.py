@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from app import cli
+from app.cli import main as cli
 from app.crud import accounts
 from tests.school import SOMEBODY, Student
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from app import cli
+from app.cli import main as cli
 from app.core import database, security
 from app.core.settings import settings
 from app.crud import accounts

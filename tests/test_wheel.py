@@ -133,7 +133,7 @@ def test_it_holds_code_tables_licence_and_types_and_nothing_trained(wheel: Path)
         names = set(opened.namelist())
         about = f"smartstudy-{__version__}.dist-info"
         metadata = opened.read(f"{about}/METADATA").decode()
-    assert {"smartstudy.py", "app/cli.py", "app/py.typed", "app/_alembic/alembic.ini"} <= names
+    assert {"smartstudy.py", "app/cli/main.py", "app/py.typed", "app/_alembic/alembic.ini"} <= names
     assert f"{about}/licenses/LICENSE" in names
     assert "License-Expression: MIT" in metadata
     assert not [name for name in names if name.startswith(("tests/", "app/ml/models/", "benchmarks/"))]

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from app.backup.archive import Say, Writer, new_file, refuse_to_overwrite
 from app.backup.manifest import SECRET, Manifest, Member, Model, Number, Table, of_model, of_table
-from app.core import schema
-from app.core.schema import SchemaMismatch
+from app.core.db import migrations as schema
+from app.core.db.migrations import SchemaMismatch
 from app.crud import model_versions, tables
 from app.crud.model_versions import Kept
 from app.ml.serving import artifacts

@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 
 from app.backup.archive import Archive, NoBackup, Say, sync
 from app.backup.manifest import SECRET, FileName, Folder, Manifest, Model, Table, of_model, of_table
-from app.core import schema
-from app.core.outages import code_of
-from app.core.schema import SchemaMismatch
+from app.core.db import migrations as schema
+from app.core.db.migrations import SchemaMismatch
+from app.core.db.outages import code_of
 from app.crud import model_versions, tables, training_runs
 from app.ml.serving import artifacts
 

@@ -12,10 +12,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.core import embedded_postgres, patience
+from app.core.db import embedded_postgres
+from app.core.db import timeouts as patience
+from app.core.db.batching import Together
+from app.core.db.statements import Rows, Single, Statement
 from app.core.settings import settings
-from app.core.statements import Rows, Single, Statement
-from app.core.together import Together
 
 
 @lru_cache
@@ -68,7 +69,9 @@ def engine() -> Engine:
     """The engine of this process; an embedded database is brought up to date first."""
     made = engine_for(database_url())
     if is_embedded():
-        from app.core import schema  # here, for Alembic has no business in the import of the web process
+        from app.core.db import (
+            migrations as schema,  # here, for Alembic has no business in the import of the web process
+        )
 
         schema.ensure_current(made)
     return made

@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from app.core.outages import NO_DATABASE, outage, reason
-from app.core.request_id import Names
+from app.core.db.outages import NO_DATABASE, outage, reason
+from app.core.http.request_id import Names
 from app.domain.errors import AppError
 
 log = logging.getLogger("smartstudy.requests")

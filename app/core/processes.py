@@ -6,7 +6,7 @@ from functools import partial
 from prometheus_client import ProcessCollector
 from prometheus_client.core import Metric
 
-from app.core.counters import alive, processes
+from app.core.observability.metrics import alive, processes
 
 NOT_ADDED = ("process_start_time_seconds", "process_max_fds")  # the least of them holds for all
 

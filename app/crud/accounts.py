@@ -9,7 +9,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from app.core.statements import Conversation, Statement
+from app.core.db.statements import Conversation, Statement
 from app.domain.errors import EmailTaken, NotSignedIn
 from app.domain.tasks import Caller, Claim
 from app.models import ServiceKey, User

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.crud import model_tracker, model_versions, training_runs
 
 WITHDRAWN = "A student was erased and too few finished tasks remain to train on, so LNIRT fitted to those answers."
-AT_ONCE = 5_000  # tasks in a statement: none may take long (app/core/patience.py)
+AT_ONCE = 5_000  # tasks in a statement: none may take long (app/core/db/timeouts.py)
 DELETE_TASKS = """
     WITH gone AS (DELETE FROM practice_tasks WHERE id = ANY(CAST(:ids AS uuid[])) RETURNING completed)
     SELECT count(*) AS tasks, count(*) FILTER (WHERE completed) AS completed FROM gone"""

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.statements import Conversation, Row, Statement
+from app.core.db.statements import Conversation, Row, Statement
 from app.crud.model_tracker import to_json
 from app.domain.errors import NotSignedIn, PlanNotFound, TooManyPlans
 from app.domain.planning import PLANS_MOST, Exam

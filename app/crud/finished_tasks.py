@@ -1,6 +1,6 @@
 """The tasks that were finished last, of anybody: what is known before there is a model."""
 
-from app.core.statements import Statement
+from app.core.db.statements import Statement
 
 NEWEST = Statement("""
     SELECT CAST(user_id AS text) AS user_id, topic, difficulty, item_id, created_at, completed_at, is_correct,

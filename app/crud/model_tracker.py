@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core.statements import Statement
+from app.core.db.statements import Statement
 from app.crud import attempts
 
 # In the completion's own transaction, after the task and the totals: everybody locks in this order.

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
-from app.core.statements import Single, SingleOfColumns, Statement
+from app.core.db.statements import Single, SingleOfColumns, Statement
 from app.domain.errors import OtherResult, TaskNotFound
 from app.domain.tasks import Asked, Prediction, Task
 from app.models import PracticeTask

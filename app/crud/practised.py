@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from app.core.statements import Conversation, Row, Statement
+from app.core.db.statements import Conversation, Row, Statement
 from app.crud import accounts
 from app.crud.student_totals import PAST_SQL, Past, past_of
 from app.domain.planning import Done

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from app.core.statements import Statement
+from app.core.db.statements import Statement
 from app.domain.tasks import Prediction
 
 # Nothing is stored of a task that was erased meanwhile.

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from app.core.statements import Conversation, Row, Rows, Statement
+from app.core.db.statements import Conversation, Row, Rows, Statement
 from app.domain.tasks import Asked
 
 # Ordered like the training rows; an index on (user_id, completed_at DESC, id DESC) gives them without a sort.

@@ -1,6 +1,6 @@
 """What each student's answers say to one version of a kind: kept, and caught up when it is needed."""
 
-from app.core.statements import Statement
+from app.core.db.statements import Statement
 
 KEPT = Statement("""
     SELECT n, through, state FROM student_states

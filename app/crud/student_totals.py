@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from app.core.statements import Single
+from app.core.db.statements import Single
 from app.crud import accounts, practice_tasks
 from app.domain.tasks import Asked, Claim
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.statements import Conversation
+from app.core.db.statements import Conversation
 from app.crud.student_sequences import latest
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked

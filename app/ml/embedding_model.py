@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from app.core.statements import Conversation, Rows
+from app.core.db.statements import Conversation, Rows
 from app.crud import student_states
 from app.crud.student_sequences import latest
 from app.domain.attempts import Attempts

@@ -12,9 +12,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core import counters
+from app.core.db.statements import Conversation, hold_now
+from app.core.observability import metrics as counters
 from app.core.settings import settings
-from app.core.statements import Conversation, hold_now
 from app.crud import accounts, practice_tasks, shadow_predictions, student_totals
 from app.crud.student_totals import Past
 from app.domain.interactions import SECONDS_MAX

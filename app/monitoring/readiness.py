@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from app.core import schema
 from app.core.database import engine, new_session
-from app.core.outages import NO_DATABASE, outage
+from app.core.db import migrations as schema
+from app.core.db.outages import NO_DATABASE, outage
 from app.crud import training_control, watching
 from app.crud.training_control import Control
 from app.domain.errors import DatabaseUnavailable

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.statements import Database
+from app.core.db.statements import Database
 from app.crud import exam_plans
 from app.crud.exam_plans import NewExam
 from app.domain.errors import NotAccepted

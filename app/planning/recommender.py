@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.statements import Database
+from app.core.db.statements import Database
 from app.domain.planning import Reason, Recommendations, Wishes
 from app.ml.serving.model_order import ServingModels
 from app.planning.suggestions import Moment, suggestions

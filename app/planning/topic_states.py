@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.statements import Conversation, Database, Rows, hold, hold_now
+from app.core.db.statements import Conversation, Database, Rows, hold, hold_now
 from app.crud import exam_plans, practised, student_states
 from app.crud.practised import Known, Practised
 from app.crud.student_totals import Past

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
 from app.core.database import AsyncDatabase, get_db
+from app.core.db.statements import hold
 from app.core.security import student_of
-from app.core.statements import hold
 from app.crud import accounts
 from app.domain.actors import Actor
 from app.domain.errors import NotAccepted, NotAllowed, NotSignedIn

@@ -11,9 +11,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from app.core import counters, schema
 from app.core.bounded import Bounded
 from app.core.database import AsyncDatabase, connections
+from app.core.db import migrations as schema
+from app.core.observability import metrics as counters
 from app.core.processes import Processes
 from app.core.settings import settings
 from app.domain.errors import NotSignedIn

@@ -9,8 +9,8 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from app.core.accepted import weight
 from app.core.database import new_session
+from app.core.http.content_negotiation import weight
 from app.core.settings import settings
 from app.crud import erasures, person
 from app.domain.actors import Actor

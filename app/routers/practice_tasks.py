@@ -10,8 +10,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.background import BackgroundTask
 
+from app.core.db.statements import hold
 from app.core.settings import settings
-from app.core.statements import hold
 from app.crud import practice_tasks
 from app.domain.errors import NotAccepted
 from app.domain.tasks import Asked, Claim, Task

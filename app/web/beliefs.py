@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.statements import hold_now
+from app.core.db.statements import hold_now
 from app.crud import student_totals, studying
 from app.crud.student_totals import Past
 from app.crud.studying import Done

@@ -13,7 +13,7 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
 from babel.support import Translations
 
-from app.core.accepted import weight
+from app.core.http.content_negotiation import weight
 
 LOCALE = Path(__file__).parent / "locale"
 ENGLISH = "en"

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from app.core.accepted import weight
+from app.core.http.content_negotiation import weight
 from app.web import charts
 from app.web.languages import NAMES, sentences
 from app.web.visitors import SignInFirst, path_of, theme, way_to_sign_in, words

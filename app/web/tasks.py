@@ -9,8 +9,8 @@ from fastapi.responses import Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from app.core.db.statements import hold_now
 from app.core.settings import settings
-from app.core.statements import hold_now
 from app.crud import practice_tasks, studying
 from app.domain.attempts import DIFFICULTIES
 from app.domain.errors import NotKept, OtherResult, TaskNotFound

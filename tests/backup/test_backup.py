@@ -19,9 +19,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.backup import archive, making, restoring
 from app.backup.archive import MARK, NoBackup, checked
-from app.core import database, schema
+from app.core import database
 from app.core.database import engine_for
-from app.core.statements import hold_now
+from app.core.db import migrations as schema
+from app.core.db.statements import hold_now
 from app.crud import accounts, model_versions, tables
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked

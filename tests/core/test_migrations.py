@@ -13,8 +13,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
 from alembic import command
-from app.core import embedded_postgres, schema
 from app.core.database import engine_for
+from app.core.db import embedded_postgres
+from app.core.db import migrations as schema
 from tests.filled import TASKS, contents, fill
 from tests.school import throw_away
 
@@ -80,7 +81,7 @@ def test_ten_thousand_tasks_and_all_else_go_up_down_and_up_again(empty_database:
 
 def migrating(environment: Mapping[str, str], folder: Path, n: int = 4) -> list[tuple[int, str]]:
     """How so many replicas fare that migrate at the same moment."""
-    run = [sys.executable, "-c", "from app.cli import app; app(['migrate'])"]
+    run = [sys.executable, "-c", "from app.cli.main import app; app(['migrate'])"]
     replicas = [
         subprocess.Popen(run, env={**os.environ, **environment}, cwd=folder, stderr=subprocess.PIPE, text=True)
         for _ in range(n)

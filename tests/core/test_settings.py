@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app import cli
+from app.cli import main as cli
 from app.core import settings as place
 from app.core.settings import settings
 

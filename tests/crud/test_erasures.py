@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.database import new_session
-from app.core.statements import Statement, hold_now
+from app.core.db.statements import Statement, hold_now
 from app.crud import accounts, erasures, model_tracker, model_versions, practice_tasks
 from app.domain.errors import NotSignedIn, TaskNotFound
 from app.domain.tasks import Asked, Claim

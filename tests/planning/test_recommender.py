@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.database import AsyncDatabase, database_url
-from app.core.statements import Conversation, hold_now
+from app.core.db.statements import Conversation, hold_now
 from app.crud import practised, student_sequences, student_states, student_totals, training_runs
 from app.crud.student_totals import Past
 from app.domain.attempts import DIFFICULTIES

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from app import cli
+from app.cli import main as cli
 from app.crud import accounts, audit
 from app.domain.actors import COMMAND_LINE
 from app.ml.evaluation.simulated import school as simulated_school

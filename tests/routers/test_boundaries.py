@@ -129,7 +129,7 @@ def test_nothing_is_looked_up_for_a_stranger_that_is_not_for_the_owner(
     student: Students, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same statements run for a task of another's as for none, so the time can't tell them apart."""
-    from app.core.statements import Statement
+    from app.core.db.statements import Statement
 
     ada, ben = student("ada"), student("ben")
     theirs = ben.ask().json()["id"]

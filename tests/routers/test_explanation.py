@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core.statements import Conversation
+from app.core.db.statements import Conversation
 from app.crud import model_versions
 from app.crud.student_totals import Past
 from app.domain.tasks import Asked

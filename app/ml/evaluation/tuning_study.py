@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 
-from app.core import patience
+from app.core.db import timeouts as patience
 from app.crud.network_settings import Tuned
 from app.domain.attempts import Attempts
 from app.ml import registry

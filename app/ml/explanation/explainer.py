@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from app.core.db.statements import Conversation, hold_now
 from app.core.settings import settings
-from app.core.statements import Conversation, hold_now
 from app.crud import model_versions, task_features
 from app.domain.errors import NotKept
 from app.domain.kinds import BASE, NETWORKS

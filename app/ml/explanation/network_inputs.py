@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from app.core.db.statements import Conversation, Rows, hold_now
 from app.core.settings import settings
-from app.core.statements import Conversation, Rows, hold_now
 from app.crud import model_versions, practice_tasks, student_sequences, task_features
 from app.crud.attempts import of_rows
 from app.crud.student_sequences import latest

@@ -11,7 +11,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.statements import Conversation, Rows
+from app.core.db.statements import Conversation, Rows
 from app.crud import student_states
 from app.crud.student_sequences import PRACTISED, latest
 from app.crud.student_totals import GROUPS, Past

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from app.core.statements import Conversation
+from app.core.db.statements import Conversation
 from app.crud import finished_tasks
 from app.crud.attempts import of_rows
 from app.crud.student_totals import Past

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.statements import Conversation
+from app.core.db.statements import Conversation
 from app.crud.student_totals import Past
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.statements import Row, Rows
+from app.core.db.statements import Row, Rows
 from app.domain.attempts import Attempts, plausible
 from app.domain.tasks import Asked
 from app.ml.features.history import Floats, History, Ints

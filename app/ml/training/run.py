@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.database import engine_for
-from app.core.outages import reason
+from app.core.db.outages import reason
 from app.crud import attempts, erasures, model_tracker, model_versions, network_settings, training_runs
 from app.domain.attempts import Attempts
 from app.domain.kinds import BASE, NETWORKS, TRAINED

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from app.core import logs, tracing
+from app.core.observability import logs, tracing
 from app.core.one_thread import ONE_THREAD
 from app.core.settings import APP
 from app.ml.training.heartbeat import ALIVE

@@ -169,7 +169,7 @@ print(*[trial.number for trial in t.run(t.study(), 3)])
 
 @pytest.mark.slow
 def test_two_processes_share_a_study(db: Session) -> None:
-    folder = Path(__file__).parents[2]
+    folder = Path(__file__).parents[3]
     both = [
         subprocess.Popen([sys.executable, "-c", PROCESS], cwd=folder, stdout=subprocess.PIPE, text=True, env=os.environ)
         for _ in range(2)

@@ -18,7 +18,7 @@ from app.ml.lnirt.estimation import LnirtFit, fit
 from app.ml.lnirt.parameters import Parameters, item_mean, log_prior, normal_grid, weak_prior
 from app.ml.lnirt.posterior import predict
 
-SHARED = Path(__file__).parents[2].parent / "shared"
+SHARED = Path(__file__).parents[3].parent / "shared"
 needs_reference = pytest.mark.skipif(
     not (SHARED / "reference" / "lnirt").exists(), reason="R's reference fits are not beside the project (../shared)"
 )

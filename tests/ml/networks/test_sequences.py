@@ -8,7 +8,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from app.core.statements import Rows
+from app.core.db.statements import Rows
 from app.crud import student_sequences, student_states
 from app.crud.student_totals import Past
 from app.domain.attempts import DIFFICULTIES, Attempts

@@ -272,7 +272,7 @@ def test_a_pinned_kind_that_was_never_trained_is_missed_aloud(db: Session, monke
 @pytest.mark.usefixtures("trained")
 def test_a_kept_posterior_equals_one_updated_answer_by_answer(db: Session, environment: Path) -> None:
     """Kept, caught up with new answers, rebuilt after a correction: always what the history says."""
-    from app.core.statements import hold_now
+    from app.core.db.statements import hold_now
     from app.crud import student_totals
 
     student = TASKS.students[0]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.core import request_id
-from app.core.request_id import names_of
+from app.core.http import request_id
+from app.core.http.request_id import names_of
 from tests.school import Student
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

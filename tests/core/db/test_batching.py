@@ -13,8 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.database import AsyncDatabase
-from app.core.statements import Row, Rows, Single, hold
-from app.core.together import MOST, Together
+from app.core.db.batching import MOST, Together
+from app.core.db.statements import Row, Rows, Single, hold
 from app.crud import practice_tasks
 from app.domain.errors import OtherResult
 from app.ml.embedding_service import complete

@@ -14,7 +14,7 @@ from asyncpg.exceptions import (
     TransactionRollbackError,
 )
 
-from app.core.statements import Row, Single
+from app.core.db.statements import Row, Single
 
 Waiting = tuple[Mapping[str, object], "asyncio.Future[Row]"]
 

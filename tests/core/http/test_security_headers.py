@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.core import headers
+from app.core.http import security_headers as headers
 from app.main import create_app
 from tests.school import Student
 

@@ -5,7 +5,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core import counters
+from app.core.observability import metrics as counters
 from app.core.settings import settings
 
 log = logging.getLogger("smartstudy.access")

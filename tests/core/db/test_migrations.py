@@ -9,8 +9,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from app.core import schema
 from app.core.database import engine_for
+from app.core.db import migrations as schema
 from app.models import Base
 
 
@@ -79,7 +79,7 @@ def test_a_newer_database_is_refused_in_words(database_url: str) -> None:
 
 def test_two_replicas_may_migrate_at_once(empty_database: str, tmp_path: Path) -> None:
     environment = {**os.environ, "DATABASE_URL": empty_database, "DATA_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", "from app.cli import app; app(['migrate'])"]
+    command = [sys.executable, "-c", "from app.cli.main import app; app(['migrate'])"]
     replicas = [subprocess.Popen(command, env=environment, cwd=tmp_path) for _ in range(2)]
     assert [replica.wait(60) for replica in replicas] == [0, 0]
     engine = engine_for(empty_database)

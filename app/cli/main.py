@@ -14,18 +14,18 @@ import typer
 from rich.console import Console
 
 from app import __version__
+from app.cli.progress_view import Watch, progress_bar, stopped, watched
 from app.core.one_thread import use_one_thread
 from app.domain.actors import COMMAND_LINE
 from app.domain.kinds import KINDS, NETWORKS
-from app.progress_view import Watch, progress_bar, stopped, watched
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
     from sqlalchemy.orm import Session
 
+    from app.cli.research import DataSet
     from app.domain.attempts import Attempts
     from app.domain.interactions import Interaction, Interactions
-    from app.research import DataSet
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -105,7 +105,7 @@ def serve(
 
     import uvicorn
 
-    from app.core import logs
+    from app.core.observability import logs
     from app.core.settings import settings
 
     use_one_thread()  # an explanation's matrices are just large enough to be shared out, and wait for busy cores
@@ -117,7 +117,7 @@ def serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn passes it on at the end: leave by the front door
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
     if guided:
-        from app import guided_run
+        from app.cli import guided_run
 
         guided_run.in_background(address, Console(soft_wrap=True))
     else:
@@ -128,7 +128,7 @@ def serve(
             host=host,
             port=port,
             workers=workers,
-            access_log=False,  # app/core/access.py has one without queries
+            access_log=False,  # app/core/http/access_log.py has one without queries
             log_config=logs.as_dict(),
             log_level=None,
             timeout_graceful_shutdown=5,
@@ -139,8 +139,8 @@ def serve(
 @app.command()
 def migrate() -> None:
     """Bring the database's tables up to date. Harmless when they are; two at once take turns."""
-    from app.core import schema
     from app.core.database import database_url, engine_for
+    from app.core.db import migrations as schema
 
     with _explained():
         engine = engine_for(database_url())
@@ -166,7 +166,7 @@ def create_key(name: Annotated[str, typer.Argument(help="Whose key it is, such a
 @keys.command("list")
 def list_keys(as_json: AsJson = False) -> None:
     """All service keys, newest first: whose, how each begins, whether it is in use."""
-    from app import keys_view
+    from app.cli import keys_view
     from app.core.database import new_session
     from app.crud import service_keys
 
@@ -222,7 +222,7 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """What was done that only admins may do: when, by whom, to what."""
-    from app import audit_view
+    from app.cli import audit_view
     from app.core.database import new_session
     from app.crud import audit as entries
 
@@ -245,7 +245,7 @@ def create_admin(
     Who has an account keeps its password. For a new account the password is asked for; where nobody can be asked (no
     terminal) it is taken from ADMIN_PASSWORD, and without that one is made and printed, this once.
     """
-    from app import admin_accounts
+    from app.cli import admin_accounts
     from app.core.database import new_session
 
     _usable_engine()
@@ -306,7 +306,7 @@ def erase(
 
     Tasks, totals and what was worked out from them go at once; the next training begins anew without them.
     """
-    from app import erasing_view
+    from app.cli import erasing_view
     from app.core.database import new_session
     from app.crud import erasures
     from app.domain.interactions import student_uuid
@@ -357,7 +357,7 @@ def versions(
     as_json: AsJson = False,
 ) -> None:
     """The trained models, newest first: which answers, how good each is on tasks it was not fitted on, and why."""
-    from app import versions_view
+    from app.cli import versions_view
     from app.core.database import new_session
     from app.crud import model_versions
 
@@ -446,7 +446,7 @@ def comparison(
     as_json: AsJson = False,
 ) -> None:
     """How good the predictions of each kind and version were, on tasks that have been completed since."""
-    from app import versions_view
+    from app.cli import versions_view
     from app.core.database import new_session
     from app.monitoring.comparison import comparison as compare
 
@@ -467,7 +467,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Who serves, the counter to the next training, the run at work with its epochs, versions, errors."""
-    from app import status_view
+    from app.cli import status_view
     from app.core.database import new_session
 
     _usable_engine()
@@ -509,7 +509,7 @@ def replay(
     Columns as for `evaluate`. Ctrl-C keeps the figures of the models that have finished.
     """
     use_one_thread()
-    from app import replay_view, research
+    from app.cli import replay_view, research
     from app.core.settings import settings
     from app.ml.evaluation.prequential import replay as run
     from app.ml.evaluation.served import contestants
@@ -554,7 +554,7 @@ def evaluate(
     where there are some, and tasks without a topic count as one topic. A row without a result is left out.
     """
     use_one_thread()
-    from app import evaluation_view, research
+    from app.cli import evaluation_view, research
     from app.ml.evaluation import benchmark as evaluation
 
     with _explained():
@@ -607,7 +607,7 @@ def tune(
     if forget is not None:
         _forget_tuning(forget)
         return
-    from app import tuning_view
+    from app.cli import tuning_view
     from app.core.database import database_url, new_session
     from app.crud import network_settings
     from app.ml.evaluation import tuning_study
@@ -713,7 +713,7 @@ def backup(
     its owner can read it (0600), for it holds secrets: password hashes and, unless SECRET_KEY gives it, the key that
     tokens are signed with. `smartstudy restore FILE` is the way back.
     """
-    from app import backup_view
+    from app.cli import backup_view
 
     _usable_engine()
     _end_on_sigterm()
@@ -741,7 +741,7 @@ def restore(
     to DATA_DIR unless SECRET_KEY gives it. Restore only files that you trust: who can write one, can make themselves an
     admin in it.
     """
-    from app import backup_view
+    from app.cli import backup_view
 
     _end_on_sigterm()
     with _explained(), _bytes_progress(f"Restoring {file.name}") as (say, pause):
@@ -753,8 +753,8 @@ def restore(
 @app.command()
 def stop() -> None:
     """End the embedded database of this DATA_DIR, should one be left running."""
-    from app.core import embedded_postgres
     from app.core.database import is_embedded
+    from app.core.db import embedded_postgres
     from app.core.settings import settings
 
     if not is_embedded():
@@ -783,8 +783,8 @@ def _audited(act: str, file: Path) -> None:
 
 def _usable_engine() -> "Engine":
     """The database, up and at the schema this code needs."""
-    from app.core import schema
     from app.core.database import engine
+    from app.core.db import migrations as schema
 
     with _explained():
         made = engine()
@@ -796,9 +796,9 @@ def _refuse_other_tables() -> None:
     """A service may start before its database, but not on one with other tables than its own."""
     from sqlalchemy.exc import DBAPIError
 
-    from app.core import schema
     from app.core.database import engine
-    from app.core.outages import outage, reason
+    from app.core.db import migrations as schema
+    from app.core.db.outages import outage, reason
 
     with _explained():
         try:
@@ -847,9 +847,9 @@ def _explained() -> Iterator[None]:
     import psycopg2
     from sqlalchemy.exc import DBAPIError
 
-    from app.core.embedded_postgres import EmbeddedPostgresError
-    from app.core.outages import code_of, outage, reason
-    from app.core.schema import SchemaMismatch
+    from app.core.db.embedded_postgres import EmbeddedPostgresError
+    from app.core.db.migrations import SchemaMismatch
+    from app.core.db.outages import code_of, outage, reason
     from app.domain.errors import AppError
 
     try:
@@ -875,7 +875,7 @@ def _check_outputs(file: Path, *outputs: Path | None) -> None:
 
 def _data_set(file: Path, skip_bad: bool) -> "DataSet":
     """The tasks of a CSV file that may have gaps; says which it has."""
-    from app import research
+    from app.cli import research
 
     with watched(f"Reading {file.name}"):
         data = research.read(file, skip_bad)
@@ -968,7 +968,7 @@ def _set_for_all_processes(guided: bool, access_log: bool) -> None:
 
 
 def _say_where(address: str) -> None:
-    from app.core import logs
+    from app.core.observability import logs
 
     if logs.is_json():
         logs.log.info("SmartStudy on %s, its API at %s/docs.", address, address)

@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from app import cli
+from app.cli import main as cli
 from app.core import database
 from app.ml.evaluation import tuning, tuning_study
 from app.ml.evaluation.prequential import BASELINES, Baseline
@@ -276,7 +276,9 @@ def test_nobodys_word_on_where_a_request_comes_from_is_taken_but_that_of_a_proxy
     given: dict[str, object] = {}
     monkeypatch.setattr("uvicorn.run", lambda *_, **more: given.update(more))
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    monkeypatch.setattr("app.core.logs.configure", lambda: None)  # it is this process's log that it would take
+    monkeypatch.setattr(
+        "app.core.observability.logs.configure", lambda: None
+    )  # it is this process's log that it would take
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxies)
     monkeypatch.setenv("PYTHONSAFEPATH", "1")  # as `serve` sets it; put back afterwards
     settings.cache_clear()
@@ -290,7 +292,7 @@ def test_the_web_process_imports_no_tensorflow() -> None:
 
 
 def test_the_command_line_can_still_limit_threads_when_a_command_begins() -> None:
-    code = "import app.cli, sys; sys.exit(bool({'numpy', 'scipy', 'tensorflow'} & set(sys.modules)))"
+    code = "import app.cli.main, sys; sys.exit(bool({'numpy', 'scipy', 'tensorflow'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
 
 
@@ -383,7 +385,7 @@ def test_an_admins_password_may_come_from_the_environment_or_the_keyboard(
 
     monkeypatch.setenv("ADMIN_PASSWORD", PASSWORD)
     assert PASSWORD not in run("admin", "create", "a@example.com")
-    monkeypatch.setattr("app.admin_accounts._somebody_is_there", lambda: True)
+    monkeypatch.setattr("app.cli.admin_accounts._somebody_is_there", lambda: True)
     typed = runner.invoke(cli.app, ["admin", "create", "b@example.com"], input="typed it twice\ntyped it twice\n")
     assert typed.exit_code == 0, typed.output
     a, b = db.scalars(text("SELECT password_hash FROM users ORDER BY email"))

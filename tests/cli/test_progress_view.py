@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from app import progress_view
-from app.progress_view import Watch, stopped, watched
+from app.cli import progress_view
+from app.cli.progress_view import Watch, stopped, watched
 
 STEP = {"model": "lnirt", "done": 1, "models": 4, "training": 3, "trainings": 10, "epoch": 5, "epochs": 10}
 

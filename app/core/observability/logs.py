@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from app.core import request_id
+from app.core.http import request_id
 from app.core.settings import settings
 
 log = logging.getLogger("smartstudy")
@@ -52,7 +52,7 @@ def as_dict() -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"ours": {"()": "app.core.logs.formatter"}},
+        "formatters": {"ours": {"()": "app.core.observability.logs.formatter"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "ours"}},
         "root": {"handlers": ["stderr"], "level": "DEBUG" if given.log_level == "DEBUG" else others},
         "loggers": {

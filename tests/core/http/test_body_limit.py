@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.types import Message
 
-from app.core.body_limit import BodyLimit
+from app.core.http.body_limit import BodyLimit
 from app.core.settings import settings
 from tests.school import Student
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.core import logs
+from app.core.observability import logs
 from app.core.settings import settings
 from tests.school import PASSWORD, Student
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Said:

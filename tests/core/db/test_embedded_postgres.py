@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg2
 import pytest
 
-from app.core import embedded_postgres
+from app.core.db import embedded_postgres
 
 T = TypeVar("T")
 ROOT = os.geteuid() == 0
@@ -28,7 +28,7 @@ as_root = pytest.mark.skipif(not ROOT, reason="only root can become another user
 ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
-from app.core import embedded_postgres
+from app.core.db import embedded_postgres
 embedded_postgres.MACHINE = Path(sys.argv[2])
 print(embedded_postgres.start(Path(sys.argv[1])), flush=True)
 sys.stdin.read()

@@ -5,10 +5,11 @@ import asyncio
 import logging
 import time
 
-from app.core import database, schema
-from app.core.availability import Availability
-from app.core.outages import NO_DATABASE, reason
-from app.core.schema import SchemaMismatch
+from app.core import database
+from app.core.db import migrations as schema
+from app.core.db.migrations import SchemaMismatch
+from app.core.db.outages import NO_DATABASE, reason
+from app.core.http.availability import Availability
 from app.ml.serving.model_order import ServingModels
 from app.ml.training.scheduler import Trainer
 

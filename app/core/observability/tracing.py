@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, event
 
-from app.core import request_id
-from app.core.request_id import Trace
+from app.core.http import request_id
+from app.core.http.request_id import Trace
 from app.core.settings import settings
 
 if TYPE_CHECKING:
