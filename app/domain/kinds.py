@@ -9,3 +9,4 @@ NETWORKS = {
 BASE = "lnirt"  # answers from an installation's first finished task on, and on a tie
 KINDS = (*NETWORKS, BASE)
 TRAINED = ("embedding_v2", "embedding_lstm", BASE)  # unless the setting KINDS says otherwise
+CHECKPOINT = "checkpoint.npz"  # the file of a version that a training can go on from

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from app.ml.networks.network import Network
 
 Progress = Callable[[dict[str, Any]], None]
-CHECKPOINT = "checkpoint.npz"  # the file of a version that a training can go on from
 
 
 def within(progress: Progress | None, **facts: Any) -> Progress:

@@ -16,11 +16,12 @@ from app.core.database import database_url, new_session
 from app.core.settings import settings
 from app.crud import model_versions, training_runs
 from app.domain.attempts import Attempts
+from app.domain.kinds import CHECKPOINT
 from app.ml import registry
 from app.ml.answers import Answers
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.history import history_features, totals_before
-from app.ml.registry import CHECKPOINT, ModelSpec
+from app.ml.registry import ModelSpec
 from app.ml.serving import model_order as serving
 from app.ml.training import dataset as material
 from app.ml.training import gate

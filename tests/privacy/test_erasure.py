@@ -20,11 +20,12 @@ from app.crud import erasures, model_versions, training_runs
 from app.domain.attempts import Attempts
 from app.domain.errors import NotKept
 from app.domain.interactions import student_uuid
+from app.domain.kinds import CHECKPOINT
 from app.ml import registry
 from app.ml.answers import Answers
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.history import history_features, totals_before
-from app.ml.registry import CHECKPOINT, MODELS, ModelSpec
+from app.ml.registry import MODELS, ModelSpec
 from app.ml.serving import artifacts
 from app.ml.serving import model_order as serving
 from app.ml.serving.model_order import ServingModels

@@ -21,7 +21,7 @@ from app.domain.attempts import plausible
 from app.ml.answers import Answers
 from app.ml.calibration.intervals import NORMAL, Band
 from app.ml.calibration.levels import common_level
-from app.ml.training.gate import weights
+from app.ml.metrics import weights
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

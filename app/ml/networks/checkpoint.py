@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
+from app.domain.kinds import CHECKPOINT
 from app.ml.calibration.calibration import INTERCEPT_SD, Calibration
 from app.ml.features.inputs import NETWORK_INPUTS
 from app.ml.features.vocabulary import Vocabulary
@@ -18,7 +19,6 @@ from app.ml.networks.inference import METADATA_FILE, OF_PAST, WEIGHTS_FILE, Serv
 from app.ml.networks.loop import MOMENTS, State
 from app.ml.networks.network import OUTPUTS, Examples, Network, Output, Sizes
 from app.ml.networks.scale import Scale
-from app.ml.registry import CHECKPOINT
 
 if TYPE_CHECKING:
     import keras

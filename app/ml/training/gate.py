@@ -25,8 +25,6 @@ Floats = NDArray[np.float64]
 SHARE = 0.15  # of the tasks, the newest
 MOST_ROWS = 5_000  # that judge
 FEW = 10  # rows: with these, a difference must be two standard errors
-ORDINARY = 3.0  # students in the middle, that one student counts for at most
-LEAST_CAP = 5.0  # rows
 LEAST_PANEL = 80  # with fewer tasks everything still moves
 SEVERAL = 3  # students, of whom one may be odd
 IN_EFFECT = 2.5  # students with equally many rows, that it takes to judge
@@ -75,7 +73,7 @@ class Court:
         self._student = attempts.student[self.rows]
         self._correct = attempts.correct[self.rows]
         self._seconds = attempts.seconds[self.rows]
-        self.weights = weights(self._student)
+        self.weights = metrics.weights(self._student)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -202,14 +200,6 @@ class Court:
             "mae_seconds": metrics.mae_seconds(self._seconds, said.seconds),
             "time_interval_coverage": metrics.coverage(self._seconds, said.seconds_low, said.seconds_high),
         }
-
-
-def weights(student: NDArray[np.int32]) -> Floats:
-    """Of n rows, adding up to 1; a student's rows together count for those of a few students in the middle at most."""
-    rows = np.bincount(student)
-    cap = max(ORDINARY * float(np.median(rows[rows > 0])), LEAST_CAP)
-    weight = np.minimum(1.0, cap / rows[student])
-    return np.asarray(weight / weight.sum(), np.float64)
 
 
 def _losses(correct: NDArray[np.bool_], p: Floats) -> Floats:

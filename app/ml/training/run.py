@@ -17,11 +17,11 @@ from app.core.database import engine_for
 from app.core.db.outages import reason
 from app.crud import attempts, erasures, model_tracker, model_versions, network_settings, training_runs
 from app.domain.attempts import Attempts
-from app.domain.kinds import BASE, NETWORKS, TRAINED
+from app.domain.kinds import BASE, CHECKPOINT, NETWORKS, TRAINED
 from app.ml.answers import TaskModel
 from app.ml.features import learning_curve as practice_effect
 from app.ml.features.drift import summary
-from app.ml.registry import BY_NAME, CHECKPOINT, MODELS, Fitted, ModelSpec
+from app.ml.registry import BY_NAME, MODELS, Fitted, ModelSpec
 from app.ml.serving import artifacts
 from app.ml.serving.model_order import UNLOADABLE, load, on_base, show_files
 from app.ml.training.dataset import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.domain.attempts import Attempts
-from app.domain.kinds import NETWORKS
+from app.domain.kinds import CHECKPOINT, NETWORKS
 from app.ml import metrics
 from app.ml.answers import Answers
 from app.ml.calibration.calibration import Calibration
@@ -21,7 +21,7 @@ from app.ml.networks.checkpoint import FILES, FittedNetwork, TrainingFailed
 from app.ml.networks.fit import MOST_HELD_OUT, fit, network_inputs, update
 from app.ml.networks.inference import METADATA_FILE, ServedNetwork, load_arrays, load_served, save_arrays
 from app.ml.networks.network import OUTPUTS, Network
-from app.ml.registry import CHECKPOINT, network
+from app.ml.registry import network
 from tests.ml.networks.toys import fresh_from, long_pasts, one_student, some_students, with_items
 
 KNOWN = 30  # students that the networks are fitted to, of 40

@@ -13,7 +13,8 @@ from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
 from app.ml.answers import Answers
 from app.ml.evaluation.simulated import school, simulate
-from app.ml.training.gate import Court, Judged, Rival, best_first, cut, objection, weights
+from app.ml.metrics import weights
+from app.ml.training.gate import Court, Judged, Rival, best_first, cut, objection
 from app.ml.training.monotonicity import reversal
 
 WORLD = simulate(school(20, seed=1), 100, seed=1)
