@@ -46,8 +46,8 @@ def package(module: str) -> str:
 def imports(file: Path) -> Iterator[str]:
     """What a file imports of `app`, but for the names of types."""
     tree = ast.parse(file.read_text())
-    for node in [each for each in ast.walk(tree) if isinstance(each, ast.If) and ast.unparse(each.test) == TYPES]:
-        node.body.clear()
+    for branch in [each for each in ast.walk(tree) if isinstance(each, ast.If) and ast.unparse(each.test) == TYPES]:
+        branch.body.clear()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("app."):
             below = node.module.removeprefix("app.")
