@@ -13,7 +13,7 @@ from fastapi_offline import FastAPIOffline
 from app import __version__
 from app.core import errors
 from app.core.database import AsyncDatabase
-from app.core.db import timeouts as patience
+from app.core.db import timeouts
 from app.core.http.access_log import Access
 from app.core.http.availability import Availability, OnlyWhileAvailable
 from app.core.http.body_limit import BodyLimit
@@ -49,7 +49,7 @@ Errors are `application/problem+json` (RFC 9457)."""
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     sys.setswitchinterval(WAIT_FOR_THREADS_SECONDS)
     state = app.state
-    with patience.watch.at_most(patience.STATEMENT_SECONDS):
+    with timeouts.watch.at_most(timeouts.STATEMENT_SECONDS):
         looked = asyncio.Event()
         looking = asyncio.create_task(Looking(state.serving, state.trainer, state.availability).for_ever(looked))
         with suppress(TimeoutError):

@@ -6,7 +6,7 @@ import logging
 import time
 
 from app.core import database
-from app.core.db import migrations as schema
+from app.core.db import migrations
 from app.core.db.migrations import SchemaMismatch
 from app.core.db.outages import NO_DATABASE, reason
 from app.core.http.availability import Availability
@@ -42,7 +42,7 @@ class Looking:
         started = time.monotonic()
         try:
             database.keep_up()
-            schema.check(database.engine())
+            migrations.check(database.engine())
             self._follow_up()
         except SchemaMismatch as why:
             self._say(str(why))

@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from app.core.database import engine_for
-from app.core.db import embedded_postgres
-from app.core.db import migrations as schema
+from app.core.db import embedded_postgres, migrations
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.inputs import inputs_of, known_before
@@ -54,7 +53,7 @@ def database(folder: Path) -> Iterator[str]:
     """The URL of a new, migrated embedded database; stopped at the end."""
     url = embedded_postgres.start(folder)
     engine = engine_for(url)
-    schema.migrate(engine)
+    migrations.migrate(engine)
     engine.dispose()
     yield url
     embedded_postgres.stop(folder)

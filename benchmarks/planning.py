@@ -27,10 +27,10 @@ from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.domain.planning import TARGET, Done, PracticeEffect, TopicState
 from app.domain.tasks import Prediction
 from app.ml.evaluation.simulated import TOPICS
-from app.ml.features import learning_curve as practice_effect
+from app.ml.features import learning_curve
 from app.ml.lnirt.ability import Answered, Predictions, follow, newcomers, practised, predict
 from app.ml.lnirt.model import FittedLnirt, fit_lnirt
-from app.planning import exam_planner as planning
+from app.planning import exam_planner
 from app.planning.exam_planner import OVERHEAD_SECONDS
 from benchmarks.learners import EASY, HARD, MEDIUM, WORLDS, Floats, Task, World
 
@@ -142,7 +142,7 @@ def teacher_of(kind: type[World], seed: int) -> Teacher:
     """Fitted to others, who practised at random."""
     students, each = TRAINED_ON
     attempts = lived(kind(students, TOPICS, seed + 1_000), each, seed)
-    return Teacher(fit_lnirt(attempts), practice_effect.estimated(attempts), TOPICS)
+    return Teacher(fit_lnirt(attempts), learning_curve.estimated(attempts), TOPICS)
 
 
 def lived(world: World, each: int, seed: int) -> Attempts:
@@ -182,7 +182,7 @@ def by_plan(
 ) -> Iterator[Cell]:
     """The day's part of the plan, its topics mixed; planned anew where it was done sooner than expected."""
     while True:
-        day = planning.today(wanted, teacher.states(learner), now, teacher.effect)
+        day = exam_planner.today(wanted, teacher.states(learner), now, teacher.effect)
         blocks = [
             [(wanted.topics.index(item.topic), DIFFICULTIES.index(item.difficulty))] * item.tasks for item in day.items
         ]
@@ -312,7 +312,7 @@ def foreseen(kind: type[World], wanted: Preparation, seeds: Sequence[int]) -> fl
     for seed in seeds:
         teacher = teacher_of(kind, seed)
         learner = Learner.new(0, len(wanted.topics), teacher.model)
-        plan = planning.planned(wanted, teacher.states(learner), FIRST, teacher.effect)
+        plan = exam_planner.planned(wanted, teacher.states(learner), FIRST, teacher.effect)
         expected.append(plan.chance_at_exam)
     return float(np.mean(expected))
 

@@ -9,7 +9,7 @@ import asyncpg
 import psycopg2
 from psycopg2 import extensions
 
-from app.core.db import timeouts as patience
+from app.core.db import timeouts
 from faults.points import Points
 
 ENDED = "SELECT pg_terminate_backend(%s, 10000)"  # ms to wait until it has gone
@@ -31,7 +31,7 @@ def install(points: Points, url: str) -> None:
 
 
 def _install_psycopg2(points: Points, lose: Any) -> None:
-    class Cursor(patience.Cursor):
+    class Cursor(timeouts.Cursor):
         def execute(self, query: Any, *values: Any) -> None:
             if points.strikes("database", _short(query)):
                 lose(self.connection.get_backend_pid())
@@ -53,7 +53,7 @@ def _install_psycopg2(points: Points, lose: Any) -> None:
                 lose(self._cursor.connection.get_backend_pid())
             return bytes(self._file.read(size))
 
-    class Connection(patience.Connection):
+    class Connection(timeouts.Connection):
         def commit(self) -> None:
             if points.strikes("database", "before COMMIT"):
                 lose(self.get_backend_pid())

@@ -10,8 +10,7 @@ from typing import Any
 import psycopg2
 
 from app.core.database import engine_for
-from app.core.db import embedded_postgres
-from app.core.db import migrations as schema
+from app.core.db import embedded_postgres, migrations
 from app.domain.attempts import Attempts
 from app.ml.evaluation.simulated import school, simulate
 from benchmarks.service import Service, ended, wait_until_ready
@@ -78,7 +77,7 @@ def town(**environment: str) -> Iterator[Town]:
         url = embedded_postgres.start(folder / "server")
         stack.callback(embedded_postgres.stop, folder / "server")
         engine = engine_for(url)
-        schema.migrate(engine)
+        migrations.migrate(engine)
         engine.dispose()
         made = Town(folder, url, **environment)
         stack.callback(made.close)

@@ -13,15 +13,13 @@ from uuid import UUID
 import psycopg2
 
 from app.core import database, security, settings
-from app.core.db import embedded_postgres
-from app.core.db import migrations as schema
+from app.core.db import embedded_postgres, migrations
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.interactions import Interaction, student_uuid, uuid5
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.registry import BY_NAME
-from app.ml.serving import model_order as serving
-from app.ml.training import dataset as material
-from app.ml.training import scheduler as trainer
+from app.ml.serving import model_order
+from app.ml.training import dataset, scheduler
 from app.ml.training.worker import TrainingDied, TrainingProcess
 from faults import apart
 
@@ -36,8 +34,8 @@ CACHED: tuple[Any, ...] = (
     database.engine,
     database.new_session,
     security._signing_key,
-    serving.serving_models,
-    trainer.trainer,
+    model_order.serving_models,
+    scheduler.trainer,
 )
 
 
@@ -73,7 +71,7 @@ class Worlds:
         self._server = embedded_postgres.start(folder / "server")
         self._sql("CREATE DATABASE plain")
         engine = database.engine_for(self._named("plain"))
-        schema.migrate(engine)
+        migrations.migrate(engine)
         engine.dispose()
 
     def close(self) -> None:
@@ -146,7 +144,7 @@ def _settle(world: World, start: str, seed: int, tell: Callable[[str], None]) ->
 
 def train(kinds: list[str] | None, *, forced: bool = True) -> dict[str, Any]:
     """A run in this process; as its supervisor records it."""
-    return trainer.Trainer(Inside()).train_now(forced=forced, kinds=kinds)
+    return scheduler.Trainer(Inside()).train_now(forced=forced, kinds=kinds)
 
 
 class Inside(TrainingProcess):
@@ -163,7 +161,7 @@ class Inside(TrainingProcess):
 
 def go_on() -> None:
     """A run in this process goes on from the models there are, few as the tasks may be."""
-    material.ALWAYS = 1
+    dataset.ALWAYS = 1
 
 
 def rows(seed: int, first: int, last: int) -> list[Interaction]:

@@ -20,9 +20,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from app.core import database, security, settings
-from app.core.db import embedded_postgres
-from app.core.db import migrations as schema
-from app.ml.serving import model_order as serving
+from app.core.db import embedded_postgres, migrations
+from app.ml.serving import model_order
 from app.ml.training import scheduler as trainer
 from app.ml.training.worker import TrainingProcess
 from tests import runs
@@ -38,7 +37,7 @@ CACHED: tuple[Any, ...] = (
     database.engine,
     database.new_session,
     security._signing_key,
-    serving.serving_models,
+    model_order.serving_models,
     trainer.trainer,
 )
 numbers = count(1)
@@ -104,7 +103,7 @@ def server() -> Iterator[str]:
     held = embedded_postgres._using.pop(folder.resolve())  # some tests give up every server that this process uses
     _sql(url, "CREATE DATABASE template_smartstudy")
     engine = database.engine_for(_named(url, "template_smartstudy"))
-    schema.migrate(engine)
+    migrations.migrate(engine)
     engine.dispose()
     yield url
     embedded_postgres.stop(folder)

@@ -21,7 +21,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core.db import timeouts as patience
+from app.core.db import timeouts
 from app.core.db.migrations import REVISION
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.training.scheduler import Trainer
@@ -137,7 +137,7 @@ def test_a_frozen_database_keeps_nobody_waiting_for_long(
     for thread in threads:
         thread.join()
     assert [answer.status_code for answer in asked if not refused(answer)] == []
-    assert time.monotonic() - started < 2 * (patience.CONNECT_SECONDS + patience.STATEMENT_SECONDS)
+    assert time.monotonic() - started < 2 * (timeouts.CONNECT_SECONDS + timeouts.STATEMENT_SECONDS)
     assert service.get("/healthz").status_code == httpx.codes.OK
     wire.mend()
     until(lambda: ada.complete(task).status_code == httpx.codes.OK, BACK_SECONDS)

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from app.cli import main as cli
+from app.cli import main
 from app.crud import accounts
 from tests.school import SOMEBODY, Student
 
@@ -16,7 +16,7 @@ runner = CliRunner()
 
 
 def run(*arguments: str, code: int = 0) -> str:
-    result = runner.invoke(cli.app, ["key", *arguments], env={"COLUMNS": "150"})
+    result = runner.invoke(main.app, ["key", *arguments], env={"COLUMNS": "150"})
     assert result.exit_code == code, result.output
     return result.output
 

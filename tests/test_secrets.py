@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from app.cli import main as cli
+from app.cli import main
 from app.core import database, security
 from app.core.settings import settings
 from app.crud import accounts
@@ -182,7 +182,7 @@ def test_a_database_that_refuses_the_password_does_not_repeat_it(
     monkeypatch.setenv("DATABASE_URL", wrong)
     for cached in (settings, database.database_url, database.engine, database.new_session):
         cached.cache_clear()
-    result = CliRunner().invoke(cli.app, ["key", "list"])
+    result = CliRunner().invoke(main.app, ["key", "list"])
     assert result.exit_code == 1
     everything = told.text() + result.output + "".join(capfd.readouterr())
     assert "does not answer" in everything

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.backup.archive import Say, Writer, new_file, refuse_to_overwrite
 from app.backup.manifest import SECRET, Manifest, Member, Model, Number, Table, of_model, of_table
-from app.core.db import migrations as schema
+from app.core.db import migrations
 from app.core.db.migrations import SchemaMismatch
 from app.crud import model_versions, tables
 from app.crud.model_versions import Kept
@@ -29,7 +29,7 @@ def make(engine: Engine, model_dir: Path, secret: bytes | None, path: Path, say:
     if not force:
         refuse_to_overwrite(path)
     with new_file(path, force, say) as writer, _moment(engine, model_dir) as (connection, kept, folder):
-        revision = schema.revision_of(connection)
+        revision = migrations.revision_of(connection)
         if revision is None:
             raise SchemaMismatch("The database is empty: there is nothing to back up.")
         numbers = [

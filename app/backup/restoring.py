@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.backup.archive import Archive, NoBackup, Say, sync
 from app.backup.manifest import SECRET, FileName, Folder, Manifest, Model, Table, of_model, of_table
-from app.core.db import migrations as schema
+from app.core.db import migrations
 from app.core.db.migrations import SchemaMismatch
 from app.core.db.outages import code_of
 from app.crud import model_versions, tables, training_runs
@@ -34,20 +34,20 @@ class NotRestored(ValueError):
 
 
 def refuse_newer(manifest: Manifest) -> None:
-    if manifest.revision > schema.REVISION:
+    if manifest.revision > migrations.REVISION:
         raise SchemaMismatch(
-            f"The backup was made at revision {manifest.revision}, which is newer than this code ({schema.REVISION}): "
-            "install the SmartStudy that made it, or a later one."
+            f"The backup was made at revision {manifest.revision}, which is newer than this code "
+            f"({migrations.REVISION}): install the SmartStudy that made it, or a later one."
         )
 
 
 def what_is_there(engine: Engine) -> str | None:
     """What a restore would replace, in words; none where nothing happened yet."""
     with engine.connect() as connection:
-        found = schema.revision_of(connection)
-        if found is not None and found > schema.REVISION:
+        found = migrations.revision_of(connection)
+        if found is not None and found > migrations.REVISION:
             raise SchemaMismatch(
-                f"The database stands at revision {found}, which is newer than this code ({schema.REVISION})."
+                f"The database stands at revision {found}, which is newer than this code ({migrations.REVISION})."
             )
         if not tables.holds_anything(connection):
             return None
@@ -85,12 +85,12 @@ def _make_room(connection: Connection, replace: bool) -> set[str]:
     _alone(connection)
     if tables.holds_anything(connection) and not replace:
         raise NotRestored("The database is not empty: --replace puts the backup in the place of what it holds.")
-    if schema.revision_of(connection) is None:
+    if migrations.revision_of(connection) is None:
         return set()
     with Session(connection) as db:
         folders = {version.folder for version in model_versions.kept(db)}
     tables.empty(connection)
-    schema.remove(connection)
+    migrations.remove(connection)
     return folders
 
 
@@ -108,7 +108,7 @@ def _alone(connection: Connection) -> None:
 def _load(connection: Connection, archive: Archive, say: Say) -> None:
     """The tables as they were at the backup's revision, with what was in them."""
     try:
-        schema.upgrade(connection, archive.manifest.revision)
+        migrations.upgrade(connection, archive.manifest.revision)
     except DatabaseError as why:
         if code_of(why) != TABLE_IS_THERE:
             raise
@@ -146,7 +146,7 @@ class _Told:
 
 def _settle(connection: Connection, manifest: Manifest) -> None:
     """Up to this code, with nothing that only was so at the moment of the backup, and no path that leads elsewhere."""
-    schema.upgrade(connection)
+    migrations.upgrade(connection)
     with Session(connection) as db:
         training_runs.close_all(db, "The backup was made in the middle of the run.")
         kept = model_versions.kept(db)

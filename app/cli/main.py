@@ -140,13 +140,13 @@ def serve(
 def migrate() -> None:
     """Bring the database's tables up to date. Harmless when they are; two at once take turns."""
     from app.core.database import database_url, engine_for
-    from app.core.db import migrations as schema
+    from app.core.db import migrations
 
     with _explained():
         engine = engine_for(database_url())
-        before = schema.revision(engine)
-        schema.migrate(engine)
-    now = schema.revision(engine)
+        before = migrations.revision(engine)
+        migrations.migrate(engine)
+    now = migrations.revision(engine)
     console.print(f"The database stands at revision {now}" + (", as before." if now == before else "."))
 
 
@@ -555,16 +555,16 @@ def evaluate(
     """
     use_one_thread()
     from app.cli import evaluation_view, research
-    from app.ml.evaluation import benchmark as evaluation
+    from app.ml.evaluation import benchmark
 
     with _explained():
         _check_outputs(file, json_file, rows)
         sets = [_data_set(each, skip_bad) for each in (file, test) if each]
-        train, judges = (sets[0].attempts, sets[1].attempts) if test else evaluation.split_by_student(sets[0].attempts)
-        contestants = evaluation_view.chosen(evaluation.contestants(ablation), only)
+        train, judges = (sets[0].attempts, sets[1].attempts) if test else benchmark.split_by_student(sets[0].attempts)
+        contestants = evaluation_view.chosen(benchmark.contestants(ablation), only)
         with research.rows_file(rows, judges, sets[-1].names) as said_by, watched("Training") as watch:
-            found = evaluation.evaluate(train, judges, contestants, watch, said_by)
-    facts = evaluation.as_dict(found, train, judges) | {"files": [each.facts() for each in sets]}
+            found = benchmark.evaluate(train, judges, contestants, watch, said_by)
+    facts = benchmark.as_dict(found, train, judges) | {"files": [each.facts() for each in sets]}
     evaluation_view.show(found, facts, console)
     _write_json(json_file, facts)
     _end(found.interrupted, watch)
@@ -784,11 +784,11 @@ def _audited(act: str, file: Path) -> None:
 def _usable_engine() -> "Engine":
     """The database, up and at the schema this code needs."""
     from app.core.database import engine
-    from app.core.db import migrations as schema
+    from app.core.db import migrations
 
     with _explained():
         made = engine()
-        schema.check(made)
+        migrations.check(made)
         return made
 
 
@@ -797,12 +797,12 @@ def _refuse_other_tables() -> None:
     from sqlalchemy.exc import DBAPIError
 
     from app.core.database import engine
-    from app.core.db import migrations as schema
+    from app.core.db import migrations
     from app.core.db.outages import outage, reason
 
     with _explained():
         try:
-            schema.check(engine())
+            migrations.check(engine())
         except DBAPIError as error:
             if outage(error) is None:
                 raise

@@ -12,8 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.core.db import embedded_postgres
-from app.core.db import timeouts as patience
+from app.core.db import embedded_postgres, timeouts
 from app.core.db.batching import Together
 from app.core.db.statements import Rows, Single, Statement
 from app.core.settings import settings
@@ -39,7 +38,7 @@ def engine_for(url: str) -> Engine:
         url.replace("postgresql://", "postgresql+psycopg2://", 1),
         pool_pre_ping=True,
         hide_parameters=True,  # values may be secret, and errors are logged
-        pool_timeout=patience.STATEMENT_SECONDS,
+        pool_timeout=timeouts.STATEMENT_SECONDS,
         connect_args=_connect_args(url),
     )
 
@@ -47,7 +46,7 @@ def engine_for(url: str) -> Engine:
 def _connect_args(url: str) -> dict[str, Any]:
     """Ours, unless the URL itself says otherwise."""
     given = make_url(url).query
-    return {name: value for name, value in patience.CONNECT.items() if name not in given}
+    return {name: value for name, value in timeouts.CONNECT.items() if name not in given}
 
 
 def without_password(said: str) -> str:
@@ -128,8 +127,8 @@ class AsyncDatabase:
                     await asyncio.to_thread(database_url),
                     min_size=0,
                     max_size=self._size,
-                    timeout=patience.CONNECT_SECONDS,
-                    command_timeout=patience.STATEMENT_SECONDS,
+                    timeout=timeouts.CONNECT_SECONDS,
+                    command_timeout=timeouts.STATEMENT_SECONDS,
                     connection_class=Connection,
                     init=_keep_alive,
                 )
@@ -177,7 +176,7 @@ class Acquired:
     async def __aenter__(self) -> Any:
         self._pool = await self._database.pool()
         try:
-            self._connection = await self._pool.acquire(timeout=patience.CONNECT_SECONDS)
+            self._connection = await self._pool.acquire(timeout=timeouts.CONNECT_SECONDS)
         except TimeoutError:
             raise
         except OSError as why:  # no such host, no such socket, several addresses that all refuse
@@ -192,4 +191,4 @@ class Acquired:
 
 
 async def _keep_alive(connection: Any) -> None:
-    patience.keep_alive(connection._transport)
+    timeouts.keep_alive(connection._transport)

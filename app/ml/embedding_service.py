@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core.db.statements import Conversation, hold_now
-from app.core.observability import metrics as counters
+from app.core.observability import metrics
 from app.core.settings import settings
 from app.crud import accounts, practice_tasks, shadow_predictions, student_totals
 from app.crud.student_totals import Past
@@ -51,7 +51,7 @@ def predict_and_save(serving: ServingModels, asked: Asked, claim: Claim | None =
     if claim and not inserted["stored"]:
         raise accounts.refused(claim)  # erased between the two round trips
     task = practice_tasks.stored(row)
-    counters.predicted(prediction.model_version, cause(serving.lineup, prediction.fallback_reason))
+    metrics.predicted(prediction.model_version, cause(serving.lineup, prediction.fallback_reason))
     for kind in settings().shadows():
         yield from _shadow(serving, kind, asked, past, task)
     serving.notice(past.serving)

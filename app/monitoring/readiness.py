@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from app.core.database import engine, new_session
-from app.core.db import migrations as schema
+from app.core.db import migrations
 from app.core.db.outages import NO_DATABASE, outage
 from app.crud import training_control, watching
 from app.crud.training_control import Control
@@ -24,11 +24,11 @@ class Readiness:
 def readiness(serving: ServingModels) -> Readiness:
     """Ask the database; blocks, for as long as it likes."""
     try:
-        schema.check(engine())
+        migrations.check(engine())
         with new_session().begin() as db:
             watching.impatiently(db)
             control = training_control.read(db)
-    except schema.SchemaMismatch as why:
+    except migrations.SchemaMismatch as why:
         return Readiness(False, [str(why)])
     except NO_DATABASE as why:
         return Readiness(False, [(outage(why) or DatabaseUnavailable()).detail])

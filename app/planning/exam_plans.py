@@ -13,7 +13,7 @@ from app.crud.exam_plans import NewExam
 from app.domain.errors import NotAccepted
 from app.domain.planning import DAYS_AHEAD, TARGET, Exam, Plan
 from app.ml.serving.model_order import ServingModels
-from app.planning import difficulty as choosing
+from app.planning import difficulty
 from app.planning.exam_planner import planned
 from app.planning.topic_states import Outlook, for_exam, outlook, outlook_now
 
@@ -70,7 +70,7 @@ def _planned(found: Outlook, exam: Exam) -> Plan:
 
 def _chances(found: Outlook) -> Mapping[str, float]:
     """Of a medium task, by topic."""
-    return {topic.topic: topic.chances[choosing.MEDIUM].correctness_prob for topic in found.topics}
+    return {topic.topic: topic.chances[difficulty.MEDIUM].correctness_prob for topic in found.topics}
 
 
 def _check_date(exam_date: date, today: date) -> None:

@@ -21,7 +21,7 @@ from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import TOPICS_MOST, Exam, PracticeEffect, TopicState
 from app.domain.tasks import Asked, Prediction
 from app.ml.embedding_service import predict
-from app.ml.features import learning_curve as practice_effect
+from app.ml.features import learning_curve
 from app.ml.serving.model_order import ServingModels
 from app.planning import difficulty as choosing
 from app.planning import spacing
@@ -143,7 +143,7 @@ def _outlook(serving: ServingModels, found: _Found, said: Iterable[Prediction]) 
         serving.notice(found.cells[0][1].serving)
     known = found.known
     last = Last(known.last_topic, known.last) if known.last_topic is not None and known.last else None
-    effect = practice_effect.from_report(known.effect)
+    effect = learning_curve.from_report(known.effect)
     return Outlook(known.now, topics, effect, last, found.wanted.exam)
 
 

@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 
 from app.core.bounded import Bounded
 from app.core.database import AsyncDatabase, connections
-from app.core.db import migrations as schema
+from app.core.db import migrations
 from app.core.observability import metrics as counters
 from app.core.processes import Processes
 from app.core.settings import settings
@@ -83,7 +83,7 @@ class Here:
         yield GaugeMetricFamily("smartstudy_database_up", "1 while the database gives its figures.", self._up)
         degraded = bool(self._serving.problems)
         yield GaugeMetricFamily("smartstudy_degraded", "1 while a model should answer but can't.", degraded)
-        build = {"version": self._version, "schema": schema.REVISION, "python": platform.python_version()}
+        build = {"version": self._version, "schema": migrations.REVISION, "python": platform.python_version()}
         yield InfoMetricFamily("smartstudy_build", "What runs here.", build)
 
 

@@ -12,7 +12,7 @@ from app.domain.errors import AppError
 from app.domain.kinds import KINDS
 from app.ml.evaluation import sample
 from app.ml.serving.model_order import ServingModels
-from app.monitoring import live_quality as live
+from app.monitoring import live_quality
 from app.monitoring.status import model_status
 from app.routers.callers import Db
 from app.routers.model import changed
@@ -55,7 +55,7 @@ def _page(
         found=found,
         version=who.version if who else None,
         scores=explained(speaking, (who.version.scores or {}) if who else {}),
-        live_chart=admin_charts.live(speaking, promised) if (promised := live.groups(db)) else None,
+        live_chart=admin_charts.live(speaking, promised) if (promised := live_quality.groups(db)) else None,
         changes=model_versions.changes(db, NEWEST_CHANGES),
         panel=panel(db, serving, speaking),
         model_name=model_name,

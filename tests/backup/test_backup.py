@@ -21,7 +21,7 @@ from app.backup import archive, making, restoring
 from app.backup.archive import MARK, NoBackup, checked
 from app.core import database
 from app.core.database import engine_for
-from app.core.db import migrations as schema
+from app.core.db import migrations
 from app.core.db.statements import hold_now
 from app.crud import accounts, model_versions, tables
 from app.domain.attempts import Attempts
@@ -248,7 +248,7 @@ def test_a_file_that_is_there_is_not_overwritten_unless_told(here: Place, tmp_pa
     assert path.read_text() == "mine"
     here.back_up(path, force=True)
     with checked(path, silent) as opened:
-        assert opened.manifest.revision == schema.REVISION
+        assert opened.manifest.revision == migrations.REVISION
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -475,7 +475,7 @@ def test_a_backup_of_an_earlier_revision_is_migrated_and_one_of_a_later_refused(
     there: Place, empty_database: str, tmp_path: Path, server: str
 ) -> None:
     with there.engine.begin() as connection:
-        schema.upgrade(connection, "0005")
+        migrations.upgrade(connection, "0005")
         connection.execute(
             text("""INSERT INTO practice_tasks (user_id, topic, difficulty, completed, is_correct,
                                                 actual_time_seconds, completed_at)
@@ -485,14 +485,14 @@ def test_a_backup_of_an_earlier_revision_is_migrated_and_one_of_a_later_refused(
     assert manifest_of(tmp_path / "backup")["revision"] == "0005"
     tasks = there.rows()["practice_tasks"]
     there.restore(tmp_path / "backup", replace=True)
-    schema.check(there.engine)
+    migrations.check(there.engine)
     assert there.rows()["practice_tasks"] == [f"{row[:-1]},)" for row in tasks]  # no contributions
     assert there.ask("SELECT sum(n) FROM student_totals WHERE scope = 'all'") == 50
     sealed(
         tmp_path / "backup",
         {"manifest.json": json.dumps(manifest_of(tmp_path / "backup") | {"revision": "9999"}).encode()},
     )
-    with pytest.raises(schema.SchemaMismatch, match="newer than this code"):
+    with pytest.raises(migrations.SchemaMismatch, match="newer than this code"):
         there.restore(tmp_path / "backup", replace=True)
 
 

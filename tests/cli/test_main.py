@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from app.cli import main as cli
+from app.cli import main
 from app.core import database
 from app.ml.evaluation import tuning, tuning_study
 from app.ml.evaluation.prequential import BASELINES, Baseline
@@ -52,7 +52,7 @@ COMMANDS = (
 
 
 def run(*arguments: str, ok: bool = True) -> str:
-    result = runner.invoke(cli.app, list(arguments), env={"COLUMNS": "150"})
+    result = runner.invoke(main.app, list(arguments), env={"COLUMNS": "150"})
     assert (result.exit_code == 0) == ok, result.output
     return result.output
 
@@ -77,14 +77,14 @@ def test_erase_asks_and_says_what_it_did(db: Session, csv_file: Path) -> None:
     run("import", str(csv_file))
     student = str(db.scalar(text("SELECT user_id FROM practice_tasks LIMIT 1")))
     db.rollback()
-    asked = runner.invoke(cli.app, ["erase", student], input="n\n")
+    asked = runner.invoke(main.app, ["erase", student], input="n\n")
     assert asked.exit_code == 1
     assert f"Erase 20 tasks of the student {student}? It can't be undone" in asked.output
     assert db.scalar(text("SELECT count(*) FROM practice_tasks")) == 240
     db.rollback()
     assert f"Erased 20 tasks (20 completed) of the student {student}" in run("erase", student, "--yes")
     assert db.scalar(text("SELECT count(*) FROM practice_tasks")) == 220
-    assert runner.invoke(cli.app, ["erase", student, "--yes"]).exit_code == 1
+    assert runner.invoke(main.app, ["erase", student, "--yes"]).exit_code == 1
 
 
 def test_erase_knows_the_names_of_an_imported_file_and_takes_the_account_along(db: Session, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_erase_knows_the_names_of_an_imported_file_and_takes_the_account_along(d
     run("import", str(file))
     db.execute(text("INSERT INTO users (id, email, password_hash) SELECT user_id, 'a@b.c', '' FROM practice_tasks"))
     db.commit()
-    asked = runner.invoke(cli.app, ["erase", "Ada"], input="y\n", env={"COLUMNS": "150"})
+    asked = runner.invoke(main.app, ["erase", "Ada"], input="y\n", env={"COLUMNS": "150"})
     assert "Erase 1 task of the student Ada and the account a@b.c?" in asked.output
     assert "Erased 1 task (1 completed) of the student Ada" in asked.output
     assert db.scalar(text("SELECT count(*) FROM users")) == 0
@@ -215,7 +215,7 @@ def test_fit_lnirt_writes_what_r_users_expect(tmp_path: Path) -> None:
     assert (persons[0], len(persons)) == ("person,theta,zeta,theta_sd,zeta_sd", 31)
     assert (tmp_path / "out" / "population.csv").exists()
     file.write_text("person,item,correct,time_seconds\na,b,2,1\n")
-    assert "line 2: correct is '2'" in str(runner.invoke(cli.app, ["fit-lnirt", str(file), "--out", "x"]).exception)
+    assert "line 2: correct is '2'" in str(runner.invoke(main.app, ["fit-lnirt", str(file), "--out", "x"]).exception)
 
 
 def test_url_opens_the_database(db: Session) -> None:
@@ -386,7 +386,7 @@ def test_an_admins_password_may_come_from_the_environment_or_the_keyboard(
     monkeypatch.setenv("ADMIN_PASSWORD", PASSWORD)
     assert PASSWORD not in run("admin", "create", "a@example.com")
     monkeypatch.setattr("app.cli.admin_accounts._somebody_is_there", lambda: True)
-    typed = runner.invoke(cli.app, ["admin", "create", "b@example.com"], input="typed it twice\ntyped it twice\n")
+    typed = runner.invoke(main.app, ["admin", "create", "b@example.com"], input="typed it twice\ntyped it twice\n")
     assert typed.exit_code == 0, typed.output
     a, b = db.scalars(text("SELECT password_hash FROM users ORDER BY email"))
     assert password_fits(PASSWORD, a)
@@ -401,7 +401,7 @@ def test_an_admin_needs_what_registration_asks_for(
     db: Session, monkeypatch: pytest.MonkeyPatch, email: str, password: str, complaint: str
 ) -> None:
     monkeypatch.setenv("ADMIN_PASSWORD", password)
-    result = runner.invoke(cli.app, ["admin", "create", email])
+    result = runner.invoke(main.app, ["admin", "create", email])
     assert result.exit_code == 1
     assert complaint in result.output
     assert db.scalar(text("SELECT count(*) FROM users")) == 0
@@ -468,7 +468,7 @@ def test_ctrl_c_shows_what_has_finished_and_exits_130(
     )
     out, rows = tmp_path / "figures.json", tmp_path / "rows.csv"
     for command, finished, ended in (("evaluate", "prior", "global mean"), ("replay", "global mean", "slow")):
-        result = runner.invoke(cli.app, [command, str(csv_file), "--json", str(out), "--rows", str(rows)])
+        result = runner.invoke(main.app, [command, str(csv_file), "--json", str(out), "--rows", str(rows)])
         assert result.exit_code == 130, result.output
         assert finished in result.output
         assert f"Interrupted in {ended} (2 of " in result.output
@@ -491,7 +491,7 @@ def test_backup_and_restore_say_what_they_did(db: Session, csv_file: Path, envir
     db.close()
     database.engine().dispose()
     assert "--replace puts the backup in their place" in run("restore", str(file), ok=False)
-    asked = runner.invoke(cli.app, ["restore", str(file), "--replace"], input="n\n")
+    asked = runner.invoke(main.app, ["restore", str(file), "--replace"], input="n\n")
     assert asked.exit_code == 1
     assert "they are lost when the backup of" in " ".join(asked.output.split())
     assert db.scalar(text("SELECT count(*) FROM users")) == 1

@@ -14,8 +14,7 @@ from sqlalchemy import Engine, text
 
 from alembic import command
 from app.core.database import engine_for
-from app.core.db import embedded_postgres
-from app.core.db import migrations as schema
+from app.core.db import embedded_postgres, migrations
 from tests.filled import TASKS, contents, fill
 from tests.school import throw_away
 
@@ -25,13 +24,13 @@ FINISHED = TASKS * 4 // 5
 
 def revisions(engine: Engine) -> list[str]:
     with engine.connect() as connection:
-        scripts = ScriptDirectory.from_config(schema._config(connection))
+        scripts = ScriptDirectory.from_config(migrations._config(connection))
     return [each.revision for each in reversed(list(scripts.walk_revisions()))]
 
 
 def go(engine: Engine, to: str, down: bool = False) -> None:
     with engine.begin() as connection:
-        (command.downgrade if down else command.upgrade)(schema._config(connection), to)
+        (command.downgrade if down else command.upgrade)(migrations._config(connection), to)
 
 
 def rows(engine: Engine) -> Rows:
@@ -70,7 +69,7 @@ def test_ten_thousand_tasks_and_all_else_go_up_down_and_up_again(empty_database:
             after = rows(engine)
             nothing_lost(before, after)
             before = after
-    schema.check(engine)
+    migrations.check(engine)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT sum(n) FROM student_totals WHERE scope = 'all'")) == FINISHED
         assert connection.scalar(text("SELECT sum(n) FROM student_totals WHERE scope = 'item'")) == connection.scalar(
@@ -101,7 +100,7 @@ def test_four_replicas_may_migrate_at_once(empty_database: str, tmp_path: Path, 
         before = rows(engine)
     found = migrating({"DATABASE_URL": empty_database, "DATA_DIR": str(tmp_path)}, tmp_path)
     assert found == [(0, "")] * 4
-    schema.check(engine)
+    migrations.check(engine)
     nothing_lost(before, rows(engine))
     engine.dispose()
 
@@ -133,7 +132,7 @@ def test_the_data_folder_of_an_earlier_release_is_opened_by_many_at_once(old_dat
         assert each.returncode == 0
         assert json.loads(said)["counter"]["since_training"] == 7
     engine = engine_for(embedded_postgres.start(old_data))
-    schema.check(engine)
+    migrations.check(engine)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM practice_tasks")) == TASKS
         assert connection.scalar(text("SELECT lineup FROM serving_changes")) == [17, 18]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import main as cli
+from app.cli import main
 from app.core import settings as place
 from app.core.settings import settings
 
@@ -64,7 +64,7 @@ def test_the_command_line_names_the_file_for_all_its_processes(
     monkeypatch.setenv("ENV_FILE", "another.env")
     (environment / "school.env").write_text("ROLLOUT=lnirt:20\n")
     settings.cache_clear()
-    assert CliRunner().invoke(cli.app, ["--env-file", "school.env", "status"]).exit_code == 0
+    assert CliRunner().invoke(main.app, ["--env-file", "school.env", "status"]).exit_code == 0
     assert os.environ["ENV_FILE"] == str(environment / "school.env")
     assert settings().rollout == "lnirt:20"
 

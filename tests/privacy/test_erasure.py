@@ -33,7 +33,7 @@ from app.ml.training import dataset as material
 from app.ml.training import gate
 from app.ml.training import run as training_run
 from app.ml.training.scheduler import Trainer, is_due
-from app.privacy import erasure as erasing
+from app.privacy import erasure
 from tests.school import imported
 
 TASKS = simulate(school(20, seed=2), 60, seed=2).attempts  # 1,200
@@ -118,7 +118,7 @@ def run(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch, ways: d
 
 def erase(student: UUID = ADA) -> erasures.Erased:
     with new_session()() as session:
-        return erasing.erase(session, student)
+        return erasure.erase(session, student)
 
 
 def bytes_of(file: Path) -> Iterator[bytes]:

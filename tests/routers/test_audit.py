@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from app.cli import main as cli
+from app.cli import main
 from app.crud import accounts, audit
 from app.domain.actors import COMMAND_LINE
 from app.ml.evaluation.simulated import school as simulated_school
@@ -29,7 +29,7 @@ def admin(student: Any, db: Session) -> Student:
 
 
 def run(*arguments: str, code: int = 0) -> str:
-    result = runner.invoke(cli.app, list(arguments), env={"COLUMNS": "200"})
+    result = runner.invoke(main.app, list(arguments), env={"COLUMNS": "200"})
     assert result.exit_code == code, result.output
     return result.output
 

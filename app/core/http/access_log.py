@@ -5,7 +5,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.observability import metrics as counters
+from app.core.observability import metrics
 from app.core.settings import settings
 
 log = logging.getLogger("smartstudy.access")
@@ -40,11 +40,11 @@ class Access:
 
     def _answered(self, scope: Scope, status: int, seconds: float) -> None:
         method, route = scope["method"], template(scope)
-        counters.answered(method, route, status, seconds)
+        metrics.answered(method, route, status, seconds)
         if self._log_all or status >= 500:
             level = logging.INFO if status < 500 else logging.WARNING if status == 503 else logging.ERROR
-            said = {"method": method if method in counters.METHODS else counters.OTHER, "status": status}
-            said |= {"route": route or counters.UNMATCHED, "duration_ms": round(seconds * 1000, 2)}
+            said = {"method": method if method in metrics.METHODS else metrics.OTHER, "status": status}
+            said |= {"route": route or metrics.UNMATCHED, "duration_ms": round(seconds * 1000, 2)}
             log.log(level, "request", extra=said)
 
 

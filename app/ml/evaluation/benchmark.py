@@ -21,7 +21,7 @@ from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.ml import metrics, registry
 from app.ml.answers import Answers
 from app.ml.baselines import PRIOR_TASKS, moved_by_student, timed, with_times
-from app.ml.evaluation import sklearn_models as peers
+from app.ml.evaluation import sklearn_models
 from app.ml.evaluation.sklearn_models import GradientBoosting, LogisticRegression, answers_with_interval
 from app.ml.features.history import UNKNOWN_SECONDS
 from app.ml.prior import prior_answers
@@ -141,7 +141,7 @@ def contestants(ablation: bool = False) -> list[Contestant]:
     for name, (items, students) in BASELINES.items():
         made.append(Contestant(name, _timed(partial(_items_and_students, items=items, students=students))))
     made += [Contestant(kind.name, partial(_kind, kind)) for kind in reversed(MODELS)]
-    if peers.are_installed():
+    if sklearn_models.are_installed():
         made.append(Contestant("gradient boosting", _timed(_boosting)))
         made.append(Contestant("logistic regression", _timed(lambda a, b: LogisticRegression(a).answers(b))))
     return made + list(_fewer_inputs() if ablation else ())
@@ -151,7 +151,7 @@ def _fewer_inputs() -> Iterator[Contestant]:
     for groups in GROUPS_SO_FAR[:-1]:
         name = " + ".join(groups)
         yield Contestant(f"embedding_v2 ({name})", partial(_v2, groups))
-        if peers.are_installed():
+        if sklearn_models.are_installed():
             yield Contestant(f"gradient boosting ({name})", _timed(partial(_boosting, groups=groups)))
 
 

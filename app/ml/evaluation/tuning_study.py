@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 
-from app.core.db import timeouts as patience
+from app.core.db import timeouts
 from app.crud.network_settings import Tuned
 from app.domain.attempts import Attempts
 from app.ml import registry
@@ -204,7 +204,7 @@ def _storage(url: str) -> "optuna.storages.RDBStorage":
     import optuna
 
     options = " ".join(filter(None, [str(make_url(url).query.get("options", "")), f"-csearch_path={SCHEMA}"]))
-    wait = {"connect_timeout": patience.CONNECT_SECONDS, "application_name": "smartstudy", **patience.KEEPALIVE}
+    wait = {"connect_timeout": timeouts.CONNECT_SECONDS, "application_name": "smartstudy", **timeouts.KEEPALIVE}
     return optuna.storages.RDBStorage(
         url.replace("postgresql://", "postgresql+psycopg2://", 1),
         {"connect_args": {**wait, "options": options}, "pool_pre_ping": True, "hide_parameters": True},

@@ -21,8 +21,7 @@ from app.ml.answers import Answer, Answers, Coalitions
 from app.ml.calibration.time_limits import USUAL, Limits, time_limits
 from app.ml.features.history import COUNT_UNITS, History, created
 from app.ml.features.inputs import INPUTS, ITEM_UNIT
-from app.ml.lnirt import dynamics as lnirt_movement
-from app.ml.lnirt import parts as lnirt_parts
+from app.ml.lnirt import dynamics, parts
 from app.ml.lnirt.ability import (
     STATE,
     Answered,
@@ -81,11 +80,11 @@ class FittedLnirt:
         def predictions(population: Population, some: Attempts, rows: NDArray[np.intp]) -> Predictions:
             return self.moving_as(population).served().predictions(some, rows)
 
-        return self.moving_as(lnirt_movement.estimated(self.bank.population, attempts, predictions))
+        return self.moving_as(dynamics.estimated(self.bank.population, attempts, predictions))
 
     def moving_as(self, others: Population) -> "FittedLnirt":
         """With students who move as these do."""
-        moving: dict[str, Any] = {name: float(getattr(others, name)) for name in lnirt_movement.MOVING}
+        moving: dict[str, Any] = {name: float(getattr(others, name)) for name in dynamics.MOVING}
         bank = replace(self.bank, population=replace(self.bank.population, **moving))
         return replace(self, bank=bank, report=self.report | moving)
 
@@ -254,7 +253,7 @@ class ServedLnirt:
         item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
         state, practice = self._after(newcomers(self.population), tasks), practice_on(asked, tasks)
         return Coalitions(
-            self._calibration.answers(lnirt_parts.predictions(self.bank, item, state, practice, asked)), len(tasks)
+            self._calibration.answers(parts.predictions(self.bank, item, state, practice, asked)), len(tasks)
         )
 
     def on_average(self, known: Posterior) -> Answer:

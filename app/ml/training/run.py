@@ -19,7 +19,7 @@ from app.crud import attempts, erasures, model_tracker, model_versions, network_
 from app.domain.attempts import Attempts
 from app.domain.kinds import BASE, CHECKPOINT, NETWORKS, TRAINED
 from app.ml.answers import TaskModel
-from app.ml.features import learning_curve as practice_effect
+from app.ml.features import learning_curve
 from app.ml.features.drift import summary
 from app.ml.registry import BY_NAME, MODELS, Fitted, ModelSpec
 from app.ml.serving import artifacts
@@ -106,7 +106,7 @@ def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
             Candidate(each, said, artifacts.settle(each.place, model_dir, place))
             for each, said, place in zip(made, judged, places, strict=True)
         ]
-    effect = practice_effect.to_dict(practice_effect.estimated(material.attempts))
+    effect = learning_curve.to_dict(learning_curve.estimated(material.attempts))
     findings = Findings(
         order.run_id, material, court, order.keep_versions, order.kinds, summary(material.older), effect
     )

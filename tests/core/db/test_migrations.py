@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from app.core.database import engine_for
-from app.core.db import migrations as schema
+from app.core.db import migrations
 from app.models import Base
 
 
@@ -24,9 +24,9 @@ def test_the_tables_are_those_of_the_models(database_url: str) -> None:
 def test_the_code_asks_for_the_newest_revision(database_url: str) -> None:
     engine = engine_for(database_url)
     with engine.connect() as connection:
-        head = ScriptDirectory.from_config(schema._config(connection)).get_current_head()
+        head = ScriptDirectory.from_config(migrations._config(connection)).get_current_head()
     engine.dispose()
-    assert head == schema.REVISION
+    assert head == migrations.REVISION
 
 
 def test_down_and_up_again(empty_database: str) -> None:
@@ -34,12 +34,12 @@ def test_down_and_up_again(empty_database: str) -> None:
 
     engine = engine_for(empty_database)
     for _ in range(2):
-        schema.migrate(engine)
-        schema.check(engine)
+        migrations.migrate(engine)
+        migrations.check(engine)
         with engine.begin() as connection:
-            command.downgrade(schema._config(connection), "base")
-        with pytest.raises(schema.SchemaMismatch, match="smartstudy migrate"):
-            schema.check(engine)
+            command.downgrade(migrations._config(connection), "base")
+        with pytest.raises(migrations.SchemaMismatch, match="smartstudy migrate"):
+            migrations.check(engine)
     engine.dispose()
 
 
@@ -56,7 +56,7 @@ def test_totals_are_kept_alike_before_and_after_the_fourth_revision(empty_databa
     engine = engine_for(empty_database)
     for round_, (step, to) in enumerate([(command.upgrade, "0004"), (command.downgrade, "0003")] * 2, 1):
         with engine.begin() as connection:
-            step(schema._config(connection), to)
+            step(migrations._config(connection), to)
             connection.execute(text(TASKS))
             found = [tuple(row) for row in connection.execute(text(TOTALS))]
         n = 2 * round_
@@ -71,8 +71,8 @@ def test_a_newer_database_is_refused_in_words(database_url: str) -> None:
     engine = engine_for(database_url)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    for refuse in (schema.check, schema.migrate, schema.ensure_current):
-        with pytest.raises(schema.SchemaMismatch, match="newer than this code"):
+    for refuse in (migrations.check, migrations.migrate, migrations.ensure_current):
+        with pytest.raises(migrations.SchemaMismatch, match="newer than this code"):
             refuse(engine)
     engine.dispose()
 
@@ -83,7 +83,7 @@ def test_two_replicas_may_migrate_at_once(empty_database: str, tmp_path: Path) -
     replicas = [subprocess.Popen(command, env=environment, cwd=tmp_path) for _ in range(2)]
     assert [replica.wait(60) for replica in replicas] == [0, 0]
     engine = engine_for(empty_database)
-    schema.check(engine)
+    migrations.check(engine)
     engine.dispose()
 
 

@@ -10,7 +10,7 @@ import pytest
 from app.domain.attempts import Attempts
 from app.ml import metrics
 from app.ml.answers import Answers
-from app.ml.evaluation import benchmark as evaluation
+from app.ml.evaluation import benchmark
 from app.ml.evaluation.benchmark import Contestant, as_dict, contestants, evaluate, split_by_student
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.evaluation.sklearn_models import GradientBoosting, LogisticRegression
@@ -139,7 +139,7 @@ def test_a_students_own_past_counts_as_it_comes_but_never_the_task_itself() -> N
 
 def test_topics_and_items_are_matched_by_name() -> None:
     shuffled = simulate(school(40, tuple(reversed(school(1).topics)), seed=4), 5, seed=9).attempts
-    said = evaluation._item_means(TRAIN, shuffled, items=True)[0]
+    said = benchmark._item_means(TRAIN, shuffled, items=True)[0]
     for row in range(20):
         same = (np.array(TRAIN.topics)[TRAIN.topic] == shuffled.topics[shuffled.topic[row]]) & (
             TRAIN.difficulty == shuffled.difficulty[row]

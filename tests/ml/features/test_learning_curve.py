@@ -12,7 +12,7 @@ from app.core.database import database_url
 from app.crud import training_runs
 from app.domain.attempts import Attempts
 from app.ml.evaluation.simulated import TOPICS, School, school, simulate
-from app.ml.features import learning_curve as practice_effect
+from app.ml.features import learning_curve
 from app.ml.features.learning_curve import PRIOR_EFFECT, PRIOR_GAIN, PRIOR_SD, estimated
 from app.ml.training.run import Order, train
 from tests.school import imported
@@ -77,14 +77,14 @@ def test_it_is_a_sound_number_whatever_was_answered(tasks: int, students: int, s
         started=random.integers(0, 3, len(attempts)) * 10**15,
     )
     found = estimated(odd)
-    assert 0 <= found.gain <= practice_effect.MOST_GAIN
+    assert 0 <= found.gain <= learning_curve.MOST_GAIN
     assert 0 < found.standard_error <= PRIOR_SD + 1e-12
 
 
 def test_it_survives_being_stored_and_stands_in_where_nothing_is() -> None:
     found = estimated(lived(school(20, seed=7), 7))
-    assert practice_effect.from_report(practice_effect.to_dict(found)) == found
-    assert practice_effect.from_report(None) == PRIOR_EFFECT
+    assert learning_curve.from_report(learning_curve.to_dict(found)) == found
+    assert learning_curve.from_report(None) == PRIOR_EFFECT
 
 
 def test_a_training_reports_it_with_every_version(db: Session, tmp_path: Path) -> None:
@@ -95,4 +95,4 @@ def test_a_training_reports_it_with_every_version(db: Session, tmp_path: Path) -
     order = Order(run, database_url(), str(tmp_path / "models"), 5, 10, 10, forced=True, kinds=["lnirt"])
     assert train(order, lambda step: None)["outcome"] in ("published", "rejected")
     reported = db.scalar(text("SELECT report->'practice_effect' FROM model_versions"))
-    assert practice_effect.from_report(reported) == estimated(attempts)
+    assert learning_curve.from_report(reported) == estimated(attempts)

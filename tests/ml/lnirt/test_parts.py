@@ -10,7 +10,7 @@ from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
 from app.ml import shapley
 from app.ml.evaluation.simulated import school, simulate
-from app.ml.lnirt import parts as lnirt_parts
+from app.ml.lnirt import parts
 from app.ml.lnirt.ability import Answered, columns_of, follow, newcomers, practised, predict
 from app.ml.lnirt.item_bank import ItemBank
 from app.ml.lnirt.model import fit_lnirt
@@ -35,7 +35,7 @@ def worth(bank: ItemBank, asked: Asked, right: int = 0) -> np.ndarray:
     whole, population = bank.find(asked.item_id, asked.topic, asked.difficulty).parameters, bank.population
     done = Answered(columns_of([whole] * right), np.ones(right, np.bool_), np.full(right, np.log(5.0)))
     state = follow(population, done, np.array([right]), newcomers(population))[-1:] if right else newcomers(population)
-    said = lnirt_parts.predictions(bank, whole, state, (right, right), asked)
+    said = parts.predictions(bank, whole, state, (right, right), asked)
     alone = predict(population, state, practised(population, columns_of([whole]), np.full((2, 1), right)))
     assert said.probability[-1] == pytest.approx(alone.probability[0])
     return np.column_stack([said.probability, np.exp(said.log_seconds)])

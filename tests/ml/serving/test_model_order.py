@@ -22,8 +22,8 @@ from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.inputs import NETWORK_INPUTS
 from app.ml.lnirt.model import ServedLnirt
 from app.ml.registry import BY_NAME
-from app.ml.serving import model_order as serving
-from app.ml.training import scheduler as trainer
+from app.ml.serving import model_order
+from app.ml.training import scheduler
 from tests.conftest import SharedProcess, Template, clone, copy_of
 from tests.ml import following
 from tests.school import SOMEBODY, Student, imported, until
@@ -38,7 +38,7 @@ STRONG, WEAK = "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-
 def trained_installation(service: TestClient, db: Session) -> Path:
     """All kinds serve, as they were trained once; where their files are."""
     imported(db, TASKS)
-    made = trainer.Trainer()
+    made = scheduler.Trainer()
     assert made.train_now(kinds=list(BY_NAME))["outcome"] == "published"
     made.close()
     answer_in_this_order(db, "embedding_v2", "embedding_lstm", "lnirt")
@@ -86,8 +86,8 @@ def truncate(environment: Path, kind: str, name: str) -> None:
 def restarted() -> TestClient:
     from app.main import create_app
 
-    serving.serving_models.cache_clear()
-    trainer.trainer.cache_clear()
+    model_order.serving_models.cache_clear()
+    scheduler.trainer.cache_clear()
     return TestClient(create_app(), raise_server_exceptions=False)
 
 
@@ -339,7 +339,7 @@ def test_damaged_files_fall_back_to_the_version_before_then_to_lnirt_then_to_the
     db: Session, environment: Path, warm_process: SharedProcess
 ) -> None:
     earlier = {version.kind: version.id for version in model_versions.latest(db)}
-    made = trainer.Trainer(warm_process)
+    made = scheduler.Trainer(warm_process)
     made.train_now()
     made.close()
     answer_in_this_order(db, "embedding_v2", "lnirt")

@@ -18,7 +18,7 @@ from app.crud import training_control, training_runs
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.networks.checkpoint import TrainingFailed
 from app.ml.serving import artifacts
-from app.ml.training import run as training_run
+from app.ml.training import run
 from app.ml.training.scheduler import Say, Trainer, silent
 from app.ml.training.worker import TrainingDied, TrainingProcess
 from tests.conftest import SharedProcess
@@ -169,7 +169,7 @@ def test_a_failure_while_saving_leaves_the_model_in_use_and_no_litter(
     monkeypatch.setattr("app.ml.networks.fit.fit", lambda *_, **__: Fitted())
     with db.begin():
         run_id = training_runs.ask(db)
-    result = training_run.train(_order(environment, run_id), lambda _: None)
+    result = run.train(_order(environment, run_id), lambda _: None)
     assert result["outcome"] == "failed"
     assert "No space left on device" in result["message"]
     assert [file for file in models.rglob("*") if file.is_file()] == []
@@ -200,7 +200,7 @@ def test_a_version_by_a_writer_that_lost_its_connection_is_not_published(
     monkeypatch.setattr("app.ml.networks.fit.fit", cut_off)
     with db.begin():
         run_id = training_runs.ask(db)
-    assert training_run.train(_order(environment, run_id), lambda _: None)["outcome"] == "failed"
+    assert run.train(_order(environment, run_id), lambda _: None)["outcome"] == "failed"
     assert serving(db) == []
     assert tracker(db)["n_samples_since_training"] == 40
 
@@ -216,14 +216,14 @@ def test_without_a_network_lnirt_is_published_and_the_run_says_why(
     monkeypatch.setattr("app.ml.networks.fit.fit", fails)
     with db.begin():
         run_id = training_runs.ask(db)
-    result = training_run.train(_order(environment, run_id), lambda _: None)
+    result = run.train(_order(environment, run_id), lambda _: None)
     assert result["outcome"] == "published"
     assert "embedding_v2 could not be trained: the loss became something that is no finite number." in result["message"]
     assert (serving(db, "embedding_v2"), len(serving(db))) == ([], 1)
 
 
-def _order(environment: Path, run_id: int) -> training_run.Order:
-    return training_run.Order(run_id, os.environ["DATABASE_URL"], str(environment / "models"), 5, 10, 3, forced=True)
+def _order(environment: Path, run_id: int) -> run.Order:
+    return run.Order(run_id, os.environ["DATABASE_URL"], str(environment / "models"), 5, 10, 3, forced=True)
 
 
 def test_old_versions_are_pruned_but_never_the_serving_one(
@@ -249,7 +249,7 @@ class Dying(TrainingProcess):
         super().__init__()
         self.runs = 0
 
-    def train(self, order: training_run.Order, say: Say, timeout: float) -> dict[str, Any]:
+    def train(self, order: run.Order, say: Say, timeout: float) -> dict[str, Any]:
         self.runs += 1
         raise TrainingDied("The training process was killed by signal 9 (SIGKILL).")
 
