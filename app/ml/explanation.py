@@ -126,7 +126,7 @@ def explanation(db: Session, serving: ServingModels, task: Task, *, to_student: 
         kinds = kind_answers(db, serving, task, features, loaded)
         found = hold_now(_coalitions(task, loaded), db)
         return (
-            _told_parts(task, loaded, found, kinds, reader, serving.lineup.limits)
+            _told_parts(task, loaded, found, kinds, reader)
             if found
             else _without_numbers(task, said, kinds, reader)
         )
@@ -304,9 +304,9 @@ def _told(task: Task, version_id: int, found: Mixtures, kinds: list[KindAnswer],
 
 
 def _told_parts(
-    task: Task, loaded: Loaded | None, found: Coalitions, kinds: list[KindAnswer], reader: Reader, limits: Limits
+    task: Task, loaded: Loaded | None, found: Coalitions, kinds: list[KindAnswer], reader: Reader
 ) -> Explanation:
-    worth, version_id = _clipped(found.said, limits), loaded.version.id if loaded else None
+    worth, version_id = _clipped(found.said, found.limits), loaded.version.id if loaded else None
     effects = sorted(_part_effects(task, worth, found.known, reader), key=_size, reverse=True)
     average, own = worth.at(0), worth.at(-1)
     text = f"{_stand_in(task, version_id)}{summary_of_parts(own, average, effects, reader)}{_moved_since(task, own)}"

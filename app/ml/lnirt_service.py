@@ -252,9 +252,8 @@ class ServedLnirt:
         """The same where these are the student's finished tasks; what they have practised counts throughout."""
         item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
         state, practice = self._after(newcomers(self.population), tasks), practice_on(asked, tasks)
-        return Coalitions(
-            self._calibration.answers(lnirt_parts.predictions(self.bank, item, state, practice, asked)), len(tasks)
-        )
+        said = self._calibration.answers(lnirt_parts.predictions(self.bank, item, state, practice, asked))
+        return Coalitions(said, len(tasks), self.limits)
 
     def on_average(self, known: Posterior) -> Answer:
         """What is expected of a student on a task of which nothing is known."""

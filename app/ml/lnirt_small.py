@@ -92,7 +92,7 @@ def fit_small(attempts: Attempts) -> ItemBank:
     return _bank(attempts, design, cells, marks, times)
 
 
-def without_slips(logs: Floats, *codes: Ints) -> Floats:
+def without_slips(logs: Floats, *codes: NDArray[np.integer[Any]]) -> Floats:
     """Log times (n,), none further from their median than a window left open over night may pull a whole class.
 
     `codes` (n,) each say whose they are, and of what: then none lies further from what is usual for both, either, so
