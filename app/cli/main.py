@@ -881,6 +881,8 @@ def _data_set(file: Path, skip_bad: bool) -> "DataSet":
         data = research.read(file, skip_bad)
     for line in data.remarks():
         console.print(f"{file.name}: {line}", highlight=False, markup=False, soft_wrap=True)
+    if len(data.attempts) == 0:
+        raise ValueError(f"{file.name} holds no finished task.")
     return data
 
 

@@ -96,13 +96,15 @@ def _figure(value: float, best: float, digits: int) -> str:
 def _remarks(report: ReplayReport) -> list[str]:
     remarks = [
         f"{report.tasks:,} tasks of {report.students:,} students; the best figure of each column is bold. Every answer "
-        "is what the service would have said at that moment: the baselines, too, know only what was finished by then."
+        "is made from what was finished by then. `served` is what the service would have said; a kind by itself says "
+        "50 % and 60 s until its first training."
     ]
     for name, trainings in report.trainings.items():
         if trainings or report.failures[name]:
+            many = "training" if trainings == 1 else "trainings"
             remarks.append(
-                f"{name}: {trainings} trainings, the last ones every {report.retrain_every:,} finished tasks, in "
-                f"{report.seconds[name]:.0f} s; {report.by_prior[name]:,} tasks came before the first: the prior's."
+                f"{name}: {trainings} {many}, the last ones every {report.retrain_every:,} finished tasks, in "
+                f"{report.seconds[name]:.0f} s; {report.by_prior[name]:,} answered by the prior, 50 % and 60 s."
             )
         remarks += [f"{name}: a training failed {failure}" for failure in report.failures[name][:5]]
     low, high = report.limits

@@ -77,6 +77,7 @@ class Coalitions:
 
     said: Answers
     known: int
+    limits: tuple[float, float]  # seconds, between which answers stay unless the settings say otherwise
 
 
 class TaskModel(Protocol):

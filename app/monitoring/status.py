@@ -102,7 +102,7 @@ def _text(serving: ServingModels, counter: CounterOut, run: Run | None, last: Ru
     else:
         parts.append(f"{str(who).capitalize()} answers, trained on {who.version.n_tasks} tasks.")
         parts += [f"What answers are made of: {in_words(shares)}."] if len(shares) > 1 else []
-    parts.append(f"Finished tasks since then: {counter.text}.")
+    parts.append(f"Finished tasks that no training has taken: {counter.text}.")
     if run:
         parts.append(f"Run {run.id} is training: {run.progress.get('step', 'starting')}.")
     elif last and last.outcome != "published":

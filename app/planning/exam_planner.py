@@ -189,8 +189,9 @@ def _why(share: Share, day: int, left: int, minutes: float, way: Way) -> Iterato
         yield Reason("review_before_exam", {"days": left})
     if day == 0:
         yield from not_practised(state, way.now)
-    if course.level is not None and share.difficulty > course.level:
-        yield Reason("harder_by_now", {"chance": course.chance(share.difficulty)})
+    chance = course.chance(share.difficulty)
+    if course.level is not None and share.difficulty > course.level and chance < course.chance(course.level):
+        yield Reason("harder_by_now", {"chance": chance})
     if share.seconds > 60 * way.aim.minutes_per_day:
         values = {"minutes": round(share.seconds / 60, 1), "minutes_per_day": way.aim.minutes_per_day}
         yield Reason("takes_longer", values)

@@ -419,6 +419,13 @@ def test_evaluate_compares_on_unseen_students(csv_file: Path, tmp_path: Path) ->
     assert "There is no model 'oracle'; there are prior, global mean" in refused
 
 
+def test_a_file_without_tasks_is_an_error(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.csv"
+    empty.write_text("student_id,topic,difficulty,correct,time_seconds,timestamp\n")
+    for command in ("replay", "evaluate"):
+        assert "empty.csv holds no finished task." in run(command, str(empty), ok=False)
+
+
 def rows_of(file: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(gzip.decompress(file.read_bytes()).decode().splitlines()))
 

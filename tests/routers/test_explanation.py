@@ -234,6 +234,16 @@ def test_before_the_first_training_the_parts_have_numbers_too(ada: Student, stud
     assert parts["exercise"]["text"].startswith("The exercise w-1: ")
 
 
+def test_times_beyond_the_usual_are_explained_as_they_were_told(ada: Student) -> None:
+    for _ in range(7):
+        ada.do(topic="Waves", is_correct=True, seconds=0.1)
+    task = ada.ask("Waves").json()
+    found = explained(ada, task)
+    assert task["estimated_time_seconds"] < 5
+    add_up(found, task)
+    assert "It was told as" not in found["text"]
+
+
 def test_what_has_changed_since_is_told(ada: Student, db: Session) -> None:
     for _ in range(3):
         ada.do(is_correct=True, seconds=20)

@@ -126,11 +126,7 @@ def explanation(db: Session, serving: ServingModels, task: Task, *, to_student: 
         loaded = _lnirt(db, serving, task)
         kinds = kind_answers(db, serving, task, features, loaded)
         found = hold_now(_coalitions(task, loaded), db)
-        return (
-            _told_parts(task, loaded, found, kinds, reader, serving.lineup.limits)
-            if found
-            else _without_numbers(task, said, kinds, reader)
-        )
+        return _told_parts(task, loaded, found, kinds, reader) if found else _without_numbers(task, said, kinds, reader)
     loaded = _who_explains(db, serving, task)
     if features is None or len(features) != len(NETWORK_INPUTS):
         raise NotKept("What this prediction was made from was not kept at the time, so it can't be explained.")
@@ -305,9 +301,9 @@ def _told(task: Task, version_id: int, found: Mixtures, kinds: list[KindAnswer],
 
 
 def _told_parts(
-    task: Task, loaded: Loaded | None, found: Coalitions, kinds: list[KindAnswer], reader: Reader, limits: Limits
+    task: Task, loaded: Loaded | None, found: Coalitions, kinds: list[KindAnswer], reader: Reader
 ) -> Explanation:
-    worth, version_id = _clipped(found.said, limits), loaded.version.id if loaded else None
+    worth, version_id = _clipped(found.said, found.limits), loaded.version.id if loaded else None
     effects = sorted(_part_effects(task, worth, found.known, reader), key=_size, reverse=True)
     average, own = worth.at(0), worth.at(-1)
     text = f"{_stand_in(task, version_id)}{summary_of_parts(own, average, effects, reader)}{_moved_since(task, own)}"

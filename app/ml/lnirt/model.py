@@ -130,7 +130,7 @@ def fitted_items(attempts: Attempts) -> FittedLnirt:
 def _large(attempts: Attempts, report: dict[str, Any]) -> tuple[ItemBank, Floats, dict[str, Any]]:
     labels, codes, cells = _items(attempts)
     groups = [code for _, code in groups_of(cells)]
-    seconds = np.exp(without_slips(np.log(plausible(attempts.seconds))))
+    seconds = np.exp(without_slips(np.log(plausible(attempts.seconds)), codes, attempts.student))
     fitted = fit(attempts.student, codes, attempts.correct, seconds, groups=groups)
     fitted = replace(fitted, items=np.array([labels[code] for code in fitted.items.tolist()], dtype=object))
     numbers = (fitted.alpha, fitted.beta, fitted.phi, fitted.lambda_, fitted.sigma2, fitted.cov.ravel())
@@ -252,9 +252,8 @@ class ServedLnirt:
         """The same where these are the student's finished tasks; what they have practised counts throughout."""
         item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
         state, practice = self._after(newcomers(self.population), tasks), practice_on(asked, tasks)
-        return Coalitions(
-            self._calibration.answers(parts.predictions(self.bank, item, state, practice, asked)), len(tasks)
-        )
+        said = self._calibration.answers(parts.predictions(self.bank, item, state, practice, asked))
+        return Coalitions(said, len(tasks), self.limits)
 
     def on_average(self, known: Posterior) -> Answer:
         """What is expected of a student on a task of which nothing is known."""

@@ -34,6 +34,8 @@ SIGMA2 = 0.2  # log seconds^2: of a time around what is expected of it
 SIGMA2_WEIGHT = 4.0  # times that this is worth
 WEIGHT = 6.0  # members of a part that its believed variance is worth
 USUAL_SPREAD = 0.8  # log seconds: standard deviation of times that are all alike so far
+LEAST_SPREAD = 0.3  # the same around what is usual for student and exercise
+USUAL_ROUNDS, USUAL_ANSWERS = 4, 2.0  # to find what is usual; answers that the mean of all is worth beside one's own
 FREEDOM = 5.0  # of Student's t for log times
 WIDER = 1.33  # variance of the normal whose middle 80 % are those of Student's t
 STEPS, SCORING_STEPS = 6, 4
@@ -90,13 +92,28 @@ def fit_small(attempts: Attempts) -> ItemBank:
     return _bank(attempts, design, cells, marks, times)
 
 
-def without_slips(logs: Floats) -> Floats:
-    """Log times (n,), none further from their median than a window left open over night may pull a whole class."""
+def without_slips(logs: Floats, *codes: NDArray[np.integer[Any]]) -> Floats:
+    """Log times (n,), none further from their median than a window left open over night may pull a whole class.
+
+    `codes` (n,) each say whose they are, and of what: then none lies further from what is usual for both, either, so
+    that a slip makes nobody slow and no exercise long or uncertain.
+    """
     if len(logs) == 0:
         return logs
-    middle = np.median(logs)
-    spread = max(float(np.median(np.abs(logs - middle))) / 0.6745, USUAL_SPREAD)
-    return np.asarray(np.clip(logs, middle - SLIP * spread, middle + SLIP * spread))
+    held = _held(logs, np.full(len(logs), np.median(logs)), USUAL_SPREAD)
+    for _ in range(USUAL_ROUNDS if codes else 0):
+        usual = np.full(len(logs), held.mean())
+        for code in codes:
+            rows = np.bincount(code)
+            usual = usual + (np.bincount(code, held - usual) / (rows + USUAL_ANSWERS))[code]
+        held = _held(held, usual, LEAST_SPREAD)
+    return held
+
+
+def _held(logs: Floats, usual: Floats, least: float) -> Floats:
+    """None of them (n,) further than SLIP spreads from what is usual; a spread is `least` at the least."""
+    spread = max(float(np.median(np.abs(logs - usual))) / 0.6745, least)
+    return np.asarray(np.clip(logs, usual - SLIP * spread, usual + SLIP * spread))
 
 
 def is_small(attempts: Attempts) -> bool:

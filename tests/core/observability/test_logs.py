@@ -141,7 +141,7 @@ def process(code: str, **environment: str) -> "subprocess.CompletedProcess[str]"
 
 
 def test_warnings_and_what_nobody_caught_are_objects_too(environment: Path) -> None:
-    code = "from app.core import logs; logs.configure(); import warnings; warnings.warn('old'); 1 / 0"
+    code = "from app.core.observability import logs; logs.configure(); import warnings; warnings.warn('old'); 1 / 0"
     lines = [json.loads(line) for line in process(code, LOG_FORMAT="json").stderr.splitlines()]
     assert [line["level"] for line in lines] == ["warning", "critical"]
     assert "old" in lines[0]["event"]
@@ -150,7 +150,7 @@ def test_warnings_and_what_nobody_caught_are_objects_too(environment: Path) -> N
 
 def test_json_is_what_a_program_gets_and_the_level_can_be_set(environment: Path) -> None:
     code = (
-        "import logging; from app.core import logs; logs.configure(); "
+        "import logging; from app.core.observability import logs; logs.configure(); "
         "log = logging.getLogger('smartstudy.x'); log.info('quiet'); log.error('loud')"
     )
     assert [json.loads(line)["event"] for line in process(code).stderr.splitlines()] == ["quiet", "loud"]

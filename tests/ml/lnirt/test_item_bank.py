@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt.estimation import LnirtFit, fit
 from app.ml.lnirt.item_bank import Cell, ItemBank, cell_label
+from app.ml.lnirt.model import fit_lnirt
 from app.ml.lnirt.posterior import newcomer, predict
 from app.ml.lnirt.small_data import fit_small
 
@@ -132,3 +134,27 @@ def test_an_earlier_releases_files_are_refused_in_a_sentence(
 def test_cells_must_fit_the_items(fitted: tuple[LnirtFit, list[Cell]]) -> None:
     with pytest.raises(ValueError, match="items, got 1"):
         ItemBank.build(fitted[0], [("algebra", "easy")])
+
+
+def test_a_slip_of_the_clock_leaves_an_exercise_nearly_as_sure_as_it_was() -> None:
+    students, n, bank = simulate(school(40, seed=11), 30, seed=11).attempts, 24, []
+    for first in (33.0, 86_400.0):
+        made = students.take(slice(n))  # of the shape that is needed
+        seconds = np.array([first, *[33.0] * 7, *[12.0] * 16])
+        started = students.finished.max() + np.arange(1, n + 1) * 10**11
+        exercises = replace(
+            made,
+            items=("x0", "x1", "x2"),
+            student=np.zeros(n, np.int32),
+            item=(np.arange(n) % 3).astype(np.int32),
+            started=started,
+            finished=started + (seconds * 1e6).astype(np.int64),
+            seconds=seconds,
+        )
+        both: dict[str, Any] = {
+            name: np.concatenate([getattr(students, name), getattr(exercises, name)])
+            for name in ("student", "topic", "difficulty", "item", "started", "finished", "correct", "seconds")
+        }
+        bank.append(fit_lnirt(replace(students, items=exercises.items, **both)).bank.items["x0"])
+    assert bank[1].sigma2 < 1.5 * bank[0].sigma2
+    assert bank[1].lambda_ - bank[0].lambda_ < 0.05
