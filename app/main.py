@@ -24,7 +24,7 @@ from app.core.observability import tracing
 from app.ml.serving.model_order import serving_models
 from app.ml.training.scheduler import trainer
 from app.routers import audit, auth, health, metrics, model, people, practice_tasks, preparation
-from app.supervisor import FIRST_LOOK_SECONDS, Looking
+from app.supervisor import FIRST_LOOK_SECONDS, Supervisor
 from app.web import every_page, pages
 
 NOTE_CONNECTIONS_SECONDS = 2.0
@@ -51,7 +51,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     with timeouts.watch.at_most(timeouts.STATEMENT_SECONDS):
         looked = asyncio.Event()
-        looking = asyncio.create_task(Looking(state.serving, state.trainer, state.availability).for_ever(looked))
+        looking = asyncio.create_task(Supervisor(state.serving, state.trainer, state.availability).for_ever(looked))
         with suppress(TimeoutError):
             await asyncio.wait_for(looked.wait(), FIRST_LOOK_SECONDS)
         if not looked.is_set():

@@ -19,7 +19,7 @@ FIRST_LOOK_SECONDS = 5.0  # a start waits no longer for it
 SLOW_SECONDS = 3.0  # a database that refuses does so at once; one that takes so long to fail would hang each request
 
 
-class Looking:
+class Supervisor:
     """Loads what another process published, begins a training that is due, starts an embedded database again.
 
     What changed is said once.

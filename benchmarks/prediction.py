@@ -43,7 +43,7 @@ def prediction(stage: Stage) -> Found:
 def our_way() -> Callable[[], Any]:
     """From the row that the database gives for a student with sixty finished tasks to the prediction."""
     from app.core.database import new_session
-    from app.core.db.statements import hold_now
+    from app.core.db.statements import run_sync
     from app.crud.student_totals import past_of
     from app.ml.embedding_service import predict, predict_and_save
     from app.ml.serving.model_order import serving_models
@@ -53,7 +53,7 @@ def our_way() -> Callable[[], Any]:
     question, values = next(predict_and_save(serving, asked))
     with new_session().begin() as db:
         row = question.rows_now(db, **values)[0]
-        hold_now(predict(serving, asked, past_of(row)), db)  # what is known of the student is kept now
+        run_sync(predict(serving, asked, past_of(row)), db)  # what is known of the student is kept now
         told = recorded(predict(serving, asked, past_of(row)), db)
 
     def once() -> Any:

@@ -235,7 +235,7 @@ def _answering() -> int:
     from app.ml.serving.model_order import serving_models
 
     serving_models().refresh()
-    first = serving_models().lineup.first
+    first = serving_models().model_order.first
     return first.version.id if first else 0
 
 

@@ -31,7 +31,7 @@ STEPS = (
     ("app.ml.networks.inference", "load_served"),
     ("app.ml.serving.artifacts", "hashes"),
     ("app.ml.serving.artifacts", "verify"),
-    ("app.ml.training.gate", "Court.judge"),
+    ("app.ml.training.gate", "HoldoutSet.judge"),
     ("app.ml.serving.artifacts", "settle"),
     ("app.ml.training.publication", "Publication.decide"),
     ("app.crud.model_versions", "add"),  # the version's row

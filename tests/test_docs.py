@@ -24,7 +24,7 @@ from app.ml.networks.fit import fit
 from app.ml.networks.inference import load_served
 from app.ml.networks.network import Schedule
 from app.ml.registry import BY_NAME
-from app.ml.training.gate import Court
+from app.ml.training.gate import HoldoutSet
 from app.models import Base
 
 ROOT = Path(__file__).parents[1]
@@ -244,10 +244,10 @@ def test_the_kind_of_the_how_to_keeps_the_contract(tmp_path: Path) -> None:
     attempts = simulate(school(20, seed=1), 30, seed=1).attempts
     fitted = made.TopicMeans.fit(attempts, lambda step: None)
     fitted.save(tmp_path)
-    court = Court(attempts)
-    judged, again = court.judge(fitted.served()), court.judge(made.TopicMeans.load(tmp_path))
+    holdout = HoldoutSet(attempts)
+    judged, again = holdout.judge(fitted.served()), holdout.judge(made.TopicMeans.load(tmp_path))
     assert judged.answers.are_finite()
-    assert judged.log_loss == again.log_loss < court.prior.log_loss
+    assert judged.log_loss == again.log_loss < holdout.prior.log_loss
     assert judged.wrong_way is None
 
 
@@ -260,11 +260,11 @@ def test_the_network_of_the_how_to_keeps_the_contract(tmp_path: Path) -> None:
     attempts = simulate(school(20, seed=1), 30, seed=1).attempts
     fitted = fit(made.Small(), attempts)
     fitted.save(tmp_path)  # Keras and NumPy say the same
-    court = Court(attempts)
+    holdout = HoldoutSet(attempts)
     assert fitted.base is not None
     loaded = load_served(made.Small(), tmp_path).on(fitted.base)
-    judged, again = court.judge(fitted.served()), court.judge(loaded)
-    assert judged.log_loss == again.log_loss < court.prior.log_loss
+    judged, again = holdout.judge(fitted.served()), holdout.judge(loaded)
+    assert judged.log_loss == again.log_loss < holdout.prior.log_loss
     assert judged.wrong_way is None
 
 

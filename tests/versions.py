@@ -29,10 +29,10 @@ def version(db: Session, kind: str = "embedding_v2", **scores: Any) -> int:
     return made
 
 
-def serving(db: Session, *lineup: int) -> None:
+def serving(db: Session, *model_order: int) -> None:
     """These serve, the first answers."""
     model_versions.take_turn(db)
-    model_versions.serve(db, lineup, what="published", made_by="run 1", reason="Made by a test.")
+    model_versions.serve(db, model_order, what="published", made_by="run 1", reason="Made by a test.")
     db.commit()
 
 

@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from app.ml.evaluation.benchmark import Contestant, Evaluation, Score
+from app.ml.evaluation.benchmark import BenchmarkResult, Contestant, Score
 
 COLUMNS = {
     "auc": ("AUC", ".4f", max),
@@ -29,7 +29,7 @@ def chosen(contestants: Sequence[Contestant], only: Sequence[str] | None) -> lis
     return [each for each in contestants if not only or each.name in only]
 
 
-def show(found: Evaluation, facts: Mapping[str, object], console: Console) -> None:
+def show(found: BenchmarkResult, facts: Mapping[str, object], console: Console) -> None:
     """Scores by model, the best of each column in bold; then who could not take part, and why."""
     title = (
         "Trained on {train_tasks:,} tasks of {train_students:,} students, "

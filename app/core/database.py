@@ -13,8 +13,8 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.core.db import embedded_postgres, timeouts
-from app.core.db.batching import Together
-from app.core.db.statements import Rows, Single, Statement
+from app.core.db.batching import Batcher
+from app.core.db.statements import BatchedStatement, Rows, Statement
 from app.core.settings import settings
 
 
@@ -112,7 +112,7 @@ class AsyncDatabase:
         self._size = size
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
-        self._together: dict[Single, Together] = {}
+        self._together: dict[BatchedStatement, Batcher] = {}
 
     async def pool(self) -> asyncpg.Pool:
         """The pool; it has no connections to begin with, so it can be made while the database is away."""
@@ -152,14 +152,14 @@ class AsyncDatabase:
 
     async def rows(self, statement: Statement, values: Mapping[str, object]) -> Rows:
         """All rows of a statement, each in a transaction of its own or of its batch; committed."""
-        if isinstance(statement, Single):
+        if isinstance(statement, BatchedStatement):
             return [await self._together_for(statement).row(values)]
         async with self.acquire() as connection:
             return await statement.rows(connection, values)
 
-    def _together_for(self, statement: Single) -> Together:
+    def _together_for(self, statement: BatchedStatement) -> Batcher:
         if statement not in self._together:
-            self._together[statement] = Together(statement, self.acquire)
+            self._together[statement] = Batcher(statement, self.acquire)
         return self._together[statement]
 
     def acquire(self) -> AbstractAsyncContextManager[Any]:

@@ -9,7 +9,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import Conversation, Statement
+from app.core.db.statements import QueryFlow, Statement
 from app.domain.errors import EmailTaken, NotSignedIn
 from app.domain.tasks import Caller, Claim
 from app.models import ServiceKey, User
@@ -52,7 +52,7 @@ def refused(claim: Claim) -> NotSignedIn:
     return NotSignedIn("The account of this token is gone.")
 
 
-def caller(claim: Claim) -> Conversation[Caller]:
+def caller(claim: Claim) -> QueryFlow[Caller]:
     """The caller, looked up at each request: a deleted account or a revoked key is out at once."""
     found = yield (STUDENT, {"id": claim.student}) if claim.student else (KEY, {"key_hash": claim.key_hash})
     if not found:

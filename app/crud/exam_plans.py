@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import Conversation, Row, Statement
+from app.core.db.statements import QueryFlow, Row, Statement
 from app.crud.model_tracker import to_json
 from app.domain.errors import NotSignedIn, PlanNotFound, TooManyPlans
 from app.domain.planning import PLANS_MOST, Exam
@@ -81,7 +81,7 @@ def of_student(db: Session, user_id: UUID) -> Sequence[Exam]:
     return [exam_of(row) for row in OF_STUDENT.rows_now(db, user_id=user_id)]
 
 
-def following(user_id: UUID) -> Conversation[Exam | None]:
+def following(user_id: UUID) -> QueryFlow[Exam | None]:
     """The student's next exam after today."""
     rows = yield FOLLOWING, {"user_id": user_id}
     return exam_of(rows[0]) if rows else None

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import Single, SingleOfColumns, Statement
+from app.core.db.statements import BatchedColumns, BatchedStatement, Statement
 from app.domain.errors import OtherResult, TaskNotFound
 from app.domain.tasks import Asked, Prediction, Task
 from app.models import PracticeTask
@@ -23,7 +23,7 @@ COLUMNS_OF_TASK = ", ".join(f"(task).{column.strip()}" for column in COLUMNS.spl
 
 # Who was let in may have been erased since: nothing is stored for an account that is gone or going. The lock is the one
 # that a foreign key would take; an erasure waits for it, and nobody waits for an erasure.
-INSERT = Single(
+INSERT = BatchedStatement(
     """
     WITH added AS (
     INSERT INTO practice_tasks (id, user_id, topic, difficulty, item_id, created_at,
@@ -42,7 +42,7 @@ INSERT = Single(
 )
 
 # Migration 0005 has the function. Of two results for one task the second must see the first.
-COMPLETE = SingleOfColumns(
+COMPLETE = BatchedColumns(
     f"""SELECT admitted, since_training, {COLUMNS_OF_TASK}
         FROM complete_tasks(CAST(:id AS uuid[]), CAST(:is_correct AS boolean[]), CAST(:seconds AS float8[]),
                             CAST(:student AS uuid[]), CAST(:key_hash AS bytea[]))""",

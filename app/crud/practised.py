@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from app.core.db.statements import Conversation, Row, Statement
+from app.core.db.statements import QueryFlow, Row, Statement
 from app.crud import accounts
 from app.crud.student_totals import PAST_SQL, Past, past_of
 from app.domain.planning import Done
@@ -116,7 +116,7 @@ class Known:
     effect: dict[str, Any] | None  # how much practice helps, as the last training found it
 
 
-def known(student: UUID, topics: Sequence[str], *, and_own: bool) -> Conversation[Known]:
+def known(student: UUID, topics: Sequence[str], *, and_own: bool) -> QueryFlow[Known]:
     """Of these topics and, where asked for, of the student's own: those of their newest tasks, and the largest."""
     rows = yield PRACTISED, {"user_id": student, "topics": list(topics), "and_own": and_own}
     first = rows[0]
@@ -137,14 +137,14 @@ def _practised(row: Row) -> Practised:
     return Practised(row["topic"], *numbers, tuple(recent), row["tasks_today"], row["seconds_today"])
 
 
-def pasts(student: UUID, asked: Sequence[Asked]) -> Conversation[list[Past]]:
+def pasts(student: UUID, asked: Sequence[Asked]) -> QueryFlow[list[Past]]:
     """What is known before each of these tasks of the student, were it created now."""
     topics, difficulties = [each.topic for each in asked], [each.difficulty for each in asked]
     rows = yield PASTS, {"user_id": student, "topics": topics, "difficulties": difficulties}
     return [past_of(row) for row in rows]
 
 
-def of_others(student: UUID) -> Conversation[dict[str, int]]:
+def of_others(student: UUID) -> QueryFlow[dict[str, int]]:
     """Topics that several others have practised lately, and how many did; most first."""
     rows = yield OTHERS, {"user_id": student}
     return {row["topic"]: row["students"] for row in rows}

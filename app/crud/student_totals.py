@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from app.core.db.statements import Single
+from app.core.db.statements import BatchedStatement
 from app.crud import accounts, practice_tasks
 from app.domain.tasks import Asked, Claim
 
@@ -84,7 +84,7 @@ PAST_SQL = f"""
     LEFT JOIN student_totals AS item
         ON item.user_id = :user_id AND item.scope = 'item' AND item.key = :item_id
 """
-PAST = Single(PAST_SQL)
+PAST = BatchedStatement(PAST_SQL)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

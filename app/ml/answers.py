@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.db.statements import Conversation
+from app.core.db.statements import QueryFlow
 from app.crud.student_totals import Past
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
@@ -83,7 +83,7 @@ class Coalitions:
 class TaskModel(Protocol):
     """A version in memory."""
 
-    def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
+    def answer(self, version_id: int, asked: Asked, past: Past) -> QueryFlow[Answer]:
         """What is to be expected of the task; may look things up in the database on the way."""
         ...
 

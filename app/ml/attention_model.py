@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.db.statements import Conversation
+from app.core.db.statements import QueryFlow
 from app.crud.student_sequences import latest
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
@@ -84,7 +84,7 @@ class ServedAttention(ServedSequence):
     def past_of_raw(self, raw: Arrays) -> Any:
         return *self.steps_of_raw(raw), raw["done"]
 
-    def past_of_task(self, version_id: int, asked: Asked, at: datetime, n: int, *, keep: bool) -> Conversation[Any]:
+    def past_of_task(self, version_id: int, asked: Asked, at: datetime, n: int, *, keep: bool) -> QueryFlow[Any]:
         """Its window, read anew."""
         tasks, before = yield from latest(asked, at, n - int(window_start(np.array(n))))
         return *self.steps_of_tasks(asked, tasks, before), np.array([len(tasks)])

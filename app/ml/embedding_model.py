@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from app.core.db.statements import Conversation, Rows
+from app.core.db.statements import QueryFlow, Rows
 from app.crud import student_states
 from app.crud.student_sequences import latest
 from app.domain.attempts import Attempts
@@ -106,7 +106,7 @@ class ServedLstm(ServedSequence):
         said = self._read(*self.steps_of_raw(raw))
         return said[raw["done"], :, np.arange(said.shape[2])].swapaxes(0, 1)
 
-    def past_of_task(self, version_id: int, asked: Asked, at: datetime, n: int, *, keep: bool) -> Conversation[Singles]:
+    def past_of_task(self, version_id: int, asked: Asked, at: datetime, n: int, *, keep: bool) -> QueryFlow[Singles]:
         """The kept state with the tasks finished since, or the whole window anew where it does not add up."""
         begin = int(window_start(np.array(n)))
         whose = {"user_id": asked.user_id, "kind": self.name, "version_id": version_id}

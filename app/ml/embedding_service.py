@@ -1,6 +1,6 @@
 """Predictions, and what completions set off.
 
-What is said to the database is written once, as conversations: the hot routes hold them asynchronously,
+What is asked of the database is written once, as query flows: the hot routes run them asynchronously,
 `EmbeddingModelService` (for console, command line and scripts) through the session.
 """
 
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import Conversation, hold_now
+from app.core.db.statements import QueryFlow, run_sync
 from app.core.observability import metrics
 from app.core.settings import settings
 from app.crud import accounts, practice_tasks, shadow_predictions, student_totals
@@ -35,7 +35,7 @@ from app.ml.training.scheduler import silent, trainer
 LEAST_SECONDS = 0.001  # of an interval's lower end
 
 
-def predict_and_save(serving: ServingModels, asked: Asked, claim: Claim | None = None) -> Conversation[Task]:
+def predict_and_save(serving: ServingModels, asked: Asked, claim: Claim | None = None) -> QueryFlow[Task]:
     """Create a task with its prediction, from the student's past at this moment.
 
     Raises NotSignedIn where the caller claims to be somebody whom the database doesn't know.
@@ -51,19 +51,19 @@ def predict_and_save(serving: ServingModels, asked: Asked, claim: Claim | None =
     if claim and not inserted["stored"]:
         raise accounts.refused(claim)  # erased between the two round trips
     task = practice_tasks.stored(row)
-    metrics.predicted(prediction.model_version, cause(serving.lineup, prediction.fallback_reason))
+    metrics.predicted(prediction.model_version, cause(serving.model_order, prediction.fallback_reason))
     for kind in settings().shadows():
         yield from _shadow(serving, kind, asked, past, task)
     serving.notice(past.serving)
     return task
 
 
-def predict(serving: ServingModels, asked: Asked, past: Past) -> Conversation[Prediction]:
+def predict(serving: ServingModels, asked: Asked, past: Past) -> QueryFlow[Prediction]:
     """What the kinds that serve say together, by their shares; where none of these gives finite numbers, the next best
     one; before there is any, LNIRT of the tasks finished so far; without any task finished, the prior. Says why no
     better model answered."""
-    lineup, unsound, found = serving.lineup, list[str](), list[tuple[Loaded, Answer]]()
-    shares, others = lineup.for_student(asked.user_id)
+    model_order, unsound, found = serving.model_order, list[str](), list[tuple[Loaded, Answer]]()
+    shares, others = model_order.for_student(asked.user_id)
     for loaded in others:
         if found and loaded.kind.name not in shares:
             continue
@@ -73,8 +73,8 @@ def predict(serving: ServingModels, asked: Asked, past: Past) -> Conversation[Pr
         else:
             unsound.append(answer)
     if found:
-        return _pooled(found, shares, [*lineup.why_not_better(found[0][0]), *unsound], lineup.limits)
-    why = [*lineup.why_not_better(None), *unsound]
+        return _pooled(found, shares, [*model_order.why_not_better(found[0][0]), *unsound], model_order.limits)
+    why = [*model_order.why_not_better(None), *unsound]
     from app.ml.lnirt import untrained  # SciPy with it, which a process with models need not import
 
     told, found_limits = yield from untrained.answer(asked, past)
@@ -112,7 +112,7 @@ def _base_of(past: Past, prediction: Prediction) -> list[float]:
     return [float(each) for each in base_input(known)[0]]
 
 
-def _sound_answer(serving: ServingModels, loaded: Loaded, asked: Asked, past: Past) -> Conversation[Answer | str]:
+def _sound_answer(serving: ServingModels, loaded: Loaded, asked: Asked, past: Past) -> QueryFlow[Answer | str]:
     """What the model says, or why that is of no use."""
     try:
         answer = yield from loaded.model.answer(loaded.version.id, asked, past)
@@ -121,9 +121,9 @@ def _sound_answer(serving: ServingModels, loaded: Loaded, asked: Asked, past: Pa
     return answer if answer.is_finite() else serving.unsound(loaded, "a number that is not finite")
 
 
-def _shadow(serving: ServingModels, kind: str, asked: Asked, past: Past, task: Task) -> Conversation[None]:
+def _shadow(serving: ServingModels, kind: str, asked: Asked, past: Past, task: Task) -> QueryFlow[None]:
     """Record what this kind would have said; the student never sees it."""
-    loaded = serving.lineup.of(kind)
+    loaded = serving.model_order.of(kind)
     if loaded is None or loaded.version.id == task.model_version_id:
         return
     answer = yield from _sound_answer(serving, loaded, asked, past)
@@ -131,7 +131,7 @@ def _shadow(serving: ServingModels, kind: str, asked: Asked, past: Past, task: T
         yield (
             shadow_predictions.INSERT,
             shadow_predictions.new_row(
-                task.id, _prediction(loaded.kind.wire_name, loaded.version.id, answer, [], serving.lineup.limits)
+                task.id, _prediction(loaded.kind.wire_name, loaded.version.id, answer, [], serving.model_order.limits)
             ),
         )
 
@@ -161,7 +161,7 @@ def _prediction(
     )
 
 
-def complete(task_id: UUID, claim: Claim | None, is_correct: bool, seconds: float) -> Conversation[tuple[Task, int]]:
+def complete(task_id: UUID, claim: Claim | None, is_correct: bool, seconds: float) -> QueryFlow[tuple[Task, int]]:
     """Record a result and count it, in one transaction; the task, and how many tasks await a training.
 
     Raises:
@@ -201,7 +201,7 @@ class EmbeddingModelService:
         )
         asked = Asked(UUID(str(user_id)), checked.topic, checked.difficulty.value, checked.item_id)
         serving_models().refresh()
-        task = hold_now(predict_and_save(serving_models(), asked), self.db)
+        task = run_sync(predict_and_save(serving_models(), asked), self.db)
         self.db.commit()
         return task
 
@@ -216,8 +216,8 @@ class EmbeddingModelService:
         from app.schemas.practice_tasks import TaskResult
 
         result = TaskResult(is_correct=is_correct, actual_time_seconds=actual_time_seconds)
-        conversation = complete(UUID(str(task_id)), None, result.is_correct, result.actual_time_seconds)
-        task, since_training = hold_now(conversation, self.db)
+        flow = complete(UUID(str(task_id)), None, result.is_correct, result.actual_time_seconds)
+        task, since_training = run_sync(flow, self.db)
         self.db.commit()
         if since_training >= settings().retrain_every:
             trainer().request()

@@ -28,7 +28,7 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
     who = serving.named
     control = training_control.read(db)
     return ModelStatus(
-        serving=_serving(who, serving.lineup.spoken) if who else _untrained(attempts.count(db) > 0),
+        serving=_serving(who, serving.model_order.spoken) if who else _untrained(attempts.count(db) > 0),
         degraded=problem is not None,
         reason=problem,
         counter=counter,
@@ -96,7 +96,7 @@ def _held_up(control: Control) -> list[str]:
 
 
 def _text(serving: ServingModels, counter: CounterOut, run: Run | None, last: Run | None, problem: str | None) -> str:
-    parts, who, shares = [problem] if problem else [], serving.named, serving.lineup.spoken
+    parts, who, shares = [problem] if problem else [], serving.named, serving.model_order.spoken
     if who is None:
         parts.append("LNIRT fitted to the newest tasks answers; while there are none, 50 % and 60 s.")
     else:

@@ -14,7 +14,7 @@ def told(version: Version) -> Mapping[str, object]:
 
 def outcome(message: str, wanted: Version, serving: ServingModels) -> str:
     """What was done, and should another than the wanted version answer all the same, who and why."""
-    now = serving.lineup.first
+    now = serving.model_order.first
     if now is not None and now.version.id == wanted.id:
         return message
     why = " ".join(serving.problems) or "The setting MODEL asks for that kind."

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import Conversation, Database, Rows, hold, hold_now
+from app.core.db.statements import Database, QueryFlow, Rows, run_async, run_sync
 from app.crud import exam_plans, practised, student_states
 from app.crud.practised import Known, Practised
 from app.crud.student_totals import Past
@@ -52,24 +52,24 @@ class Outlook:
     exam: Exam | None
 
 
-async def outlook(serving: ServingModels, database: Database, wanted: Conversation[Wanted]) -> Outlook:
+async def outlook(serving: ServingModels, database: Database, wanted: QueryFlow[Wanted]) -> Outlook:
     """Through the asynchronous door; others have their turn between two predictions."""
-    found = await hold(_found(wanted), database)
+    found = await run_async(_found(wanted), database)
     said, answered = list[Prediction](), Answered()
     for asked, past in found.cells:
-        said.append(await hold(asked_once(predict(serving, asked, past), past, answered), database))
+        said.append(await run_async(asked_once(predict(serving, asked, past), past, answered), database))
         await asyncio.sleep(0)
     return _outlook(serving, found, said)
 
 
-def outlook_now(serving: ServingModels, db: Session, wanted: Conversation[Wanted]) -> Outlook:
+def outlook_now(serving: ServingModels, db: Session, wanted: QueryFlow[Wanted]) -> Outlook:
     """The same through the session."""
-    found, answered = hold_now(_found(wanted), db), Answered()
-    said = [hold_now(asked_once(predict(serving, asked, past), past, answered), db) for asked, past in found.cells]
+    found, answered = run_sync(_found(wanted), db), Answered()
+    said = [run_sync(asked_once(predict(serving, asked, past), past, answered), db) for asked, past in found.cells]
     return _outlook(serving, found, said)
 
 
-def for_wishes(student: UUID, topics: tuple[str, ...]) -> Conversation[Wanted]:
+def for_wishes(student: UUID, topics: tuple[str, ...]) -> QueryFlow[Wanted]:
     """These topics; without any the next exam's, and all that the student practises."""
     if topics:
         return Wanted(student, topics)
@@ -77,10 +77,10 @@ def for_wishes(student: UUID, topics: tuple[str, ...]) -> Conversation[Wanted]:
     return Wanted(student, exam.topics if exam else (), True, exam)
 
 
-def for_exam(student: UUID, topics: tuple[str, ...]) -> Conversation[Wanted]:
+def for_exam(student: UUID, topics: tuple[str, ...]) -> QueryFlow[Wanted]:
     """An exam's topics."""
     return Wanted(student, topics)
-    yield  # what makes it a conversation
+    yield  # what makes it a query flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class _Found:
     cells: Sequence[tuple[Asked, Past]]
 
 
-def _found(wanted_by: Conversation[Wanted]) -> Conversation[_Found]:
+def _found(wanted_by: QueryFlow[Wanted]) -> QueryFlow[_Found]:
     wanted = yield from wanted_by
     known = yield from practised.known(wanted.student, wanted.topics, and_own=wanted.and_own)
     others = dict[str, int]()
@@ -150,11 +150,11 @@ def _outlook(serving: ServingModels, found: _Found, said: Iterable[Prediction]) 
 Answered = dict[object, Rows]  # by statement and values
 
 
-def asked_once(conversation: Conversation[T], past: Past, answered: Answered) -> Conversation[T]:
-    """The same conversation; what the database has answered is not asked again. The state that one prediction caught up
+def asked_once(flow: QueryFlow[T], past: Past, answered: Answered) -> QueryFlow[T]:
+    """The same query flow; what the database has answered is not asked again. The state that one prediction caught up
     with the student's past is the next one's: all are of the same moment."""
     try:
-        question = next(conversation)
+        question = next(flow)
         while True:
             statement, values = question
             if (key := (statement, *values.items())) not in answered:
@@ -162,6 +162,6 @@ def asked_once(conversation: Conversation[T], past: Past, answered: Answered) ->
             if statement is student_states.KEEP:
                 whose = [(name, values[name]) for name in ("user_id", "kind", "version_id")]
                 answered[(student_states.KEPT, *whose)] = [{**values, "n": past.n}]
-            question = conversation.send(answered[key])
+            question = flow.send(answered[key])
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]

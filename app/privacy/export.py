@@ -125,7 +125,7 @@ def _cell(value: object) -> object:
 
 
 def _state(serving: ServingModels, row: Row) -> dict[str, Any]:
-    state, loaded = row["state"], serving.lineup.of(row["kind"])
+    state, loaded = row["state"], serving.model_order.of(row["kind"])
     told = {name: value for name, value in row.items() if name != "state"}
     if loaded and loaded.version.id == row["model_version_id"] and isinstance(loaded.model, KnowsStudents):
         told |= loaded.model.told(state)

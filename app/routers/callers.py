@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
 from app.core.database import AsyncDatabase, get_db
-from app.core.db.statements import hold
+from app.core.db.statements import run_async
 from app.core.security import student_of
 from app.crud import accounts
 from app.domain.actors import Actor
@@ -83,7 +83,7 @@ BY_TOKEN_OR_KEY: dict[str, Any] = {"security": [{student_token.scheme_name: []},
 
 async def who_calls(database: AsyncDb, claim: Claimed) -> Caller:
     """The caller, looked up at each request: a deleted account or a revoked key is out at once."""
-    return await hold(accounts.caller(claim), database)
+    return await run_async(accounts.caller(claim), database)
 
 
 class CallerFirst(APIRoute):

@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.background import BackgroundTask
 
-from app.core.db.statements import hold
+from app.core.db.statements import run_async
 from app.core.settings import settings
 from app.crud import practice_tasks
 from app.domain.errors import NotAccepted
@@ -55,8 +55,8 @@ async def create_task(new: NewTask, request: Request) -> Response:
     """
     claim = claim_of(request)
     asked = Asked(student_of(new, claim), new.topic, new.difficulty, new.item_id)
-    talk = predict_and_save(await serving_models(request), asked, claim)
-    return answer(await hold(talk, await async_database(request)), 201)
+    flow = predict_and_save(await serving_models(request), asked, claim)
+    return answer(await run_async(flow, await async_database(request)), 201)
 
 
 @router.patch(
@@ -70,8 +70,8 @@ async def complete_task(task_id: UUID, result: TaskResult, request: Request) -> 
 
     Every fifth finished task, of anybody, starts a training in the background.
     """
-    talk = complete(task_id, claim_of(request), result.is_correct, result.actual_time_seconds)
-    task, since_training = await hold(talk, await async_database(request))
+    flow = complete(task_id, claim_of(request), result.is_correct, result.actual_time_seconds)
+    task, since_training = await run_async(flow, await async_database(request))
     is_due = since_training >= settings().retrain_every
     return answer(task, 200, (await trainer_of(request)).request if is_due else None)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import hold_now
+from app.core.db.statements import run_sync
 from app.crud import student_totals, studying
 from app.crud.student_totals import Past
 from app.crud.studying import Done
@@ -68,7 +68,7 @@ class Belief:
 
 def served(serving: ServingModels) -> "tuple[Loaded, ServedLnirt] | None":
     """The version of LNIRT that is in service, if one is."""
-    loaded = serving.lineup.of(KIND)
+    loaded = serving.model_order.of(KIND)
     if loaded is None:
         return None
     from app.ml.lnirt.model import ServedLnirt
@@ -82,10 +82,10 @@ def belief(db: Session, serving: ServingModels, student: UUID) -> Belief | None:
     if found is None:
         return None if serving.answering else _untrained(db, student, past)
     loaded, model = found
-    known = hold_now(model.posterior(loaded.version.id, _anything(student), past), db)
+    known = run_sync(model.posterior(loaded.version.id, _anything(student), past), db)
 
     def course(most: int) -> "Floats":
-        return hold_now(model.course(_anything(student), past.at, most), db)
+        return run_sync(model.course(_anything(student), past.at, most), db)
 
     return Belief(model, past, known, past.n, studying.students(db, LEAST_COMPARED), course)
 
@@ -94,7 +94,7 @@ def _untrained(db: Session, student: UUID, past: Past) -> Belief | None:
     """By the LNIRT that answers before the first training; none where nobody has finished anything."""
     from app.ml.lnirt.untrained import untrained
 
-    found = hold_now(untrained(past.at), db)
+    found = run_sync(untrained(past.at), db)
     if found is None:
         return None
     from app.ml.lnirt.ability import posterior

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import hold_now
+from app.core.db.statements import run_sync
 from app.core.settings import settings
 from app.crud import practice_tasks, studying
 from app.domain.attempts import DIFFICULTIES
@@ -75,7 +75,7 @@ def ask(
         wrong = words(request)("Please name a topic of 1 to 200 characters, and choose how difficult the task is.")
         return _choose(request, db, serving, visitor.id, {"topic": topic[:200], "difficulty": difficulty}, wrong)
     asked = Asked(visitor.id, new.topic, new.difficulty.value)
-    task = hold_now(predict_and_save(serving, asked, Claim(student=visitor.id)), db)
+    task = run_sync(predict_and_save(serving, asked, Claim(student=visitor.id)), db)
     return go_to(request, f"/dashboard/tasks/{task.id}")
 
 
@@ -108,8 +108,8 @@ def finish(
         )
         return _show(request, db, serving, task, wrong)
     try:
-        conversation = complete(task.id, Claim(student=visitor.id), said.is_correct, said.actual_time_seconds)
-        _, since_training = hold_now(conversation, db)
+        flow = complete(task.id, Claim(student=visitor.id), said.is_correct, said.actual_time_seconds)
+        _, since_training = run_sync(flow, db)
     except OtherResult:  # sent twice, or from two windows: the first counts, and the page shows it
         return go_to(request, f"/dashboard/tasks/{task.id}", already=1)
     if since_training >= settings().retrain_every:

@@ -68,7 +68,7 @@ def panel(db: Session, serving: ServingModels, speaking: Words) -> Panel:
         training_control.read(db).is_paused,
         next(iter(training_runs.latest(db)), None),
         serving.named,
-        serving.lineup.spoken,
+        serving.model_order.spoken,
     )
 
 

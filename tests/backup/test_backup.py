@@ -22,7 +22,7 @@ from app.backup.archive import MARK, NoBackup, checked
 from app.core import database
 from app.core.database import engine_for
 from app.core.db import migrations
-from app.core.db.statements import hold_now
+from app.core.db.statements import run_sync
 from app.crud import accounts, model_versions, tables
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
@@ -89,7 +89,7 @@ class Place:
             students = [db.scalar(text(FIRST_STUDENT)), "00000000-0000-4000-8000-00000000000a"]
             found = []
             for student in students:
-                task = hold_now(predict_and_save(models, Asked(student, "algebra", "hard", None), claim), db)
+                task = run_sync(predict_and_save(models, Asked(student, "algebra", "hard", None), claim), db)
                 found.append((float(task.correctness_prob or 0), float(task.estimated_time_seconds or 0)))
             db.rollback()
         models.close()

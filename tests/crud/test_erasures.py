@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.database import new_session
-from app.core.db.statements import Statement, hold_now
+from app.core.db.statements import Statement, run_sync
 from app.crud import accounts, erasures, model_tracker, model_versions, practice_tasks
 from app.domain.errors import NotSignedIn, TaskNotFound
 from app.domain.tasks import Asked, Claim
@@ -39,14 +39,14 @@ def other() -> Iterator[Session]:
 
 
 def ask(db: Session, student: UUID, claim: Claim | None = None) -> UUID:
-    task = hold_now(predict_and_save(serving_models(), Asked(student, "Calculus", "easy"), claim), db)
+    task = run_sync(predict_and_save(serving_models(), Asked(student, "Calculus", "easy"), claim), db)
     db.commit()
     return task.id
 
 
 def do(db: Session, student: UUID, n: int = 1) -> None:
     for _ in range(n):
-        hold_now(complete(ask(db, student), None, True, 30.0), db)
+        run_sync(complete(ask(db, student), None, True, 30.0), db)
         db.commit()
 
 
@@ -145,14 +145,14 @@ def test_the_counter_survives_where_ops_have_emptied_it(db: Session, ada: UUID) 
 
 
 def test_a_task_asked_before_and_stored_after_is_not_stored(db: Session, other: Session, ada: UUID) -> None:
-    talk = predict_and_save(serving_models(), Asked(ada, "Calculus", "easy"), Claim(student=ada))
-    question, values = next(talk)
-    newest, span = talk.send(question.rows_now(db, **values))
-    insert, row = talk.send(newest.rows_now(db, **span))
+    flow = predict_and_save(serving_models(), Asked(ada, "Calculus", "easy"), Claim(student=ada))
+    question, values = next(flow)
+    newest, span = flow.send(question.rows_now(db, **values))
+    insert, row = flow.send(newest.rows_now(db, **span))
     db.commit()
     erase(other, ada)
     with pytest.raises(NotSignedIn, match="is gone"):
-        talk.send(insert.rows_now(db, **row))
+        flow.send(insert.rows_now(db, **row))
     db.commit()
     assert left(db, ada) == 0
 
@@ -172,7 +172,7 @@ def test_while_the_erasure_is_under_way_nothing_is_stored_and_nobody_waits(
 
 
 def test_a_task_that_is_being_stored_is_waited_for(db: Session, other: Session, ada: UUID) -> None:
-    hold_now(predict_and_save(serving_models(), Asked(ada, "Calculus", "easy"), Claim(student=ada)), db)
+    run_sync(predict_and_save(serving_models(), Asked(ada, "Calculus", "easy"), Claim(student=ada)), db)
     with ThreadPoolExecutor(1) as pool:
         erasing = pool.submit(erase, other, ada)
         waiting = """SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
@@ -219,7 +219,7 @@ def test_completions_in_the_same_moment_end_well(db: Session, ada: UUID) -> None
             go.wait()
             for place in range(part, len(tasks), 4):
                 try:
-                    hold_now(complete(tasks[place], None, True, 30.0), session)
+                    run_sync(complete(tasks[place], None, True, 30.0), session)
                 except TaskNotFound:
                     assert place % 2 == 0, "a task of bob's"
                 session.commit()

@@ -23,7 +23,7 @@ from app.ml.registry import BY_NAME
 from app.ml.serving.model_order import ServingModels, on_base
 from app.ml.serving.pool import pool
 from app.ml.training import run as training_run
-from app.ml.training.gate import Court, Rival, objection
+from app.ml.training.gate import Champion, HoldoutSet, rejection_reason
 from tests.school import imported, interactions
 
 TASKS = simulate(school(12, seed=3), 40, seed=3).attempts
@@ -51,8 +51,8 @@ def says(db: Session, tasks: Attempts) -> Answers:
     serves = ServingModels(lambda: new_session().begin(), settings().model_dir)
     serves.refresh()
     serves.close()
-    shares, every = serves.lineup.shares, np.arange(len(tasks))
-    parts = [each for each in serves.lineup.models if each.kind.name in shares]
+    shares, every = serves.model_order.shares, np.arange(len(tasks))
+    parts = [each for each in serves.model_order.models if each.kind.name in shares]
     said = pool([(each.model.answers(tasks, every), shares[each.kind.name]) for each in parts])
     assert ((said.probability > 0) & (said.probability < 1)).all()
     assert (np.isfinite(said.seconds) & (said.seconds > 0)).all()
@@ -147,12 +147,12 @@ def test_a_model_with_numbers_that_are_none_is_not_opened_or_the_gate_refuses_it
     for file in tmp_path.glob("*.npz"):
         broken: dict[str, Any] = {key: with_nan(array) for key, array in np.load(file).items()}
         np.savez(file, **broken)
-    court = Court(TASKS)
+    holdout = HoldoutSet(TASKS)
     try:
         model = on_base(BY_NAME[name].load(tmp_path), fit_lnirt(TASKS).served())
     except ValueError:
         return
-    refused = objection(court, "version 2", court.judge(model), Rival("the prior", court.prior), None)
+    refused = rejection_reason(holdout, "version 2", holdout.judge(model), Champion("the prior", holdout.prior), None)
     assert refused == "version 2 gives answers that are no finite numbers"
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.database import AsyncDatabase, database_url
-from app.core.db.statements import Conversation, hold_now
+from app.core.db.statements import QueryFlow, run_sync
 from app.crud import practised, student_sequences, student_states, student_totals, training_runs
 from app.crud.student_totals import Past
 from app.domain.attempts import DIFFICULTIES
@@ -344,7 +344,7 @@ def test_what_is_known_before_a_task_is_what_it_would_be_created_with(db: Sessio
     imported(db, attempts)
     who = db.scalar(text("SELECT user_id FROM practice_tasks LIMIT 1"))
     asked = [Asked(who, name, each) for name in (*attempts.topics, "never seen") for each in DIFFICULTIES]
-    thought_of = hold_now(practised.pasts(who, asked), db)
+    thought_of = run_sync(practised.pasts(who, asked), db)
     for each, past in zip(asked, thought_of, strict=True):
         values = student_totals.question(each, None)
         alone = student_totals.past_of(student_totals.PAST.rows_now(db, **values)[0])
@@ -375,7 +375,7 @@ def test_a_students_answers_are_caught_up_with_once_not_for_every_prediction() -
     past = Past(NOW, (), np.zeros((3, 1, 8)) + 4, np.zeros(1), np.zeros((1, 3)))
     asked: list[object] = []
 
-    def prediction() -> Conversation[object]:
+    def prediction() -> QueryFlow[object]:
         mine = {"user_id": 1, "kind": "lnirt", "version_id": 2}
         kept = yield student_states.KEPT, mine
         if kept and kept[0]["n"] == past.n:
@@ -384,12 +384,12 @@ def test_a_students_answers_are_caught_up_with_once_not_for_every_prediction() -
         yield student_states.KEEP, {**mine, "n": 3, "through": 1, "state": b"caught up"}
         return b"caught up"
 
-    def answered(conversation: Conversation[object]) -> object:
+    def answered(flow: QueryFlow[object]) -> object:
         try:
-            statement, _ = next(conversation)
+            statement, _ = next(flow)
             while True:
                 asked.append(statement)
-                statement, _ = conversation.send([])
+                statement, _ = flow.send([])
         except StopIteration as end:
             return end.value
 
@@ -437,8 +437,8 @@ def test_whoever_has_done_nothing_gets_what_several_others_practise_but_nothing_
 def test_oneself_does_not_count_among_the_others(db: Session) -> None:
     me = uuid4()
     finished(db, "Waves", me, *some(2))
-    assert hold_now(practised.of_others(me), db) == {}
-    assert hold_now(practised.of_others(uuid4()), db) == {"Waves": 3}
+    assert run_sync(practised.of_others(me), db) == {}
+    assert run_sync(practised.of_others(uuid4()), db) == {"Waves": 3}
 
 
 def test_where_nobody_practises_anything_it_says_what_to_do(db: Session) -> None:

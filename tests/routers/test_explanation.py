@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import Conversation
+from app.core.db.statements import QueryFlow
 from app.crud import model_versions
 from app.crud.student_totals import Past
 from app.domain.tasks import Asked
@@ -20,7 +20,7 @@ from app.ml.features.history import FEATURES
 from app.ml.features.inputs import NETWORK_INPUTS, inputs_of_past
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
 from app.ml.registry import BY_NAME
-from app.ml.serving.model_order import Lineup, Loaded, serving_models
+from app.ml.serving.model_order import Loaded, ModelOrder, serving_models
 from tests.school import SOMEBODY, Student, imported
 from tests.versions import pruned, serving, version
 
@@ -43,7 +43,7 @@ class Plain:
         p, seconds = 0.2 + 0.5 * rate + 0.1 * rate * time, 20 + 50 * time
         return Answers(p, seconds, p, p, seconds, seconds)
 
-    def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
+    def answer(self, version_id: int, asked: Asked, past: Past) -> QueryFlow[Answer]:
         names = ([str(asked.user_id)], [asked.topic], [asked.difficulty], [asked.item_id])
         return self.predict(*names, inputs_of_past(past))[0]
         yield
@@ -55,7 +55,7 @@ class Plain:
 class WithState(Plain):
     """As a model of sequences: it looks something up, once, whatever the number of variations."""
 
-    def varied(self, version_id: int, asked: Asked, inputs: Floats, at: Any) -> Conversation[Answers]:
+    def varied(self, version_id: int, asked: Asked, inputs: Floats, at: Any) -> QueryFlow[Answers]:
         from app.crud.accounts import STUDENT
 
         rows = yield STUDENT, {"id": asked.user_id}
@@ -70,7 +70,7 @@ def answered_by(db: Session, model: Any, kind: str = "embedding_v2") -> int:
     serving(db, made)
     loaded = Loaded(BY_NAME[kind], model_versions.get(db, made), model)
     db.commit()
-    serving_models().lineup = Lineup((loaded,), order=(kind,), wanted=(made, 1000, 1000))
+    serving_models().model_order = ModelOrder((loaded,), order=(kind,), wanted=(made, 1000, 1000))
     return made
 
 

@@ -140,7 +140,7 @@ def test_this_process_knows_at_once_who_should_answer(admin: Student, db: Sessio
     post(admin, f"/model/versions/{first}/promote")
     from app.ml.serving.model_order import serving_models
 
-    assert serving_models().lineup.wanted == (first, 1000, 1000)
+    assert serving_models().model_order.wanted == (first, 1000, 1000)
     assert f"Version {first}" in admin.status()["reason"]
 
 

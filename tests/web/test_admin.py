@@ -19,7 +19,7 @@ from app.ml.evaluation import sample
 from app.ml.evaluation.simulated import school as simulated_school
 from app.ml.evaluation.simulated import simulate
 from app.ml.registry import BY_NAME
-from app.ml.serving.model_order import Lineup, Loaded
+from app.ml.serving.model_order import Loaded, ModelOrder
 from app.ml.training.scheduler import Trainer
 from tests.monitoring.test_comparison import done, shadowed
 from tests.school import PASSWORD, imported, nobody_trains
@@ -97,7 +97,7 @@ def test_who_answers_is_told_with_its_scores_in_words(service: TestClient, grace
     serving(db, made)
     loaded = Loaded(BY_NAME["lnirt"], model_versions.get(db, made), cast(TaskModel, None))  # nobody asks it anything
     app: Any = service.app
-    app.state.serving.lineup = Lineup((loaded,), wanted=(made,))
+    app.state.serving.model_order = ModelOrder((loaded,), wanted=(made,))
     page = said(grace.get("/admin"))
     for sentence in (
         "Kind of model LNIRT Version 1 Learned from 40 finished tasks",

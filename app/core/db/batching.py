@@ -14,7 +14,7 @@ from asyncpg.exceptions import (
     TransactionRollbackError,
 )
 
-from app.core.db.statements import Row, Single
+from app.core.db.statements import BatchedStatement, Row
 
 Waiting = tuple[Mapping[str, object], "asyncio.Future[Row]"]
 
@@ -23,14 +23,14 @@ MOST = 32  # requests in a batch
 REFUSED = (DataError, IntegrityConstraintViolationError, LockNotAvailableError, TransactionRollbackError)
 
 
-class Together:
+class Batcher:
     """One batch is under way at a time; what is asked meanwhile goes with the next. A lone request waits for nobody.
 
     An answer leaves only after the commit of its batch. Where a batch is refused, each of its requests is sent anew
     by itself, so that one that is wrong, or has to wait for a lock, spoils and holds up no other.
     """
 
-    def __init__(self, statement: Single, acquire: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
+    def __init__(self, statement: BatchedStatement, acquire: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
         self._statement = statement
         self._acquire = acquire
         self._waiting: deque[Waiting] = deque()

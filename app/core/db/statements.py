@@ -39,7 +39,7 @@ class Statement:
         return next(iter(self.rows_now(db, **values)), None)
 
 
-class Single(Statement):
+class BatchedStatement(Statement):
     """A statement that gives one row for its values, and can be asked by several requests at once."""
 
     def __init__(self, sql: str, about: str | None = None, at_once: int = 1) -> None:
@@ -57,7 +57,7 @@ class Single(Statement):
         return rows
 
 
-class SingleOfColumns(Single):
+class BatchedColumns(BatchedStatement):
     """The same, where the statement itself takes arrays and gives one row for each of their elements, in order."""
 
     async def each(self, connection: Any, many: Sequence[Mapping[str, object]]) -> Rows:
@@ -72,30 +72,30 @@ class SingleOfColumns(Single):
 
 
 Question = tuple[Statement, Mapping[str, object]]
-Conversation = Generator[Question, Rows, T]  # asks for rows, statement by statement, and comes to a result
+QueryFlow = Generator[Question, Rows, T]  # asks for rows, statement by statement, and comes to a result
 
 
 class Database(Protocol):
-    """What a conversation is held with."""
+    """What a query flow is run against."""
 
     async def rows(self, statement: Statement, values: Mapping[str, object]) -> Rows: ...
 
 
-async def hold(conversation: Conversation[T], database: Database) -> T:
-    """Hold a conversation with the database through asyncpg; its result."""
+async def run_async(flow: QueryFlow[T], database: Database) -> T:
+    """Run a query flow through asyncpg; its result."""
     try:
-        statement, values = next(conversation)
+        statement, values = next(flow)
         while True:
-            statement, values = conversation.send(await database.rows(statement, values))
+            statement, values = flow.send(await database.rows(statement, values))
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
 
 
-def hold_now(conversation: Conversation[T], db: Session) -> T:
+def run_sync(flow: QueryFlow[T], db: Session) -> T:
     """The same through the session."""
     try:
-        statement, values = next(conversation)
+        statement, values = next(flow)
         while True:
-            statement, values = conversation.send(statement.rows_now(db, **values))
+            statement, values = flow.send(statement.rows_now(db, **values))
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]

@@ -50,7 +50,7 @@ class Score:
 
 
 @dataclass(slots=True)
-class Evaluation:
+class BenchmarkResult:
     """What came of the models."""
 
     scores: list[Score] = field(default_factory=list)
@@ -89,7 +89,7 @@ def evaluate(
     contestants: Sequence[Contestant],
     progress: Progress | None = None,
     said_by: Callable[[str, Answers], None] = lambda name, said: None,
-) -> Evaluation:
+) -> BenchmarkResult:
     """Scores by model. `said_by` gets each model's answers as soon as it has finished; Ctrl-C ends it with those there
     are.
 
@@ -97,7 +97,7 @@ def evaluate(
     """
     if not len(train) or not len(test):
         raise ValueError("There are no tasks to train on." if not len(train) else "There are no tasks to judge on.")
-    found = Evaluation()
+    found = BenchmarkResult()
     without_gaps = [with_times(each, _expected_times(train, each)) for each in (train, test)]
     for done, each in enumerate(contestants):
         steps = within(progress, model=each.name, done=done, models=len(contestants))
@@ -155,7 +155,7 @@ def _fewer_inputs() -> Iterator[Contestant]:
             yield Contestant(f"gradient boosting ({name})", _timed(partial(_boosting, groups=groups)))
 
 
-def as_dict(found: Evaluation, train: Attempts, test: Attempts) -> dict[str, Any]:
+def as_dict(found: BenchmarkResult, train: Attempts, test: Attempts) -> dict[str, Any]:
     """For JSON."""
     return {
         "train_tasks": len(train),

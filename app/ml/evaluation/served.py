@@ -20,7 +20,7 @@ from app.ml.serving.model_order import on_base
 from app.ml.serving.pool import pool
 from app.ml.training.dataset import due_from_scratch
 from app.ml.training.decision import Decision, Standing
-from app.ml.training.gate import Court, cut
+from app.ml.training.gate import HoldoutSet, cut
 
 Rows = NDArray[np.intp]
 
@@ -111,18 +111,18 @@ class Installation:
         progress({})
         n, judging = len(finished), cut(len(finished))
         from_scratch = due_from_scratch(n, self.last_from_scratch, self.growth, self.learnt)
-        court, older = Court(finished), finished.take(slice(judging))
+        holdout, older = HoldoutSet(finished), finished.take(slice(judging))
         made, failures = self._made(older, from_scratch, progress)
         base = next((each for each in made if each.kind.name == BASE), self.serving.get(BASE))
-        decision = Decision(court, self._standing(court), self.shares, self.skilled)
+        decision = Decision(holdout, self._standing(holdout), self.shares, self.skilled)
         for version in made:
             model = on_base(version.judged, base.judged if base else None)
-            decision.settle(version.kind.name, version.id, court.judge(model))
+            decision.settle(version.kind.name, version.id, holdout.judge(model))
         by_id = {version.id: version for version in (*self.serving.values(), *made)}
-        lineup = decision.lineup()
+        model_order = decision.model_order()
         self.shares = decision.shares()
-        self.serving = {kind: self._finished(by_id[standing.id], finished) for kind, standing in lineup}
-        first = lineup[0][1] if lineup else None
+        self.serving = {kind: self._finished(by_id[standing.id], finished) for kind, standing in model_order}
+        first = model_order[0][1] if model_order else None
         self.skilled = first.id if first and first.judged and first.judged.skilled else None
         outcome.failures += [f"after {n} tasks: {kind}: {why}" for kind, why in failures.items()]
         outcome.trainings += 1
@@ -131,9 +131,9 @@ class Installation:
         if from_scratch:
             self.last_from_scratch = n
 
-    def _standing(self, court: Court) -> dict[str, Standing]:
+    def _standing(self, holdout: HoldoutSet) -> dict[str, Standing]:
         base = self.serving.get(BASE)
-        judged = {k: court.judge(on_base(v.judged, base.judged if base else None)) for k, v in self.serving.items()}
+        judged = {k: holdout.judge(on_base(v.judged, base.judged if base else None)) for k, v in self.serving.items()}
         return {kind: Standing(version.id, judged[kind]) for kind, version in self.serving.items()}
 
     def _made(self, older: Attempts, from_scratch: bool, progress: Progress) -> tuple[list[Version], dict[str, str]]:

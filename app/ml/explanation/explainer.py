@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import Conversation, hold_now
+from app.core.db.statements import QueryFlow, run_sync
 from app.core.settings import settings
 from app.crud import model_versions, task_features
 from app.domain.errors import NotKept
@@ -71,7 +71,7 @@ class Explainable(Protocol):
         """Holds `average`: the mean inputs of the tasks it was fitted on, (26,) as in NETWORK_INPUTS."""
         ...
 
-    def varied(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answers]:
+    def varied(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> QueryFlow[Answers]:
         """Answers for m variations of one task, not clipped: `inputs` (m, 26) as in NETWORK_INPUTS, all else held.
 
         The last row is the task as it was. It was created `at` that moment: what the model knows beyond the inputs
@@ -84,16 +84,14 @@ class Explainable(Protocol):
 class Retrospective(Protocol):
     """A model that can say what it would have answered at an earlier moment."""
 
-    def answer_then(
-        self, version_id: int, asked: Asked, inputs: Floats | None, at: datetime
-    ) -> Conversation[Answer]: ...
+    def answer_then(self, version_id: int, asked: Asked, inputs: Floats | None, at: datetime) -> QueryFlow[Answer]: ...
 
 
 @runtime_checkable
 class InParts(Protocol):
     """A model that adds its prediction up from the parts of a task: LNIRT."""
 
-    def coalitions_then(self, asked: Asked, at: datetime) -> Conversation[Coalitions]: ...
+    def coalitions_then(self, asked: Asked, at: datetime) -> QueryFlow[Coalitions]: ...
 
 
 @runtime_checkable
@@ -125,7 +123,7 @@ def explanation(db: Session, serving: ServingModels, task: Task, *, to_student: 
     if task.model_version == LNIRT:
         loaded = _lnirt(db, serving, task)
         kinds = kind_answers(db, serving, task, features, loaded)
-        found = hold_now(_coalitions(task, loaded), db)
+        found = run_sync(_coalitions(task, loaded), db)
         return _told_parts(task, loaded, found, kinds, reader) if found else _without_numbers(task, said, kinds, reader)
     loaded = _who_explains(db, serving, task)
     if features is None or len(features) != len(NETWORK_INPUTS):
@@ -133,10 +131,14 @@ def explanation(db: Session, serving: ServingModels, task: Task, *, to_student: 
     kinds = kind_answers(db, serving, task, features, loaded)
     asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
     own, (average, remark) = np.asarray(features), average_inputs(loaded)
-    answers = hold_now(_varied(loaded, asked, shapley.mixed(own, average, N), task.created_at), db)
+    answers = run_sync(_varied(loaded, asked, shapley.mixed(own, average, N), task.created_at), db)
     answers = _with_others(answers, kinds)
     return _told(
-        task, loaded.version.id, Mixtures(own, average, _clipped(answers, serving.lineup.limits), remark), kinds, reader
+        task,
+        loaded.version.id,
+        Mixtures(own, average, _clipped(answers, serving.model_order.limits), remark),
+        kinds,
+        reader,
     )
 
 
@@ -150,12 +152,12 @@ def kind_answers(
     """
     asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
     inputs, found = None if features is None or len(features) != len(NETWORK_INPUTS) else np.asarray(features), []
-    for now in serving.lineup.models:
+    for now in serving.model_order.models:
         answered = predicted is not None and predicted.kind.name == now.kind.name
         loaded = predicted if predicted is not None and answered else now
         if not isinstance(loaded.model, Retrospective) or (inputs is None and loaded.kind.name in NETWORKS):
             continue
-        said = hold_now(loaded.model.answer_then(loaded.version.id, asked, inputs, task.created_at), db)
+        said = run_sync(loaded.model.answer_then(loaded.version.id, asked, inputs, task.created_at), db)
         share = _share(task, loaded.kind.name, answered)
         if said.is_finite():
             found.append(
@@ -197,7 +199,7 @@ def _who_explains(db: Session, serving: ServingModels, task: Task) -> Loaded:
     kind = next((kind for kind in MODELS if kind.wire_name == task.model_version), None)
     if kind is None or task.model_version_id is None:
         raise NotKept(f"There is no version of {task.model_version} to ask.")
-    now = serving.lineup.of(kind.name)
+    now = serving.model_order.of(kind.name)
     if now and now.version.id == task.model_version_id:
         return now
     version = model_versions.get(db, task.model_version_id)
@@ -217,7 +219,7 @@ def _lnirt(db: Session, serving: ServingModels, task: Task) -> Loaded | None:
         return None
 
 
-def _coalitions(task: Task, loaded: Loaded | None) -> Conversation[Coalitions | None]:
+def _coalitions(task: Task, loaded: Loaded | None) -> QueryFlow[Coalitions | None]:
     """What LNIRT said of each coalition of the task's parts when it was created; none where that is not kept."""
     asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
     if loaded is not None:
@@ -239,7 +241,7 @@ def average_inputs(loaded: Loaded) -> tuple[Floats, str]:
     return np.concatenate([NEWCOMER, np.zeros(len(NETWORK_INPUTS) - N)]), remark
 
 
-def _varied(loaded: Loaded, asked: Asked, inputs: Floats, at: datetime) -> Conversation[Answers]:
+def _varied(loaded: Loaded, asked: Asked, inputs: Floats, at: datetime) -> QueryFlow[Answers]:
     model = loaded.model
     if isinstance(model, Explainable):
         return (yield from model.varied(loaded.version.id, asked, inputs, at))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import Conversation, Rows, hold_now
+from app.core.db.statements import QueryFlow, Rows, run_sync
 from app.core.settings import settings
 from app.crud import model_versions, practice_tasks, student_sequences, task_features
 from app.crud.attempts import of_rows
@@ -71,7 +71,7 @@ def task_inputs(db: Session, serving: ServingModels, task_id: UUID, kind: str | 
         TaskNotFound: there is no such task.
         NotKept: it was imported and no kind was named; the kind is no network, or has no version whose files are kept.
     """
-    rows = hold_now(_one_task(task_id), db)
+    rows = run_sync(_one_task(task_id), db)
     if not rows:
         raise TaskNotFound(f"There is no task {task_id}.")
     task = practice_tasks.task_of(rows[0])
@@ -81,13 +81,13 @@ def task_inputs(db: Session, serving: ServingModels, task_id: UUID, kind: str | 
         raise NotKept(f"{loaded.kind.name} is no network, so it has no Keras files; networks are {_networks()}.")
     asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
     kept = task_features.of_task(db, task.id)
-    inputs = hold_now(_inputs(task, model) if kept is None or len(kept) != len(NETWORK_INPUTS) else _as_kept(kept), db)
-    raw = hold_now(raw_inputs(model, asked, inputs, task), db)
+    inputs = run_sync(_inputs(task, model) if kept is None or len(kept) != len(NETWORK_INPUTS) else _as_kept(kept), db)
+    raw = run_sync(raw_inputs(model, asked, inputs, task), db)
     said = model.answers_of(raw)
     return TaskInputs(loaded, task, raw, float(said.probability[0]), float(said.seconds[0]))
 
 
-def raw_inputs(model: ServedNetwork, asked: Asked, inputs: Floats, task: Task) -> Conversation[Arrays]:
+def raw_inputs(model: ServedNetwork, asked: Asked, inputs: Floats, task: Task) -> QueryFlow[Arrays]:
     """By name, first axis 1; `inputs` (26,) as in NETWORK_INPUTS."""
     found: Arrays = {name: np.array([place], np.int32) for name, place in zip(IDS, _places(model, asked), strict=True)}
     found["inputs"] = inputs[None]
@@ -97,7 +97,7 @@ def raw_inputs(model: ServedNetwork, asked: Asked, inputs: Floats, task: Task) -
     return {name: found[name] for name in wanted}
 
 
-def _one_task(task_id: UUID) -> Conversation[Rows]:
+def _one_task(task_id: UUID) -> QueryFlow[Rows]:
     return (yield practice_tasks.GET, {"id": task_id, "owner": None})
 
 
@@ -111,14 +111,16 @@ def _kind_of(serving: ServingModels, task: Task) -> str:
         raise NotKept(f"This task was imported; nothing was predicted for it. Name a kind with --kind: {_networks()}.")
     if task.model_version in NETWORKS:
         return task.model_version
-    return next((each.kind.name for each in serving.lineup.models if each.kind.name in NETWORKS), next(iter(NETWORKS)))
+    return next(
+        (each.kind.name for each in serving.model_order.models if each.kind.name in NETWORKS), next(iter(NETWORKS))
+    )
 
 
 def _version(db: Session, serving: ServingModels, task: Task, kind: str) -> Loaded:
     """The version of this kind that predicted the task, or else the one that serves now."""
     if kind not in BY_NAME:
         raise NotKept(f"There is no kind {kind}; networks are {_networks()}.")
-    now, spec = serving.lineup.of(kind), BY_NAME[kind]
+    now, spec = serving.model_order.of(kind), BY_NAME[kind]
     if task.model_version == spec.wire_name and task.model_version_id not in (None, now and now.version.id):
         try:
             return load(settings().model_dir, spec, model_versions.get(db, int(task.model_version_id or 0)))
@@ -129,12 +131,12 @@ def _version(db: Session, serving: ServingModels, task: Task, kind: str) -> Load
     return now
 
 
-def _as_kept(kept: Sequence[float]) -> Conversation[Floats]:
+def _as_kept(kept: Sequence[float]) -> QueryFlow[Floats]:
     return np.asarray(kept, np.float64)
     yield  # what makes it a query flow
 
 
-def _inputs(task: Task, model: ServedNetwork) -> Conversation[Floats]:
+def _inputs(task: Task, model: ServedNetwork) -> QueryFlow[Floats]:
     """The inputs, worked out anew from what the student had finished by then, (26,)."""
     whose = {"user_id": task.user_id, "through": task.created_at, "most": WHOLE_PAST}
     past = list((yield student_sequences.LATEST, whose))[::-1]
@@ -160,7 +162,7 @@ def _index(model: ServedNetwork, kind: str) -> dict[str, int]:
     return {name: place for place, name in enumerate(getattr(model.vocabulary, kind), start=1)}
 
 
-def _window(model: ServedNetwork, asked: Asked, inputs: Floats, task: Task) -> Conversation[Arrays]:
+def _window(model: ServedNetwork, asked: Asked, inputs: Floats, task: Task) -> QueryFlow[Arrays]:
     """The finished tasks that the network saw, s of them, as steps; without any, one that it is told not to look at."""
     n = round(float(inputs[NETWORK_INPUTS.index("overall_task_count")] * 100))
     tasks, before = yield from latest(asked, task.created_at, n - int(window_start(np.array(n))))

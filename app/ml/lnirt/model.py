@@ -11,7 +11,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.db.statements import Conversation, Rows
+from app.core.db.statements import QueryFlow, Rows
 from app.crud import student_states
 from app.crud.student_sequences import PRACTISED, latest
 from app.crud.student_totals import GROUPS, Past
@@ -217,11 +217,11 @@ class ServedLnirt:
                 self._columns[name] = found
         return found
 
-    def answer(self, version_id: int, asked: Asked, past: Past) -> Conversation[Answer]:
+    def answer(self, version_id: int, asked: Asked, past: Past) -> QueryFlow[Answer]:
         """The posterior predictive, from what the student's answers say up to this moment."""
         return self._calibration.answer((yield from self.predicted(version_id, asked, past)))
 
-    def predicted(self, version_id: int, asked: Asked, past: Past) -> Conversation[Said]:
+    def predicted(self, version_id: int, asked: Asked, past: Past) -> QueryFlow[Said]:
         """What the model itself says of it, not calibrated; worked out once for all models that ask."""
         known = past.memory.get((KIND, version_id))
         if known is None:
@@ -231,7 +231,7 @@ class ServedLnirt:
         said: Said = known
         return said
 
-    def answer_then(self, version_id: int, asked: Asked, inputs: Floats | None, at: datetime) -> Conversation[Answer]:
+    def answer_then(self, version_id: int, asked: Asked, inputs: Floats | None, at: datetime) -> QueryFlow[Answer]:
         """What it says of a task that was created `at` an earlier moment, from what was known then; nothing is kept."""
         tasks, _ = yield from latest(asked, at, remembered(self.population), PRACTISED)
         practice = practice_on(asked, tasks)
@@ -243,7 +243,7 @@ class ServedLnirt:
         """What it says where these are the student's finished tasks, as `student_sequences.PRACTISED` has them."""
         return self._answer(self._after(newcomers(self.population), tasks), asked, practice_on(asked, tasks))
 
-    def coalitions_then(self, asked: Asked, at: datetime) -> Conversation[Coalitions]:
+    def coalitions_then(self, asked: Asked, at: datetime) -> QueryFlow[Coalitions]:
         """What it would have said `at` an earlier moment of each coalition of the task's parts."""
         tasks, _ = yield from latest(asked, at, remembered(self.population), PRACTISED)
         return self.coalitions(tasks, asked)
@@ -268,7 +268,7 @@ class ServedLnirt:
             [begin, follow(self.population, self._answered(tasks), np.array([len(tasks)]), begin)] if tasks else [begin]
         )
 
-    def course(self, asked: Asked, at: datetime, most: int) -> Conversation[Floats]:
+    def course(self, asked: Asked, at: datetime, most: int) -> QueryFlow[Floats]:
         """What was known of the student before their last m <= `most` tasks, and after each, (1 + m, nodes + 3)."""
         tasks, _ = yield from latest(asked, at, most + remembered(self.population), PRACTISED)
         return self.states_after(tasks)[-most - 1 :]
@@ -296,7 +296,7 @@ class ServedLnirt:
         states = np.where((spans.end > spans.start)[:, None], after[np.maximum(spans.end - 1, 0)], begin[:1])
         return predict(self.population, states, coming)
 
-    def state(self, version_id: int, asked: Asked, past: Past) -> Conversation[Floats]:
+    def state(self, version_id: int, asked: Asked, past: Past) -> QueryFlow[Floats]:
         """What is known of the student, (1, nodes + 3): as this process remembers it and with what was finished since,
         or as the database kept it, or from all answers that still count, where that does not add up."""
         sums, known = past.sums, self._students.get(asked.user_id)
@@ -317,7 +317,7 @@ class ServedLnirt:
         self._students[asked.user_id] = replace(state, sums=sums)
         return state.state
 
-    def _from_database(self, version_id: int, asked: Asked, past: Past) -> Conversation["Known"]:
+    def _from_database(self, version_id: int, asked: Asked, past: Past) -> QueryFlow["Known"]:
         whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
         kept = self._kept((yield student_states.KEPT, whose))
         if kept and kept[1] == past.n:
@@ -330,7 +330,7 @@ class ServedLnirt:
         begin = kept[0] if kept else newcomers(self.population)
         return Known(self._after(begin, tasks), kept[1] if kept else 0)
 
-    def posterior(self, version_id: int, asked: Asked, past: Past) -> Conversation[Posterior]:
+    def posterior(self, version_id: int, asked: Asked, past: Past) -> QueryFlow[Posterior]:
         """The same as a distribution."""
         return posterior(self.population, (yield from self.state(version_id, asked, past))[0])
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from app.core.db.statements import Conversation
+from app.core.db.statements import QueryFlow
 from app.crud import finished_tasks
 from app.crud.attempts import of_rows
 from app.crud.student_totals import Past
@@ -43,7 +43,7 @@ class Untrained:
         return [row | {"on_topic": 0, "on_item": 0} for row in own]
 
 
-def answer(asked: Asked, past: Past) -> Conversation[tuple[Answer | None, Limits]]:
+def answer(asked: Asked, past: Past) -> QueryFlow[tuple[Answer | None, Limits]]:
     """What LNIRT says of a task of this student, and between which seconds answers stay; none where nobody has finished
     anything."""
     found = yield from untrained(past.at)
@@ -52,13 +52,13 @@ def answer(asked: Asked, past: Past) -> Conversation[tuple[Answer | None, Limits
     return found.model.answer_after(found.of_student(asked.user_id), asked), found.model.limits
 
 
-def coalitions_then(asked: Asked, at: datetime) -> Conversation[Coalitions | None]:
+def coalitions_then(asked: Asked, at: datetime) -> QueryFlow[Coalitions | None]:
     """What it said `at` an earlier moment of each coalition of the task's parts."""
     found = yield from untrained(at)
     return found.model.coalitions(found.of_student(asked.user_id), asked) if found else None
 
 
-def untrained(at: datetime) -> Conversation[Untrained | None]:
+def untrained(at: datetime) -> QueryFlow[Untrained | None]:
     """Of the tasks finished by then; none where nobody has finished anything."""
     rows = yield finished_tasks.NEWEST, {"through": at, "most": MOST}
     done = tuple(tuple(row[column] for column in COLUMNS) for row in reversed(rows))

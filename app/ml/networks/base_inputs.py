@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.db.statements import Conversation
+from app.core.db.statements import QueryFlow
 from app.crud.student_totals import Past
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
@@ -28,7 +28,7 @@ class Base:
     model: ServedLnirt
     version_id: int = 0  # under which the database keeps what it knows of students
 
-    def of_task(self, asked: Asked, past: Past) -> Conversation[Floats]:
+    def of_task(self, asked: Asked, past: Past) -> QueryFlow[Floats]:
         """Log odds and log seconds of one task, (1, 2)."""
         return base_input((yield from self.model.predicted(self.version_id, asked, past)))
 

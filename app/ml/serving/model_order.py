@@ -44,7 +44,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Lineup:
+class ModelOrder:
     """Who answers, best first, and of each kind that does not, why."""
 
     models: tuple[Loaded, ...] = ()
@@ -115,10 +115,10 @@ def rolled_out_to(student: UUID) -> str:
 
 
 class ServingModels:
-    """Holds the serving versions; `lineup` is read by requests and swapped in one assignment."""
+    """Holds the serving versions; `model_order` is read by requests and swapped in one assignment."""
 
     def __init__(self, open_session: Callable[[], AbstractContextManager[Session]], model_dir: Path) -> None:
-        self.lineup = Lineup(wanted=(0, 0, 0))  # not looked up yet
+        self.model_order = ModelOrder(wanted=(0, 0, 0))  # not looked up yet
         self._open_session = open_session
         self._model_dir = model_dir
         self._turn = threading.Lock()
@@ -129,9 +129,9 @@ class ServingModels:
     @property
     def problems(self) -> list[str]:
         """What is wrong: files that can't be loaded, numbers that are none, and who stands in for whom."""
-        lineup = self.lineup
-        told = [*lineup.broken.values(), *(t for v, t in self._unsound.items() if v in lineup.versions)]
-        return [*told, *lineup.missing.values()]
+        model_order = self.model_order
+        told = [*model_order.broken.values(), *(t for v, t in self._unsound.items() if v in model_order.versions)]
+        return [*told, *model_order.missing.values()]
 
     @property
     def answering(self) -> Loaded | None:
@@ -141,7 +141,7 @@ class ServingModels:
     @property
     def named(self) -> Loaded | None:
         """Whose name stands on tasks: the network that has most part, if any has, else who answers first."""
-        shares = self.lineup.spoken
+        shares = self.model_order.spoken
         networks = [
             (shares[each.kind.name], each) for each in self._sound() if each.kind.name in shares.keys() - {BASE}
         ]
@@ -149,7 +149,7 @@ class ServingModels:
         return most[1] if most else self.answering
 
     def _sound(self) -> Iterator[Loaded]:
-        return (each for each in self.lineup.models if each.version.id not in self._unsound)
+        return (each for each in self.model_order.models if each.version.id not in self._unsound)
 
     def notice(self, serving: tuple[int, ...]) -> None:
         """A request saw which versions should serve: fetch them, but don't wait for it."""
@@ -176,10 +176,10 @@ class ServingModels:
         self._loader.shutdown(cancel_futures=True)
 
     def _is_current(self, serving: tuple[int, ...]) -> bool:
-        return serving == self.lineup.wanted and time.monotonic() < self._again_at
+        return serving == self.model_order.wanted and time.monotonic() < self._again_at
 
     def _switch_to(self, wanted: dict[str, Version]) -> None:
-        here = {loaded.version.id: loaded for loaded in self.lineup.models}
+        here = {loaded.version.id: loaded for loaded in self.model_order.models}
         models: list[Loaded] = []
         broken: dict[str, str] = {}
         order = _order(tuple(wanted))
@@ -196,11 +196,11 @@ class ServingModels:
         base = next((each for each in models if each.kind.name == BASE), None)
         if base:
             models = [replace(each, model=on_base(each.model, base.model, base.version.id)) for each in models]
-        lineup = Lineup(tuple(models), missing, broken, order, marks(wanted.values()))
-        self._tell(lineup)
+        model_order = ModelOrder(tuple(models), missing, broken, order, marks(wanted.values()))
+        self._tell(model_order)
         show_files(self._model_dir, wanted.values())
         self._again_at = time.monotonic() + RETRY_SECONDS if broken else float("inf")
-        self.lineup = lineup
+        self.model_order = model_order
 
     def _loaded(self, version: Version, here: Mapping[int, Loaded]) -> Loaded:
         kept = here.get(version.id)
@@ -221,16 +221,16 @@ class ServingModels:
                 )
         return None
 
-    def _tell(self, lineup: Lineup) -> None:
-        for kind, problem in lineup.broken.items():
-            if self.lineup.broken.get(kind) != problem:
-                who = str(lineup.first).capitalize() if lineup.first else "LNIRT of the newest tasks"
+    def _tell(self, model_order: ModelOrder) -> None:
+        for kind, problem in model_order.broken.items():
+            if self.model_order.broken.get(kind) != problem:
+                who = str(model_order.first).capitalize() if model_order.first else "LNIRT of the newest tasks"
                 log.error("%s %s answers now.", problem, who)
-        for loaded in lineup.models:
-            if loaded.version.id not in self.lineup.versions:
+        for loaded in model_order.models:
+            if loaded.version.id not in self.model_order.versions:
                 log.info("%s is loaded", loaded)
-        if lineup.shares != self.lineup.shares:
-            log.info("what is answered: %s", in_words(lineup.shares))
+        if model_order.shares != self.model_order.shares:
+            log.info("what is answered: %s", in_words(model_order.shares))
 
     def _refresh_quietly(self) -> None:
         try:

@@ -28,7 +28,7 @@ JUDGES = 2_000  # of the newest tasks, when a run goes on: it is judged again an
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class TrainingSet:
     """The tasks of a run."""
 
     attempts: Attempts  # all, or the whole histories of some students
@@ -54,14 +54,14 @@ class Material:
         return self.attempts.take(slice(self.judging))
 
 
-def whole(db: Session, taken: int, from_scratch: bool) -> Material:
+def whole(db: Session, taken: int, from_scratch: bool) -> TrainingSet:
     """Every finished task. Call it in a snapshot."""
     attempts = finished_tasks.read_all(db)
     erasures = model_versions.last_erasure(db)
-    return Material(attempts, cut(len(attempts)), len(attempts), taken, from_scratch, erasures)
+    return TrainingSet(attempts, cut(len(attempts)), len(attempts), taken, from_scratch, erasures)
 
 
-def some(db: Session, tasks: int, taken: int, since: datetime | None, seed: int) -> Material:
+def some(db: Session, tasks: int, taken: int, since: datetime | None, seed: int) -> TrainingSet:
     """Some students' tasks, for a run that goes on with what was finished after `since`. Call it in a snapshot."""
     judging = tasks - cut(tasks)
     newest = finished_tasks.newest(db, judging + MOST_FRESH)
@@ -72,7 +72,7 @@ def some(db: Session, tasks: int, taken: int, since: datetime | None, seed: int)
     chosen = some_students(students, counts, fresh, judges, seed)
     attempts = finished_tasks.read_students(db, chosen)
     start = int(np.searchsorted(attempts.finished, finished_tasks.microseconds(first)))
-    return Material(attempts, start, tasks, taken, from_scratch=False, erasures=model_versions.last_erasure(db))
+    return TrainingSet(attempts, start, tasks, taken, from_scratch=False, erasures=model_versions.last_erasure(db))
 
 
 def some_students(
@@ -109,7 +109,7 @@ def due_from_scratch(tasks: int, last: int | None, growth: float, learnt: int | 
     return tasks >= (1 + growth) * last or tasks < learnt
 
 
-def fresh_rows(material: Material, since: datetime | None) -> NDArray[np.bool_]:
+def fresh_rows(training_set: TrainingSet, since: datetime | None) -> NDArray[np.bool_]:
     """Which of the tasks that are learnt from were finished after this moment, (judging,)."""
-    finished = material.attempts.finished[: material.judging]
+    finished = training_set.attempts.finished[: training_set.judging]
     return np.asarray(finished > finished_tasks.microseconds(since)) if since else np.ones(len(finished), np.bool_)

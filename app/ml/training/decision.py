@@ -5,7 +5,7 @@ from functools import cached_property
 
 from app.domain.kinds import BASE
 from app.domain.shares import ALL, Share, Shares
-from app.ml.training.gate import Court, Judged, Rival, best_first, objection
+from app.ml.training.gate import Champion, Evaluation, HoldoutSet, best_first, rejection_reason
 from app.ml.training.mixture import shares
 
 
@@ -14,7 +14,7 @@ class Standing:
     """Who is to serve for a kind; not judged where it can't be loaded."""
 
     id: int
-    judged: Judged | None
+    judged: Evaluation | None
     by_hand: bool = False
     new: bool = False
 
@@ -23,14 +23,14 @@ class Standing:
 class Decision:
     """Taken step by step: each new model is settled, then the order and the shares follow."""
 
-    court: Court
+    holdout: HoldoutSet
     standing: dict[str, Standing]  # by kind; those in service at first
     before: Shares  # of those in service
     skilled: int | None = None  # the version that answered first, if it told right answers from wrong ones
     no_rivals: frozenset[str] = frozenset()  # kinds whose standing version keeps nobody out
     rejected: set[str] = field(default_factory=set)
 
-    def settle(self, kind: str, version_id: int, judged: Judged, why: str | None = None) -> str | None:
+    def settle(self, kind: str, version_id: int, judged: Evaluation, why: str | None = None) -> str | None:
         """Let it serve, or say in a sentence why not; `why` is a reason that was there before. LNIRT comes first."""
         old = self.standing.get(kind)
         why = why or self._objection(kind, version_id, judged)
@@ -40,10 +40,10 @@ class Decision:
         self.rejected.add(kind)
         return f"kept version {old.id}: {why}." if old else f"none serves: {why}."
 
-    def lineup(self) -> list[tuple[str, Standing]]:
+    def model_order(self) -> list[tuple[str, Standing]]:
         """The kinds that serve, the one that has most to say first."""
         chosen = self._chosen()
-        ranked = best_first(self.court, self._judged, chosen or BASE)
+        ranked = best_first(self.holdout, self._judged, chosen or BASE)
         if chosen is None:
             ranked.sort(key=lambda kind: -sum(astuple(self._stacked.get(kind, Share()))))
         judged = self._judged
@@ -53,46 +53,46 @@ class Decision:
     def shares(self) -> dict[str, Share]:
         """What each kind has to say from now on; all of it the one that a person chose, or the best where there is no
         base."""
-        lineup = self.lineup()
-        if not lineup:
+        model_order = self.model_order()
+        if not model_order:
             return {}
-        first, chosen = lineup[0][0], self._chosen()
+        first, chosen = model_order[0][0], self._chosen()
         if chosen or not self._stacked:
-            return {kind: ALL if kind == first else Share() for kind, _ in lineup}
-        return {kind: self._stacked.get(kind, Share()) for kind, _ in lineup}
+            return {kind: ALL if kind == first else Share() for kind, _ in model_order}
+        return {kind: self._stacked.get(kind, Share()) for kind, _ in model_order}
 
     def _chosen(self) -> str | None:
         """The kind to which a person gave all the say, until it is clearly outdone."""
         given = (kind for kind, each in self.standing.items() if each.by_hand and self.before.get(kind) == ALL)
         chosen = next(given, None)
-        outdone = best_first(self.court, self._judged, chosen or BASE)[:1] not in ([chosen], [])
+        outdone = best_first(self.holdout, self._judged, chosen or BASE)[:1] not in ([chosen], [])
         return None if outdone else chosen
 
     @property
-    def _judged(self) -> dict[str, Judged]:
+    def _judged(self) -> dict[str, Evaluation]:
         return {kind: each.judged for kind, each in self.standing.items() if each.judged}
 
     @cached_property
     def _stacked(self) -> dict[str, Share]:
         """By how all were judged; once everything is settled."""
-        return shares(self.court, self._judged, self.before)
+        return shares(self.holdout, self._judged, self.before)
 
-    def _objection(self, kind: str, version_id: int, judged: Judged) -> str | None:
+    def _objection(self, kind: str, version_id: int, judged: Evaluation) -> str | None:
         old, name = self.standing.get(kind), f"version {version_id}"
-        if old and self.court.one_sided:
-            return self.court.one_sided
+        if old and self.holdout.one_sided:
+            return self.holdout.one_sided
         base = self.standing.get(BASE) if kind != BASE else None
         if base and BASE in self.no_rivals and not base.new:
             base = None
-        rival = Rival("the prior", self.court.prior)
+        rival = Champion("the prior", self.holdout.prior)
         if old and old.judged:
-            rival = Rival(f"version {old.id}", old.judged, old.by_hand)
-        lnirt = Rival("LNIRT", base.judged) if base and base.judged else None
-        return objection(self.court, name, judged, rival, lnirt) or self._nothing_learnt(name, judged)
+            rival = Champion(f"version {old.id}", old.judged, old.by_hand)
+        lnirt = Champion("LNIRT", base.judged) if base and base.judged else None
+        return rejection_reason(self.holdout, name, judged, rival, lnirt) or self._nothing_learnt(name, judged)
 
-    def _nothing_learnt(self, name: str, judged: Judged) -> str | None:
+    def _nothing_learnt(self, name: str, judged: Evaluation) -> str | None:
         """Nothing takes its place beside a version that once told right from wrong, and doesn't: the data are odd."""
-        if self.skilled is None or not self.court.learnt_nothing(judged):
+        if self.skilled is None or not self.holdout.learnt_nothing(judged):
             return None
-        area = f"AUC {judged.scores['auc']:.2f} on {len(self.court)} tasks"
+        area = f"AUC {judged.scores['auc']:.2f} on {len(self.holdout)} tasks"
         return f"{name} can't tell right answers from wrong ones ({area}), as version {self.skilled} could"

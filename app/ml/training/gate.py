@@ -47,7 +47,7 @@ def cut(tasks: int) -> int:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluation:
     """How one model answered the n rows."""
 
     answers: Answers
@@ -63,7 +63,7 @@ class Judged:
         return float(self.scores["log_loss"])
 
 
-class Court:
+class HoldoutSet:
     """The rows that judge, and what they say."""
 
     def __init__(self, attempts: Attempts, first: int | None = None) -> None:
@@ -96,7 +96,7 @@ class Court:
         way = "right" if results[0] else "wrong"
         return f"{n} of the newest {len(self)} tasks are one student's and all {way}, too one-sided to judge by"
 
-    def judge(self, model: TaskModel) -> Judged:
+    def judge(self, model: TaskModel) -> Evaluation:
         """Its answers to these rows, and whether they go the right way on made-up students."""
         older = np.unique(np.linspace(0, self.rows[0] - 1, PANEL).astype(np.intp))
         said = model.answers(self._attempts, np.concatenate([older, self.rows]))
@@ -104,17 +104,17 @@ class Court:
         return replace(judged, panel=said.probability, wrong_way=reversal(model, self._attempts))
 
     @cached_property
-    def prior(self) -> Judged:
+    def prior(self) -> Evaluation:
         """What is said before there is a model."""
         return self._judged(prior_answers(len(self)))
 
-    def _judged(self, answers: Answers) -> Judged:
+    def _judged(self, answers: Answers) -> Evaluation:
         losses = _losses(self._correct, answers.probability)
         with np.errstate(divide="ignore", invalid="ignore"):
             errors = np.square(np.log(answers.seconds) - np.log(plausible(self._seconds)))
         scores = self._scores(answers, losses)
         skilled = self._beyond_luck(scores.get("auc")) > NOT_LUCK
-        return Judged(answers, losses, errors, {**scores, "skilled": skilled}, skilled, answers.probability)
+        return Evaluation(answers, losses, errors, {**scores, "skilled": skilled}, skilled, answers.probability)
 
     def _beyond_luck(self, area: float | None) -> float:
         """By how many standard errors right answers were given better chances than wrong ones (Mann, Whitney 1947)."""
@@ -122,7 +122,7 @@ class Court:
         pairs = right * (len(self) - right)
         return 0.0 if area is None else float((area - 0.5) / np.sqrt((len(self) + 1) / (12 * pairs)))
 
-    def learnt_nothing(self, judged: Judged) -> bool:
+    def learnt_nothing(self, judged: Evaluation) -> bool:
         """Whether these rows, with both results among them, show no skill; a few rows have to show it less clearly."""
         area = judged.scores.get("auc")
         return area is not None and self._beyond_luck(area) < (NOT_LUCK if len(self) >= ENOUGH else NOT_LUCK / 2)
@@ -148,7 +148,7 @@ class Court:
         return float(1 / np.square(shares).sum())
 
     @cached_property
-    def baselines(self) -> dict[str, Judged]:
+    def baselines(self) -> dict[str, Evaluation]:
         """What anybody could work out without a model, of the same rows: rivals of every network."""
         newest = self._attempts.take(slice(max(0, self.rows[0] - BASELINE_ROWS), None))
         rows = np.arange(len(newest) - len(self), len(newest))
@@ -173,7 +173,7 @@ class Court:
         """Whether several students judge, if there are several: one's tasks don't say how others are to be answered."""
         return self.students_in_effect >= min(IN_EFFECT, len(np.unique(self._attempts.student)) - 0.5)
 
-    def jump(self, new: Judged, old: Judged) -> float:
+    def jump(self, new: Evaluation, old: Evaluation) -> float:
         """Mean change of the probability, where it is large and several students don't find it far better; else 0."""
         if len(new.panel) != len(old.panel) or len(new.panel) < LEAST_PANEL:
             return 0.0
@@ -207,47 +207,49 @@ def _losses(correct: NDArray[np.bool_], p: Floats) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
+class Champion:
     """A model in service, or about to be."""
 
     name: str  # "version 12"
-    judged: Judged
+    judged: Evaluation
     by_hand: bool = False
 
 
-def objection(court: Court, name: str, new: Judged, old: Rival, lnirt: Rival | None) -> str | None:
+def rejection_reason(
+    holdout: HoldoutSet, name: str, new: Evaluation, old: Champion, lnirt: Champion | None
+) -> str | None:
     """Why the new model may not take the place of `old`; None if it may."""
     if not new.answers.are_finite():
         return f"{name} gives answers that are no finite numbers"
     if new.wrong_way:
         return f"{name} {new.wrong_way}"
-    baselines = [Rival(each, judged) for each, judged in court.baselines.items()] if lnirt else []
+    baselines = [Champion(each, judged) for each, judged in holdout.baselines.items()] if lnirt else []
     for rival in (old, *([lnirt] if lnirt else []), *baselines):
-        if worse := _worse(court, name, new, rival):
+        if worse := _worse(holdout, name, new, rival):
             return worse
-    return _not_better_enough(court, name, new, old)
+    return _not_better_enough(holdout, name, new, old)
 
 
-def _worse(court: Court, name: str, new: Judged, rival: Rival) -> str | None:
+def _worse(holdout: HoldoutSet, name: str, new: Evaluation, rival: Champion) -> str | None:
     if not rival.judged.answers.are_finite():
         return None
-    if court.clearly_greater(new.losses, rival.judged.losses):
+    if holdout.clearly_greater(new.losses, rival.judged.losses):
         than = f"{_two(new.log_loss, rival.judged.log_loss, ' is worse than ')}"
-        return f"{name}'s log-loss {than}{_of(rival)} on {len(court)} tasks"
+        return f"{name}'s log-loss {than}{_of(rival)} on {len(holdout)} tasks"
     return None
 
 
-def _not_better_enough(court: Court, name: str, new: Judged, old: Rival) -> str | None:
+def _not_better_enough(holdout: HoldoutSet, name: str, new: Evaluation, old: Champion) -> str | None:
     if not old.judged.answers.are_finite():
         return None
-    numbers = f"log-loss {_two(new.log_loss, old.judged.log_loss, ' against ')} on {len(court)} tasks"
-    if moved := court.jump(new, old.judged):
+    numbers = f"log-loss {_two(new.log_loss, old.judged.log_loss, ' against ')} on {len(holdout)} tasks"
+    if moved := holdout.jump(new, old.judged):
         return f"{name} moves the probabilities by {moved:+.2f} on average without being far better ({numbers})"
-    if court.clearly_greater(old.judged.losses, new.losses):
+    if holdout.clearly_greater(old.judged.losses, new.losses):
         return None
-    if court.clearly_greater(new.time_errors, old.judged.time_errors):
+    if holdout.clearly_greater(new.time_errors, old.judged.time_errors):
         ours, theirs = (float(each.scores["rmse_log_time"]) for each in (new, old.judged))
-        return f"{name}'s error of the log time {_two(ours, theirs, ' is worse than ')} on {len(court)} tasks"
+        return f"{name}'s error of the log time {_two(ours, theirs, ' is worse than ')} on {len(holdout)} tasks"
     if old.judged.skilled and not new.skilled:
         return f"{name} can't tell right answers from wrong ones, which {old.name} can ({numbers})"
     if old.by_hand:
@@ -255,7 +257,7 @@ def _not_better_enough(court: Court, name: str, new: Judged, old: Rival) -> str 
     return None
 
 
-def drift(name: str, now: Judged, then: Mapping[str, Any]) -> str | None:
+def drift(name: str, now: Evaluation, then: Mapping[str, Any]) -> str | None:
     """Why a model is to be trained from scratch: it has become clearly worse than it `then` was, on newer tasks."""
     before, error = then.get("log_loss"), then.get("log_loss_standard_error", 0.0)
     if before is None or not now.answers.are_finite():
@@ -266,7 +268,7 @@ def drift(name: str, now: Judged, then: Mapping[str, Any]) -> str | None:
     return f"{name}'s log-loss has drifted from {before:.3f} to {now.log_loss:.3f}"
 
 
-def _of(rival: Rival) -> str:
+def _of(rival: Champion) -> str:
     return "" if rival.name.startswith("version") else f" of {rival.name}"
 
 
@@ -276,12 +278,12 @@ def _two(one: float, other: float, between: str) -> str:
     return f"{one:.{digits}f}{between}{other:.{digits}f}"
 
 
-def best_first(court: Court, judged: Mapping[str, Judged], favourite: str = BASE) -> list[str]:
+def best_first(holdout: HoldoutSet, judged: Mapping[str, Evaluation], default_kind: str = BASE) -> list[str]:
     """The kinds as they should answer: the favourite, unless others are clearly better; then by their loss."""
     usable = {kind: each for kind, each in judged.items() if each.answers.are_finite()}
     ranked = sorted(usable, key=lambda kind: usable[kind].log_loss)
-    if favourite in usable:
-        ahead = [k for k in ranked if court.clearly_greater(usable[favourite].losses, usable[k].losses)]
-        first = ahead[0] if ahead else favourite
+    if default_kind in usable:
+        ahead = [k for k in ranked if holdout.clearly_greater(usable[default_kind].losses, usable[k].losses)]
+        first = ahead[0] if ahead else default_kind
         ranked = [first, *(kind for kind in ranked if kind != first)]
     return [*ranked, *(kind for kind in judged if kind not in usable)]

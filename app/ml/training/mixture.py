@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.domain.kinds import BASE
 from app.domain.shares import Share, Shares
-from app.ml.training.gate import Court, Judged
+from app.ml.training.gate import Evaluation, HoldoutSet
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ MOST_SLOWED = 0.08  # the same of the log time
 DIGITS = 3  # of a share
 
 
-def shares(court: Court, judged: Mapping[str, Judged], before: Shares) -> dict[str, Share]:
+def shares(holdout: HoldoutSet, judged: Mapping[str, Evaluation], before: Shares) -> dict[str, Share]:
     """Of the kinds that serve from now on; `before` are those of the kinds that served until now.
 
     Where nearly all rows that judge are one student's, nothing changes hands.
@@ -37,39 +37,39 @@ def shares(court: Court, judged: Mapping[str, Judged], before: Shares) -> dict[s
     if BASE not in usable:
         return {}
     known = wanted = {kind: before.get(kind, Share()) for kind in usable}
-    if court.of_several and not court.one_sided:
-        chance = _stacked(court, usable, _chances(usable), 0)
-        time = _stacked(court, usable, _times(court, usable), 1)
+    if holdout.of_several and not holdout.one_sided:
+        chance = _stacked(holdout, usable, _chances(usable), 0)
+        time = _stacked(holdout, usable, _times(holdout, usable), 1)
         wanted = {kind: Share(chance[kind], time[kind]) for kind in usable}
     return _whole(_stepped(_whole(known), _whole(wanted), usable), DIGITS)
 
 
-def _chances(judged: Mapping[str, Judged]) -> dict[str, Floats]:
+def _chances(judged: Mapping[str, Evaluation]) -> dict[str, Floats]:
     """Likelihood of right and wrong, (n,) by kind."""
     return {kind: np.exp(-each.losses) for kind, each in judged.items()}
 
 
-def _times(court: Court, judged: Mapping[str, Judged]) -> dict[str, Floats]:
+def _times(holdout: HoldoutSet, judged: Mapping[str, Evaluation]) -> dict[str, Floats]:
     """Likelihood of the log times under normal distributions with each kind's own spread, up to a factor."""
     found = {}
     for kind, each in judged.items():
-        spread = np.sqrt(court.mean(np.minimum(each.time_errors, FAR**2)) + 1e-6)
+        spread = np.sqrt(holdout.mean(np.minimum(each.time_errors, FAR**2)) + 1e-6)
         squares = np.minimum(each.time_errors / spread**2, FAR**2)
         found[kind] = np.exp(-squares / 2) / spread
     return found
 
 
 def _stacked(
-    court: Court, judged: Mapping[str, Judged], likelihood: Mapping[str, Floats], output: int
+    holdout: HoldoutSet, judged: Mapping[str, Evaluation], likelihood: Mapping[str, Floats], output: int
 ) -> dict[str, float]:
     """The share of each kind by EM; those that answer like the base, or clearly worse, have none."""
     base = judged[BASE]
-    kinds = [BASE, *(kind for kind, each in judged.items() if kind != BASE and _differs(court, each, base, output))]
+    kinds = [BASE, *(kind for kind, each in judged.items() if kind != BASE and _differs(holdout, each, base, output))]
     rows = np.stack([likelihood[kind] for kind in kinds])  # (k, n)
     if len(kinds) == 1:
         return {kind: float(kind == BASE) for kind in judged}
     prior = PRIOR_ROWS * np.array([OF_BASE, *[(1 - OF_BASE) / (len(kinds) - 1)] * (len(kinds) - 1)])
-    weight, share = court.weights * court.rows_in_effect, prior / prior.sum()
+    weight, share = holdout.weights * holdout.rows_in_effect, prior / prior.sum()
     for _ in range(EM_STEPS):
         parts = share[:, None] * rows
         share = (parts / np.maximum(parts.sum(axis=0), 1e-300)) @ weight + prior
@@ -78,15 +78,15 @@ def _stacked(
     return {kind: found.get(kind, 0.0) for kind in judged}
 
 
-def _differs(court: Court, each: Judged, base: Judged, output: int) -> bool:
+def _differs(holdout: HoldoutSet, each: Evaluation, base: Evaluation, output: int) -> bool:
     if output == 0:
         off = np.abs(each.answers.probability - base.answers.probability)
-        return bool(off.mean() > SAME[0]) and not court.clearly_greater(each.losses, base.losses)
+        return bool(off.mean() > SAME[0]) and not holdout.clearly_greater(each.losses, base.losses)
     off = np.abs(np.log(each.answers.seconds / base.answers.seconds))
-    return bool(off.mean() > SAME[1]) and not court.clearly_greater(each.time_errors, base.time_errors)
+    return bool(off.mean() > SAME[1]) and not holdout.clearly_greater(each.time_errors, base.time_errors)
 
 
-def _stepped(before: Shares, wanted: Shares, judged: Mapping[str, Judged]) -> dict[str, Share]:
+def _stepped(before: Shares, wanted: Shares, judged: Mapping[str, Evaluation]) -> dict[str, Share]:
     """As far from `before` to `wanted` as the answers to older and newer tasks may move."""
 
     def pooled(of: Shares, what: str) -> Floats:

@@ -14,9 +14,9 @@ from app.domain.shares import Share, Shares
 from app.ml.answers import TaskModel
 from app.ml.registry import BY_NAME
 from app.ml.serving.pool import in_words
-from app.ml.training.dataset import Material
+from app.ml.training.dataset import TrainingSet
 from app.ml.training.decision import Decision, Standing
-from app.ml.training.gate import Court, Judged
+from app.ml.training.gate import Evaluation, HoldoutSet
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHANGED = "who serves was changed while it was trained"
@@ -45,7 +45,7 @@ class Candidate:
     """A new model that was judged and lies where a version belongs."""
 
     made: Made
-    judged: Judged
+    judged: Evaluation
     folder: str  # below MODEL_DIR
 
 
@@ -54,7 +54,7 @@ class Incumbent:
     """A version in service; not judged where it can't be loaded."""
 
     version: Version
-    judged: Judged | None
+    judged: Evaluation | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ class Findings:
     """What the run had to work with."""
 
     run_id: int
-    material: Material
-    court: Court
+    training_set: TrainingSet
+    holdout: HoldoutSet
     keep_versions: int
     kinds: Sequence[str] | None = None  # that were to be trained; none: all of them
     inputs: Mapping[str, Any] = field(default_factory=dict)  # what the models learned from, in short
@@ -71,10 +71,10 @@ class Findings:
 
     def learnt(self) -> str:
         """What from, in words."""
-        tasks = self.material.tasks
-        if self.material.from_scratch:
+        tasks = self.training_set.tasks
+        if self.training_set.from_scratch:
             return f"Trained on {tasks} tasks"
-        return f"Went on with the {self.material.taken} new ones of {tasks} tasks"
+        return f"Went on with the {self.training_set.taken} new ones of {tasks} tasks"
 
 
 class Publication:
@@ -83,18 +83,18 @@ class Publication:
     def __init__(self, db: Session, run: Findings, incumbents: Mapping[str, Incumbent]) -> None:
         self._db, self._run = db, run
         model_versions.take_turn(db)
-        none_erased(db, run.material)
+        none_erased(db, run.training_set)
         now = model_versions.serving(db)
         judged = {each.version.id: each.judged for each in incumbents.values()}
         self._now = [version.id for version in now.values()]
         self._changed = set(self._now) != set(judged)
-        self._knowing = {k for k, v in now.items() if v.erasures < run.material.erasures}
+        self._knowing = {k for k, v in now.items() if v.erasures < run.training_set.erasures}
         self._leaving = {k: v.id for k, v in now.items() if self._leaves(k)}
         staying = {k: v for k, v in now.items() if k not in self._leaving}
         first = next(iter(staying.values()), None)
         skilled = first is not None and first.kind == next(iter(now)) and (first.scores or {}).get("skilled")
         self._decision = Decision(
-            run.court,
+            run.holdout,
             {k: Standing(v.id, judged.get(v.id), v.by_hand) for k, v in staying.items()},
             {k: Share(v.chance_share, v.time_share) for k, v in staying.items()},
             first.id if first and skilled else None,
@@ -108,22 +108,22 @@ class Publication:
             self._settle(candidate)
         self._said += [f"{kind} could not be trained: {why.rstrip('.')}." for kind, why in failures.items()]
         self._said += [f"Version {n} of {kind} knew a student who was erased." for kind, n in self._leaving.items()]
-        lineup, found = self._lineup(), self._shares()
-        published = [f"version {each.id} of {kind}" for kind, each in lineup if each.new]
+        model_order, found = self._lineup(), self._shares()
+        published = [f"version {each.id} of {kind}" for kind, each in model_order if each.new]
         if published:
             self._said.insert(0, f"{self._run.learnt()} and in service: {', '.join(published)}.")
-        if lineup:
+        if model_order:
             self._said.append(f"What is answered: {in_words(found)}.")
         elif self._leaving:
             self._said.append("LNIRT fitted to the newest tasks answers.")
-        if [each.id for _, each in lineup] != self._now:
-            self._serve(lineup)
+        if [each.id for _, each in model_order] != self._now:
+            self._serve(model_order)
         model_versions.share(self._db, {self._decision.standing[kind].id: share for kind, share in found.items()})
         return {
             "outcome": "published" if published else "rejected" if candidates else "failed",
             "message": " ".join(self._said),
-            "n_tasks": self._run.material.tasks,
-            "version_id": lineup[0][1].id if lineup else None,
+            "n_tasks": self._run.training_set.tasks,
+            "version_id": model_order[0][1].id if model_order else None,
         }
 
     def record(self, result: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
@@ -132,7 +132,7 @@ class Publication:
         on_tasks = BY_NAME[first].wire_name if first else "prior"
         if candidates:
             model_tracker.trained(
-                self._db, n_tasks=run.material.tasks, taken=run.material.taken, model_version=on_tasks
+                self._db, n_tasks=run.training_set.tasks, taken=run.training_set.taken, model_version=on_tasks
             )
         elif self._leaving:
             model_tracker.answered_by(self._db, on_tasks)
@@ -141,15 +141,15 @@ class Publication:
         model_tracker.note(self._db, notes)
         training_runs.finish(
             *(self._db, run.run_id, result["outcome"], result["message"]),
-            n_tasks=run.material.tasks,
-            taken=run.material.taken,
+            n_tasks=run.training_set.tasks,
+            taken=run.training_set.taken,
         )
         pruned = model_versions.prune(self._db, [each.made.kind for each in candidates], run.keep_versions)
         return [*pruned, *model_versions.withdraw(self._db, run.kinds)]
 
     def _lineup(self) -> list[tuple[str, Standing]]:
         """Who serves from now on, best first; those who serve now, where they were changed during the run."""
-        return list(self._decision.standing.items()) if self._changed else self._decision.lineup()
+        return list(self._decision.standing.items()) if self._changed else self._decision.model_order()
 
     def _shares(self) -> Shares:
         return self._decision.before if self._changed else self._decision.shares()
@@ -168,27 +168,27 @@ class Publication:
 
     def _add(self, candidate: Candidate) -> int:
         run, made = self._run, candidate.made
-        fitted_on = run.material.attempts.finished[: run.material.judging]
+        fitted_on = run.training_set.attempts.finished[: run.training_set.judging]
         return model_versions.add(
             self._db,
             kind=made.kind,
             folder=candidate.folder,
             files=made.files,
-            n_tasks=run.material.tasks,
+            n_tasks=run.training_set.tasks,
             report={**made.report, "inputs": run.inputs, "practice_effect": run.practice_effect},
             scores=candidate.judged.scores,
             span=(_moment(int(fitted_on[0])), _moment(int(fitted_on[-1]))),
             run_id=run.run_id,
-            erasures=run.material.erasures,
+            erasures=run.training_set.erasures,
         )
 
-    def _serve(self, lineup: Sequence[tuple[str, Standing]]) -> None:
+    def _serve(self, model_order: Sequence[tuple[str, Standing]]) -> None:
         reason = " ".join(self._said)
-        by_hand = next((each.id for _, each in lineup if each.by_hand), None)
+        by_hand = next((each.id for _, each in model_order if each.by_hand), None)
         who = f"run {self._run.run_id}"
-        ids = [each.id for _, each in lineup]
+        ids = [each.id for _, each in model_order]
         model_versions.serve(self._db, ids, what="published", made_by=who, reason=reason, by_hand=by_hand)
-        for name, each in lineup:
+        for name, each in model_order:
             if each.new:
                 model_versions.explain(self._db, each.id, self._why_it_serves(name, each))
 
@@ -198,9 +198,9 @@ class Publication:
         return f"Serves for {kind}: log-loss {error} on {scores['held_out_rows']} tasks that it was not fitted on."
 
 
-def none_erased(db: Session, material: Material) -> None:
+def none_erased(db: Session, training_set: TrainingSet) -> None:
     """Raise ErasedMeanwhile where the material may hold somebody who has been erased since it was read."""
-    if model_versions.last_erasure(db) != material.erasures:
+    if model_versions.last_erasure(db) != training_set.erasures:
         raise ErasedMeanwhile
 
 

@@ -24,8 +24,8 @@ from app.ml.features.drift import summary
 from app.ml.registry import BY_NAME, MODELS, Fitted, ModelSpec
 from app.ml.serving import artifacts
 from app.ml.serving.model_order import UNLOADABLE, load, on_base, show_files
-from app.ml.training.dataset import READ_WHOLE, Material, due_from_scratch, fresh_rows, some, whole
-from app.ml.training.gate import Court, drift
+from app.ml.training.dataset import READ_WHOLE, TrainingSet, due_from_scratch, fresh_rows, some, whole
+from app.ml.training.gate import HoldoutSet, drift
 from app.ml.training.heartbeat import signs_of_life
 from app.ml.training.publication import Candidate, ErasedMeanwhile, Findings, Incumbent, Made, Publication, none_erased
 from app.ml.training.tuned_settings import checked
@@ -89,16 +89,16 @@ def train(order: Order, say: Say) -> dict[str, Any]:
 def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
     tell = _Teller(writer, order.run_id, say)
     model_dir = Path(order.model_dir)
-    material, court, incumbents = _before(writer, order, model_dir, tell)
+    training_set, holdout, incumbents = _before(writer, order, model_dir, tell)
     staging_place = artifacts.staging_place()
     _writes(writer, order, [staging_place])
     with artifacts.staged(model_dir, staging_place) as staging:
-        made, failures = _made(writer, order, material, staging, tell)
+        made, failures = _made(writer, order, training_set, staging, tell)
         tell({"step": "judge"}, now=True)
-        judged = [court.judge(each.model) for each in made]
+        judged = [holdout.judge(each.model) for each in made]
         if incumbents is None:
-            incumbents = _in_service(writer, court, model_dir)
-        made = [_finished(each, material) for each in made]
+            incumbents = _in_service(writer, holdout, model_dir)
+        made = [_finished(each, training_set) for each in made]
         tell({"step": "publish"}, now=True)
         places = [artifacts.place(f"{each.kind}-{order.run_id}-{uuid4().hex[:12]}") for each in made]
         _writes(writer, order, [staging_place, *places])
@@ -106,9 +106,9 @@ def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
             Candidate(each, said, artifacts.settle(each.place, model_dir, place))
             for each, said, place in zip(made, judged, places, strict=True)
         ]
-    effect = learning_curve.to_dict(learning_curve.estimated(material.attempts))
+    effect = learning_curve.to_dict(learning_curve.estimated(training_set.attempts))
     findings = Findings(
-        order.run_id, material, court, order.keep_versions, order.kinds, summary(material.older), effect
+        order.run_id, training_set, holdout, order.keep_versions, order.kinds, summary(training_set.older), effect
     )
     try:
         return _published(writer, findings, incumbents, candidates, failures, model_dir, staging_place)
@@ -155,35 +155,35 @@ def _tidy(writer: Connection, model_dir: Path) -> None:
         training_runs.tidied(db, gone)
 
 
-Judging = tuple[Material, Court, dict[str, Incumbent] | None]
+Judging = tuple[TrainingSet, HoldoutSet, dict[str, Incumbent] | None]
 
 
 def _before(writer: Connection, order: Order, model_dir: Path, tell: "_Teller") -> Judging:
-    """The tasks and their court. A run that goes on looks first at how those in service do: where they have drifted, it
-    starts from scratch instead. (A run from scratch judges them when it has fitted, minutes later.)"""
+    """The tasks and the newest of them, held out. A run that goes on looks first at how those in service do: where
+    they have drifted, it begins anew on all tasks."""
     with _transaction(writer) as db:
         training_runs.start(db, order.run_id)
     _tidy(writer, model_dir)
     tell({"step": "read"}, now=True)
-    material, incumbents = _snapshot(writer, order), None
-    court = Court(material.attempts, material.first_judge)
-    if not material.from_scratch:
-        incumbents = _in_service(writer, court, model_dir)
-        if why := _drifted(writer, material, incumbents):
+    training_set, incumbents = _snapshot(writer, order), None
+    holdout = HoldoutSet(training_set.attempts, training_set.first_judge)
+    if not training_set.from_scratch:
+        incumbents = _in_service(writer, holdout, model_dir)
+        if why := _drifted(writer, training_set, incumbents):
             tell({"step": why}, now=True)
             with _snapshot_transaction(writer) as db:
-                material, incumbents = whole(db, material.taken, from_scratch=True), None
-            court = Court(material.attempts, material.first_judge)
+                training_set, incumbents = whole(db, training_set.taken, from_scratch=True), None
+            holdout = HoldoutSet(training_set.attempts, training_set.first_judge)
     with _transaction(writer) as db:
-        training_runs.plan(db, order.run_id, material.from_scratch)
-    return material, court, incumbents
+        training_runs.plan(db, order.run_id, training_set.from_scratch)
+    return training_set, holdout, incumbents
 
 
-def _drifted(writer: Connection, material: Material, incumbents: Mapping[str, Incumbent]) -> str | None:
+def _drifted(writer: Connection, training_set: TrainingSet, incumbents: Mapping[str, Incumbent]) -> str | None:
     """Why to start from scratch after all; not again before there are some more tasks."""
     with _transaction(writer) as db:
         last = training_runs.last_from_scratch(db)
-        if last is None or material.tasks < (1 + DRIFT_GROWTH) * (last.n_tasks or 0):
+        if last is None or training_set.tasks < (1 + DRIFT_GROWTH) * (last.n_tasks or 0):
             return None
         for kind, now in incumbents.items():
             then = model_versions.of_run(db, last.id, kind)
@@ -195,7 +195,7 @@ def _drifted(writer: Connection, material: Material, incumbents: Mapping[str, In
 
 
 def _made(
-    writer: Connection, order: Order, material: Material, staging: Path, tell: "_Teller"
+    writer: Connection, order: Order, training_set: TrainingSet, staging: Path, tell: "_Teller"
 ) -> tuple[list[Made], dict[str, str]]:
     """The models that could be fitted, in a folder that nobody looks into yet; and why the others could not."""
     made, failures = list[Made](), dict[str, str]()
@@ -203,11 +203,11 @@ def _made(
     for kind in reversed(MODELS):  # in the order of what they cost; the base before those that correct it
         if kind.name not in _trained(order, base):
             continue
-        fit = _way(writer, order, material, kind, base)
+        fit = _way(writer, order, training_set, kind, base)
         if fit is None:
             continue
         with _transaction(writer) as db:
-            none_erased(db, material)  # else all that is to come would be for nothing
+            none_erased(db, training_set)  # else all that is to come would be for nothing
         tell({"step": f"fit {kind.name}"}, now=True)
         try:
             made.append(_fitted(kind, fit, staging, tell, base))
@@ -235,10 +235,12 @@ def _base_in_service(writer: Connection, model_dir: Path) -> TaskModel | None:
         return None
 
 
-def _way(writer: Connection, order: Order, material: Material, kind: ModelSpec, base: TaskModel | None) -> Fit | None:
+def _way(
+    writer: Connection, order: Order, training_set: TrainingSet, kind: ModelSpec, base: TaskModel | None
+) -> Fit | None:
     """How this kind comes to a new model; none where it keeps the one it has until the next training from scratch."""
-    older = material.older
-    if material.from_scratch or (kind.update is None and material.is_whole):
+    older = training_set.older
+    if training_set.from_scratch or (kind.update is None and training_set.is_whole):
         return _from_scratch(kind, older, _tuned(writer, kind), base)
     with _transaction(writer) as db:
         earlier = _earlier(db, order, kind)
@@ -246,7 +248,7 @@ def _way(writer: Connection, order: Order, material: Material, kind: ModelSpec, 
     load_checkpoint, update = kind.load_checkpoint, kind.update
     if earlier is None or load_checkpoint is None or update is None:
         return None
-    folder, fresh = Path(order.model_dir) / earlier.folder, fresh_rows(material, earlier.data_to)
+    folder, fresh = Path(order.model_dir) / earlier.folder, fresh_rows(training_set, earlier.data_to)
     if kind.name not in (_leading(order), answering) and fresh.sum() < STANDING_BY:
         return None
     return lambda say: update(load_checkpoint(folder), older, fresh, say, base)
@@ -303,16 +305,16 @@ def _fitted(kind: ModelSpec, fit: Fit, staging: Path, tell: "_Teller", base: Tas
     return Made(kind.name, place, artifacts.hashes(place), report, on_base(kind.load(place), base))
 
 
-def _finished(made: Made, material: Material) -> Made:
+def _finished(made: Made, training_set: TrainingSet) -> Made:
     """With what serves beside what was judged, where the kind is fitted once more on all tasks."""
     finish = BY_NAME[made.kind].finish
-    if finish is None or not material.is_whole:
+    if finish is None or not training_set.is_whole:
         return made
-    finish(material.attempts, made.place)
+    finish(training_set.attempts, made.place)
     return replace(made, files=artifacts.hashes(made.place))
 
 
-def _in_service(writer: Connection, court: Court, model_dir: Path) -> dict[str, Incumbent]:
+def _in_service(writer: Connection, holdout: HoldoutSet, model_dir: Path) -> dict[str, Incumbent]:
     """The versions in service, judged. What can't be loaded is no rival, nor is what knows the rows that judge:
 
     versions from before there was a gate were fitted on everything.
@@ -327,14 +329,14 @@ def _in_service(writer: Connection, court: Court, model_dir: Path) -> dict[str, 
             continue
         try:
             model = load(model_dir, BY_NAME[name], version, judged=True).model
-            found[name] = Incumbent(version, court.judge(on_base(model, base)))
+            found[name] = Incumbent(version, holdout.judge(on_base(model, base)))
         except (artifacts.DamagedFiles, OSError, ValueError, LookupError):
             log.exception("version %s of %s can't be judged", version.id, name)
             found[name] = Incumbent(version, None)
     return found
 
 
-def _snapshot(writer: Connection, order: Order) -> Material:
+def _snapshot(writer: Connection, order: Order) -> TrainingSet:
     """The finished tasks that the run works with and how many of them the counter holds, of one moment."""
     with _snapshot_transaction(writer) as db:
         taken = model_tracker.read(db).since_training

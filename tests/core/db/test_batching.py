@@ -13,8 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.database import AsyncDatabase
-from app.core.db.batching import MOST, Together
-from app.core.db.statements import Row, Rows, Single, hold
+from app.core.db.batching import MOST, Batcher
+from app.core.db.statements import BatchedStatement, Row, Rows, run_async
 from app.crud import practice_tasks
 from app.domain.errors import OtherResult
 from app.ml.embedding_service import complete
@@ -22,7 +22,7 @@ from app.ml.embedding_service import complete
 Values = Mapping[str, object]
 
 
-class Told(Single):
+class Told(BatchedStatement):
     """Notes what is sent together; an odd number spoils the batch, -1 the connection."""
 
     def __init__(self, about: str | None = None) -> None:
@@ -47,7 +47,7 @@ async def nothing() -> Any:
 
 def ask(statement: Told, numbers: Sequence[int]) -> list[Row | BaseException]:
     async def run() -> list[Row | BaseException]:
-        together = Together(statement, nothing)
+        together = Batcher(statement, nothing)
         return await asyncio.gather(*(together.row({"number": n}) for n in numbers), return_exceptions=True)
 
     return asyncio.run(run())
@@ -81,7 +81,7 @@ def test_two_about_the_same_go_one_after_the_other() -> None:
 
 def test_who_asks_again_the_moment_an_answer_comes_is_answered() -> None:
     async def run() -> list[Row]:
-        together = Together(Told(), nothing)
+        together = Batcher(Told(), nothing)
         async with asyncio.timeout(30):
             return [await together.row({"number": 2 * n}) for n in range(20)]
 
@@ -90,7 +90,7 @@ def test_who_asks_again_the_moment_an_answer_comes_is_answered() -> None:
 
 def test_a_request_that_was_given_up_holds_up_no_other() -> None:
     async def run() -> Row:
-        together = Together(Told(), nothing)
+        together = Batcher(Told(), nothing)
         given_up = asyncio.create_task(together.row({"number": 2}))
         other = asyncio.create_task(together.row({"number": 4}))
         await asyncio.sleep(0)
@@ -134,7 +134,7 @@ def test_of_two_results_at_once_the_first_counts_and_the_other_is_refused(db: Se
 
     async def work(database: AsyncDatabase) -> list[Any]:
         results = [(task, True), (task, False), (other, True), (task, True)]
-        talks = (hold(complete(which, None, is_correct, 5.0), database) for which, is_correct in results)
+        talks = (run_async(complete(which, None, is_correct, 5.0), database) for which, is_correct in results)
         return await asyncio.gather(*talks, return_exceptions=True)
 
     first, second, third, again = with_database(environment, work)
@@ -151,7 +151,7 @@ def test_a_task_that_somebody_holds_locked_holds_up_no_other(db: Session, enviro
             changes = ops.transaction()
             await changes.start()
             await ops.execute("SELECT FROM practice_tasks WHERE id = $1 FOR UPDATE", held)
-            waiting = [asyncio.create_task(hold(complete(t, None, True, 5.0), database)) for t in (held, *free)]
+            waiting = [asyncio.create_task(run_async(complete(t, None, True, 5.0), database)) for t in (held, *free)]
             done = await asyncio.gather(*waiting[1:])
             assert not waiting[0].done()
             await changes.rollback()
@@ -165,7 +165,7 @@ def test_a_result_that_the_database_refuses_spoils_no_other(db: Session, environ
     good, bad = open_task(db), open_task(db)
 
     async def work(database: AsyncDatabase) -> list[Any]:
-        talks = (hold(complete(t, None, True, seconds), database) for t, seconds in ((good, 5.0), (bad, -1.0)))
+        talks = (run_async(complete(t, None, True, seconds), database) for t, seconds in ((good, 5.0), (bad, -1.0)))
         return await asyncio.gather(*talks, return_exceptions=True)
 
     done, refused = with_database(environment, work)
@@ -199,7 +199,7 @@ def test_no_patience_is_left_behind_in_the_session(db: Session, environment: Pat
     tasks = [open_task(db) for _ in range(n)]
 
     async def work(database: AsyncDatabase) -> list[str]:
-        await asyncio.gather(*(hold(complete(task, None, True, 5.0), database) for task in tasks))
+        await asyncio.gather(*(run_async(complete(task, None, True, 5.0), database) for task in tasks))
         async with database.acquire() as connection:
             found: str = await connection.fetchval("SHOW lock_timeout")
         return [found]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import hold_now
+from app.core.db.statements import run_sync
 from app.crud import student_totals, studying
 from app.domain.attempts import Attempts
 from app.domain.tasks import Asked
@@ -76,8 +76,8 @@ def believed(db: Session, attempts: Attempts, served: ServedLnirt) -> Belief:
     student = UUID(attempts.students[3])
     anything = Asked(student, "", "medium")
     past = student_totals.past_of(student_totals.PAST.rows_now(db, **student_totals.question(anything, None))[0])
-    now = hold_now(served.posterior(1, anything, past), db)
-    return Belief(served, past, now, past.n, 12, lambda most: hold_now(served.course(anything, past.at, most), db))
+    now = run_sync(served.posterior(1, anything, past), db)
+    return Belief(served, past, now, past.n, 12, lambda most: run_sync(served.course(anything, past.at, most), db))
 
 
 def test_the_path_begins_with_a_newcomer_and_ends_with_what_the_service_believes_now(
@@ -115,7 +115,7 @@ def test_the_page_shows_the_points_that_it_asks_for(db: Session, attempts: Attem
 
 
 def test_who_has_finished_nothing_stands_where_newcomers_do(db: Session, served: ServedLnirt) -> None:
-    course = hold_now(served.course(Asked(UUID(int=0), "", "medium"), datetime.now(UTC), 30), db)
+    course = run_sync(served.course(Asked(UUID(int=0), "", "medium"), datetime.now(UTC), 30), db)
     assert course.tolist() == newcomers(served.population).tolist()
 
 
@@ -144,7 +144,7 @@ def test_of_an_earlier_task_it_says_what_was_known_then(db: Session, attempts: A
         inputs = np.zeros(len(INPUTS))
         inputs[PRACTICE_INPUTS] = practice_when_created(made, rows)[:, place] / PRACTICE_UNITS
         created = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(made.started[row]))
-        said = hold_now(served.answer_then(1, asked, inputs, created), db)
+        said = run_sync(served.answer_then(1, asked, inputs, created), db)
         expected = following.says(served, following.before(made, int(row)), *task[:3]).calibrated(served)
         assert (said.probability, said.seconds) == pytest.approx((expected.probability, expected.seconds), rel=1e-8)
         assert said.probability == pytest.approx(together.probability[place], rel=1e-8)

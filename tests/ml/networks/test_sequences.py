@@ -81,11 +81,11 @@ class Database:
         item = a.items[a.item[row]] if a.item[row] >= 0 else None
         asked = Asked(UUID(a.students[self.student]), a.topics[a.topic[row]], DIFFICULTIES[a.difficulty[row]], item)
         past = past_of_row(a, row)
-        talk = model.answer(version, asked, past)
+        flow = model.answer(version, asked, past)
         try:
-            statement, values = next(talk)
+            statement, values = next(flow)
             while True:
-                statement, values = talk.send(self._rows(statement, dict(values)))
+                statement, values = flow.send(self._rows(statement, dict(values)))
         except StopIteration as end:
             said: Answer = end.value
             return said

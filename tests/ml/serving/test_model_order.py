@@ -70,9 +70,9 @@ def answer_in_this_order(db: Session, *kinds: str) -> None:
     """Whatever the gate found; the first has all the say."""
     newest = {version.kind: version.id for version in reversed(model_versions.latest(db))}
     model_versions.take_turn(db)
-    lineup = [newest[kind] for kind in kinds]
-    model_versions.serve(db, lineup, what="promoted", made_by="the test", reason="The test wants it.")
-    model_versions.share(db, {lineup[0]: ALL})
+    model_order = [newest[kind] for kind in kinds]
+    model_versions.serve(db, model_order, what="promoted", made_by="the test", reason="The test wants it.")
+    model_versions.share(db, {model_order[0]: ALL})
     db.commit()
 
 
@@ -272,7 +272,7 @@ def test_a_pinned_kind_that_was_never_trained_is_missed_aloud(db: Session, monke
 @pytest.mark.usefixtures("trained")
 def test_a_kept_posterior_equals_one_updated_answer_by_answer(db: Session, environment: Path) -> None:
     """Kept, caught up with new answers, rebuilt after a correction: always what the history says."""
-    from app.core.db.statements import hold_now
+    from app.core.db.statements import run_sync
     from app.crud import student_totals
 
     student = TASKS.students[0]
@@ -284,7 +284,7 @@ def test_a_kept_posterior_equals_one_updated_answer_by_answer(db: Session, envir
 
     def kept() -> Answer:
         past = student_totals.past_of(student_totals.PAST.rows_now(db, **student_totals.question(asked, None))[0])
-        answer = hold_now(model.answer(row.id, asked, past), db)
+        answer = run_sync(model.answer(row.id, asked, past), db)
         db.commit()
         return answer
 

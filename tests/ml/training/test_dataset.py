@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.crud import attempts
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.inputs import inputs_of, known_before
-from app.ml.training import dataset as material
+from app.ml.training import dataset as training_set
 from app.ml.training.gate import cut
 from tests.school import imported
 
@@ -30,30 +30,30 @@ TASKS = simulate(school(30, seed=3), 40, seed=3).attempts  # 1,200
     ],
 )
 def test_from_scratch_is_due(tasks: int, last: int | None, learnt: int | None, due: bool) -> None:
-    assert material.due_from_scratch(tasks, last, 0.5, learnt) is due
+    assert training_set.due_from_scratch(tasks, last, 0.5, learnt) is due
 
 
 def test_who_says_something_new_is_read_first_and_never_more_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(material, "READ", 100)
+    monkeypatch.setattr(training_set, "READ", 100)
     students, tasks = [f"s{k:02}" for k in range(40)], np.full(40, 10)
-    chosen = material.some_students(students, tasks, ["s30", "s31", "s30"], ["s01", "s02", "s30"], 0)
+    chosen = training_set.some_students(students, tasks, ["s30", "s31", "s30"], ["s01", "s02", "s30"], 0)
     assert chosen[:4] == ["s30", "s31", "s01", "s02"]
     assert len(chosen) == len(set(chosen)) == 10
-    many = material.some_students(students, tasks, students, students, 0)
+    many = training_set.some_students(students, tasks, students, students, 0)
     assert len(many) == 10
-    assert chosen != material.some_students(students, tasks, ["s30", "s31"], ["s01", "s02"], 1)  # others by lot
+    assert chosen != training_set.some_students(students, tasks, ["s30", "s31"], ["s01", "s02"], 1)  # others by lot
 
 
 def test_three_students_are_read_however_much_they_did(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(material, "READ", 100)
-    assert material.some_students(["a", "b", "c", "d"], np.full(4, 5_000), ["d"], ["d", "c"], 0)[:2] == ["d", "c"]
-    assert len(material.some_students(["a", "b", "c", "d"], np.full(4, 5_000), ["d"], ["d", "c"], 0)) == 3
+    monkeypatch.setattr(training_set, "READ", 100)
+    assert training_set.some_students(["a", "b", "c", "d"], np.full(4, 5_000), ["d"], ["d", "c"], 0)[:2] == ["d", "c"]
+    assert len(training_set.some_students(["a", "b", "c", "d"], np.full(4, 5_000), ["d"], ["d", "c"], 0)) == 3
 
 
 def test_of_some_students_every_number_is_as_of_all(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     imported(db, TASKS)
-    monkeypatch.setattr(material, "READ", 400)
-    whole, some = material.whole(db, 5, True), material.some(db, len(TASKS), 5, None, seed=1)
+    monkeypatch.setattr(training_set, "READ", 400)
+    whole, some = training_set.whole(db, 5, True), training_set.some(db, len(TASKS), 5, None, seed=1)
     assert (whole.is_whole, some.is_whole, some.tasks) == (True, False, 1200)
     assert 300 <= len(some.attempts) <= 400
     place = {name: k for k, name in enumerate(whole.attempts.students)}
@@ -68,11 +68,11 @@ def test_of_some_students_every_number_is_as_of_all(db: Session, monkeypatch: py
 
 def test_fresh_is_what_was_finished_after_the_last_training_and_does_not_judge(db: Session) -> None:
     imported(db, TASKS)
-    everything = material.whole(db, 5, False)
-    assert material.fresh_rows(everything, None).all()
+    everything = training_set.whole(db, 5, False)
+    assert training_set.fresh_rows(everything, None).all()
     finished = everything.attempts.finished
     since = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(finished[999]))
-    fresh = material.fresh_rows(everything, since)
+    fresh = training_set.fresh_rows(everything, since)
     assert np.array_equal(np.flatnonzero(fresh), np.arange(1000, cut(1200)))
 
 

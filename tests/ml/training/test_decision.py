@@ -6,10 +6,10 @@ from app.domain.kinds import BASE
 from app.domain.shares import ALL, Share, Shares
 from app.ml.training import gate
 from app.ml.training.decision import Decision, Standing
-from tests.ml.training.test_mixture import NETWORK, Says, court
+from tests.ml.training.test_mixture import NETWORK, Says, holdout
 
-COURT = court(12_000)
-GOOD, FAIR, POOR = (COURT.judge(Says(blur, seed)) for seed, blur in enumerate((0.1, 0.8, 3.0)))
+HOLDOUT = holdout(12_000)
+GOOD, FAIR, POOR = (HOLDOUT.judge(Says(blur, seed)) for seed, blur in enumerate((0.1, 0.8, 3.0)))
 
 
 @pytest.fixture(autouse=True)
@@ -20,13 +20,13 @@ def no_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
 def decision(base: Standing | None, network: Standing | None, before: Shares | None = None) -> Decision:
     """Where these stand; the network has most to say."""
     standing = {kind: each for kind, each in ((BASE, base), (NETWORK, network)) if each}
-    return Decision(COURT, standing, before or {BASE: Share(0.1, 0.1), NETWORK: Share(0.9, 0.9)})
+    return Decision(HOLDOUT, standing, before or {BASE: Share(0.1, 0.1), NETWORK: Share(0.9, 0.9)})
 
 
 def test_who_has_most_to_say_comes_first() -> None:
     made = decision(Standing(1, FAIR), Standing(2, FAIR))
     assert made.settle(NETWORK, 3, GOOD) is None
-    assert [(kind, each.id, each.new) for kind, each in made.lineup()] == [(NETWORK, 3, True), (BASE, 1, False)]
+    assert [(kind, each.id, each.new) for kind, each in made.model_order()] == [(NETWORK, 3, True), (BASE, 1, False)]
     assert list(made.shares()) == [NETWORK, BASE]
     assert made.shares()[NETWORK].time > 0.7
 
@@ -56,13 +56,13 @@ def test_what_a_person_chose_has_all_the_say_until_it_is_clearly_outdone() -> No
 
 def test_what_can_not_be_loaded_leaves_when_its_successor_is_refused() -> None:
     made = decision(Standing(1, GOOD), Standing(2, None))
-    assert [kind for kind, _ in made.lineup()] == [BASE, NETWORK]
+    assert [kind for kind, _ in made.model_order()] == [BASE, NETWORK]
     assert made.settle(NETWORK, 3, POOR)
-    assert [kind for kind, _ in made.lineup()] == [BASE]
+    assert [kind for kind, _ in made.model_order()] == [BASE]
 
 
 def test_the_only_one_there_is_has_all_the_say() -> None:
-    made = Decision(COURT, {}, {})
+    made = Decision(HOLDOUT, {}, {})
     assert made.shares() == {}
     assert made.settle(NETWORK, 1, GOOD) is None
     assert made.shares() == {NETWORK: ALL}
@@ -70,8 +70,8 @@ def test_the_only_one_there_is_has_all_the_say() -> None:
 
 
 def test_what_learnt_nothing_takes_no_place_beside_one_that_knew_something() -> None:
-    made = Decision(COURT, {NETWORK: Standing(1, None)}, {NETWORK: ALL}, skilled=1)
-    said = made.settle(NETWORK, 2, COURT.prior)
+    made = Decision(HOLDOUT, {NETWORK: Standing(1, None)}, {NETWORK: ALL}, skilled=1)
+    said = made.settle(NETWORK, 2, HOLDOUT.prior)
     assert said is not None
     assert said.startswith(
         "kept version 1: version 2 can't tell right answers from wrong ones (AUC 0.50 on 1800 tasks)"

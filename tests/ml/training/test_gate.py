@@ -14,12 +14,12 @@ from app.domain.tasks import Asked
 from app.ml.answers import Answers
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.metrics import weights
-from app.ml.training.gate import Court, Judged, Rival, best_first, cut, objection
+from app.ml.training.gate import Champion, Evaluation, HoldoutSet, best_first, cut, rejection_reason
 from app.ml.training.monotonicity import reversal
 
 WORLD = simulate(school(20, seed=1), 100, seed=1)
 TASKS = WORLD.attempts
-COURT = Court(TASKS)
+HOLDOUT = HoldoutSet(TASKS)
 Floats = NDArray[np.float64]
 
 
@@ -54,13 +54,13 @@ class Says:
 
 
 def verdict(new: Says, old: Says, lnirt: Says | None = None, by_hand: bool = False) -> str | None:
-    rival = Rival("version 12", COURT.judge(old), by_hand)
-    other = Rival("LNIRT", COURT.judge(lnirt)) if lnirt else None
-    return objection(COURT, "version 13", COURT.judge(new), rival, other)
+    rival = Champion("version 12", HOLDOUT.judge(old), by_hand)
+    other = Champion("LNIRT", HOLDOUT.judge(lnirt)) if lnirt else None
+    return rejection_reason(HOLDOUT, "version 13", HOLDOUT.judge(new), rival, other)
 
 
 def test_the_judges_are_the_newest_tasks() -> None:
-    assert COURT.rows.tolist() == list(range(1700, 2000))
+    assert HOLDOUT.rows.tolist() == list(range(1700, 2000))
     assert (cut(10), cut(100), cut(1_000_000)) == (8, 85, 995_000)
 
 
@@ -93,18 +93,18 @@ def test_a_model_of_shuffled_labels_does_not_replace_one_that_knows_something() 
 
 
 def test_labels_shuffled_everywhere_do_not_elect_a_model_that_learnt_nothing() -> None:
-    nothing = COURT.judge(Says(constant=float(TASKS.correct.mean())))
+    nothing = HOLDOUT.judge(Says(constant=float(TASKS.correct.mean())))
     assert not nothing.skilled
-    before = replace(COURT.judge(Says()), losses=nothing.losses, time_errors=nothing.time_errors)
+    before = replace(HOLDOUT.judge(Says()), losses=nothing.losses, time_errors=nothing.time_errors)
     assert before.skilled
-    said = objection(COURT, "version 13", nothing, Rival("version 12", before), None)
+    said = rejection_reason(HOLDOUT, "version 13", nothing, Champion("version 12", before), None)
     assert said is not None
     assert "can't tell right answers from wrong ones, which version 12 can" in said
 
 
 def test_numbers_that_are_none_are_refused() -> None:
     assert verdict(Says(constant=float("nan")), Says()) == "version 13 gives answers that are no finite numbers"
-    assert COURT.judge(Says(constant=float("nan"))).scores["usable"] is False
+    assert HOLDOUT.judge(Says(constant=float("nan"))).scores["usable"] is False
 
 
 def test_anything_beats_a_model_in_service_that_gives_no_numbers() -> None:
@@ -125,13 +125,13 @@ def test_times_that_got_worse_are_refused() -> None:
 
 
 def test_answers_do_not_jump_without_a_reason() -> None:
-    before = COURT.judge(Says(noise=0.5))
+    before = HOLDOUT.judge(Says(noise=0.5))
     higher = replace(before, panel=before.panel + 0.06)
-    said = objection(COURT, "version 13", higher, Rival("version 12", before), None)
+    said = rejection_reason(HOLDOUT, "version 13", higher, Champion("version 12", before), None)
     assert said is not None
     assert "moves the probabilities by +0.06 on average without being far better" in said
-    poor = COURT.judge(Says(noise=2))
-    assert objection(COURT, "version 13", higher, Rival("version 12", poor), None) is None
+    poor = HOLDOUT.judge(Says(noise=2))
+    assert rejection_reason(HOLDOUT, "version 13", higher, Champion("version 12", poor), None) is None
 
 
 def test_what_a_person_chose_must_be_outdone_clearly() -> None:
@@ -142,14 +142,17 @@ def test_what_a_person_chose_must_be_outdone_clearly() -> None:
 
 
 def test_lnirt_answers_on_a_tie_and_the_best_kind_otherwise() -> None:
-    tie = {"lnirt": COURT.judge(Says()), "embedding_v2": COURT.judge(Says())}
-    assert best_first(COURT, tie) == ["lnirt", "embedding_v2"]
-    clear = {"embedding_v2": COURT.judge(Says(noise=0.1)), "lnirt": COURT.judge(Says(noise=2))}
-    assert best_first(COURT, clear) == ["embedding_v2", "lnirt"]
-    assert best_first(COURT, {**clear, "embedding_lstm": COURT.judge(Says())})[0] in ("embedding_lstm", "embedding_v2")
-    assert best_first(COURT, clear, favourite="embedding_v2")[0] == "embedding_v2"
-    broken = {"embedding_v2": COURT.judge(Says(constant=float("nan"))), "lnirt": COURT.judge(Says())}
-    assert best_first(COURT, broken) == ["lnirt", "embedding_v2"]
+    tie = {"lnirt": HOLDOUT.judge(Says()), "embedding_v2": HOLDOUT.judge(Says())}
+    assert best_first(HOLDOUT, tie) == ["lnirt", "embedding_v2"]
+    clear = {"embedding_v2": HOLDOUT.judge(Says(noise=0.1)), "lnirt": HOLDOUT.judge(Says(noise=2))}
+    assert best_first(HOLDOUT, clear) == ["embedding_v2", "lnirt"]
+    assert best_first(HOLDOUT, {**clear, "embedding_lstm": HOLDOUT.judge(Says())})[0] in (
+        "embedding_lstm",
+        "embedding_v2",
+    )
+    assert best_first(HOLDOUT, clear, default_kind="embedding_v2")[0] == "embedding_v2"
+    broken = {"embedding_v2": HOLDOUT.judge(Says(constant=float("nan"))), "lnirt": HOLDOUT.judge(Says())}
+    assert best_first(HOLDOUT, broken) == ["lnirt", "embedding_v2"]
 
 
 def test_one_student_does_not_outvote_the_others() -> None:
@@ -162,27 +165,29 @@ def test_one_student_does_not_outvote_the_others() -> None:
 
 def test_one_students_tasks_alone_do_not_say_how_others_are_answered() -> None:
     student = TASKS.student.copy()
-    student[-len(COURT) :] = 0
-    loud = Court(replace(TASKS, student=student)).one_sided
-    assert loud == f"{len(COURT)} of the newest {len(COURT)} tasks are one student's, who can't speak for the others"
-    student[-len(COURT) // 2 :] = 1
-    assert Court(replace(TASKS, student=student)).one_sided is None
+    student[-len(HOLDOUT) :] = 0
+    loud = HoldoutSet(replace(TASKS, student=student)).one_sided
+    assert (
+        loud == f"{len(HOLDOUT)} of the newest {len(HOLDOUT)} tasks are one student's, who can't speak for the others"
+    )
+    student[-len(HOLDOUT) // 2 :] = 1
+    assert HoldoutSet(replace(TASKS, student=student)).one_sided is None
 
 
 def test_one_students_day_of_nonsense_is_no_judge() -> None:
-    assert COURT.one_sided is None
+    assert HOLDOUT.one_sided is None
     correct, student = TASKS.correct.copy(), TASKS.student.copy()
     student[-100:], correct[student == 0] = 0, False
-    said = Court(replace(TASKS, student=student, correct=correct)).one_sided
+    said = HoldoutSet(replace(TASKS, student=student, correct=correct)).one_sided
     assert said is not None
     assert said.endswith("of the newest 300 tasks are one student's and all wrong, too one-sided to judge by")
     alone = replace(TASKS, student=np.zeros_like(student), correct=np.zeros_like(correct))
-    assert Court(alone).one_sided is None  # one student's service
+    assert HoldoutSet(alone).one_sided is None  # one student's service
 
 
 def test_two_lucky_tasks_decide_nothing() -> None:
-    few = Court(TASKS.take(slice(12)))
+    few = HoldoutSet(TASKS.take(slice(12)))
     right = np.where(TASKS.correct[few.rows], 0.9, 0.1)
     lucky, fair = (few._judged(Answers(p, *[np.full(2, 30.0)] * 5)) for p in (right, np.full(2, 0.5)))
-    assert isinstance(lucky, Judged)
-    assert objection(few, "version 2", fair, Rival("version 1", lucky), None) is None
+    assert isinstance(lucky, Evaluation)
+    assert rejection_reason(few, "version 2", fair, Champion("version 1", lucky), None) is None

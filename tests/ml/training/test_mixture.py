@@ -17,7 +17,7 @@ from app.domain.tasks import Asked
 from app.ml.answers import Answers
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.serving.pool import in_words, pool
-from app.ml.training.gate import Court, Judged, cut
+from app.ml.training.gate import Evaluation, HoldoutSet, cut
 from app.ml.training.mixture import shares
 
 WORLD = simulate(school(60, seed=4), 200, seed=4)  # 12,000
@@ -47,16 +47,16 @@ class Says:
         return Answers(p, seconds, p / 2, (1 + p) / 2, seconds / 2, seconds * 2)
 
 
-def judged(court: Court, base: float, network: float) -> dict[str, Judged]:
+def judged(holdout: HoldoutSet, base: float, network: float) -> dict[str, Evaluation]:
     """Of two kinds that blur the truth so much."""
-    return {BASE: court.judge(Says(base, 1)), NETWORK: court.judge(Says(network, 2))}
+    return {BASE: holdout.judge(Says(base, 1)), NETWORK: holdout.judge(Says(network, 2))}
 
 
-def court(tasks: int) -> Court:
-    return Court(WORLD.attempts.take(slice(tasks)))
+def holdout(tasks: int) -> HoldoutSet:
+    return HoldoutSet(WORLD.attempts.take(slice(tasks)))
 
 
-def pooled(of: Mapping[str, Judged], found: Mapping[str, Share], what: str) -> Any:
+def pooled(of: Mapping[str, Evaluation], found: Mapping[str, Share], what: str) -> Any:
     """Chances of older and newer tasks, or log times of those that judge."""
     return sum(
         getattr(found[kind], what) * (each.panel if what == "chance" else np.log(each.answers.seconds))
@@ -81,13 +81,13 @@ def test_shares_are_told_in_words() -> None:
 
 
 def test_lnirt_answers_nearly_alone_while_few_rows_judge() -> None:
-    few = court(100)
+    few = holdout(100)
     found = shares(few, judged(few, base=1.0, network=0.0), {BASE: ALL})
     assert min(found[BASE].chance, found[BASE].time) > 0.75
 
 
 def test_the_better_kind_is_followed_where_many_rows_judge() -> None:
-    many = court(12_000)
+    many = holdout(12_000)
     of, found = judged(many, base=1.2, network=0.1), {BASE: ALL}
     for _ in range(15):
         found = shares(many, of, found)
@@ -96,7 +96,7 @@ def test_the_better_kind_is_followed_where_many_rows_judge() -> None:
 
 
 def test_a_kind_that_is_worse_or_says_the_same_has_no_part() -> None:
-    many = court(3000)
+    many = holdout(3000)
     assert shares(many, judged(many, base=0.1, network=1.2), {BASE: ALL}) == {BASE: ALL, NETWORK: Share()}
     same = {BASE: many.judge(Says(0.5, 1)), NETWORK: many.judge(Says(0.5, 1))}
     assert shares(many, same, {BASE: ALL}) == {BASE: ALL, NETWORK: Share()}
@@ -104,7 +104,7 @@ def test_a_kind_that_is_worse_or_says_the_same_has_no_part() -> None:
 
 def test_nothing_changes_hands_where_one_student_alone_judges() -> None:
     a = WORLD.attempts
-    alone = Court(replace(a, student=np.where(np.arange(len(a)) < cut(len(a)), a.student, 3).astype(np.int32)))
+    alone = HoldoutSet(replace(a, student=np.where(np.arange(len(a)) < cut(len(a)), a.student, 3).astype(np.int32)))
     before = {BASE: Share(0.4, 0.7), NETWORK: Share(0.6, 0.3)}
     assert shares(alone, judged(alone, base=1.2, network=0.1), before) == before
     assert shares(alone, judged(alone, base=1.2, network=0.1), {}) == {BASE: ALL, NETWORK: Share()}
@@ -116,7 +116,7 @@ def test_answers_move_little_from_one_training_to_the_next(
     before: dict[str, Share], base: float, network: float
 ) -> None:
     """Also where kinds change places."""
-    many = court(3000)
+    many = holdout(3000)
     of, now = judged(many, base, network), {BASE: Share(), NETWORK: Share()} | before
     for _ in range(8):
         then, now = now, shares(many, of, now)
@@ -125,7 +125,7 @@ def test_answers_move_little_from_one_training_to_the_next(
 
 
 def test_a_kind_with_numbers_that_are_none_has_no_part() -> None:
-    many = court(3000)
+    many = holdout(3000)
     of = judged(many, base=1.0, network=0.1)
     nothing = np.full(len(many), np.nan)
     of[NETWORK] = replace(of[NETWORK], answers=Answers(*[nothing] * 6))
