@@ -159,8 +159,8 @@ Judging = tuple[TrainingSet, HoldoutSet, dict[str, Incumbent] | None]
 
 
 def _before(writer: Connection, order: Order, model_dir: Path, tell: "_Teller") -> Judging:
-    """The tasks and the newest of them, held out. A run that goes on looks first at how those in service do: where
-    they have drifted, it begins anew on all tasks."""
+    """The tasks, and the newest of them held out. A run that goes on looks first at how those in service do: where they
+    have drifted, it starts from scratch instead. (A run from scratch judges them when it has fitted, minutes later.)"""
     with _transaction(writer) as db:
         training_runs.start(db, order.run_id)
     _tidy(writer, model_dir)
