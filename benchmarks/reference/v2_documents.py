@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import DIFFICULTIES, Attempts
-from app.ml.features.history import history_features, totals_before
+from app.ml.features.history import totals_before
 
 Floats = NDArray[np.float64]
 EPOCHS = 50
@@ -42,7 +42,7 @@ class Documents:
     @staticmethod
     def inputs(attempts: Attempts) -> list[NDArray[Any]]:
         """Student, topic, difficulty as positions, and the eleven features."""
-        past = history_features(totals_before(attempts)).astype(np.float32)
+        past = totals_before(attempts).features().astype(np.float32)
         return [attempts.student, attempts.topic, attempts.difficulty, past]
 
 

@@ -42,18 +42,23 @@ class Totals:
     correct: Floats  # tasks answered correctly
     seconds: Floats  # their times, added up
 
+    def features(self) -> Floats:
+        """The eleven, (n, 11)."""
+        features = np.empty((len(self.counts), len(FEATURES)))
+        rates, times = averages(np.array([self.counts, self.correct, self.seconds]))
+        history_features(rates, times, self.counts, features)
+        return features
 
-def history_features(totals: Totals) -> Floats:
-    """Describe the past of n tasks to come, each from what its student had finished before it.
 
-    Returns shape (n, 11), columns as in FEATURES; times in hundreds of seconds.
+def history_features(rates: Floats, times: Floats, tasks: Floats, features: Floats) -> None:
+    """The eleven of n tasks to come, columns as in FEATURES, into (n, 11); training and serving call this.
+
+    Share right, mean time (hundreds of seconds) and number of what each one's student had finished before it, (n, 4)
+    each: overall, on the topic, at the difficulty, the last five.
     """
-    rates, times = averages(np.array([totals.counts, totals.correct, totals.seconds]))
-    features = np.empty((len(rates), len(FEATURES)))
     features[:, 0::3] = rates
     features[:, 1::3] = times
-    features[:, 2::3] = totals.counts[:, :3] / COUNT_UNITS
-    return features
+    features[:, 2::3] = tasks[:, :3] / COUNT_UNITS
 
 
 def averages(groups: Floats) -> Floats:

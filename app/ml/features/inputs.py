@@ -13,7 +13,6 @@ import numpy as np
 from app.crud.student_totals import Past
 from app.domain.attempts import Attempts
 from app.ml.features.history import (
-    COUNT_UNITS,
     FEATURES,
     MOST_SECONDS,
     UNKNOWN_RATE,
@@ -25,6 +24,7 @@ from app.ml.features.history import (
     Totals,
     averages,
     created,
+    history_features,
     micros_of,
     own_past,
     totals_of,
@@ -65,18 +65,17 @@ ITEM_UNIT = 5.0  # tasks
 LONGEST_SECONDS = LONG_AGO / SECOND
 NEVER = np.iinfo(np.int64).min
 AT_ONCE = 16_384  # rows: what is worked on stays in the processor's cache
-UNITS = np.array([*COUNT_UNITS, ITEM_UNIT, SESSION_UNIT])
 
-# In the order in which `_described` comes to them.
-DESCRIBED: tuple[str, ...] = (
-    *("overall_success_rate", "topic_success_rate", "difficulty_success_rate", "recent_success_rate"),
-    *("item_success_rate", "previous_result", "topic_last_result", "item_last_result"),
-    *("overall_avg_time", "topic_avg_time", "difficulty_avg_time", "recent_avg_time"),
-    *("item_avg_time", "previous_time", "topic_last_time", "item_last_time"),
-    *("overall_task_count", "topic_task_count", "difficulty_task_count", "item_task_count", "session_tasks"),
-    *("log_since_last", "log_since_topic", "log_since_item"),
+# Where `_described` writes what it comes to, beside the eleven.
+RESULTS, TIMES, AGO = (
+    [INPUTS.index(name) for name in names]
+    for names in (
+        ("item_success_rate", "previous_result", "topic_last_result", "item_last_result"),
+        ("item_avg_time", "previous_time", "topic_last_time", "item_last_time"),
+        ("log_since_last", "log_since_topic", "log_since_item"),
+    )
 )
-PLACES = np.array([DESCRIBED.index(name) for name in INPUTS])
+TASKS, IN_SESSION = INPUTS.index("item_task_count"), INPUTS.index("session_tasks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +130,15 @@ def inputs_of_past(past: Past) -> Floats:
 def _described(groups: Floats, session_tasks: Floats, since: Floats) -> Floats:
     """The inputs (n, 24); from tasks, right ones and seconds of eight groups, (3, n, 8), as `student_totals.GROUPS`
     has them, tasks of the session, (n,), and seconds since the last finishes, (n, 3)."""
-    tasks = groups[0]
+    tasks, (rates, times) = groups[0], averages(groups)
     described = np.empty((len(tasks), len(INPUTS)))
-    described[:, :8], described[:, 8:16] = averages(groups)
-    described[:, 16:19], described[:, 19], described[:, 20] = tasks[:, :3], tasks[:, 4], session_tasks
-    described[:, 16:21] /= UNITS
+    history_features(rates[:, :4], times[:, :4], tasks, described[:, : len(FEATURES)])
+    described[:, RESULTS], described[:, TIMES] = rates[:, 4:], times[:, 4:]
+    described[:, TASKS] = tasks[:, 4] / ITEM_UNIT
+    described[:, IN_SESSION] = session_tasks / SESSION_UNIT
     ago = np.maximum(since, 0) + LONGEST_SECONDS * (tasks[:, 5:] == 0)
-    np.log1p(np.minimum(ago, LONGEST_SECONDS), out=described[:, 21:])
-    return described[:, PLACES]
+    described[:, AGO] = np.log1p(np.minimum(ago, LONGEST_SECONDS))
+    return described
 
 
 def _groups(known: Known, part: slice) -> Floats:

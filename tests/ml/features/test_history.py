@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.attempts import DIFFICULTIES, Attempts
-from app.ml.features.history import FEATURES, Totals, history_features, totals_at, totals_before
+from app.ml.features.history import FEATURES, Totals, totals_at, totals_before
 
 SECOND = 1_000_000  # microseconds
 
@@ -69,7 +69,7 @@ def told_one_by_one(all_of_them: Attempts, row: int) -> list[float]:
 def test_all_rows_at_once_say_what_a_loop_says(tasks: list[tuple[Any, ...]]) -> None:
     rows = attempts(tasks)
     expected = np.array([told_one_by_one(rows, row) for row in range(len(rows))])
-    np.testing.assert_allclose(history_features(totals_before(rows)), expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(totals_before(rows).features(), expected, rtol=1e-5, atol=1e-7)
 
 
 @given(st.lists(task, min_size=2, max_size=40), st.data())
@@ -81,14 +81,14 @@ def test_no_task_sees_itself_or_later_ones(tasks: list[tuple[Any, ...]], data: s
     correct[changed] = ~correct[changed]
     seconds[changed] += 17.3
     untouched = rows.started < rows.finished[changed]
-    before = history_features(totals_before(rows))[untouched]
-    after = history_features(totals_before(replace(rows, correct=correct, seconds=seconds)))[untouched]
+    before = totals_before(rows).features()[untouched]
+    after = totals_before(replace(rows, correct=correct, seconds=seconds)).features()[untouched]
     assert np.array_equal(before, after)
 
 
 def test_without_a_past() -> None:
     nothing = np.zeros((1, 4))
-    features = history_features(Totals(nothing, nothing, nothing))
+    features = Totals(nothing, nothing, nothing).features()
     assert features[0].tolist() == [0.5, 0.6, 0, 0.5, 0.6, 0, 0.5, 0.6, 0, 0.5, 0.6]
 
 
@@ -98,7 +98,7 @@ def test_with_the_past_of_the_documents() -> None:
         correct=np.array([[34, 5, 0, 4.0]]),
         seconds=np.array([[4080, 250, 90, 100.0]]),
     )
-    said = dict(zip(FEATURES, history_features(totals)[0].tolist(), strict=True))
+    said = dict(zip(FEATURES, totals.features()[0].tolist(), strict=True))
     assert said["overall_task_count"] == 0.68
     assert said["topic_task_count"] == 0.25
     assert said["difficulty_task_count"] == 0.15
@@ -129,4 +129,4 @@ def test_a_task_of_the_past_is_asked_about_like_any_other(tasks: list[tuple[Any,
     rows = attempts(tasks) if tasks else attempts([(0, 0, 0, 0, 1, True, 1.0)]).take(slice(0))
     at = np.minimum(rows.started, rows.finished - 1)
     own, asked = totals_before(rows), totals_at(rows, rows.student, rows.topic, rows.difficulty, at)
-    assert np.array_equal(history_features(own), history_features(asked))
+    assert np.array_equal(own.features(), asked.features())
