@@ -25,7 +25,7 @@ README = (TOP / "README.md").read_text()
 
 
 class Trace:
-    """The files of ours whose functions one thread calls, in the order of their first call: the thread that comes to the
+    """The files of ours whose functions are called, in the order of their first call, by the thread that comes to the
     first of them."""
 
     def __init__(self) -> None:
