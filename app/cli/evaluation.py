@@ -1,0 +1,268 @@
+"""Commands for researchers: replay, evaluate, tune, fit-lnirt."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.progress_view import Watch, progress_bar, stopped, watched
+from app.cli.shared import (
+    File,
+    JsonFile,
+    RowsFile,
+    SkipBad,
+    attempts_in,
+    check_outputs,
+    console,
+    explained,
+    usable_engine,
+    write_json,
+)
+from app.core.one_thread import use_one_thread
+from app.domain.actors import COMMAND_LINE
+from app.domain.kinds import NETWORKS
+
+if TYPE_CHECKING:
+    from app.cli.research import DataSet
+    from app.domain.attempts import Attempts
+
+
+app = typer.Typer(rich_markup_mode="markdown")
+
+
+@app.command()
+def replay(
+    file: File,
+    retrain_every: Annotated[int | None, typer.Option(min=1, help="Train after so many tasks [RETRAIN_EVERY].")] = None,
+    json_file: JsonFile = None,
+    rows: RowsFile = None,
+    early: Annotated[bool, typer.Option(help="While there are few tasks, train whenever they have doubled.")] = True,
+    lstm: Annotated[bool, typer.Option("--lstm", help="The LSTM too; its trainings take far longer.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Every training from scratch; takes far longer, too.")] = False,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Replay a CSV file as the service would have lived through it, and compare the models with simple baselines.
+
+    Each task is predicted at its moment by what had been learned until then, its result comes when it was finished,
+    and after every N finished tasks the model trains anew. Nothing is stored; no database is needed.
+
+    The service trains every 5 tasks; a large N spares trainings that change little. While there are few tasks each
+    changes much, so the first trainings come after 10, 20, 40, ... tasks, until that is every N. With `--no-early` the
+    first comes after N too, and everything before it is answered by the prior. From 5,000 tasks on the networks go on
+    from where they stood, as in the service, and begin anew when the tasks have grown by FULL_TRAINING_GROWTH.
+
+    `served` is what students would have been told: the first answers, trainings, gate and mixture of the service, by
+    the same code; with the LSTM, as a service trains it unless KINDS says otherwise, where `--lstm` is given.
+
+    Columns as for `evaluate`. Ctrl-C keeps the figures of the models that have finished.
+    """
+    use_one_thread()
+    from app.cli import replay_view, research
+    from app.core.settings import settings
+    from app.ml.evaluation.prequential import replay as run
+    from app.ml.evaluation.served import contestants
+
+    with explained():
+        check_outputs(file, json_file, rows)
+        data = _data_set(file, skip_bad)
+        those = contestants(lstm=lstm, growth=None if full else settings().full_training_growth)
+        given = replay_view.arguments(retrain_every, early)
+        with (
+            research.rows_file(rows, data.attempts, data.names) as said_by,
+            watched("Replaying") as watch,
+        ):
+            report = run(data.attempts, **given, contestants=those, progress=watch, said_by=said_by)
+    replay_view.show(report, console)
+    write_json(json_file, report.as_dict() | {"files": [data.facts()]})
+    _end(report.interrupted, watch)
+
+
+@app.command()
+def evaluate(
+    file: File,
+    test: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Judge on this file's students.")
+    ] = None,
+    json_file: JsonFile = None,
+    rows: RowsFile = None,
+    ablation: Annotated[bool, typer.Option("--ablation", help="V2 and boosting with fewer inputs too.")] = False,
+    only: Annotated[list[str] | None, typer.Option("--model", help="Only this model; may be repeated.")] = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Train every model on some students of a CSV file and judge it on others whom it never saw.
+
+    Without `--test` a fifth of the students judges, always the same ones; with it, all of FILE trains and the students
+    of the other file judge, each task answered from what its student had finished before. Beside the service's own
+    models stand the prior, simple baselines and, where scikit-learn is installed, gradient boosting and logistic
+    regression on the same inputs. Nothing is stored; no database is needed. Ctrl-C keeps the figures of the models that
+    have finished.
+
+    Columns as for `import`, of which only student_id (or person) and correct are needed; the item may be called item.
+    A time_seconds, topic or item_id may be missing, the whole column or single cells (empty or NA): times are judged
+    where there are some, and tasks without a topic count as one topic. A row without a result is left out.
+    """
+    use_one_thread()
+    from app.cli import evaluation_view, research
+    from app.ml.evaluation import benchmark
+
+    with explained():
+        check_outputs(file, json_file, rows)
+        sets = [_data_set(each, skip_bad) for each in (file, test) if each]
+        train, judges = (sets[0].attempts, sets[1].attempts) if test else benchmark.split_by_student(sets[0].attempts)
+        contestants = evaluation_view.chosen(benchmark.contestants(ablation), only)
+        with research.rows_file(rows, judges, sets[-1].names) as said_by, watched("Training") as watch:
+            found = benchmark.evaluate(train, judges, contestants, watch, said_by)
+    facts = benchmark.as_dict(found, train, judges) | {"files": [each.facts() for each in sets]}
+    evaluation_view.show(found, facts, console)
+    write_json(json_file, facts)
+    _end(found.interrupted, watch)
+    if not found.scores:
+        raise typer.Exit(1)
+
+
+@app.command()
+def tune(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            show_default=False,
+            help="A CSV file; without it the installation's finished tasks.",
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=0, help="How many more; 0: only judge the best so far.")] = 50,
+    kind: Annotated[str, typer.Option(help="The kind of network.")] = "embedding_v2",
+    study: Annotated[str | None, typer.Option(help="The study to begin or go on with.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(min=0, max=10_000, help="Of trainings and of what is tried.")] = 0,
+    forget: Annotated[
+        str | None, typer.Option("--forget", metavar="KIND", help="Only remove the stored settings of this kind.")
+    ] = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Search the settings with which a network learns best: units, dropout, rates, epochs, lengths of vectors.
+
+    Each trial trains on the older tasks of most students and is judged on unseen students and on the newest tasks. At
+    the end the best settings and the defaults are judged on hidden students, a fifth, who were in no trial. Settings
+    that are clearly better there are stored: trainings from scratch take them up, and the gate decides as always.
+
+    Tasks come from a CSV file as for `import`, or from the installation. Optuna keeps the study in the service's
+    database: the same command goes on with it after Ctrl-C, and several processes or machines share it, each doing its
+    own number of trials. Needs `pip install 'smartstudy[tune]'`.
+    """
+    use_one_thread()
+    if forget is not None:
+        _forget_tuning(forget)
+        return
+    from app.cli import tuning_view
+    from app.core.database import database_url, new_session
+    from app.crud import network_settings
+    from app.ml.evaluation import tuning_study
+
+    if kind not in NETWORKS:
+        raise typer.BadParameter(f"there is no network {kind!r}: {', '.join(NETWORKS)}", param_hint="--kind")
+    engine = usable_engine()
+    with explained():
+        data = attempts_in(file, skip_bad) if file else _finished()
+        opened = tuning_study.opened(engine, database_url(), kind, data, name=study, seed=seed, grows=file is None)
+        console.print(tuning_view.opening(opened), highlight=False, soft_wrap=True)
+        try:
+            with progress_bar() as progress:
+                shown = tuning_view.Shown(progress, trials, console)
+                opened.run(trials, shown.ended, shown.epoch)
+                verdict = opened.verdict(shown.epoch)
+        except KeyboardInterrupt:
+            again = " ".join(
+                ["smartstudy tune", *([str(file)] if file else []), f"--kind {kind} --study {opened.name}"]
+            )
+            console.print(tuning_view.stopped(opened, again), highlight=False, soft_wrap=True)
+            raise typer.Exit(130) from None
+        if verdict and verdict.is_better:
+            with new_session().begin() as db:
+                network_settings.put(db, opened.tuned(verdict), COMMAND_LINE)
+    tuning_view.show(opened, verdict, console)
+
+
+def _finished() -> "Attempts":
+    """The installation's finished tasks."""
+    from sqlalchemy import text
+
+    from app.core.database import new_session
+    from app.crud import attempts
+
+    with new_session().begin() as db:
+        db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        return attempts.read_all(db)
+
+
+def _forget_tuning(kind: str) -> None:
+    from app.core.database import new_session
+    from app.crud import network_settings
+
+    usable_engine()
+    with explained(), new_session().begin() as db:
+        found = network_settings.forget(db, kind, COMMAND_LINE)
+    done = "are forgotten; trainings from scratch use the defaults again" if found else "were the defaults already"
+    console.print(f"The settings of {kind} {done}.", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command("fit-lnirt")
+def fit_lnirt(
+    file: File,
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the results.", show_default=False)],
+    limit_seconds: Annotated[
+        float | None, typer.Option(min=0, help="Times at or above it were cut off there (right-censored).")
+    ] = None,
+) -> None:
+    """Fit the log-normal response time IRT model to a CSV file, as R's package LNIRT does, in a fraction of a second.
+
+    Columns: person (or student_id), item (or item_id), correct, time_seconds; an empty cell is missing; a column
+    `censored` may mark times that were cut off. Writes items.csv (alpha, beta, phi, lambda, sigma2 and their standard
+    errors), persons.csv (theta, zeta and their sds) and population.csv, in R LNIRT's identification (ident = 2).
+    """
+    use_one_thread()
+    from time import perf_counter
+
+    from app.domain.interactions import opened
+    from app.domain.responses import read_responses
+    from app.ml.lnirt.estimation import fit
+
+    with explained(), console.status(f"Reading {file.name}") as shown:
+        with opened(file) as (text, _):
+            answers = read_responses(text, limit_seconds)
+        shown.update(f"Fitting {len(answers.person):,} answers")
+        started = perf_counter()
+        fitted = fit(answers.person, answers.item, answers.correct, answers.seconds, censored=answers.censored)
+        seconds = perf_counter() - started
+        fitted.write_csv(out)
+    if answers.empty:
+        console.print(f"{answers.empty:,} rows hold neither a mark nor a time and were left out.")
+    cut_off = f", {sum(answers.censored):,} times cut off" if any(answers.censored) else ""
+    console.print(
+        f"{len(answers.person):,} answers of {len(fitted.persons):,} persons to {len(fitted.items):,} items{cut_off}: "
+        f"fitted in {seconds:.2f} s. items.csv, persons.csv and population.csv are in {out}.",
+        soft_wrap=True,
+    )
+    if not fitted.converged:
+        console.print("The fit came to rest short of the tolerance: take the figures with care.", style="yellow")
+
+
+def _data_set(file: Path, skip_bad: bool) -> "DataSet":
+    """The tasks of a CSV file that may have gaps; says which it has."""
+    from app.cli import research
+
+    with watched(f"Reading {file.name}"):
+        data = research.read(file, skip_bad)
+    for line in data.remarks():
+        console.print(f"{file.name}: {line}", highlight=False, markup=False, soft_wrap=True)
+    if len(data.attempts) == 0:
+        raise ValueError(f"{file.name} holds no finished task.")
+    return data
+
+
+def _end(interrupted: list[str], watch: Watch) -> None:
+    """Where Ctrl-C ended it, what it ended."""
+    if interrupted:
+        console.print(stopped(interrupted, watch), highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(130)

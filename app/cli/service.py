@@ -1,0 +1,158 @@
+"""Commands that run the service and its database."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from app.cli.shared import console, explained, usable_engine
+from app.core.one_thread import use_one_thread
+
+if TYPE_CHECKING:
+    pass
+
+
+app = typer.Typer(rich_markup_mode="markdown")
+
+
+@app.command()
+def serve(
+    port: Annotated[int | None, typer.Option(help="Port; 4008 unless PORT says otherwise.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for everybody's.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Web processes.")] = 1,
+    guided: Annotated[bool, typer.Option(help="On an empty database, show the main job first.")] = False,
+    access_log: Annotated[bool, typer.Option(help="Log every request, not only those that fail.")] = False,
+) -> None:
+    """Run the web service.
+
+    The embedded database is started and brought up to date; one of your own (DATABASE_URL) must be migrated before
+    (`smartstudy migrate`); while it is away the service waits for it. Ctrl-C ends it; an embedded database nobody else
+    uses is stopped then.
+
+    It logs to stderr: lines for people on a terminal, JSON everywhere else (LOG_FORMAT, LOG_LEVEL).
+    """
+    import signal
+
+    import uvicorn
+
+    from app.core.observability import logs
+    from app.core.settings import settings
+
+    use_one_thread()  # an explanation's matrices are just large enough to be shared out, and wait for busy cores
+    _set_for_all_processes(guided, access_log)
+    given = settings()
+    host, port = host or given.host, given.port if port is None else port
+    logs.configure()
+    _refuse_other_tables()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn passes it on at the end: leave by the front door
+    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+    if guided:
+        from app.cli import guided_run
+
+        guided_run.in_background(address, Console(soft_wrap=True))
+    else:
+        _say_where(address)
+    with _counting_together(workers):
+        uvicorn.run(
+            "app.main:app",
+            host=host,
+            port=port,
+            workers=workers,
+            access_log=False,  # app/core/http/access_log.py has one without queries
+            log_config=logs.as_dict(),
+            log_level=None,
+            timeout_graceful_shutdown=5,
+            forwarded_allow_ips=given.forwarded_allow_ips,
+        )
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's tables up to date. Harmless when they are; two at once take turns."""
+    from app.core.database import database_url, engine_for
+    from app.core.db import migrations
+
+    with explained():
+        engine = engine_for(database_url())
+        before = migrations.revision(engine)
+        migrations.migrate(engine)
+    now = migrations.revision(engine)
+    console.print(f"The database stands at revision {now}" + (", as before." if now == before else "."))
+
+
+@app.command()
+def stop() -> None:
+    """End the embedded database of this DATA_DIR, should one be left running."""
+    from app.core.database import is_embedded
+    from app.core.db import embedded_postgres
+    from app.core.settings import settings
+
+    if not is_embedded():
+        raise SystemExit("DATABASE_URL names a database of your own; SmartStudy doesn't stop that.")
+    with explained():
+        ended = embedded_postgres.stop(settings().data_dir)
+    console.print("The embedded database is stopped." if ended else "No embedded database was running.")
+
+
+@app.command()
+def url() -> None:
+    """Print the database's URL, for psql, a notebook or `create_engine`. It holds the password."""
+    from app.core.database import engine
+
+    usable_engine()
+    print(engine().url.render_as_string(hide_password=False))
+
+
+def _refuse_other_tables() -> None:
+    """A service may start before its database, but not on one with other tables than its own."""
+    from sqlalchemy.exc import DBAPIError
+
+    from app.core.database import engine
+    from app.core.db import migrations
+    from app.core.db.outages import outage, reason
+
+    with explained():
+        try:
+            migrations.check(engine())
+        except DBAPIError as error:
+            if outage(error) is None:
+                raise
+            print(
+                f"The database does not answer; the service starts all the same and waits for it: {reason(error)}",
+                file=sys.stderr,
+            )
+
+
+def _set_for_all_processes(guided: bool, access_log: bool) -> None:
+    """Web and training processes inherit the environment."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # whatever modules lie in the folder that we stand in, they are not ours
+    if access_log:
+        os.environ["ACCESS_LOG"] = "true"
+    if guided:  # it tells of the trainings itself
+        os.environ.setdefault("LOG_FORMAT", "console")
+        os.environ.setdefault("LOG_LEVEL", "WARNING")
+
+
+def _say_where(address: str) -> None:
+    from app.core.observability import logs
+
+    if logs.is_json():
+        logs.log.info("SmartStudy on %s, its API at %s/docs.", address, address)
+    else:
+        console.print(f"SmartStudy on [link]{address}[/link], its API at {address}/docs. Ctrl-C ends it.")
+
+
+@contextmanager
+def _counting_together(workers: int) -> Iterator[None]:
+    """Several web processes count for Prometheus in a folder of theirs, so that each of them can answer for all."""
+    if workers == 1:
+        yield
+        return
+    with TemporaryDirectory(prefix="smartstudy-counters-", ignore_cleanup_errors=True) as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        yield
