@@ -11,7 +11,7 @@ from uuid import UUID
 
 import numpy as np
 
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml.evaluation.simulated import TOPICS, school, simulate
 from benchmarks.child import told_by
 from benchmarks.findings import OURS, Found, Row, Target, medians
@@ -48,7 +48,7 @@ def our_way() -> Callable[[], Any]:
     from app.ml.embedding_service import predict, predict_and_save
     from app.ml.serving.model_order import serving_models
 
-    serving, asked = serving_models(), Asked(STUDENT, TOPICS[0], "medium")
+    serving, asked = serving_models(), TaskRequest(STUDENT, TOPICS[0], "medium")
     serving.refresh()
     question, values = next(predict_and_save(serving, asked))
     with new_session().begin() as db:

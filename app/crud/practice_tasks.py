@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.core.db.statements import BatchedColumns, BatchedStatement, Statement
 from app.domain.errors import OtherResult, TaskNotFound
-from app.domain.tasks import Asked, Prediction, Task
+from app.domain.tasks import Prediction, Task, TaskRequest
 from app.models import PracticeTask
 
 COLUMNS = """id, user_id, topic, difficulty, item_id, created_at, completed, is_correct, actual_time_seconds,
@@ -70,14 +70,14 @@ def stored(row: dict[str, Any]) -> Task:
     return Task(*(known[name] for name in Task.__slots__))
 
 
-def new_row(asked: Asked, at: datetime, prediction: Prediction, features: Sequence[float]) -> dict[str, Any]:
+def new_row(asked: TaskRequest, at: datetime, prediction: Prediction, features: Sequence[float]) -> dict[str, Any]:
     """What INSERT stores for a task created `at` that moment, with its prediction and what it was made from."""
     made_of = prediction.contributions and json.dumps(prediction.contributions)
     known = values_of(asked) | values_of(prediction) | {"contributions": made_of}
     return {"id": uuid4(), "created_at": at, "features": features} | known
 
 
-def values_of(of: Asked | Prediction) -> dict[str, object]:
+def values_of(of: TaskRequest | Prediction) -> dict[str, object]:
     """By column."""
     return {name: getattr(of, name) for name in of.__slots__}
 

@@ -11,9 +11,9 @@ from uuid import UUID
 
 from app.core.db.statements import QueryFlow, Row, Statement
 from app.crud import accounts
-from app.crud.student_totals import PAST_SQL, Past, past_of
+from app.crud.student_totals import PAST_SQL, StudentHistory, past_of
 from app.domain.planning import Done
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 
 NEWEST = 50  # tasks, where topics practised lately are looked for; of more, PostgreSQL without statistics sorts all
 A_DAY = 2_000  # tasks of today, at the most
@@ -137,7 +137,7 @@ def _practised(row: Row) -> Practised:
     return Practised(row["topic"], *numbers, tuple(recent), row["tasks_today"], row["seconds_today"])
 
 
-def pasts(student: UUID, asked: Sequence[Asked]) -> QueryFlow[list[Past]]:
+def pasts(student: UUID, asked: Sequence[TaskRequest]) -> QueryFlow[list[StudentHistory]]:
     """What is known before each of these tasks of the student, were it created now."""
     topics, difficulties = [each.topic for each in asked], [each.difficulty for each in asked]
     rows = yield PASTS, {"user_id": student, "topics": topics, "difficulties": difficulties}

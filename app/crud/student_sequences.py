@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from app.core.db.statements import QueryFlow, Row, Rows, Statement
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 
 # Ordered like the training rows; an index on (user_id, completed_at DESC, id DESC) gives them without a sort.
 LATEST = Statement("""
@@ -40,7 +40,9 @@ PRACTISED = Statement("""
     ORDER BY completed_at DESC, id DESC""")
 
 
-def latest(asked: Asked, at: datetime, most: int, statement: Statement = LATEST) -> QueryFlow[tuple[Rows, Row | None]]:
+def latest(
+    asked: TaskRequest, at: datetime, most: int, statement: Statement = LATEST
+) -> QueryFlow[tuple[Rows, Row | None]]:
     """The student's last tasks, in order, and the one before them."""
     if most == 0:
         return [], None

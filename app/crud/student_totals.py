@@ -10,7 +10,7 @@ import numpy as np
 
 from app.core.db.statements import BatchedStatement
 from app.crud import accounts, practice_tasks
-from app.domain.tasks import Asked, Claim
+from app.domain.tasks import Claim, TaskRequest
 
 # In the order of the numbers: what a student has finished, and what they finished last.
 GROUPS = ("overall", "topic", "difficulty", "recent", "item", "last", "topic_last", "item_last")
@@ -88,7 +88,7 @@ PAST = BatchedStatement(PAST_SQL)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Past:
+class StudentHistory:
     """What is known when a task is created."""
 
     at: datetime  # the database's clock
@@ -119,15 +119,15 @@ class Past:
         return n - 1, right - int(was_right), micros - round(seconds * 1e6)
 
 
-def question(asked: Asked, claim: Claim | None) -> dict[str, object]:
+def question(asked: TaskRequest, claim: Claim | None) -> dict[str, object]:
     """The values of PAST."""
     return practice_tasks.values_of(asked) | accounts.values_of(claim)
 
 
-def past_of(row: Mapping[str, Any]) -> Past:
+def past_of(row: Mapping[str, Any]) -> StudentHistory:
     numbers = np.array(row["numbers"])
     groups = numbers[1:25].reshape(3, 1, len(GROUPS))
     last = row if row["completed_at"] else None
-    return Past(
+    return StudentHistory(
         row["at"], tuple(chain.from_iterable(row["serving"])), groups, numbers[:1], numbers[25:].reshape(1, 3), last
     )

@@ -51,7 +51,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TaskRequest:
     """Whom a new task is for and what it is about."""
 
     user_id: UUID

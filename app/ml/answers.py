@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.db.statements import QueryFlow
-from app.crud.student_totals import Past
+from app.crud.student_totals import StudentHistory
 from app.domain.attempts import Attempts
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 
 Floats = NDArray[np.float64]
 PARTS = ("student", "topic", "difficulty", "exercise")  # what LNIRT adds up to a prediction
 
 
-def parts_of(asked: Asked) -> tuple[str, ...]:
+def parts_of(asked: TaskRequest) -> tuple[str, ...]:
     """The parts of a task; one that names no exercise has none."""
     return PARTS if asked.item_id is not None else PARTS[:-1]
 
@@ -83,7 +83,7 @@ class Coalitions:
 class TaskModel(Protocol):
     """A version in memory."""
 
-    def answer(self, version_id: int, asked: Asked, past: Past) -> QueryFlow[Answer]:
+    def answer(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> QueryFlow[Answer]:
         """What is to be expected of the task; may look things up in the database on the way."""
         ...
 

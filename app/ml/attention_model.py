@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.core.db.statements import QueryFlow
 from app.crud.student_sequences import latest
 from app.domain.attempts import Attempts
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml.networks.inference import Arrays, Floats, Places, ServedNetwork, dense, relu
 from app.ml.networks.network import Weights
 from app.ml.networks.sequences import SequenceNetwork, ServedSequence, Windows, states_seen, window_start
@@ -84,7 +84,7 @@ class ServedAttention(ServedSequence):
     def past_of_raw(self, raw: Arrays) -> Any:
         return *self.steps_of_raw(raw), raw["done"]
 
-    def past_of_task(self, version_id: int, asked: Asked, at: datetime, n: int, *, keep: bool) -> QueryFlow[Any]:
+    def past_of_task(self, version_id: int, asked: TaskRequest, at: datetime, n: int, *, keep: bool) -> QueryFlow[Any]:
         """Its window, read anew."""
         tasks, before = yield from latest(asked, at, n - int(window_start(np.array(n))))
         return *self.steps_of_tasks(asked, tasks, before), np.array([len(tasks)])

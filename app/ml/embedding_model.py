@@ -14,7 +14,7 @@ from app.core.db.statements import QueryFlow, Rows
 from app.crud import student_states
 from app.crud.student_sequences import latest
 from app.domain.attempts import Attempts
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml.networks import fused_lstm
 from app.ml.networks.inference import Arrays, Floats, Places, ServedNetwork
 from app.ml.networks.network import Weights
@@ -106,7 +106,9 @@ class ServedLstm(ServedSequence):
         said = self._read(*self.steps_of_raw(raw))
         return said[raw["done"], :, np.arange(said.shape[2])].swapaxes(0, 1)
 
-    def past_of_task(self, version_id: int, asked: Asked, at: datetime, n: int, *, keep: bool) -> QueryFlow[Singles]:
+    def past_of_task(
+        self, version_id: int, asked: TaskRequest, at: datetime, n: int, *, keep: bool
+    ) -> QueryFlow[Singles]:
         """The kept state with the tasks finished since, or the whole window anew where it does not add up."""
         begin = int(window_start(np.array(n)))
         whose = {"user_id": asked.user_id, "kind": self.name, "version_id": version_id}

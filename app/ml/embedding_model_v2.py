@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.core.db.statements import QueryFlow
 from app.domain.attempts import Attempts
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml.features.inputs import NETWORK_INPUTS
 from app.ml.features.vocabulary import IDS, Vocabulary
 from app.ml.networks.inference import EPSILON, Arrays, Floats, Places, ServedNetwork, relu
@@ -102,7 +102,7 @@ class ServedV2(ServedNetwork):
     def past_of(self, attempts: Attempts, rows: NDArray[np.intp], places: Places) -> None:
         """What it knows of the past are the inputs."""
 
-    def past_of_task(self, version_id: int, asked: Asked, at: datetime, n: int, *, keep: bool) -> QueryFlow[None]:
+    def past_of_task(self, version_id: int, asked: TaskRequest, at: datetime, n: int, *, keep: bool) -> QueryFlow[None]:
         return None
         yield  # what makes it a query flow
 

@@ -16,11 +16,11 @@ from app.core.db.statements import QueryFlow, run_sync
 from app.core.observability import metrics
 from app.core.settings import settings
 from app.crud import accounts, practice_tasks, shadow_predictions, student_totals
-from app.crud.student_totals import Past
+from app.crud.student_totals import StudentHistory
 from app.domain.interactions import SECONDS_MAX
 from app.domain.kinds import BASE
 from app.domain.shares import Share
-from app.domain.tasks import Asked, Claim, Prediction, Task
+from app.domain.tasks import Claim, Prediction, Task, TaskRequest
 from app.ml.answers import Answer
 from app.ml.calibration.time_limits import USUAL, Limits
 from app.ml.calibration.time_limits import limits as as_set
@@ -35,7 +35,7 @@ from app.ml.training.scheduler import silent, trainer
 LEAST_SECONDS = 0.001  # of an interval's lower end
 
 
-def predict_and_save(serving: ServingModels, asked: Asked, claim: Claim | None = None) -> QueryFlow[Task]:
+def predict_and_save(serving: ServingModels, asked: TaskRequest, claim: Claim | None = None) -> QueryFlow[Task]:
     """Create a task with its prediction, from the student's past at this moment.
 
     Raises NotSignedIn where the caller claims to be somebody whom the database doesn't know.
@@ -54,15 +54,15 @@ def predict_and_save(serving: ServingModels, asked: Asked, claim: Claim | None =
     metrics.predicted(prediction.model_version, cause(serving.model_order, prediction.fallback_reason))
     for kind in settings().shadows():
         yield from _shadow(serving, kind, asked, past, task)
-    serving.notice(past.serving)
+    serving.request_refresh(past.serving)
     return task
 
 
-def predict(serving: ServingModels, asked: Asked, past: Past) -> QueryFlow[Prediction]:
+def predict(serving: ServingModels, asked: TaskRequest, past: StudentHistory) -> QueryFlow[Prediction]:
     """What the kinds that serve say together, by their shares; where none of these gives finite numbers, the next best
     one; before there is any, LNIRT of the tasks finished so far; without any task finished, the prior. Says why no
     better model answered."""
-    model_order, unsound, found = serving.model_order, list[str](), list[tuple[Loaded, Answer]]()
+    model_order, unhealthy, found = serving.model_order, list[str](), list[tuple[Loaded, Answer]]()
     shares, others = model_order.for_student(asked.user_id)
     for loaded in others:
         if found and loaded.kind.name not in shares:
@@ -71,10 +71,10 @@ def predict(serving: ServingModels, asked: Asked, past: Past) -> QueryFlow[Predi
         if isinstance(answer, Answer):
             found.append((loaded, answer))
         else:
-            unsound.append(answer)
+            unhealthy.append(answer)
     if found:
-        return _pooled(found, shares, [*model_order.why_not_better(found[0][0]), *unsound], model_order.limits)
-    why = [*model_order.why_not_better(None), *unsound]
+        return _pooled(found, shares, [*model_order.why_not_better(found[0][0]), *unhealthy], model_order.limits)
+    why = [*model_order.why_not_better(None), *unhealthy]
     from app.ml.lnirt import untrained  # SciPy with it, which a process with models need not import
 
     told, found_limits = yield from untrained.answer(asked, past)
@@ -101,7 +101,7 @@ def _pooled(
     return replace(said, contributions=made_of)
 
 
-def _base_of(past: Past, prediction: Prediction) -> list[float]:
+def _base_of(past: StudentHistory, prediction: Prediction) -> list[float]:
     """What LNIRT said of the task, as the networks are told it: log odds and log seconds."""
     known = next((said for (kind, _), said in past.memory.items() if kind == BASE), None)
     if known is None:
@@ -112,16 +112,18 @@ def _base_of(past: Past, prediction: Prediction) -> list[float]:
     return [float(each) for each in base_input(known)[0]]
 
 
-def _sound_answer(serving: ServingModels, loaded: Loaded, asked: Asked, past: Past) -> QueryFlow[Answer | str]:
+def _sound_answer(
+    serving: ServingModels, loaded: Loaded, asked: TaskRequest, past: StudentHistory
+) -> QueryFlow[Answer | str]:
     """What the model says, or why that is of no use."""
     try:
         answer = yield from loaded.model.answer(loaded.version.id, asked, past)
     except (ArithmeticError, LookupError, TypeError, ValueError) as why:  # the model's own; the database's are others
-        return serving.unsound(loaded, repr(why))
-    return answer if answer.is_finite() else serving.unsound(loaded, "a number that is not finite")
+        return serving.mark_unhealthy(loaded, repr(why))
+    return answer if answer.is_finite() else serving.mark_unhealthy(loaded, "a number that is not finite")
 
 
-def _shadow(serving: ServingModels, kind: str, asked: Asked, past: Past, task: Task) -> QueryFlow[None]:
+def _shadow(serving: ServingModels, kind: str, asked: TaskRequest, past: StudentHistory, task: Task) -> QueryFlow[None]:
     """Record what this kind would have said; the student never sees it."""
     loaded = serving.model_order.of(kind)
     if loaded is None or loaded.version.id == task.model_version_id:
@@ -199,7 +201,7 @@ class EmbeddingModelService:
         checked = NewTask.model_validate(
             {"user_id": str(user_id), "topic": topic, "difficulty": difficulty, "item_id": item_id}
         )
-        asked = Asked(UUID(str(user_id)), checked.topic, checked.difficulty.value, checked.item_id)
+        asked = TaskRequest(UUID(str(user_id)), checked.topic, checked.difficulty.value, checked.item_id)
         serving_models().refresh()
         task = run_sync(predict_and_save(serving_models(), asked), self.db)
         self.db.commit()

@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session
 from app.core.db.statements import Database, QueryFlow, Rows, run_async, run_sync
 from app.crud import exam_plans, practised, student_states
 from app.crud.practised import Known, Practised
-from app.crud.student_totals import Past
+from app.crud.student_totals import StudentHistory
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import TOPICS_MOST, Exam, PracticeEffect, TopicState
-from app.domain.tasks import Asked, Prediction
+from app.domain.tasks import Prediction, TaskRequest
 from app.ml.embedding_service import predict
 from app.ml.features import learning_curve
 from app.ml.serving.model_order import ServingModels
@@ -91,7 +91,7 @@ class _Found:
     known: Known
     topics: Sequence[Practised]
     others: Mapping[str, int]
-    cells: Sequence[tuple[Asked, Past]]
+    cells: Sequence[tuple[TaskRequest, StudentHistory]]
 
 
 def _found(wanted_by: QueryFlow[Wanted]) -> QueryFlow[_Found]:
@@ -104,7 +104,7 @@ def _found(wanted_by: QueryFlow[Wanted]) -> QueryFlow[_Found]:
         own = {topic.topic for topic in topics}
         others = dict([each for each in popular.items() if each[0] not in own][: FEW - len(topics)])
         topics += [Practised(topic) for topic in others]
-    asked = [Asked(wanted.student, topic.topic, each) for topic in topics for each in DIFFICULTIES]
+    asked = [TaskRequest(wanted.student, topic.topic, each) for topic in topics for each in DIFFICULTIES]
     pasts = (yield from practised.pasts(wanted.student, asked)) if asked else []
     return _Found(wanted, known, topics, others, list(zip(asked, pasts, strict=True)))
 
@@ -140,7 +140,7 @@ def _outlook(serving: ServingModels, found: _Found, said: Iterable[Prediction]) 
         for topic in found.topics
     )
     if found.cells:
-        serving.notice(found.cells[0][1].serving)
+        serving.request_refresh(found.cells[0][1].serving)
     known = found.known
     last = Last(known.last_topic, known.last) if known.last_topic is not None and known.last else None
     effect = learning_curve.from_report(known.effect)
@@ -150,7 +150,7 @@ def _outlook(serving: ServingModels, found: _Found, said: Iterable[Prediction]) 
 Answered = dict[object, Rows]  # by statement and values
 
 
-def asked_once(flow: QueryFlow[T], past: Past, answered: Answered) -> QueryFlow[T]:
+def asked_once(flow: QueryFlow[T], past: StudentHistory, answered: Answered) -> QueryFlow[T]:
     """The same query flow; what the database has answered is not asked again. The state that one prediction caught up
     with the student's past is the next one's: all are of the same moment."""
     try:

@@ -14,7 +14,7 @@ from app.core.db.statements import run_async
 from app.core.settings import settings
 from app.crud import practice_tasks
 from app.domain.errors import NotAccepted
-from app.domain.tasks import Asked, Claim, Task
+from app.domain.tasks import Claim, Task, TaskRequest
 from app.ml.embedding_service import complete, predict_and_save
 from app.ml.explanation.explainer import explanation
 from app.ml.serving.model_order import ServingModels
@@ -54,7 +54,7 @@ async def create_task(new: NewTask, request: Request) -> Response:
     moved the prediction.
     """
     claim = claim_of(request)
-    asked = Asked(student_of(new, claim), new.topic, new.difficulty, new.item_id)
+    asked = TaskRequest(student_of(new, claim), new.topic, new.difficulty, new.item_id)
     flow = predict_and_save(await serving_models(request), asked, claim)
     return answer(await run_async(flow, await async_database(request)), 201)
 

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from app.core.db.statements import run_sync
 from app.crud import student_totals, studying
-from app.crud.student_totals import Past
+from app.crud.student_totals import StudentHistory
 from app.crud.studying import Done
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml.serving.model_order import Loaded, ServingModels
 
 if TYPE_CHECKING:  # SciPy is imported when LNIRT is there, not before
@@ -31,7 +31,7 @@ class Belief:
     """What LNIRT knows of a student: the version in service, or before the first training LNIRT of the newest tasks."""
 
     model: "ServedLnirt"
-    past: Past
+    past: StudentHistory
     posterior: "Posterior"
     answers: int  # of the student, that it holds: the newest
     students: int  # with results, counted up to LEAST_COMPARED
@@ -90,7 +90,7 @@ def belief(db: Session, serving: ServingModels, student: UUID) -> Belief | None:
     return Belief(model, past, known, past.n, studying.students(db, LEAST_COMPARED), course)
 
 
-def _untrained(db: Session, student: UUID, past: Past) -> Belief | None:
+def _untrained(db: Session, student: UUID, past: StudentHistory) -> Belief | None:
     """By the LNIRT that answers before the first training; none where nobody has finished anything."""
     from app.ml.lnirt.untrained import untrained
 
@@ -105,14 +105,14 @@ def _untrained(db: Session, student: UUID, past: Past) -> Belief | None:
     return Belief(model, past, now, len(tasks), studying.students(db, LEAST_COMPARED), lambda most: states[-most - 1 :])
 
 
-def _past(db: Session, student: UUID) -> Past:
+def _past(db: Session, student: UUID) -> StudentHistory:
     rows = student_totals.PAST.rows_now(db, **student_totals.question(_anything(student), None))
     return student_totals.past_of(rows[0])
 
 
-def _anything(student: UUID) -> Asked:
+def _anything(student: UUID) -> TaskRequest:
     """A task of theirs; what it is about doesn't matter to what is known of them."""
-    return Asked(student, "", "medium")
+    return TaskRequest(student, "", "medium")
 
 
 def of_hundred(share: float) -> int:

@@ -14,7 +14,7 @@ from app.core.settings import settings
 from app.crud import practice_tasks, studying
 from app.domain.attempts import DIFFICULTIES
 from app.domain.errors import NotKept, OtherResult, TaskNotFound
-from app.domain.tasks import Asked, Claim, Task
+from app.domain.tasks import Claim, Task, TaskRequest
 from app.ml.embedding_service import complete, predict_and_save
 from app.ml.explanation.explainer import explanation
 from app.routers.callers import Db
@@ -74,7 +74,7 @@ def ask(
     except ValidationError:
         wrong = words(request)("Please name a topic of 1 to 200 characters, and choose how difficult the task is.")
         return _choose(request, db, serving, visitor.id, {"topic": topic[:200], "difficulty": difficulty}, wrong)
-    asked = Asked(visitor.id, new.topic, new.difficulty.value)
+    asked = TaskRequest(visitor.id, new.topic, new.difficulty.value)
     task = run_sync(predict_and_save(serving, asked, Claim(student=visitor.id)), db)
     return go_to(request, f"/dashboard/tasks/{task.id}")
 

@@ -25,7 +25,7 @@ from app.core.db import migrations
 from app.core.db.statements import run_sync
 from app.crud import accounts, model_versions, tables
 from app.domain.attempts import Attempts
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml.embedding_service import predict_and_save
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.serving import artifacts
@@ -89,7 +89,7 @@ class Place:
             students = [db.scalar(text(FIRST_STUDENT)), "00000000-0000-4000-8000-00000000000a"]
             found = []
             for student in students:
-                task = run_sync(predict_and_save(models, Asked(student, "algebra", "hard", None), claim), db)
+                task = run_sync(predict_and_save(models, TaskRequest(student, "algebra", "hard", None), claim), db)
                 found.append((float(task.correctness_prob or 0), float(task.estimated_time_seconds or 0)))
             db.rollback()
         models.close()

@@ -14,7 +14,7 @@ from app.core.database import new_session
 from app.core.db.statements import Statement, run_sync
 from app.crud import accounts, erasures, model_tracker, model_versions, practice_tasks
 from app.domain.errors import NotSignedIn, TaskNotFound
-from app.domain.tasks import Asked, Claim
+from app.domain.tasks import Claim, TaskRequest
 from app.ml.embedding_service import complete, predict_and_save
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.serving.model_order import serving_models
@@ -39,7 +39,7 @@ def other() -> Iterator[Session]:
 
 
 def ask(db: Session, student: UUID, claim: Claim | None = None) -> UUID:
-    task = run_sync(predict_and_save(serving_models(), Asked(student, "Calculus", "easy"), claim), db)
+    task = run_sync(predict_and_save(serving_models(), TaskRequest(student, "Calculus", "easy"), claim), db)
     db.commit()
     return task.id
 
@@ -145,7 +145,7 @@ def test_the_counter_survives_where_ops_have_emptied_it(db: Session, ada: UUID) 
 
 
 def test_a_task_asked_before_and_stored_after_is_not_stored(db: Session, other: Session, ada: UUID) -> None:
-    flow = predict_and_save(serving_models(), Asked(ada, "Calculus", "easy"), Claim(student=ada))
+    flow = predict_and_save(serving_models(), TaskRequest(ada, "Calculus", "easy"), Claim(student=ada))
     question, values = next(flow)
     newest, span = flow.send(question.rows_now(db, **values))
     insert, row = flow.send(newest.rows_now(db, **span))
@@ -172,7 +172,7 @@ def test_while_the_erasure_is_under_way_nothing_is_stored_and_nobody_waits(
 
 
 def test_a_task_that_is_being_stored_is_waited_for(db: Session, other: Session, ada: UUID) -> None:
-    run_sync(predict_and_save(serving_models(), Asked(ada, "Calculus", "easy"), Claim(student=ada)), db)
+    run_sync(predict_and_save(serving_models(), TaskRequest(ada, "Calculus", "easy"), Claim(student=ada)), db)
     with ThreadPoolExecutor(1) as pool:
         erasing = pool.submit(erase, other, ada)
         waiting = """SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()

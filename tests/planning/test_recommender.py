@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session
 from app.core.database import AsyncDatabase, database_url
 from app.core.db.statements import QueryFlow, run_sync
 from app.crud import practised, student_sequences, student_states, student_totals, training_runs
-from app.crud.student_totals import Past
+from app.crud.student_totals import StudentHistory
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import Done, Reason, Suggestion, TopicState, Wishes
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml.evaluation.simulated import school as simulated_school
 from app.ml.evaluation.simulated import simulate
 from app.ml.serving.model_order import ServingModels, serving_models
@@ -343,7 +343,7 @@ def test_what_is_known_before_a_task_is_what_it_would_be_created_with(db: Sessio
     attempts = simulate(simulated_school(1, seed=2), 40, seed=2).attempts
     imported(db, attempts)
     who = db.scalar(text("SELECT user_id FROM practice_tasks LIMIT 1"))
-    asked = [Asked(who, name, each) for name in (*attempts.topics, "never seen") for each in DIFFICULTIES]
+    asked = [TaskRequest(who, name, each) for name in (*attempts.topics, "never seen") for each in DIFFICULTIES]
     thought_of = run_sync(practised.pasts(who, asked), db)
     for each, past in zip(asked, thought_of, strict=True):
         values = student_totals.question(each, None)
@@ -372,7 +372,7 @@ def test_suggesting_stores_no_task_and_counts_no_prediction(
 
 
 def test_a_students_answers_are_caught_up_with_once_not_for_every_prediction() -> None:
-    past = Past(NOW, (), np.zeros((3, 1, 8)) + 4, np.zeros(1), np.zeros((1, 3)))
+    past = StudentHistory(NOW, (), np.zeros((3, 1, 8)) + 4, np.zeros(1), np.zeros((1, 3)))
     asked: list[object] = []
 
     def prediction() -> QueryFlow[object]:

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from app.core.db.statements import QueryFlow
 from app.crud import model_versions
-from app.crud.student_totals import Past
-from app.domain.tasks import Asked
+from app.crud.student_totals import StudentHistory
+from app.domain.tasks import TaskRequest
 from app.ml.answers import Answer, Answers, Floats
 from app.ml.evaluation.simulated import school as simulated_school
 from app.ml.evaluation.simulated import simulate
@@ -43,7 +43,7 @@ class Plain:
         p, seconds = 0.2 + 0.5 * rate + 0.1 * rate * time, 20 + 50 * time
         return Answers(p, seconds, p, p, seconds, seconds)
 
-    def answer(self, version_id: int, asked: Asked, past: Past) -> QueryFlow[Answer]:
+    def answer(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> QueryFlow[Answer]:
         names = ([str(asked.user_id)], [asked.topic], [asked.difficulty], [asked.item_id])
         return self.predict(*names, inputs_of_past(past))[0]
         yield
@@ -55,7 +55,7 @@ class Plain:
 class WithState(Plain):
     """As a model of sequences: it looks something up, once, whatever the number of variations."""
 
-    def varied(self, version_id: int, asked: Asked, inputs: Floats, at: Any) -> QueryFlow[Answers]:
+    def varied(self, version_id: int, asked: TaskRequest, inputs: Floats, at: Any) -> QueryFlow[Answers]:
         from app.crud.accounts import STUDENT
 
         rows = yield STUDENT, {"id": asked.user_id}

@@ -24,7 +24,7 @@ from app.crud import model_versions, task_features
 from app.domain.errors import NotKept
 from app.domain.kinds import BASE, NETWORKS
 from app.domain.shares import ALL, Share
-from app.domain.tasks import Asked, Contributions, Task
+from app.domain.tasks import Contributions, Task, TaskRequest
 from app.ml import shapley
 from app.ml.answers import Answer, Answers, Coalitions, parts_of, plain_answers
 from app.ml.calibration.time_limits import USUAL, Limits
@@ -71,7 +71,7 @@ class Explainable(Protocol):
         """Holds `average`: the mean inputs of the tasks it was fitted on, (26,) as in NETWORK_INPUTS."""
         ...
 
-    def varied(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> QueryFlow[Answers]:
+    def varied(self, version_id: int, asked: TaskRequest, inputs: Floats, at: datetime) -> QueryFlow[Answers]:
         """Answers for m variations of one task, not clipped: `inputs` (m, 26) as in NETWORK_INPUTS, all else held.
 
         The last row is the task as it was. It was created `at` that moment: what the model knows beyond the inputs
@@ -84,14 +84,16 @@ class Explainable(Protocol):
 class Retrospective(Protocol):
     """A model that can say what it would have answered at an earlier moment."""
 
-    def answer_then(self, version_id: int, asked: Asked, inputs: Floats | None, at: datetime) -> QueryFlow[Answer]: ...
+    def answer_then(
+        self, version_id: int, asked: TaskRequest, inputs: Floats | None, at: datetime
+    ) -> QueryFlow[Answer]: ...
 
 
 @runtime_checkable
 class InParts(Protocol):
     """A model that adds its prediction up from the parts of a task: LNIRT."""
 
-    def coalitions_then(self, asked: Asked, at: datetime) -> QueryFlow[Coalitions]: ...
+    def coalitions_then(self, asked: TaskRequest, at: datetime) -> QueryFlow[Coalitions]: ...
 
 
 @runtime_checkable
@@ -129,7 +131,7 @@ def explanation(db: Session, serving: ServingModels, task: Task, *, to_student: 
     if features is None or len(features) != len(NETWORK_INPUTS):
         raise NotKept("What this prediction was made from was not kept at the time, so it can't be explained.")
     kinds = kind_answers(db, serving, task, features, loaded)
-    asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
+    asked = TaskRequest(task.user_id, task.topic, task.difficulty, task.item_id)
     own, (average, remark) = np.asarray(features), average_inputs(loaded)
     answers = run_sync(_varied(loaded, asked, shapley.mixed(own, average, N), task.created_at), db)
     answers = _with_others(answers, kinds)
@@ -150,7 +152,7 @@ def kind_answers(
     Of the kind that predicted the task, the version `predicted` is asked; none where no version did. Kinds that can't
     be asked about an earlier moment are left out, and networks where the task's inputs are not kept.
     """
-    asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
+    asked = TaskRequest(task.user_id, task.topic, task.difficulty, task.item_id)
     inputs, found = None if features is None or len(features) != len(NETWORK_INPUTS) else np.asarray(features), []
     for now in serving.model_order.models:
         answered = predicted is not None and predicted.kind.name == now.kind.name
@@ -221,7 +223,7 @@ def _lnirt(db: Session, serving: ServingModels, task: Task) -> Loaded | None:
 
 def _coalitions(task: Task, loaded: Loaded | None) -> QueryFlow[Coalitions | None]:
     """What LNIRT said of each coalition of the task's parts when it was created; none where that is not kept."""
-    asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
+    asked = TaskRequest(task.user_id, task.topic, task.difficulty, task.item_id)
     if loaded is not None:
         model = loaded.model
         return (yield from model.coalitions_then(asked, task.created_at)) if isinstance(model, InParts) else None
@@ -241,7 +243,7 @@ def average_inputs(loaded: Loaded) -> tuple[Floats, str]:
     return np.concatenate([NEWCOMER, np.zeros(len(NETWORK_INPUTS) - N)]), remark
 
 
-def _varied(loaded: Loaded, asked: Asked, inputs: Floats, at: datetime) -> QueryFlow[Answers]:
+def _varied(loaded: Loaded, asked: TaskRequest, inputs: Floats, at: datetime) -> QueryFlow[Answers]:
     model = loaded.model
     if isinstance(model, Explainable):
         return (yield from model.varied(loaded.version.id, asked, inputs, at))
@@ -367,7 +369,7 @@ def _part_effects(task: Task, worth: Worth, known: int, reader: Reader) -> list[
             time_effect_seconds=float(seconds[place]),
             text=f"{of_part(part, task, known, reader)}: {effect(correctness[place], seconds[place])}.",
         )
-        for place, part in enumerate(parts_of(Asked(task.user_id, task.topic, task.difficulty, task.item_id)))
+        for place, part in enumerate(parts_of(TaskRequest(task.user_id, task.topic, task.difficulty, task.item_id)))
     ]
 
 

@@ -21,7 +21,7 @@ from app.crud.attempts import of_rows
 from app.crud.student_sequences import latest
 from app.domain.errors import NotKept, TaskNotFound, VersionNotFound
 from app.domain.kinds import NETWORKS
-from app.domain.tasks import Asked, Task
+from app.domain.tasks import Task, TaskRequest
 from app.ml.features.history import Floats
 from app.ml.features.inputs import NETWORK_INPUTS, inputs_of, known_before
 from app.ml.features.vocabulary import IDS
@@ -79,7 +79,7 @@ def task_inputs(db: Session, serving: ServingModels, task_id: UUID, kind: str | 
     model = loaded.model
     if not isinstance(model, ServedNetwork):
         raise NotKept(f"{loaded.kind.name} is no network, so it has no Keras files; networks are {_networks()}.")
-    asked = Asked(task.user_id, task.topic, task.difficulty, task.item_id)
+    asked = TaskRequest(task.user_id, task.topic, task.difficulty, task.item_id)
     kept = task_features.of_task(db, task.id)
     inputs = run_sync(_inputs(task, model) if kept is None or len(kept) != len(NETWORK_INPUTS) else _as_kept(kept), db)
     raw = run_sync(raw_inputs(model, asked, inputs, task), db)
@@ -87,7 +87,7 @@ def task_inputs(db: Session, serving: ServingModels, task_id: UUID, kind: str | 
     return TaskInputs(loaded, task, raw, float(said.probability[0]), float(said.seconds[0]))
 
 
-def raw_inputs(model: ServedNetwork, asked: Asked, inputs: Floats, task: Task) -> QueryFlow[Arrays]:
+def raw_inputs(model: ServedNetwork, asked: TaskRequest, inputs: Floats, task: Task) -> QueryFlow[Arrays]:
     """By name, first axis 1; `inputs` (26,) as in NETWORK_INPUTS."""
     found: Arrays = {name: np.array([place], np.int32) for name, place in zip(IDS, _places(model, asked), strict=True)}
     found["inputs"] = inputs[None]
@@ -152,7 +152,7 @@ def _inputs(task: Task, model: ServedNetwork) -> QueryFlow[Floats]:
     return np.concatenate([inputs_of(known_before(attempts))[-1], base])
 
 
-def _places(model: ServedNetwork, asked: Asked) -> list[int]:
+def _places(model: ServedNetwork, asked: TaskRequest) -> list[int]:
     """Of the task's four ids in the embeddings; 0 = unknown."""
     names = (str(asked.user_id), asked.topic, asked.difficulty, asked.item_id)
     return [_index(model, kind).get(name or "", 0) for kind, name in zip(IDS, names, strict=True)]
@@ -162,7 +162,7 @@ def _index(model: ServedNetwork, kind: str) -> dict[str, int]:
     return {name: place for place, name in enumerate(getattr(model.vocabulary, kind), start=1)}
 
 
-def _window(model: ServedNetwork, asked: Asked, inputs: Floats, task: Task) -> QueryFlow[Arrays]:
+def _window(model: ServedNetwork, asked: TaskRequest, inputs: Floats, task: Task) -> QueryFlow[Arrays]:
     """The finished tasks that the network saw, s of them, as steps; without any, one that it is told not to look at."""
     n = round(float(inputs[NETWORK_INPUTS.index("overall_task_count")] * 100))
     tasks, before = yield from latest(asked, task.created_at, n - int(window_start(np.array(n))))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from app.crud.student_totals import Past
+from app.crud.student_totals import StudentHistory
 from app.domain.attempts import Attempts
 from app.ml.features.history import (
     FEATURES,
@@ -79,7 +79,7 @@ TASKS, IN_SESSION = INPUTS.index("item_task_count"), INPUTS.index("session_tasks
 
 
 @dataclass(frozen=True, slots=True)
-class Last:
+class LastAttempt:
     """The last finished task of a kind before each of n tasks; each (n,)."""
 
     finished: Ints  # microseconds; NEVER without one
@@ -88,19 +88,19 @@ class Last:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class HistorySnapshot:
     """What is known of n tasks at the moment they are created."""
 
     at: Ints  # (n,) that moment, microseconds UTC since 1970
     totals: Totals  # overall, topic, difficulty, last five
     session_tasks: Floats  # (n,) finished in the half hour before, at most 50
-    last: Last
-    topic_last: Last
+    last: LastAttempt
+    topic_last: LastAttempt
     item: Totals  # (n, 1) on the very item; all 0 where none is named
-    item_last: Last
+    item_last: LastAttempt
 
 
-def inputs_of(known: Known) -> Floats:
+def inputs_of(known: HistorySnapshot) -> Floats:
     """One row per task, columns as in INPUTS: (n, 24), all finite."""
     inputs = np.empty((len(known.at), len(INPUTS)))
     for start in range(0, len(inputs), AT_ONCE):
@@ -109,10 +109,10 @@ def inputs_of(known: Known) -> Floats:
     return inputs
 
 
-def only(known: Known, rows: slice) -> Known:
+def only(known: HistorySnapshot, rows: slice) -> HistorySnapshot:
     """Of these tasks alone."""
-    columns = {name: getattr(known, name) for name in Known.__slots__}
-    return Known(**{name: _rows_of(column, rows) for name, column in columns.items()})
+    columns = {name: getattr(known, name) for name in HistorySnapshot.__slots__}
+    return HistorySnapshot(**{name: _rows_of(column, rows) for name, column in columns.items()})
 
 
 def _rows_of(column: Any, rows: slice) -> Any:
@@ -122,7 +122,7 @@ def _rows_of(column: Any, rows: slice) -> Any:
 
 
 @lru_cache(64)  # a past is asked for by every model that answers, and once more to be stored
-def inputs_of_past(past: Past) -> Floats:
+def inputs_of_past(past: StudentHistory) -> Floats:
     """The same of the one task that is being created, as the database tells it: (1, 24)."""
     return _described(past.groups, past.session_tasks, past.since)
 
@@ -141,7 +141,7 @@ def _described(groups: Floats, session_tasks: Floats, since: Floats) -> Floats:
     return described
 
 
-def _groups(known: Known, part: slice) -> Floats:
+def _groups(known: HistorySnapshot, part: slice) -> Floats:
     """Tasks, right ones and seconds of the eight groups, (3, n, 8); what was finished last is a group of one."""
     lasts = (known.last, known.topic_last, known.item_last)
     there = [(last.finished[part] != NEVER).astype(np.float64) for last in lasts]
@@ -152,7 +152,7 @@ def _groups(known: Known, part: slice) -> Floats:
     return np.stack(groups)
 
 
-def _since(known: Known, part: slice) -> Floats:
+def _since(known: HistorySnapshot, part: slice) -> Floats:
     """Seconds since the last finish, on the topic, on the item, (n, 3); anything where there was none."""
     lasts = (known.last, known.topic_last, known.item_last)
     finished = np.stack([last.finished[part] for last in lasts], axis=1)
@@ -161,7 +161,7 @@ def _since(known: Known, part: slice) -> Floats:
     return since
 
 
-def known_before(attempts: Attempts) -> Known:
+def known_before(attempts: Attempts) -> HistorySnapshot:
     """What was known of every attempt when it was created; never the attempt itself or a later one."""
     a, at = attempts, created(attempts)
     history = History(a.finished)
@@ -170,7 +170,7 @@ def known_before(attempts: Attempts) -> Known:
     session = history.own(a.student, history.before(at - SESSION))
     item = np.where(a.item >= 0, a.student.astype(np.int64) * len(a.items) + a.item, -1)
     items = history.own(item, np.where(a.item >= 0, known, 0))
-    return Known(
+    return HistorySnapshot(
         at=at,
         totals=totals_of(a, (students, topics, difficulties)),
         session_tasks=np.minimum(students.end - session.end, MOST_IN_SESSION).astype(np.float64),
@@ -189,10 +189,10 @@ def _sums(spans: Spans, attempts: Attempts) -> Totals:
     )
 
 
-def _last(spans: Spans, attempts: Attempts) -> Last:
+def _last(spans: Spans, attempts: Attempts) -> LastAttempt:
     there = spans.end > spans.start
     row = spans.order[np.maximum(spans.end - 1, 0)]
-    return Last(
+    return LastAttempt(
         np.where(there, attempts.finished[row], NEVER),
         np.where(there, attempts.correct[row], UNKNOWN_RATE).astype(np.float64),
         np.where(there, np.minimum(attempts.seconds[row], MOST_SECONDS), UNKNOWN_SECONDS),

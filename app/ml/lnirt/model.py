@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from app.core.db.statements import QueryFlow, Rows
 from app.crud import student_states
 from app.crud.student_sequences import PRACTISED, latest
-from app.crud.student_totals import GROUPS, Past
+from app.crud.student_totals import GROUPS, StudentHistory
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml.answers import Answer, Answers, Coalitions
 from app.ml.calibration.time_limits import USUAL, Limits, time_limits
 from app.ml.features.history import COUNT_UNITS, History, created
@@ -207,7 +207,7 @@ class ServedLnirt:
         places = {name: place for place, name in enumerate(dict.fromkeys(names))}
         return columns_of([self.parameters(*name) for name in places])[:, [places[name] for name in names]]
 
-    def column(self, asked: Asked) -> list[float]:
+    def column(self, asked: TaskRequest) -> list[float]:
         """Of one task, (9,); kept, while it is an item or a cell that was fitted."""
         name = (asked.item_id, asked.topic, asked.difficulty)
         found = self._columns.get(name)
@@ -217,11 +217,11 @@ class ServedLnirt:
                 self._columns[name] = found
         return found
 
-    def answer(self, version_id: int, asked: Asked, past: Past) -> QueryFlow[Answer]:
+    def answer(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> QueryFlow[Answer]:
         """The posterior predictive, from what the student's answers say up to this moment."""
         return self._calibration.answer((yield from self.predicted(version_id, asked, past)))
 
-    def predicted(self, version_id: int, asked: Asked, past: Past) -> QueryFlow[Said]:
+    def predicted(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> QueryFlow[Said]:
         """What the model itself says of it, not calibrated; worked out once for all models that ask."""
         known = past.memory.get((KIND, version_id))
         if known is None:
@@ -231,7 +231,9 @@ class ServedLnirt:
         said: Said = known
         return said
 
-    def answer_then(self, version_id: int, asked: Asked, inputs: Floats | None, at: datetime) -> QueryFlow[Answer]:
+    def answer_then(
+        self, version_id: int, asked: TaskRequest, inputs: Floats | None, at: datetime
+    ) -> QueryFlow[Answer]:
         """What it says of a task that was created `at` an earlier moment, from what was known then; nothing is kept."""
         tasks, _ = yield from latest(asked, at, remembered(self.population), PRACTISED)
         practice = practice_on(asked, tasks)
@@ -239,16 +241,16 @@ class ServedLnirt:
             practice = np.rint(inputs[PRACTICE_INPUTS] * PRACTICE_UNITS).tolist()
         return self._answer(self._after(newcomers(self.population), tasks), asked, practice)
 
-    def answer_after(self, tasks: Rows, asked: Asked) -> Answer:
+    def answer_after(self, tasks: Rows, asked: TaskRequest) -> Answer:
         """What it says where these are the student's finished tasks, as `student_sequences.PRACTISED` has them."""
         return self._answer(self._after(newcomers(self.population), tasks), asked, practice_on(asked, tasks))
 
-    def coalitions_then(self, asked: Asked, at: datetime) -> QueryFlow[Coalitions]:
+    def coalitions_then(self, asked: TaskRequest, at: datetime) -> QueryFlow[Coalitions]:
         """What it would have said `at` an earlier moment of each coalition of the task's parts."""
         tasks, _ = yield from latest(asked, at, remembered(self.population), PRACTISED)
         return self.coalitions(tasks, asked)
 
-    def coalitions(self, tasks: Rows, asked: Asked) -> Coalitions:
+    def coalitions(self, tasks: Rows, asked: TaskRequest) -> Coalitions:
         """The same where these are the student's finished tasks; what they have practised counts throughout."""
         item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
         state, practice = self._after(newcomers(self.population), tasks), practice_on(asked, tasks)
@@ -268,7 +270,7 @@ class ServedLnirt:
             [begin, follow(self.population, self._answered(tasks), np.array([len(tasks)]), begin)] if tasks else [begin]
         )
 
-    def course(self, asked: Asked, at: datetime, most: int) -> QueryFlow[Floats]:
+    def course(self, asked: TaskRequest, at: datetime, most: int) -> QueryFlow[Floats]:
         """What was known of the student before their last m <= `most` tasks, and after each, (1 + m, nodes + 3)."""
         tasks, _ = yield from latest(asked, at, most + remembered(self.population), PRACTISED)
         return self.states_after(tasks)[-most - 1 :]
@@ -296,7 +298,7 @@ class ServedLnirt:
         states = np.where((spans.end > spans.start)[:, None], after[np.maximum(spans.end - 1, 0)], begin[:1])
         return predict(self.population, states, coming)
 
-    def state(self, version_id: int, asked: Asked, past: Past) -> QueryFlow[Floats]:
+    def state(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> QueryFlow[Floats]:
         """What is known of the student, (1, nodes + 3): as this process remembers it and with what was finished since,
         or as the database kept it, or from all answers that still count, where that does not add up."""
         sums, known = past.sums, self._students.get(asked.user_id)
@@ -317,7 +319,7 @@ class ServedLnirt:
         self._students[asked.user_id] = replace(state, sums=sums)
         return state.state
 
-    def _from_database(self, version_id: int, asked: Asked, past: Past) -> QueryFlow["Known"]:
+    def _from_database(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> QueryFlow["Known"]:
         whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
         kept = self._kept((yield student_states.KEPT, whose))
         if kept and kept[1] == past.n:
@@ -330,7 +332,7 @@ class ServedLnirt:
         begin = kept[0] if kept else newcomers(self.population)
         return Known(self._after(begin, tasks), kept[1] if kept else 0)
 
-    def posterior(self, version_id: int, asked: Asked, past: Past) -> QueryFlow[Posterior]:
+    def posterior(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> QueryFlow[Posterior]:
         """The same as a distribution."""
         return posterior(self.population, (yield from self.state(version_id, asked, past))[0])
 
@@ -349,11 +351,11 @@ class ServedLnirt:
         names = [(a.items[i] if i >= 0 else None, a.topics[t], DIFFICULTIES[d]) for i, t, d in rows.tolist()]
         return columns_of([self.parameters(*name) for name in names])[:, place.reshape(-1)]
 
-    def _answer(self, state: Floats, asked: Asked, practice: Sequence[float]) -> Answer:
+    def _answer(self, state: Floats, asked: TaskRequest, practice: Sequence[float]) -> Answer:
         """`practice`: tasks finished on the topic and on the exercise."""
         return self._calibration.answer(self._predicted(state, asked, *practice))
 
-    def _predicted(self, state: Floats, asked: Asked, on_topic: float, on_item: float) -> Said:
+    def _predicted(self, state: Floats, asked: TaskRequest, on_topic: float, on_item: float) -> Said:
         column = practised_one(self.population, self.column(asked), on_topic, on_item)
         return predict_one(self.population, state[0], column)
 
@@ -380,7 +382,7 @@ class ServedLnirt:
         return state.astype(np.float64)[None]
 
 
-def practice_on(asked: Asked, tasks: Rows) -> tuple[float, float]:
+def practice_on(asked: TaskRequest, tasks: Rows) -> tuple[float, float]:
     """How many tasks on its topic and on its exercise had been finished when all of `tasks`, in order, were."""
     newest = tasks[::-1]
     on_topic = next((task["on_topic"] for task in newest if task["topic"] == asked.topic), 0)

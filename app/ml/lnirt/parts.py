@@ -9,7 +9,7 @@ from dataclasses import astuple, replace
 
 import numpy as np
 
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml import shapley
 from app.ml.answers import parts_of
 from app.ml.lnirt.ability import Predictions, columns_of, newcomers, practised, predict
@@ -21,7 +21,7 @@ UNSEEN = object()  # no label of an item
 
 
 def predictions(
-    bank: ItemBank, whole: ItemParameters, state: Floats, practice: tuple[float, float], asked: Asked
+    bank: ItemBank, whole: ItemParameters, state: Floats, practice: tuple[float, float], asked: TaskRequest
 ) -> Predictions:
     """What is expected of each coalition of the n parts of a task, 2^n in the order of `shapley.coalitions`.
 
@@ -38,7 +38,7 @@ def predictions(
     )
 
 
-def _task(bank: ItemBank, whole: ItemParameters, asked: Asked, known: frozenset[str]) -> ItemParameters:
+def _task(bank: ItemBank, whole: ItemParameters, asked: TaskRequest, known: frozenset[str]) -> ItemParameters:
     if known >= set(parts_of(asked)) - {"student"}:
         return whole
     found = _group(bank, asked, known)
@@ -47,7 +47,7 @@ def _task(bank: ItemBank, whole: ItemParameters, asked: Asked, known: frozenset[
     return _moved(found, whole, _group(bank, asked, frozenset({"topic", "difficulty"})))
 
 
-def _group(bank: ItemBank, asked: Asked, known: frozenset[str]) -> ItemParameters:
+def _group(bank: ItemBank, asked: TaskRequest, known: frozenset[str]) -> ItemParameters:
     """Of an exercise that nobody has seen, where the topic, the difficulty, both or neither are known."""
     topic = asked.topic if "topic" in known else None
     return bank.find(UNSEEN, topic, asked.difficulty if "difficulty" in known else None).parameters

@@ -9,8 +9,8 @@ from uuid import UUID
 from app.core.db.statements import QueryFlow
 from app.crud import finished_tasks
 from app.crud.attempts import of_rows
-from app.crud.student_totals import Past
-from app.domain.tasks import Asked
+from app.crud.student_totals import StudentHistory
+from app.domain.tasks import TaskRequest
 from app.ml.answers import Answer, Coalitions
 from app.ml.calibration.time_limits import USUAL, Limits, time_limits
 from app.ml.lnirt.model import ServedLnirt
@@ -43,7 +43,7 @@ class Untrained:
         return [row | {"on_topic": 0, "on_item": 0} for row in own]
 
 
-def answer(asked: Asked, past: Past) -> QueryFlow[tuple[Answer | None, Limits]]:
+def answer(asked: TaskRequest, past: StudentHistory) -> QueryFlow[tuple[Answer | None, Limits]]:
     """What LNIRT says of a task of this student, and between which seconds answers stay; none where nobody has finished
     anything."""
     found = yield from untrained(past.at)
@@ -52,7 +52,7 @@ def answer(asked: Asked, past: Past) -> QueryFlow[tuple[Answer | None, Limits]]:
     return found.model.answer_after(found.of_student(asked.user_id), asked), found.model.limits
 
 
-def coalitions_then(asked: Asked, at: datetime) -> QueryFlow[Coalitions | None]:
+def coalitions_then(asked: TaskRequest, at: datetime) -> QueryFlow[Coalitions | None]:
     """What it said `at` an earlier moment of each coalition of the task's parts."""
     found = yield from untrained(at)
     return found.model.coalitions(found.of_student(asked.user_id), asked) if found else None

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.db.statements import QueryFlow
-from app.crud.student_totals import Past
+from app.crud.student_totals import StudentHistory
 from app.domain.attempts import Attempts
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml.lnirt.ability import base_input, base_inputs
 from app.ml.lnirt.model import ServedLnirt, fitted_items
 from app.ml.lnirt.posterior import Population
@@ -28,7 +28,7 @@ class Base:
     model: ServedLnirt
     version_id: int = 0  # under which the database keeps what it knows of students
 
-    def of_task(self, asked: Asked, past: Past) -> QueryFlow[Floats]:
+    def of_task(self, asked: TaskRequest, past: StudentHistory) -> QueryFlow[Floats]:
         """Log odds and log seconds of one task, (1, 2)."""
         return base_input((yield from self.model.predicted(self.version_id, asked, past)))
 

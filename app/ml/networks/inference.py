@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.db.statements import QueryFlow
-from app.crud.student_totals import Past
+from app.crud.student_totals import StudentHistory
 from app.domain.attempts import Attempts
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml.answers import Answer, Answers
 from app.ml.calibration.calibration import Calibration
 from app.ml.features.inputs import NETWORK_INPUTS, inputs_of, inputs_of_past, known_before
@@ -98,30 +98,30 @@ class ServedNetwork(ABC):
         """What `scores` is to know of each of these rows' past; `places` (4, all) are the ids of all rows."""
 
     @abstractmethod
-    def past_of_task(self, version_id: int, asked: Asked, at: datetime, n: int, *, keep: bool) -> QueryFlow[Any]:
+    def past_of_task(self, version_id: int, asked: TaskRequest, at: datetime, n: int, *, keep: bool) -> QueryFlow[Any]:
         """The same for one task, which is created `at` that moment after `n` finished ones."""
 
-    def places(self, asked: Asked, n: int = 1) -> list[Places | slice]:
+    def places(self, asked: TaskRequest, n: int = 1) -> list[Places | slice]:
         """Index in the embeddings of one task's ids; of a single one as a slice, for which NumPy copies nothing."""
         names = (str(asked.user_id), asked.topic, asked.difficulty, asked.item_id)
         found = [index.get(name, 0) for index, name in zip(self.index, names, strict=True)]
         return [slice(place, place + 1) if n == 1 else np.full(n, place) for place in found]
 
-    def answer(self, version_id: int, asked: Asked, past: Past) -> QueryFlow[Answer]:
+    def answer(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> QueryFlow[Answer]:
         """The prediction for one task."""
         base = yield from self.corrected().of_task(asked, past)
         inputs = np.concatenate([inputs_of_past(past), base], axis=1)
         known = yield from self.past_of_task(version_id, asked, past.at, past.n, keep=True)
         return self.answers_of_scores(self.scores(self.places(asked), inputs, known), inputs)[0]
 
-    def varied(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> QueryFlow[Answers]:
+    def varied(self, version_id: int, asked: TaskRequest, inputs: Floats, at: datetime) -> QueryFlow[Answers]:
         """What it says of m variations of one task's inputs (m, 26), the last as they were; the past is the same."""
         n = round(float(inputs[-1, NETWORK_INPUTS.index("overall_task_count")] * 100))
         known = yield from self.past_of_task(version_id, asked, at, n, keep=False)
         scores = self.scores(self.places(asked, len(inputs)), inputs, self.repeated(known, len(inputs)))
         return self.answers_of_scores(scores, inputs)
 
-    def answer_then(self, version_id: int, asked: Asked, inputs: Floats, at: datetime) -> QueryFlow[Answer]:
+    def answer_then(self, version_id: int, asked: TaskRequest, inputs: Floats, at: datetime) -> QueryFlow[Answer]:
         """What it says of a task that was created `at` an earlier moment, from its inputs (24,); nothing is kept."""
         return (yield from self.varied(version_id, asked, inputs[None], at))[0]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from app.core.db.statements import Row, Rows
 from app.domain.attempts import Attempts, plausible
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml.features.history import Floats, History, Ints
 from app.ml.features.inputs import LONG_AGO, NETWORK_INPUTS, SECOND
 from app.ml.features.vocabulary import IDS, Vocabulary
@@ -242,7 +242,7 @@ class ServedSequence(ServedNetwork):
         ids = np.stack([whose, *(raw[f"past_{name}"] for name in STEP_IDS)])
         return ids, self.scale.normalised_outcomes(raw["past_outcomes"]).astype(np.float32)
 
-    def steps_of_tasks(self, asked: Asked, tasks: Rows, before: Row | None) -> tuple[Ids, Singles]:
+    def steps_of_tasks(self, asked: TaskRequest, tasks: Rows, before: Row | None) -> tuple[Ids, Singles]:
         """The same of a student's s tasks, in order, as the database tells them: (4, 1, s) and (1, s, 3)."""
         columns = [[str(asked.user_id)] * len(tasks), *([task[c] for task in tasks] for c in ID_COLUMNS)]
         ids = [[index.get(name, 0) for name in names] for index, names in zip(self.index, columns, strict=True)]

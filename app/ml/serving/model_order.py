@@ -124,13 +124,13 @@ class ServingModels:
         self._turn = threading.Lock()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load-model")
         self._again_at = float("inf")  # when to try once more what could not be loaded
-        self._unsound: dict[int, str] = {}  # versions that gave a number that is none, and what is said of it
+        self._unhealthy: dict[int, str] = {}  # versions that gave a number that is none, and what is said of it
 
     @property
     def problems(self) -> list[str]:
         """What is wrong: files that can't be loaded, numbers that are none, and who stands in for whom."""
         model_order = self.model_order
-        told = [*model_order.broken.values(), *(t for v, t in self._unsound.items() if v in model_order.versions)]
+        told = [*model_order.broken.values(), *(t for v, t in self._unhealthy.items() if v in model_order.versions)]
         return [*told, *model_order.missing.values()]
 
     @property
@@ -149,9 +149,9 @@ class ServingModels:
         return most[1] if most else self.answering
 
     def _sound(self) -> Iterator[Loaded]:
-        return (each for each in self.model_order.models if each.version.id not in self._unsound)
+        return (each for each in self.model_order.models if each.version.id not in self._unhealthy)
 
-    def notice(self, serving: tuple[int, ...]) -> None:
+    def request_refresh(self, serving: tuple[int, ...]) -> None:
         """A request saw which versions should serve: fetch them, but don't wait for it."""
         if not self._is_current(serving) and not self._turn.locked():
             self._loader.submit(self._refresh_quietly)
@@ -164,11 +164,11 @@ class ServingModels:
             if not self._is_current(marks(wanted.values())):
                 self._switch_to(wanted)
 
-    def unsound(self, loaded: Loaded, said: str) -> str:
+    def mark_unhealthy(self, loaded: Loaded, said: str) -> str:
         """The model has no answer that can be used: say so, once."""
         told = f"{str(loaded).capitalize()} gave no usable answer: {said}."
-        if self._unsound.get(loaded.version.id) != told:
-            self._unsound[loaded.version.id] = told
+        if self._unhealthy.get(loaded.version.id) != told:
+            self._unhealthy[loaded.version.id] = told
             log.error("%s", told)
         return told
 

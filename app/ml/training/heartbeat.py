@@ -16,7 +16,7 @@ PER_SILENCE = 6  # signs in the time after which a process is taken for dead
 
 
 @contextmanager
-def signs_of_life(
+def heartbeat(
     engine: Engine, run_id: int, silent_seconds: float, say: Callable[[Mapping[str, Any]], None]
 ) -> Iterator[None]:
     """Give them until the end of the block. A process that was stopped, or hangs as a whole, gives none."""

@@ -26,7 +26,7 @@ from app.ml.serving import artifacts
 from app.ml.serving.model_order import UNLOADABLE, load, on_base, show_files
 from app.ml.training.dataset import READ_WHOLE, TrainingSet, due_from_scratch, fresh_rows, some, whole
 from app.ml.training.gate import HoldoutSet, drift
-from app.ml.training.heartbeat import signs_of_life
+from app.ml.training.heartbeat import heartbeat
 from app.ml.training.publication import Candidate, ErasedMeanwhile, Findings, Incumbent, Made, Publication, none_erased
 from app.ml.training.tuned_settings import checked
 
@@ -71,7 +71,7 @@ def train(order: Order, say: Say) -> dict[str, Any]:
     """Do the run and record how it ended; what is returned says it too. Raises nothing that a run can meet."""
     engine = engine_for(order.database_url)
     try:
-        with signs_of_life(engine, order.run_id, order.silent_seconds, say), engine.connect() as writer:
+        with heartbeat(engine, order.run_id, order.silent_seconds, say), engine.connect() as writer:
             while not training_runs.take_turn(writer, order.run_id, order.silent_seconds):
                 time.sleep(LOOK_AGAIN_SECONDS)
             return _train(writer, order, say)  # the lock is this connection's: whoever publishes, holds it

@@ -9,10 +9,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.crud.student_totals import Past
+from app.crud.student_totals import StudentHistory
 from app.domain.attempts import Attempts
 from app.ml.features.history import FEATURES, totals_before
-from app.ml.features.inputs import CONTEXT, INPUTS, ITEM, Known, inputs_of, inputs_of_past, known_before
+from app.ml.features.inputs import CONTEXT, INPUTS, ITEM, HistorySnapshot, inputs_of, inputs_of_past, known_before
 
 SECOND = 1_000_000  # microseconds
 MINUTE = 60 * SECOND
@@ -119,7 +119,7 @@ def test_the_database_and_the_table_tell_the_same(
     np.testing.assert_allclose(served[0], inputs_of(known_before(a))[row], rtol=1e-12, atol=1e-12)
 
 
-def past_of(a: Attempts, row: int) -> Past:
+def past_of(a: Attempts, row: int) -> StudentHistory:
     """What the history query says when this task is created."""
     at = int(a.started[row])
     past = [k for k in range(len(a)) if a.finished[k] <= at and a.student[k] == a.student[row]]
@@ -141,7 +141,7 @@ def past_of(a: Attempts, row: int) -> Past:
     lasts = [(1, a.correct[k[-1]], a.seconds[k[-1]]) if k else (0, 0, 0) for k in (past, topic, item)]
     groups = np.array([*sums(past, topic, difficulty, past[-5:], item), *lasts], np.float64).T[:, None]
     finished = np.array([[since(past), since(topic), since(item)]])
-    return Past(moment(at), (), groups, np.array([float(half_an_hour)]), finished)
+    return StudentHistory(moment(at), (), groups, np.array([float(half_an_hour)]), finished)
 
 
 def test_without_a_past() -> None:
@@ -171,5 +171,5 @@ def test_a_time_beyond_all_measure_counts_as_twelve_days() -> None:
 
 
 def test_one_column_for_each_name() -> None:
-    known: Known = known_before(attempts([(0, 0, 0, 0, 0, 1, True, 5.0)]))
+    known: HistorySnapshot = known_before(attempts([(0, 0, 0, 0, 0, 1, True, 5.0)]))
     assert inputs_of(known).shape == (1, len(FEATURES) + len(CONTEXT) + len(ITEM))

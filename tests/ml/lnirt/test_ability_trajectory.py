@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.core.db.statements import run_sync
 from app.crud import student_totals, studying
 from app.domain.attempts import Attempts
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml.evaluation.simulated import SECOND, school, simulate
 from app.ml.features.inputs import INPUTS
 from app.ml.lnirt.ability import newcomers, posterior
@@ -74,7 +74,7 @@ def believed(db: Session, attempts: Attempts, served: ServedLnirt) -> Belief:
     """What is believed of one of the students, who have done thirty tasks each."""
     imported(db, attempts)
     student = UUID(attempts.students[3])
-    anything = Asked(student, "", "medium")
+    anything = TaskRequest(student, "", "medium")
     past = student_totals.past_of(student_totals.PAST.rows_now(db, **student_totals.question(anything, None))[0])
     now = run_sync(served.posterior(1, anything, past), db)
     return Belief(served, past, now, past.n, 12, lambda most: run_sync(served.course(anything, past.at, most), db))
@@ -115,7 +115,7 @@ def test_the_page_shows_the_points_that_it_asks_for(db: Session, attempts: Attem
 
 
 def test_who_has_finished_nothing_stands_where_newcomers_do(db: Session, served: ServedLnirt) -> None:
-    course = run_sync(served.course(Asked(UUID(int=0), "", "medium"), datetime.now(UTC), 30), db)
+    course = run_sync(served.course(TaskRequest(UUID(int=0), "", "medium"), datetime.now(UTC), 30), db)
     assert course.tolist() == newcomers(served.population).tolist()
 
 
@@ -140,7 +140,7 @@ def test_of_an_earlier_task_it_says_what_was_known_then(db: Session, attempts: A
     together = served.answers(made, rows)
     for place, row in enumerate(rows):
         task = following.Task.of(made, int(row))
-        asked = Asked(UUID(made.students[3]), task.topic, task.difficulty, task.item)
+        asked = TaskRequest(UUID(made.students[3]), task.topic, task.difficulty, task.item)
         inputs = np.zeros(len(INPUTS))
         inputs[PRACTICE_INPUTS] = practice_when_created(made, rows)[:, place] / PRACTICE_UNITS
         created = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(made.started[row]))

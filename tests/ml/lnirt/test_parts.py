@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.domain.attempts import Attempts
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml import shapley
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt import parts
@@ -31,7 +31,7 @@ def bank(tasks: Attempts) -> ItemBank:
     return fit_lnirt(tasks).bank
 
 
-def worth(bank: ItemBank, asked: Asked, right: int = 0) -> np.ndarray:
+def worth(bank: ItemBank, asked: TaskRequest, right: int = 0) -> np.ndarray:
     whole, population = bank.find(asked.item_id, asked.topic, asked.difficulty).parameters, bank.population
     done = Answered(columns_of([whole] * right), np.ones(right, np.bool_), np.full(right, np.log(5.0)))
     state = follow(population, done, np.array([right]), newcomers(population))[-1:] if right else newcomers(population)
@@ -42,19 +42,19 @@ def worth(bank: ItemBank, asked: Asked, right: int = 0) -> np.ndarray:
 
 
 def test_nothing_known_is_an_unseen_task_of_somebody_unknown(bank: ItemBank, tasks: Attempts) -> None:
-    first = worth(bank, Asked(WHO, tasks.topics[0], "hard", "e2"), right=3)[0]
+    first = worth(bank, TaskRequest(WHO, tasks.topics[0], "hard", "e2"), right=3)[0]
     column = columns_of([bank.find(object(), None, None).parameters])
     unknown = predict(
         bank.population, newcomers(bank.population), practised(bank.population, column, np.full((2, 1), 3))
     )
     assert first == pytest.approx([unknown.probability[0], np.exp(unknown.log_seconds[0])])
-    assert first == pytest.approx(worth(bank, Asked(WHO, tasks.topics[1], "easy", "e3"), right=3)[0])
+    assert first == pytest.approx(worth(bank, TaskRequest(WHO, tasks.topics[1], "easy", "e3"), right=3)[0])
 
 
 def test_all_coalitions_are_sound(bank: ItemBank, tasks: Attempts) -> None:
     for place, topic in enumerate(tasks.topics[:3]):
         for level, difficulty in enumerate(("easy", "medium", "hard")):
-            told = worth(bank, Asked(WHO, topic, difficulty, f"e{3 * place + level}"), right=2)
+            told = worth(bank, TaskRequest(WHO, topic, difficulty, f"e{3 * place + level}"), right=2)
             assert told.shape == (16, 2)
             assert np.isfinite(told).all()
             assert ((told[:, 0] > 0) & (told[:, 0] < 1)).all()
@@ -62,7 +62,7 @@ def test_all_coalitions_are_sound(bank: ItemBank, tasks: Attempts) -> None:
 
 
 def test_a_topic_and_an_exercise_that_nobody_has_seen_move_nothing(bank: ItemBank) -> None:
-    probability, seconds = worth(bank, Asked(WHO, "never seen", "hard", "nor this one"), right=2).T
+    probability, seconds = worth(bank, TaskRequest(WHO, "never seen", "hard", "nor this one"), right=2).T
     student, topic, level, exercise = shapley.shares(probability)
     assert (topic, exercise) == pytest.approx((0, 0), abs=1e-12)
     assert student > 0 > level
@@ -70,6 +70,6 @@ def test_a_topic_and_an_exercise_that_nobody_has_seen_move_nothing(bank: ItemBan
 
 
 def test_a_task_without_an_exercise_has_three_parts(bank: ItemBank, tasks: Attempts) -> None:
-    probability = worth(bank, Asked(WHO, tasks.topics[0], "easy"), right=4)[:, 0]
+    probability = worth(bank, TaskRequest(WHO, tasks.topics[0], "easy"), right=4)[:, 0]
     assert len(probability) == 8
     assert shapley.shares(probability).sum() == pytest.approx(probability[-1] - probability[0])

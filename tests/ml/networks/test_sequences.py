@@ -10,9 +10,9 @@ import pytest
 
 from app.core.db.statements import Rows
 from app.crud import student_sequences, student_states
-from app.crud.student_totals import Past
+from app.crud.student_totals import StudentHistory
 from app.domain.attempts import DIFFICULTIES, Attempts
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml.answers import Answer
 from app.ml.features.inputs import _groups, _since, known_before
 from app.ml.networks.fit import fit
@@ -79,7 +79,9 @@ class Database:
         """Create the task of this row at the moment when it was created."""
         a = self.attempts
         item = a.items[a.item[row]] if a.item[row] >= 0 else None
-        asked = Asked(UUID(a.students[self.student]), a.topics[a.topic[row]], DIFFICULTIES[a.difficulty[row]], item)
+        asked = TaskRequest(
+            UUID(a.students[self.student]), a.topics[a.topic[row]], DIFFICULTIES[a.difficulty[row]], item
+        )
         past = past_of_row(a, row)
         flow = model.answer(version, asked, past)
         try:
@@ -126,11 +128,11 @@ def micros(at: datetime) -> int:
     return (at - EPOCH) // timedelta(microseconds=1)
 
 
-def past_of_row(attempts: Attempts, row: int) -> Past:
+def past_of_row(attempts: Attempts, row: int) -> StudentHistory:
     known = known_before(attempts)
     this = slice(row, row + 1)
     groups = _groups(known, this)
-    return Past(moment(known.at[row]), (), groups, known.session_tasks[this], _since(known, this))
+    return StudentHistory(moment(known.at[row]), (), groups, known.session_tasks[this], _since(known, this))
 
 
 def rows_of(attempts: Attempts, student: int) -> list[int]:

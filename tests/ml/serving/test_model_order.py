@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.core import settings
 from app.crud import model_versions
 from app.domain.shares import ALL, Share
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml.answers import Answer, Answers
 from app.ml.embedding_model_v2 import ServedV2
 from app.ml.evaluation.simulated import school, simulate
@@ -280,7 +280,7 @@ def test_a_kept_posterior_equals_one_updated_answer_by_answer(db: Session, envir
     loaded = ServedLnirt.load(environment / "models" / row.folder)
     moved = replace(loaded.population, ability_kept=0.97, speed_kept=0.94, probit_item=0.2, time_item=-0.1)
     model = ServedLnirt(replace(loaded.bank, population=moved), loaded._calibration)
-    asked = Asked(UUID(student), "algebra", "hard", "sum 1")
+    asked = TaskRequest(UUID(student), "algebra", "hard", "sum 1")
 
     def kept() -> Answer:
         past = student_totals.past_of(student_totals.PAST.rows_now(db, **student_totals.question(asked, None))[0])

@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from app.crud.student_totals import Past
+from app.crud.student_totals import StudentHistory
 from app.domain.attempts import Attempts
-from app.domain.tasks import Asked
+from app.domain.tasks import TaskRequest
 from app.ml.answers import Answers
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.metrics import weights
@@ -33,7 +33,7 @@ class Says:
     pace: float = 1.0
     backwards: bool = False
 
-    def answer(self, version_id: int, asked: Asked, past: Past) -> Any:
+    def answer(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> Any:
         raise NotImplementedError
 
     def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
