@@ -21,6 +21,7 @@ from app.ml.lnirt.posterior import ItemParameters, Population, Posterior
 
 MOST_OFF = 2.0  # standard deviations that a time counts for
 MOST_OFF_AGAIN = 4.0  # where it is the second in a row beyond them to the same side
+FAR, ABSURD = 4.0, 8.0  # from the former on a first time counts for less, from the latter on for nothing
 NEW_PACE = 0.25  # share of what was known of the speed, by the population too, that such a second time leaves
 
 
@@ -72,13 +73,14 @@ class Followed:
         bound = MOST_OFF
         if side != 0 and side == self.side:
             self._give_up(NEW_PACE)
-            bound = MOST_OFF_AGAIN
+            bound, counts = MOST_OFF_AGAIN, 1.0
         else:
             self.information *= self.population.speed_kept
             self.pull *= self.population.speed_kept
+            counts = max(0.0, min(1.0, (ABSURD - abs(off)) / (ABSURD - FAR)))
         counted = centre + max(-bound, min(bound, off)) * spread
-        self.information += item.phi**2 / noise
-        self.pull += item.phi * (item.lambda_ - counted) / noise
+        self.information += counts * item.phi**2 / noise
+        self.pull += counts * item.phi * (item.lambda_ - counted) / noise
         self.side = side
 
     def _give_up(self, kept: float) -> None:
@@ -95,11 +97,11 @@ class Followed:
 
     @property
     def state(self) -> list[float]:
-        """As `lnirt_ability.follow` gives it."""
+        """As `ability.follow` gives it."""
         return [self.information, self.pull, float(self.side), *self.log_weights]
 
     def says(self, item: ItemParameters, on_topic: int = 0, on_item: int = 0) -> "Said":
-        """Of a task to come; what marks and times say together, by `lnirt_posterior`."""
+        """Of a task to come; what marks and times say together, by `posterior`."""
         item = as_practised(self.population, item, on_topic, on_item)
         known = Posterior(self.population, np.array(self.log_weights), self.information, self.pull).summary()
         chances = (ndtr(item.predictor(theta)) for theta in self.population.fine[0].tolist())

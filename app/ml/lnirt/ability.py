@@ -1,11 +1,12 @@
 """Ability and speed of students as they finish tasks: evidence ages, a slip weighs little, a new pace is followed.
 
-What an answer says of a student is that of `lnirt_posterior.py`. Here students move: each further answer leaves only a
+What an answer says of a student is that of `posterior.py`. Here students move: each further answer leaves only a
 share of what the earlier ones said (power discounting: Smith 1979, J. R. Stat. Soc. B 41, 375-387), a share that is
-estimated from the data. A time counts for at most so many standard deviations around what was expected of this student
-(Huber 1964, Ann. Math. Stat. 35, 73-101); a second one in a row beyond them, to the same side, is no slip but another
-pace: it counts for more, and what was known of the speed before, by the population too, for less. So the information
-of a state may be negative; with what the population says it is always positive.
+estimated from the data. A time counts for at most so many standard deviations around what was expected of this
+student (Huber 1964, Ann. Math. Stat. 35, 73-101), and from FAR on for less and less (redescending: Hampel 1974, J.
+Am. Stat. Assoc. 69, 383-393). A second one in a row beyond them, to the same side, is no slip but another pace: it
+counts for more, and what was known of the speed before, by the population too, for less. So the information of a
+state may be negative; with what the population says it is always positive.
 
 All of it for many students at once, one answer of each at a time.
 """
@@ -25,6 +26,7 @@ from app.ml.lnirt.posterior import ItemParameters, Population, Posterior
 Floats = NDArray[np.float64]
 COLUMNS = attrgetter("alpha", "beta", "alpha_var", "beta_var", "alpha_beta_cov", "phi", "sigma2", "time_var", "lambda_")
 BOUND = 2.0  # standard deviations that a time counts for
+FAR, ABSURD = 4.0, 8.0  # standard deviations: from FAR on a time counts for less, as a slip from ABSURD on for nothing
 PACE_BOUND = 4.0  # the same of a second time in a row beyond them, to the same side
 FOLLOWED = 0.25  # share of what was known of the speed, by the population too, that such a second time leaves
 INFORMATION, PULL, SURPRISE = 0, 1, 2  # columns of a state, before the log-weights of the grid
@@ -109,10 +111,11 @@ def _answer(population: Population, answered: Answered, rows: NDArray[np.intp], 
     side = np.sign(off) * (np.abs(off) > BOUND)
     again = (side != 0) & (side == state[:, SURPRISE])
     kept, bound = np.where(again, FOLLOWED, population.speed_kept), np.where(again, PACE_BOUND, BOUND)
+    counts = np.where(again, 1.0, np.clip((ABSURD - np.abs(off)) / (ABSURD - FAR), 0, 1))
     held = centre + np.clip(off, -bound, bound) * spread
     given_up = again * (1 - FOLLOWED) / population.var_zeta  # of what the population says
-    state[:, INFORMATION] = kept * information - given_up + phi * phi / noise
-    state[:, PULL] = kept * pull - given_up * population.mu_zeta + phi * (expected - held) / noise
+    state[:, INFORMATION] = kept * information - given_up + counts * phi * phi / noise
+    state[:, PULL] = kept * pull - given_up * population.mu_zeta + counts * phi * (expected - held) / noise
     state[:, SURPRISE] = side
 
 

@@ -1,7 +1,7 @@
 """How students move, estimated from what they did: how much practice helps, and how fast evidence ages.
 
 Items and students stay as they were fitted; what is looked for makes each task most likely from what was known when it
-was created. How the numbers are used: `lnirt_ability.py`.
+was created. How the numbers are used: `ability.py`.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,5 @@
 """Marginal MAP-EM for the log-normal response time IRT model: the likelihood and one EM step, in the units of
-`lnirt_model.py`.
+`parameters.py`.
 
 Sources: the model is van der Linden (2007), Psychometrika 72, 287-308, with the time discrimination phi of Klein
 Entink, Fox & van der Linden (2009), Psychometrika 74, 21-48; its marginal likelihood is Glas & van der Linden (2010),

@@ -203,7 +203,7 @@ class ServedLnirt:
         return self._expected[where]
 
     def columns(self, names: Sequence[Name]) -> Floats:
-        """Of n tasks (item, topic, difficulty), (9, n) as in lnirt_ability.COLUMNS."""
+        """Of n tasks (item, topic, difficulty), (9, n) as in ability.COLUMNS."""
         places = {name: place for place, name in enumerate(dict.fromkeys(names))}
         return columns_of([self.parameters(*name) for name in places])[:, [places[name] for name in names]]
 
