@@ -1,15 +1,11 @@
 """Commands for service keys, admins and the audit log."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from app.cli.shared import AsJson, console, explained, usable_engine
 from app.domain.actors import COMMAND_LINE
-
-if TYPE_CHECKING:
-    pass
-
 
 app = typer.Typer(rich_markup_mode="markdown")
 keys = typer.Typer(no_args_is_help=True, help="Service keys: how a school's own back end calls.")

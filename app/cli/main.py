@@ -2,15 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from app import __version__
-
-if TYPE_CHECKING:
-    pass
-
 from app.cli import data, evaluation, keys, models, service
 
 app = typer.Typer(

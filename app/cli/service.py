@@ -5,17 +5,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from app.cli.shared import console, explained, usable_engine
 from app.core.one_thread import use_one_thread
-
-if TYPE_CHECKING:
-    pass
-
 
 app = typer.Typer(rich_markup_mode="markdown")
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.crud import model_versions, training_runs
-from app.domain.shares import Share
+from app.domain.shares import of_contributions
 from app.ml.embedding_service import describe
 from app.ml.serving.model_order import serving_models
 from app.ml.serving.pool import in_words
@@ -53,8 +53,7 @@ def _now(db: Session) -> Table:
     version = f", version {found.serving.model_version_id}" if found.serving.model_version_id else ""
     grid.add_row("Answers", f"{found.serving.model_version}{version}")
     if found.serving.contributions:
-        made_of = {kind: Share(*each) for kind, each in found.serving.contributions.items()}
-        grid.add_row("Made of", in_words(made_of))
+        grid.add_row("Made of", in_words(of_contributions(found.serving.contributions)))
     if found.reason:
         grid.add_row("Degraded", found.reason)
     if scores:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.domain.tasks import Contributions
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -18,3 +20,13 @@ class Share:
 
 Shares = Mapping[str, Share]
 ALL = Share(1.0, 1.0)
+
+
+def as_contributions(shares: Shares) -> dict[str, list[float]]:
+    """As they stand on a task."""
+    return {kind: [share.chance, share.time] for kind, share in shares.items()}
+
+
+def of_contributions(kept: Contributions) -> dict[str, Share]:
+    """Back from `as_contributions`."""
+    return {kind: Share(*each) for kind, each in kept.items()}

@@ -19,7 +19,7 @@ from app.crud import accounts, practice_tasks, shadow_predictions, student_total
 from app.crud.student_totals import StudentHistory
 from app.domain.interactions import SECONDS_MAX
 from app.domain.kinds import BASE
-from app.domain.shares import Share
+from app.domain.shares import Share, as_contributions
 from app.domain.tasks import Claim, Prediction, Task, TaskRequest
 from app.ml.answers import Answer
 from app.ml.calibration.time_limits import USUAL, Limits
@@ -96,7 +96,7 @@ def _pooled(
     answer = pool_one([(answer, share) for _, answer, share in each])
     networks = [(share.chance + share.time, loaded) for loaded, _, share in each if loaded.kind.name != BASE]
     named = max(networks, key=lambda pair: pair[0])[1]
-    made_of = {loaded.kind.name: [share.chance, share.time] for loaded, _, share in each}
+    made_of = as_contributions({loaded.kind.name: share for loaded, _, share in each})
     said = _prediction(named.kind.wire_name, named.version.id, answer, why, limits)
     return replace(said, contributions=made_of)
 

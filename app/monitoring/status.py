@@ -8,7 +8,7 @@ from app.crud.model_tracker import Tracker
 from app.crud.training_control import Control
 from app.crud.training_runs import Run
 from app.domain.kinds import BASE
-from app.domain.shares import Shares
+from app.domain.shares import Shares, as_contributions
 from app.ml.features.drift import drift
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME
@@ -60,7 +60,7 @@ def _serving(loaded: Loaded, shares: Shares) -> ServingOut:
         since=version.created_at,
         trained_on_tasks=version.n_tasks,
         held_out=dict(version.scores or {}),
-        contributions={kind: [share.chance, share.time] for kind, share in shares.items()},
+        contributions=as_contributions(shares),
     )
 
 

@@ -1,6 +1,5 @@
 """How the next training stands, for students: the counter, the run at work, how the last one ended."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Depends, Request
@@ -10,7 +9,8 @@ from sqlalchemy.orm import Session
 from app.core.settings import settings
 from app.crud import attempts, model_tracker, training_control, training_runs
 from app.crud.training_runs import Run
-from app.domain.shares import Share
+from app.domain.shares import as_contributions
+from app.domain.tasks import Contributions
 from app.ml.serving.model_order import Loaded, ServingModels
 from app.routers.callers import Db
 from app.routers.practice_tasks import Serving
@@ -35,7 +35,7 @@ class Panel:
     paused: bool
     last: Run | None
     answering: Loaded | None
-    made_of: Mapping[str, Share]  # what each kind has to say
+    made_of: Contributions  # what each kind has to say
 
     @property
     def is_due(self) -> bool:
@@ -68,7 +68,7 @@ def panel(db: Session, serving: ServingModels, speaking: Words) -> Panel:
         training_control.read(db).is_paused,
         next(iter(training_runs.latest(db)), None),
         serving.named,
-        serving.model_order.spoken,
+        as_contributions(serving.model_order.spoken),
     )
 
 

@@ -23,7 +23,7 @@ from app.core.settings import settings
 from app.crud import model_versions, task_features
 from app.domain.errors import NotKept
 from app.domain.kinds import BASE, NETWORKS
-from app.domain.shares import ALL, Share
+from app.domain.shares import ALL, Share, of_contributions
 from app.domain.tasks import Contributions, Task, TaskRequest
 from app.ml import shapley
 from app.ml.answers import Answer, Answers, Coalitions, parts_of, plain_answers
@@ -341,7 +341,7 @@ def _moved_since(task: Task, own: Foreseen) -> str:
 
 
 def _made_of(contributions: Contributions) -> str:
-    return f"Made of: {in_words({kind: Share(*each) for kind, each in contributions.items()})}."
+    return f"Made of: {in_words(of_contributions(contributions))}."
 
 
 def _effects(task: Task, found: Mixtures, reader: Reader) -> list[FeatureEffect]:

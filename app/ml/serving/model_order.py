@@ -78,10 +78,9 @@ class ModelOrder:
         A kind that is being rolled out to them, or that MODEL pins, has all the say.
         """
         given = self.of(rolled_out_to(student)) if settings().rollout else None
-        alone = given or (self.first if settings().model != "auto" else None)
-        if alone:
-            return {alone.kind.name: ALL}, (alone, *(each for each in self.models if each is not alone))
-        return self.shares, self.models
+        if given:
+            return {given.kind.name: ALL}, (given, *(each for each in self.models if each is not given))
+        return self.spoken, self.models
 
     @property
     def shares(self) -> dict[str, Share]:
@@ -92,7 +91,7 @@ class ModelOrder:
 
     @property
     def spoken(self) -> dict[str, Share]:
-        """What each kind has to say to students who are in no rollout."""
+        """What each kind has to say to students who are in no rollout: all of it the one that MODEL pins."""
         return {self.first.kind.name: ALL} if self.first and settings().model != "auto" else self.shares
 
     def why_not_better(self, than: Loaded | None) -> list[str]:
