@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 APP = Path(__file__).parents[1] / "app"
@@ -43,6 +44,14 @@ def package(module: str) -> str:
     return ".".join(parts[:2]) if parts[0] == "ml" else parts[0]
 
 
+def modules() -> dict[str, Path]:
+    """Every file of `app` by its module's name below `app`."""
+    return {
+        ".".join(file.relative_to(APP).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in APP.rglob("*.py")
+    }
+
+
 def imports(file: Path) -> Iterator[str]:
     """What a file imports of `app`, but for the names of types."""
     tree = ast.parse(file.read_text())
@@ -59,13 +68,21 @@ def imports(file: Path) -> Iterator[str]:
 
 def test_packages_import_only_downwards() -> None:
     wrong = []
-    for file in APP.rglob("*.py"):
-        name = ".".join(file.relative_to(APP).with_suffix("").parts).removesuffix(".__init__")
+    for name, file in modules().items():
         here = package(name)
         for there in map(package, imports(file)):
             if here != "__init__" and there != here and RANKS[there] >= RANKS[here]:
                 wrong.append(f"{name} imports {there}")
     assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    known = modules()
+
+    def module(imported: str) -> str:
+        return imported if imported in known else imported.rpartition(".")[0]
+
+    TopologicalSorter({name: {*map(module, imports(file))} - {name} for name, file in known.items()}).prepare()
 
 
 def test_few_files_lie_flat_in_ml() -> None:
