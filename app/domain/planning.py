@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import NamedTuple
 from uuid import UUID
 
+from app.domain.reasons import Reason
 from app.domain.tasks import Prediction
 
 TARGET_LEAST, TARGET, TARGET_MOST = 0.70, 0.80, 0.85  # success rate that suggestions aim at
@@ -15,17 +15,6 @@ TASKS_TELLING = 5  # finished on a topic, before anything is promised of it
 PLANS_MOST = 20  # of a student
 DAYS_AHEAD = 366  # an exam may be
 DAYS_SHOWN = 60  # one by one; those after them only in sum
-
-
-class Reason(NamedTuple):
-    """Why something is suggested: a code that pages translate, and what their sentence needs.
-
-    Values: chances and shares are 0-1; `days`, `tasks`, `minutes` are numbers; `topic`, `exam` are names as they were
-    typed. app/planning/text.py has the English sentence of each code, and so the list of them.
-    """
-
-    code: str
-    values: Mapping[str, str | int | float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,10 @@ from app.domain.planning import (
     PlanDay,
     PlanItem,
     PracticeEffect,
-    Reason,
     TopicOutlook,
     TopicState,
 )
+from app.domain.reasons import Reason, ReasonKind
 from app.ml.features.learning_curve import rise_by
 from app.ml.prior import PRIOR
 from app.planning import difficulty as choosing
@@ -182,19 +182,19 @@ class Way:
 def _why(share: Share, day: int, left: int, minutes: float, way: Way) -> Iterator[Reason]:
     course, state = share.course, share.course.state
     if course.planned == 0 and (wrong := choosing.wrong_lately(state, way.now)):
-        yield Reason("went_wrong_lately", {"wrong": wrong[0], "tasks": wrong[1]})
+        yield Reason(ReasonKind.WENT_WRONG_LATELY, {"wrong": wrong[0], "tasks": wrong[1]})
     if state.n == 0 and course.planned == 0:
-        yield Reason("new_topic", {})
+        yield Reason(ReasonKind.NEW_TOPIC)
     if share.first:
-        yield Reason("review_before_exam", {"days": left})
+        yield Reason(ReasonKind.REVIEW_BEFORE_EXAM, {"days": left})
     if day == 0:
         yield from not_practised(state, way.now)
     chance = course.chance(share.difficulty)
     if course.level is not None and share.difficulty > course.level and chance < course.chance(course.level):
-        yield Reason("harder_by_now", {"chance": chance})
+        yield Reason(ReasonKind.HARDER_BY_NOW, {"chance": chance})
     if share.seconds > 60 * way.aim.minutes_per_day:
         values = {"minutes": round(share.seconds / 60, 1), "minutes_per_day": way.aim.minutes_per_day}
-        yield Reason("takes_longer", values)
+        yield Reason(ReasonKind.TAKES_LONGER, values)
 
 
 def divided(shares: Sequence[Share], budget: float) -> list[tuple[Share, int]]:
@@ -269,11 +269,15 @@ def _outlook(course: Course, aim: Aim) -> TopicOutlook:
 def _summary(way: Way, outlooks: Sequence[TopicOutlook], version: str) -> Reason:
     exam = way.aim.exam_date.isoformat()
     if way.days == 0:
-        return Reason("exam_today" if way.aim.exam_date == way.now.date() else "exam_over", {"exam": exam})
+        return Reason(
+            ReasonKind.EXAM_TODAY if way.aim.exam_date == way.now.date() else ReasonKind.EXAM_OVER, {"exam": exam}
+        )
     values: dict[str, str | int | float] = {"exam": exam, "days": way.days, "topics": len(outlooks)}
     if version == PRIOR.model_version:
-        return Reason("plan_without_model", values)
+        return Reason(ReasonKind.PLAN_WITHOUT_MODEL, values)
     if missing := sum(each.missing for each in outlooks):
-        return Reason("plan_too_early", values | {"tasks": missing, "least": TASKS_TELLING})
+        return Reason(ReasonKind.PLAN_TOO_EARLY, values | {"tasks": missing, "least": TASKS_TELLING})
     now, then = ([getattr(each, name) for each in outlooks] for name in ("chance_now", "chance_at_exam"))
-    return Reason("plan", values | {"chance_now": sum(now) / len(now), "chance_at_exam": sum(then) / len(then)})
+    return Reason(
+        ReasonKind.PLAN, values | {"chance_now": sum(now) / len(now), "chance_at_exam": sum(then) / len(then)}
+    )

@@ -5,7 +5,8 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core.db.statements import Database
-from app.domain.planning import Reason, Recommendations, Wishes
+from app.domain.planning import Recommendations, Wishes
+from app.domain.reasons import Reason, ReasonKind
 from app.ml.serving.model_order import ServingModels
 from app.planning.suggestions import Moment, suggestions
 from app.planning.topic_states import Outlook, for_wishes, outlook, outlook_now
@@ -33,7 +34,7 @@ def _recommended(found: Outlook, wishes: Wishes, n: int) -> Recommendations:
 
 def _remark(found: Outlook) -> Reason | None:
     if not found.topics:
-        return Reason("nothing_practised", {})
+        return Reason(ReasonKind.NOTHING_PRACTISED)
     if found.last is None and any(topic.others for topic in found.topics):
-        return Reason("newcomer", {})
+        return Reason(ReasonKind.NEWCOMER)
     return None

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from itertools import chain, islice
 
 from app.domain.attempts import DIFFICULTIES
-from app.domain.planning import TASKS_TELLING, Done, Exam, Reason, Suggestion, TopicState
+from app.domain.planning import TASKS_TELLING, Done, Exam, Suggestion, TopicState
+from app.domain.reasons import Reason, ReasonKind
 from app.ml.prior import PRIOR
 from app.planning import difficulty as choosing
 from app.planning import spacing
@@ -100,35 +101,35 @@ def _suggestion(topic: TopicState, difficulty: str, moment: Moment, *, first: bo
         reasons += _why_difficulty(topic, difficulty, moment)
     else:
         chance = topic.chances[difficulty].correctness_prob
-        reasons.insert(0, Reason("another_difficulty", {"topic": topic.topic, "chance": chance}))
+        reasons.insert(0, Reason(ReasonKind.ANOTHER_DIFFICULTY, {"topic": topic.topic, "chance": chance}))
     just = moment.just_done
     if first and just and just.topic != topic.topic:
-        reasons.append(Reason("spreads_over_topics", {"topic": just.topic}))
+        reasons.append(Reason(ReasonKind.SPREADS_OVER_TOPICS, {"topic": just.topic}))
     return Suggestion(topic.topic, difficulty, topic.chances[difficulty], tuple(reasons))
 
 
 def _why_topic(topic: TopicState, moment: Moment) -> list[Reason]:
     found: list[Reason] = []
     if wrong := choosing.wrong_lately(topic, moment.now):
-        found.append(Reason("went_wrong_lately", {"wrong": wrong[0], "tasks": wrong[1]}))
+        found.append(Reason(ReasonKind.WENT_WRONG_LATELY, {"wrong": wrong[0], "tasks": wrong[1]}))
     if moment.exam and moment.is_for_exam(topic):
         now = topic.chances[choosing.MEDIUM].correctness_prob
-        found.append(Reason(_exam_code(topic, moment), {"exam": moment.exam.called(), "chance": now}))
+        found.append(Reason(_exam_reason(topic, moment), {"exam": moment.exam.called(), "chance": now}))
     if topic.n == 0:
-        found.append(Reason("new_topic", {}))
+        found.append(Reason(ReasonKind.NEW_TOPIC))
     if topic.others:
-        found.append(Reason("others_practise", {"students": topic.others}))
+        found.append(Reason(ReasonKind.OTHERS_PRACTISE, {"students": topic.others}))
     return found + not_practised(topic, moment.now)
 
 
-def _exam_code(topic: TopicState, moment: Moment) -> str:
+def _exam_reason(topic: TopicState, moment: Moment) -> ReasonKind:
     medium = topic.chances[choosing.MEDIUM]
     if medium.model_version == PRIOR.model_version:
-        return "belongs_to_exam"
+        return ReasonKind.BELONGS_TO_EXAM
     if medium.correctness_prob < moment.target:
-        return "weak_for_exam"
+        return ReasonKind.WEAK_FOR_EXAM
     untold = topic.n < TASKS_TELLING or choosing.wrong_lately(topic, moment.now)
-    return "belongs_to_exam" if untold else "for_exam"
+    return ReasonKind.BELONGS_TO_EXAM if untold else ReasonKind.FOR_EXAM
 
 
 def not_practised(topic: TopicState, now: datetime) -> list[Reason]:
@@ -136,17 +137,17 @@ def not_practised(topic: TopicState, now: datetime) -> list[Reason]:
     days = spacing.days_since(topic.recent, now)
     if days is None or days < 1 or spacing.due(days, spacing.strength(topic.recent)) < 0.5:
         return []
-    return [Reason("not_practised_for_days", {"days": int(days)})]
+    return [Reason(ReasonKind.NOT_PRACTISED_FOR_DAYS, {"days": int(days)})]
 
 
 def _why_difficulty(topic: TopicState, difficulty: str, moment: Moment) -> list[Reason]:
     said = topic.chances[difficulty]
     values = {"chance": said.correctness_prob, "target": moment.target}
     if said.model_version == PRIOR.model_version:
-        return [Reason("no_model_yet", values)]
+        return [Reason(ReasonKind.NO_MODEL_YET, values)]
     wished = choosing.nearest(choosing.probabilities(topic), moment.target)
     if DIFFICULTIES.index(difficulty) < wished and choosing.wrong_lately(topic, moment.now):
-        return [Reason("easier_for_now", values)]
+        return [Reason(ReasonKind.EASIER_FOR_NOW, values)]
     if abs(values["chance"] - moment.target) <= NEAR:
-        return [Reason("aims_at_target", values)]
-    return [Reason("stretch" if values["chance"] < moment.target else "above_target", values)]
+        return [Reason(ReasonKind.AIMS_AT_TARGET, values)]
+    return [Reason(ReasonKind.STRETCH if values["chance"] < moment.target else ReasonKind.ABOVE_TARGET, values)]

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, Field
 
+from app.core.languages import IN_ENGLISH
 from app.crud import exam_plans
 from app.domain.errors import NotAccepted
 from app.domain.planning import (
@@ -17,16 +18,16 @@ from app.domain.planning import (
     Exam,
     Plan,
     PlanDay,
-    Reason,
     Recommendations,
     Suggestion,
     TopicOutlook,
     Wishes,
 )
+from app.domain.reasons import Reason
 from app.domain.tasks import Caller
 from app.planning.exam_plans import Asked, plan_exam_now, prepare
+from app.planning.reasons import sentence
 from app.planning.recommender import recommend
-from app.planning.text import sentence
 from app.routers.callers import AsyncDb, CallerFirst, Db, SignedIn
 from app.routers.practice_tasks import Serving
 from app.schemas.base import Text200
@@ -200,4 +201,4 @@ def _values(of: Any) -> dict[str, Any]:
 
 
 def reason_out(reason: Reason) -> ReasonOut:
-    return ReasonOut(code=reason.code, values=dict(reason.values), text=sentence(reason))
+    return ReasonOut(code=reason.code, values=dict(reason.values), text=sentence(reason, IN_ENGLISH))

@@ -22,8 +22,8 @@ from app.web import admin_charts
 from app.web.admin_words import what_was_done
 from app.web.pages import go_to, render
 from app.web.scores import explained, shown
+from app.web.sessions import Acting, Admin, only_own_forms, translator_of
 from app.web.training import model_name, panel
-from app.web.visitors import Acting, Admin, only_own_forms, words
 
 router = APIRouter(prefix="/admin", include_in_schema=False, dependencies=[Depends(only_own_forms)])
 PAGE = "/admin"
@@ -34,7 +34,7 @@ Text = Annotated[str, Form()]
 @router.get("")
 def overview(request: Request, _admin: Admin, db: Db, serving: Serving, done: str = "") -> Response:
     serving.refresh()
-    return _page(request, db, serving, done=what_was_done(words(request), done))
+    return _page(request, db, serving, done=what_was_done(translator_of(request), done))
 
 
 def _page(
@@ -45,7 +45,7 @@ def _page(
     done: str | None = None,
     wrong: str | None = None,
 ) -> Response:
-    speaking, found, who = words(request), model_status(db, serving), serving.named
+    translator, found, who = translator_of(request), model_status(db, serving), serving.named
     return render(
         request,
         "admin.html",
@@ -54,10 +54,10 @@ def _page(
         wrong=wrong,
         found=found,
         version=who.version if who else None,
-        scores=explained(speaking, (who.version.scores or {}) if who else {}),
-        live_chart=admin_charts.live(speaking, promised) if (promised := live_quality.groups(db)) else None,
+        scores=explained(translator, (who.version.scores or {}) if who else {}),
+        live_chart=admin_charts.live(translator, promised) if (promised := live_quality.groups(db)) else None,
         changes=model_versions.changes(db, NEWEST_CHANGES),
-        panel=panel(db, serving, speaking),
+        panel=panel(db, serving, translator),
         model_name=model_name,
         kinds=KINDS,
         shown=shown,
@@ -80,7 +80,9 @@ def train(
 ) -> Response:
     """All kinds, or one; it waits for its turn."""
     if kind not in ("", *KINDS):
-        return _page(request, db, serving, 422, wrong=words(request)("Please choose one of the kinds of model."))
+        return _page(
+            request, db, serving, 422, wrong=translator_of(request)("Please choose one of the kinds of model.")
+        )
     try:
         trainer.ask([kind] if kind else None, actor)
     except AppError as error:
@@ -93,7 +95,7 @@ def pause(request: Request, _admin: Admin, actor: Acting, db: Db, serving: Servi
     try:
         wish = PauseWish.model_validate({"reason": reason.strip() or None})
     except ValidationError:
-        wrong = words(request)("A reason has at most 200 characters.")
+        wrong = translator_of(request)("A reason has at most 200 characters.")
         return _page(request, db, serving, 422, wrong=wrong)
     training_acts.pause(db, actor, wish.reason or "A person wanted it so.")
     return go_to(request, PAGE, done="paused")

@@ -8,7 +8,7 @@ from app.routers.audit import MOST
 from app.routers.callers import Db
 from app.web.admin_words import act_of, position
 from app.web.pages import render
-from app.web.visitors import Admin, only_own_forms
+from app.web.sessions import Admin, only_own_forms
 
 router = APIRouter(prefix="/admin/audit", include_in_schema=False, dependencies=[Depends(only_own_forms)])
 AT_ONCE = 50

@@ -7,13 +7,13 @@ from typing import Literal
 
 from markupsafe import Markup
 
+from app.core.languages import Translator
 from app.crud.training_runs import Run
 from app.crud.version_lists import Scored
 from app.domain.kinds import KINDS
 from app.monitoring.live_quality import Group
 from app.schemas.comparison import Comparison, KindQuality
 from app.web.charts import Axis, Series, over, reliability
-from app.web.languages import Words
 from app.web.scores import COIN
 from app.web.training import model_name
 
@@ -22,66 +22,68 @@ MOST_SERIES = 4  # that are told apart by their colours
 STEP = 0.04  # that the axis of a log-loss begins and ends at, so that its four parts are whole hundredths
 
 
-def held_out(speaking: Words, scored: Sequence[Scored]) -> Markup:
+def held_out(translator: Translator, scored: Sequence[Scored]) -> Markup:
     """The log-loss of each kind's versions, run by run."""
     runs = sorted({each.run_id for each in scored})[-MOST_RUNS:]
     found = {(each.kind, each.run_id): each.log_loss for each in scored}
     series = [
-        Series(model_name(speaking, kind), [found.get((kind, run)) for run in runs])
+        Series(model_name(translator, kind), [found.get((kind, run)) for run in runs])
         for kind in KINDS
         if any((kind, run) in found for run in runs)
     ]
-    series.append(Series(speaking("tossing a coin"), [COIN] * len(runs), kind="dashes"))
-    text = speaking(
+    series.append(Series(translator("tossing a coin"), [COIN] * len(runs), kind="dashes"))
+    text = translator(
         "By training run, the newest at the right; lower is better. Each version is judged on the newest tasks of its"
         " time, which it did not learn from, so a step up may mean harder tasks rather than a worse model."
     )
-    labels = [speaking("run %(id)s", id=run) for run in runs]
-    return over(speaking, speaking("Log-loss on unseen tasks"), text, labels, series, _around(series))
+    labels = [translator("run %(id)s", id=run) for run in runs]
+    return over(translator, translator("Log-loss on unseen tasks"), text, labels, series, _around(series))
 
 
-def live(speaking: Words, found: Sequence[Group]) -> Markup:
+def live(translator: Translator, found: Sequence[Group]) -> Markup:
     """What students were told, against what came of it."""
-    text = speaking(
+    text = translator(
         "Tasks grouped by the chance that students were told; the larger a dot, the more tasks. On the dashed line as"
         " many went right as was promised; below it too much was promised, above it too little."
     )
     points = [(each.promised, each.right, each.n) for each in found]
-    axes = (speaking("Promised"), speaking("Really right"))
-    return reliability(speaking, speaking("Promised and kept"), text, points, axes)
+    axes = (translator("Promised"), translator("Really right"))
+    return reliability(translator, translator("Promised and kept"), text, points, axes)
 
 
-def by_day(speaking: Words, found: Comparison) -> Markup:
+def by_day(translator: Translator, found: Comparison) -> Markup:
     """The log-loss of kinds, day by day, of those with the most tasks."""
     shown = sorted(found.kinds, key=lambda each: -each.n)[:MOST_SERIES]
     days = sorted({day.day for each in shown for day in each.by_day})
-    series = [_of_kind(speaking, each, days) for each in shown]
-    text = speaking(
+    series = [_of_kind(translator, each, days) for each in shown]
+    text = translator(
         "By the day on which the tasks were finished (UTC); lower is better, 0.69 is tossing a coin. Days with few"
         " tasks jump up and down by chance."
     )
-    labels = [speaking.short_day(day) for day in days]
-    return over(speaking, speaking("Log-loss by day"), text, labels, series, _around(series))
+    labels = [translator.short_day(day) for day in days]
+    return over(translator, translator("Log-loss by day"), text, labels, series, _around(series))
 
 
-def _of_kind(speaking: Words, each: KindQuality, days: Sequence[date]) -> Series:
+def _of_kind(translator: Translator, each: KindQuality, days: Sequence[date]) -> Series:
     values = {day.day: day.log_loss for day in each.by_day}
     kind: Literal["dashes", "line"] = "dashes" if each.role == "shadow" else "line"
-    return Series(role_name(speaking, each), [values.get(day) for day in days], kind=kind)
+    return Series(role_name(translator, each), [values.get(day) for day in days], kind=kind)
 
 
-def role_name(speaking: Words, each: KindQuality) -> str:
-    name = model_name(speaking, each.kind)
-    return speaking("%(model)s, on the side", model=name) if each.role == "shadow" else name
+def role_name(translator: Translator, each: KindQuality) -> str:
+    name = model_name(translator, each.kind)
+    return translator("%(model)s, on the side", model=name) if each.role == "shadow" else name
 
 
-def seconds_by_run(speaking: Words, runs: Sequence[Run]) -> Markup:
+def seconds_by_run(translator: Translator, runs: Sequence[Run]) -> Markup:
     """How long trainings took, the oldest first."""
     shown = [run for run in runs if seconds(run) is not None][:MOST_RUNS][::-1]
-    series = [Series(speaking("time"), [seconds(run) for run in shown], kind="bars")]
-    text = speaking("From its beginning to its end, the newest at the right. From scratch takes longer than going on.")
-    labels = [speaking("run %(id)s", id=run.id) for run in shown]
-    return over(speaking, speaking("How long trainings take"), text, labels, series, Axis("seconds"))
+    series = [Series(translator("time"), [seconds(run) for run in shown], kind="bars")]
+    text = translator(
+        "From its beginning to its end, the newest at the right. From scratch takes longer than going on."
+    )
+    labels = [translator("run %(id)s", id=run.id) for run in shown]
+    return over(translator, translator("How long trainings take"), text, labels, series, Axis("seconds"))
 
 
 def seconds(run: Run) -> float | None:

@@ -8,8 +8,8 @@ from app.routers.callers import Db
 from app.web import admin_charts
 from app.web.pages import render
 from app.web.scores import meanings, names, shown
+from app.web.sessions import Admin, only_own_forms, translator_of
 from app.web.training import model_name
-from app.web.visitors import Admin, only_own_forms, words
 
 router = APIRouter(prefix="/admin/comparison", include_in_schema=False, dependencies=[Depends(only_own_forms)])
 SPANS = (7, 30, 90)  # days
@@ -28,7 +28,7 @@ def compare(request: Request, _admin: Admin, db: Db, days: str = "") -> Response
         found=found,
         spans=SPANS,
         most_a_day=LOOKED_AT // span,
-        chart_of_days=admin_charts.by_day(words(request), found) if found.kinds else None,
+        chart_of_days=admin_charts.by_day(translator_of(request), found) if found.kinds else None,
         role_name=admin_charts.role_name,
         model_name=model_name,
         score_names=names,

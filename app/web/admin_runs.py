@@ -8,8 +8,8 @@ from app.routers.callers import Db
 from app.web import admin_charts
 from app.web.admin_words import outcome_of, position
 from app.web.pages import render
+from app.web.sessions import Admin, only_own_forms, translator_of
 from app.web.training import model_name
-from app.web.visitors import Admin, only_own_forms, words
 
 router = APIRouter(prefix="/admin/runs", include_in_schema=False, dependencies=[Depends(only_own_forms)])
 AT_ONCE = 50
@@ -26,7 +26,7 @@ def runs(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
         runs=found[:AT_ONCE],
         older=found[AT_ONCE - 1].id if len(found) > AT_ONCE else None,
         is_newest=start is None,
-        chart_of_runs=admin_charts.seconds_by_run(words(request), timed) if timed else None,
+        chart_of_runs=admin_charts.seconds_by_run(translator_of(request), timed) if timed else None,
         seconds=admin_charts.seconds,
         outcome_of=outcome_of,
         model_name=model_name,

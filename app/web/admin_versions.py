@@ -13,8 +13,8 @@ from app.web import admin_charts
 from app.web.admin_words import position, state_of
 from app.web.pages import go_to, render
 from app.web.scores import explained, meanings, names, shown
+from app.web.sessions import Acting, Admin, only_own_forms, translator_of
 from app.web.training import model_name
-from app.web.visitors import Acting, Admin, only_own_forms, words
 
 router = APIRouter(prefix="/admin/versions", include_in_schema=False, dependencies=[Depends(only_own_forms)])
 AT_ONCE = 50
@@ -33,7 +33,7 @@ def versions(request: Request, _admin: Admin, db: Db, before: str = "") -> Respo
         versions=found[:AT_ONCE],
         older=found[AT_ONCE - 1].id if len(found) > AT_ONCE else None,
         is_newest=start is None,
-        chart_of_versions=admin_charts.held_out(words(request), scored) if scored and start is None else None,
+        chart_of_versions=admin_charts.held_out(translator_of(request), scored) if scored and start is None else None,
         changes=model_versions.changes(db, NEWEST_CHANGES) if start is None else [],
         model_name=model_name,
         state_of=state_of,
@@ -57,7 +57,7 @@ def _one(request: Request, db: Session, version_id: int, status: int = 200, wron
         status,
         version=listed,
         whole=whole,
-        scores=explained(words(request), whole.scores or {}),
+        scores=explained(translator_of(request), whole.scores or {}),
         wrong=wrong,
         model_name=model_name,
         state_of=state_of,

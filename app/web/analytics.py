@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from markupsafe import Markup
 from sqlalchemy.orm import Session
 
+from app.core.languages import Translator
 from app.crud import studying
 from app.crud.studying import Total
 from app.domain.attempts import DIFFICULTIES
@@ -23,11 +24,10 @@ from app.schemas.explanation import Explanation
 from app.web import reckoned
 from app.web.analytics_charts import path_charts, reliability, success_chart, time_chart, why_chart
 from app.web.beliefs import LEAST_BELIEVED, LEAST_COMPARED, belief, of_hundred
-from app.web.languages import Words
 from app.web.pages import render
 from app.web.reckoned import DayFigures
+from app.web.sessions import SignedIn, only_own_forms, translator_of
 from app.web.training import model_name
-from app.web.visitors import SignedIn, only_own_forms, words
 
 router = APIRouter(prefix="/dashboard", include_in_schema=False, dependencies=[Depends(only_own_forms)])
 MOST_TASKS, MOST_DAYS = 2_000, 90  # of the window
@@ -38,12 +38,12 @@ JUDGED_TOPICS = 100  # looked through for those that are mastered or shaky
 @router.get("/analytics")
 def analytics(request: Request, visitor: SignedIn, db: Db, serving: Serving) -> Response:
     """All of it on one page."""
-    speaking = words(request)
+    translator = translator_of(request)
     serving.refresh()
     believed = belief(db, serving, visitor.id)
     until = believed.past.at if believed else datetime.now(UTC)
     done = studying.window(db, visitor.id, until, MOST_TASKS, MOST_DAYS)
-    days = reckoned.by_day(done, speaking.zone)
+    days = reckoned.by_day(done, translator.zone)
     judged = reckoned.judged(done)
     return render(
         request,
@@ -51,13 +51,13 @@ def analytics(request: Request, visitor: SignedIn, db: Db, serving: Serving) -> 
         **_limits(),
         total=studying.total(db, visitor.id),
         window=Window.of(days),
-        success=success_chart(speaking, days) if days else None,
-        time=time_chart(speaking, days) if days else None,
+        success=success_chart(translator, days) if days else None,
+        time=time_chart(translator, days) if days else None,
         belief=believed,
-        paths=path_charts(speaking, believed, done, days),
+        paths=path_charts(translator, believed, done, days),
         judged=judged,
-        reliability=reliability(speaking, judged),
-        why=why(db, serving, studying.last_predicted(db, visitor.id), speaking),
+        reliability=reliability(translator, judged),
+        why=why(db, serving, studying.last_predicted(db, visitor.id), translator),
         **_topics(db, visitor.id),
     )
 
@@ -119,7 +119,7 @@ class Why:
     chart: Markup | None = None  # none: there are no numbers
 
 
-def why(db: Session, serving: ServingModels, task: Task | None, speaking: Words) -> Why | None:
+def why(db: Session, serving: ServingModels, task: Task | None, translator: Translator) -> Why | None:
     """None where nothing was predicted yet."""
     if task is None:
         return None
@@ -127,4 +127,4 @@ def why(db: Session, serving: ServingModels, task: Task | None, speaking: Words)
         found = explanation(db, serving, task, to_student=True)
     except NotKept:
         return Why(task, None)
-    return Why(task, found, why_chart(speaking, task, found))
+    return Why(task, found, why_chart(translator, task, found))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from app.core.languages import Translator
 from app.crud.studying import Done
 from app.domain.tasks import Task
 from app.schemas.explanation import Explanation, FeatureEffect, PartEffect
@@ -13,7 +14,6 @@ from app.web import charts, reckoned
 from app.web.beliefs import LEAST_BELIEVED, Belief
 from app.web.charts import GRID_LINES, Axis, Series
 from app.web.features import feature_name, feature_value, part_name
-from app.web.languages import Words
 from app.web.reckoned import DayFigures, Judged
 
 if TYPE_CHECKING:
@@ -23,31 +23,32 @@ ROUND_SECONDS = (2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 3600, 7200, 21_600)  
 POINTS, FEW_DAYS = 60, 5  # of a path; with fewer days it goes task by task
 
 
-def success_chart(speaking: Words, days: Sequence[DayFigures]) -> Markup:
+def success_chart(translator: Translator, days: Sequence[DayFigures]) -> Markup:
     """Share right, and what was predicted."""
     return charts.over(
-        speaking,
-        speaking("Share right, day by day"),
-        _with_line(speaking, speaking("Each bar is the share of a day's tasks that you got right."), days),
-        [speaking.short_day(day.day) for day in days],
+        translator,
+        translator("Share right, day by day"),
+        _with_line(translator, translator("Each bar is the share of a day's tasks that you got right."), days),
+        [translator.short_day(day.day) for day in days],
         [
-            Series(speaking("Right"), [day.right for day in days], kind="bars"),
-            *_where_predicted(Series(speaking("Predicted"), [day.chance for day in days])),
+            Series(translator("Right"), [day.right for day in days], kind="bars"),
+            *_where_predicted(Series(translator("Predicted"), [day.chance for day in days])),
         ],
         Axis("percent", 0, 1),
     )  # fmt: skip
 
 
-def time_chart(speaking: Words, days: Sequence[DayFigures]) -> Markup:
+def time_chart(translator: Translator, days: Sequence[DayFigures]) -> Markup:
     """The time in the middle, and what was predicted."""
+    bars = translator("Each bar is the time in the middle of a day's tasks: half took longer.")
     return charts.over(
-        speaking,
-        speaking("Time for a task, day by day"),
-        _with_line(speaking, speaking("Each bar is the time in the middle of a day's tasks: half took longer."), days),
-        [speaking.short_day(day.day) for day in days],
+        translator,
+        translator("Time for a task, day by day"),
+        _with_line(translator, bars, days),
+        [translator.short_day(day.day) for day in days],
         [
-            Series(speaking("Your time"), [day.seconds for day in days], kind="bars"),
-            *_where_predicted(Series(speaking("Predicted"), [day.expected_seconds for day in days])),
+            Series(translator("Your time"), [day.seconds for day in days], kind="bars"),
+            *_where_predicted(Series(translator("Predicted"), [day.expected_seconds for day in days])),
         ],
         Axis("seconds", 0, _high([day.seconds for day in days] + [day.expected_seconds or 0.0 for day in days])),
     )  # fmt: skip
@@ -58,11 +59,11 @@ def _high(seconds: Sequence[float]) -> float | None:
     return next((GRID_LINES * line for line in ROUND_SECONDS if GRID_LINES * line >= max(seconds)), None)
 
 
-def _with_line(speaking: Words, bars: str, days: Sequence[DayFigures]) -> str:
+def _with_line(translator: Translator, bars: str, days: Sequence[DayFigures]) -> str:
     """What there is to be seen."""
     if all(day.chance is None for day in days):
         return bars
-    return f"{bars} " + speaking("The line is what had been predicted for them.")
+    return f"{bars} " + translator("The line is what had been predicted for them.")
 
 
 def _where_predicted(series: Series) -> list[Series]:
@@ -70,74 +71,75 @@ def _where_predicted(series: Series) -> list[Series]:
 
 
 def path_charts(
-    speaking: Words, found: Belief | None, done: Sequence[Done], days: Sequence[DayFigures]
+    translator: Translator, found: Belief | None, done: Sequence[Done], days: Sequence[DayFigures]
 ) -> tuple[Markup, Markup] | None:
     """Ability and speed, as places among 100 students, over the window; none where there are too few of either."""
     if found is None or found.posterior is None or found.past.n < LEAST_BELIEVED or not found.compares:
         return None
     steps = reckoned.steps(days, POINTS, FEW_DAYS)
     path = found.path(done, [n for n, _ in steps])
-    named = [speaking.short_day(day) if day else speaking("task %(n)s", n=n) for n, day in steps]
-    draw = partial(_path, speaking, [speaking("before"), *named])
+    named = [translator.short_day(day) if day else translator("task %(n)s", n=n) for n, day in steps]
+    draw = partial(_path, translator, [translator("before"), *named])
     return (
-        draw(speaking("Ability over time"), speaking("more able than, of 100"), [each.ability for each in path]),
-        draw(speaking("Speed over time"), speaking("quicker than, of 100"), [each.speed for each in path]),
+        draw(translator("Ability over time"), translator("more able than, of 100"), [each.ability for each in path]),
+        draw(translator("Speed over time"), translator("quicker than, of 100"), [each.speed for each in path]),
     )
 
 
-def _path(speaking: Words, labels: Sequence[str], title: str, called: str, places: "Sequence[Place]") -> Markup:
-    text = speaking("How many of 100 students you are ahead of; in four of five cases it is within the band.")
+def _path(translator: Translator, labels: Sequence[str], title: str, called: str, places: "Sequence[Place]") -> Markup:
+    text = translator("How many of 100 students you are ahead of; in four of five cases it is within the band.")
     low, middle, high = ([round(100 * getattr(each, name)) for each in places] for name in ("low", "middle", "high"))
-    return charts.over(speaking, title, text, labels, [Series(called, middle, low, high)], Axis("number", 0, 100))
+    return charts.over(translator, title, text, labels, [Series(called, middle, low, high)], Axis("number", 0, 100))
 
 
-def reliability(speaking: Words, judged: Judged) -> Markup | None:
+def reliability(translator: Translator, judged: Judged) -> Markup | None:
     """Predicted against real; none while there are too few."""
     if judged.missing or not judged.groups:
         return None
     return charts.reliability(
-        speaking,
-        speaking("Predicted chance against what came of it"),
-        speaking("Each dot is a group of tasks with about the same chance, a bigger one for more of them.")
+        translator,
+        translator("Predicted chance against what came of it"),
+        translator("Each dot is a group of tasks with about the same chance, a bigger one for more of them.")
         + " "
-        + speaking("On the dashed line it came as predicted; below it the chance was too high, above it too low."),
+        + translator("On the dashed line it came as predicted; below it the chance was too high, above it too low."),
         judged.groups,
-        (speaking("Predicted"), speaking("Right")),
+        (translator("Predicted"), translator("Right")),
     )  # fmt: skip
 
 
-def why_chart(speaking: Words, task: Task, found: Explanation) -> Markup | None:
+def why_chart(translator: Translator, task: Task, found: Explanation) -> Markup | None:
     """The eleven features or LNIRT's parts, by how far they moved the chance; none where there are no numbers."""
     if found.parts:
-        return _moved(speaking, found.parts, [(part_name(speaking, each.part, task),) for each in found.parts], [])
+        return _moved(translator, found.parts, [(part_name(translator, each.part, task),) for each in found.parts], [])
     if not found.features:
         return None
     named = [
         (
-            feature_name(speaking, each.feature),
-            feature_value(speaking, each.feature, each.value),
-            feature_value(speaking, each.feature, each.average),
+            feature_name(translator, each.feature),
+            feature_value(translator, each.feature, each.value),
+            feature_value(translator, each.feature, each.average),
         )
         for each in found.features
     ]
-    return _moved(speaking, found.features, named, [speaking("You"), speaking("Average")])
+    return _moved(translator, found.features, named, [translator("You"), translator("Average")])
 
 
 def _moved(
-    speaking: Words,
+    translator: Translator,
     effects: Sequence[FeatureEffect | PartEffect],
     named: Sequence[tuple[str, ...]],
     columns: Sequence[str],
 ) -> Markup:
     """Each effect's name first in its row of `named`, what `columns` head behind it."""
-    head = [speaking("What"), *columns, speaking("Chance"), speaking("Time")]
+    head = [translator("What"), *columns, translator("Chance"), translator("Time")]
     moved = [
-        (speaking.points(each.correctness_effect), f"{speaking.signed(each.time_effect_seconds)} s") for each in effects
+        (translator.points(each.correctness_effect), f"{translator.signed(each.time_effect_seconds)} s")
+        for each in effects
     ]
     return charts.up_and_down(
-        speaking,
-        speaking("What moved the chance"),
-        speaking("In points of a hundred: bars to the right moved the chance up, bars to the left moved it down."),
+        translator,
+        translator("What moved the chance"),
+        translator("In points of a hundred: bars to the right moved the chance up, bars to the left moved it down."),
         [(row[0], each.correctness_effect, by[0]) for row, each, by in zip(named, effects, moved, strict=True)],
         (head, [(*row, *by) for row, by in zip(named, moved, strict=True)]),
     )

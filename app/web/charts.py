@@ -11,7 +11,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from app.web.languages import MINUTE, Words
+from app.core.languages import MINUTE, Translator
 
 WIDTH, HEIGHT = 640.0, 240.0
 NARROW = 400.0  # of a strip
@@ -98,20 +98,22 @@ FIGURE = Markup(
 NOTHING = Markup("")
 
 
-def over(words: Words, title: str, text: str, labels: Sequence[str], series: Sequence[Series], axis: Axis) -> Markup:
+def over(
+    translator: Translator, title: str, text: str, labels: Sequence[str], series: Sequence[Series], axis: Axis
+) -> Markup:
     """Series over days, topics or tasks: `labels` name the places of the x axis, `text` says what is to be seen."""
     scale = _Scale(*_range(series, axis), len(labels))
-    parts = [*_grid(scale, words, axis), *_names(scale, labels)]
+    parts = [*_grid(scale, translator, axis), *_names(scale, labels)]
     for place, each in enumerate(series):
-        shown = partial(_shown, words, axis.unit, labels, each)
+        shown = partial(_shown, translator, axis.unit, labels, each)
         drawn = _bars if each.kind == "bars" else _lines
         parts += drawn(scale, each, f"s{place % COLOURS + 1}", shown)
-    table = _table(words, labels, series, axis)
-    return _figure(words, title, text, parts, table, _legend(series))
+    table = _table(translator, labels, series, axis)
+    return _figure(translator, title, text, parts, table, _legend(series))
 
 
 def reliability(
-    words: Words, title: str, text: str, points: Sequence[tuple[float, float, int]], axes: tuple[str, str]
+    translator: Translator, title: str, text: str, points: Sequence[tuple[float, float, int]], axes: tuple[str, str]
 ) -> Markup:
     """Predicted share against what came of it, in groups of n tasks; on the line they agree."""
     scale = _Scale(0, 1, 1)
@@ -119,21 +121,25 @@ def reliability(
     def x(share: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * share
 
-    parts = [*_grid(scale, words, Axis("percent", 0, 1)), LINE.format("ideal", x(0), scale.y(0), x(1), scale.y(1))]
+    parts = [*_grid(scale, translator, Axis("percent", 0, 1)), LINE.format("ideal", x(0), scale.y(0), x(1), scale.y(1))]
     parts += [
-        TICK.format(x(share), HEIGHT - 10, "end" if share == 1 else "middle", words.percent(share))
+        TICK.format(x(share), HEIGHT - 10, "end" if share == 1 else "middle", translator.percent(share))
         for share in (0, 0.25, 0.5, 0.75, 1)
     ]
     most = max((n for *_, n in points), default=1)
     for predicted, observed, n in points:
-        told = f"{words.percent(predicted)} / {words.percent(observed)} ({words.number(n)})"
+        told = f"{translator.percent(predicted)} / {translator.percent(observed)} ({translator.number(n)})"
         parts.append(DOT.format("s1", x(predicted), scale.y(observed), 4 + 8 * (n / most) ** 0.5, told))
-    rows = [(words.percent(p), words.percent(o), words.number(n)) for p, o, n in points]
-    return _figure(words, title, text, parts, _rows_of([*axes, words("Tasks")], rows), NOTHING)
+    rows = [(translator.percent(p), translator.percent(o), translator.number(n)) for p, o, n in points]
+    return _figure(translator, title, text, parts, _rows_of([*axes, translator("Tasks")], rows), NOTHING)
 
 
 def up_and_down(
-    words: Words, title: str, text: str, bars: Sequence[tuple[str, float, str]], table: tuple[Sequence[str], Rows]
+    translator: Translator,
+    title: str,
+    text: str,
+    bars: Sequence[tuple[str, float, str]],
+    table: tuple[Sequence[str], Rows],
 ) -> Markup:
     """Bars to the left (down) and to the right (up) of a middle: what each is called, its length, and that in words."""
     longest = max((abs(length) for _, length, _ in bars), default=0) or 1
@@ -145,10 +151,12 @@ def up_and_down(
         left = middle - reach if length < 0 else middle
         parts.append(BAR.format("s2" if length < 0 else "s3", left, y + 20, reach, 10, f"{name}: {said}"))
     size = (NARROW, row * len(bars), "strip")
-    return _figure(words, title, text, parts, _rows_of(*table), NOTHING, size)
+    return _figure(translator, title, text, parts, _rows_of(*table), NOTHING, size)
 
 
-def interval(words: Words, title: str, low: float, value: float, high: float, real: float | None, unit: Unit) -> Markup:
+def interval(
+    translator: Translator, title: str, low: float, value: float, high: float, real: float | None, unit: Unit
+) -> Markup:
     """A prediction with its 80 % interval on a strip, and what really happened."""
     end = 1.0 if unit == "percent" else max(high, real or 0) * 1.08
 
@@ -159,29 +167,29 @@ def interval(words: Words, title: str, low: float, value: float, high: float, re
     parts.append(Markup('<circle class="value" cx="{:.1f}" cy="26" r="8"/>').format(x(value)))
     if real is not None:
         parts.append(LINE.format("real", x(real), 10, x(real), 42))
-    parts += [TICK.format(x(at), 56, anchor, told(words, at, unit)) for at, anchor in ((0, "start"), (end, "end"))]
-    text = words(
+    parts += [TICK.format(x(at), 56, anchor, told(translator, at, unit)) for at, anchor in ((0, "start"), (end, "end"))]
+    text = translator(
         "Predicted %(value)s, in four of five cases between %(low)s and %(high)s.",
-        value=told(words, value, unit), low=told(words, low, unit), high=told(words, high, unit),
+        value=told(translator, value, unit), low=told(translator, low, unit), high=told(translator, high, unit),
     )  # fmt: skip
     if real is not None:
-        text += " " + words("Really: %(real)s.", real=told(words, real, unit))
+        text += " " + translator("Really: %(real)s.", real=told(translator, real, unit))
     return _picture(title, text, parts, 400, 60, "strip")
 
 
-def told(words: Words, value: float | None, unit: Unit) -> str:
+def told(translator: Translator, value: float | None, unit: Unit) -> str:
     """A value with its unit."""
     if value is None:
         return "–"
     if unit == "percent":
-        return words.percent(value)
+        return translator.percent(value)
     if unit == "seconds":
-        return words.seconds(value)
-    return words.number(value, 2 if unit == "signed" else 1)
+        return translator.seconds(value)
+    return translator.number(value, 2 if unit == "signed" else 1)
 
 
-def _shown(words: Words, unit: Unit, labels: Sequence[str], series: Series, place: int) -> str:
-    return f"{labels[place]}: {series.label} {told(words, series.values[place], unit)}"
+def _shown(translator: Translator, unit: Unit, labels: Sequence[str], series: Series, place: int) -> str:
+    return f"{labels[place]}: {series.label} {told(translator, series.values[place], unit)}"
 
 
 def _range(series: Sequence[Series], axis: Axis) -> tuple[float, float]:
@@ -195,21 +203,21 @@ def _range(series: Sequence[Series], axis: Axis) -> tuple[float, float]:
     return axis.low, (max([*found, axis.low]) or 1.0) * 1.08
 
 
-def _grid(scale: _Scale, words: Words, axis: Axis) -> list[Markup]:
+def _grid(scale: _Scale, translator: Translator, axis: Axis) -> list[Markup]:
     parts = []
     for line in range(GRID_LINES + 1):
         value = scale.low + (scale.high - scale.low) * line / GRID_LINES
         y = scale.y(value)
         parts.append(LINE.format("grid", LEFT, y, WIDTH - RIGHT, y))
-        parts.append(TICK.format(LEFT - 6, y + 4, "end", _short(words, value, axis.unit)))
+        parts.append(TICK.format(LEFT - 6, y + 4, "end", _short(translator, value, axis.unit)))
     return parts
 
 
-def _short(words: Words, value: float, unit: Unit) -> str:
+def _short(translator: Translator, value: float, unit: Unit) -> str:
     """A value with its unit where there is little room."""
     if unit == "seconds" and value >= 2 * MINUTE:
-        return f"{words.number(value / MINUTE, 1 if value < 10 * MINUTE else 0)} min"
-    return told(words, value, unit)
+        return f"{translator.number(value / MINUTE, 1 if value < 10 * MINUTE else 0)} min"
+    return told(translator, value, unit)
 
 
 def _names(scale: _Scale, labels: Sequence[str]) -> list[Markup]:
@@ -281,11 +289,13 @@ def _legend(series: Sequence[Series]) -> Markup:
     return Markup('<ul class="legend">{}</ul>').format(NOTHING.join(items))
 
 
-def _table(words: Words, labels: Sequence[str], series: Sequence[Series], axis: Axis) -> Markup:
+def _table(translator: Translator, labels: Sequence[str], series: Sequence[Series], axis: Axis) -> Markup:
     def cell(each: Series, place: int) -> str:
-        text = told(words, each.values[place], axis.unit)
+        text = told(translator, each.values[place], axis.unit)
         if each.low and each.values[place] is not None:
-            text += f" ({told(words, each.low[place], axis.unit)} … {told(words, each.high[place], axis.unit)})"
+            text += (
+                f" ({told(translator, each.low[place], axis.unit)} … {told(translator, each.high[place], axis.unit)})"
+            )
         return text
 
     rows = [(label, *(cell(each, place) for each in series)) for place, label in enumerate(labels)]
@@ -300,11 +310,13 @@ def _rows_of(head: Sequence[str], rows: Rows) -> Markup:
 
 
 def _figure(
-    words: Words, title: str, text: str, parts: Sequence[Markup], table: Markup, legend: Markup,
+    translator: Translator, title: str, text: str, parts: Sequence[Markup], table: Markup, legend: Markup,
     size: tuple[float, float, str] = (WIDTH, HEIGHT, "plot"),
 ) -> Markup:  # fmt: skip
     drawn = _picture(title, text, parts, *size)
-    return FIGURE.format(title=title, text=text, drawn=drawn, legend=legend, numbers=words("The numbers"), table=table)
+    return FIGURE.format(
+        title=title, text=text, drawn=drawn, legend=legend, numbers=translator("The numbers"), table=table
+    )
 
 
 def _picture(title: str, text: str, parts: Sequence[Markup], width: float, height: float, kind: str) -> Markup:

@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 
 from app import __version__
 from app.core.database import new_session
+from app.core.languages import NAMES
 from app.core.settings import settings
 from app.crud import accounts
 from app.crud.browser_sessions import Visitor
@@ -16,9 +17,8 @@ from app.domain.errors import NotAllowed
 from app.ml.evaluation import sample
 from app.routers.callers import Db, address_of
 from app.routers.practice_tasks import TheTrainer
-from app.web.languages import NAMES
 from app.web.pages import STATIC, go_to, prefers_html, render
-from app.web.visitors import (
+from app.web.sessions import (
     LANGUAGE,
     THEME,
     THEMES,

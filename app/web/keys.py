@@ -13,8 +13,8 @@ from app.crud.service_keys import Key
 from app.domain.errors import KeyNotFound
 from app.routers.callers import Db
 from app.web.pages import go_to, render
+from app.web.sessions import Acting, Admin, only_own_forms, translator_of
 from app.web.settings_page import PAGE, settings_page
-from app.web.visitors import Acting, Admin, only_own_forms, words
 
 router = APIRouter(prefix=f"{PAGE}/keys", include_in_schema=False, dependencies=[Depends(only_own_forms)])
 Text = Annotated[str, Form()]
@@ -47,8 +47,8 @@ def rotate(request: Request, key_id: str, _admin: Admin, actor: Acting, db: Db, 
     try:
         goes_on = _hours(hours)
     except ValueError:
-        speaking = words(request)
-        wrong = speaking("Please give a number of hours from 0 to %(most)s.", most=speaking.number(MOST_HOURS))
+        translator = translator_of(request)
+        wrong = translator("Please give a number of hours from 0 to %(most)s.", most=translator.number(MOST_HOURS))
         return _page(request, old, 422, wrong)
     try:
         key = service_keys.rotate(db, old.name, goes_on, actor)

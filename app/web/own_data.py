@@ -13,7 +13,7 @@ from app.routers.people import download, erase_now
 from app.routers.practice_tasks import Serving, TheTrainer
 from app.web.own_password import wrong_password
 from app.web.pages import go_to, render
-from app.web.visitors import SignedIn, forget, only_own_forms
+from app.web.sessions import SignedIn, forget, only_own_forms
 
 router = APIRouter(prefix="/dashboard/settings", include_in_schema=False, dependencies=[Depends(only_own_forms)])
 

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from app.crud.browser_sessions import Visitor
 from app.domain.errors import NotSignedIn, TooManyTries
 from app.routers.auth import who_signs_in
+from app.web.sessions import translator_of
 from app.web.signing_in import how_long
-from app.web.visitors import words
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def wrong_password(request: Request, db: Session, visitor: Visitor, given: str) 
     try:
         who_signs_in(visitor.email, given, request, db)
     except NotSignedIn:
-        return Wrong(words(request)("This is not your password."), 422)
+        return Wrong(translator_of(request)("This is not your password."), 422)
     except TooManyTries as error:
         return Wrong(how_long(request, error), error.status, error.headers)
     return None

@@ -13,9 +13,9 @@ from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from app.core.http.content_negotiation import weight
+from app.core.languages import NAMES, sentences
 from app.web import charts
-from app.web.languages import NAMES, sentences
-from app.web.visitors import SignInFirst, path_of, theme, way_to_sign_in, words
+from app.web.sessions import SignInFirst, path_of, theme, translator_of, way_to_sign_in
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -51,14 +51,14 @@ def warm() -> None:
 
 def render(request: Request, template: str, status: int = 200, **values: object) -> HTMLResponse:
     """A page of ours."""
-    speaking = words(request)
+    translator = translator_of(request)
     text = (
-        environment(speaking.language)
+        environment(translator.language)
         .get_template(template)
         .render(
             {
                 "visitor": getattr(request.state, "visitor", None),
-                "words": speaking,
+                "translator": translator,
                 "theme": theme(request),
                 "root": root(request),
                 "path": path_of(request),

@@ -10,20 +10,20 @@ from markupsafe import Markup
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from app.core.languages import Translator
 from app.crud import exam_plans, studying
 from app.domain.errors import AppError, NotAccepted, PlanNotFound, TooManyPlans
 from app.domain.planning import MINUTES_LEAST, MINUTES_MOST, TARGET, TOPICS_MOST, Plan
 from app.planning.exam_plans import Asked, plan_exam_now, prepare
+from app.planning.reasons import sentence
 from app.routers.callers import Db
 from app.routers.practice_tasks import Serving
 from app.schemas.planning import NewPlan
 from app.web import charts
 from app.web.charts import Axis, Series
-from app.web.languages import Words
 from app.web.pages import go_to, render
-from app.web.reasons import reason
+from app.web.sessions import SignedIn, only_own_forms, translator_of
 from app.web.suggesting import TARGETS
-from app.web.visitors import SignedIn, only_own_forms, words
 
 router = APIRouter(prefix="/dashboard/preparation", include_in_schema=False, dependencies=[Depends(only_own_forms)])
 Text = Annotated[str, Form()]
@@ -87,9 +87,9 @@ def plan(
         )
         exam, _ = prepare(serving, db, asked, visitor.id)
     except ValidationError as error:
-        return _exams(request, db, visitor.id, given, _wrong(words(request), error), 422)
+        return _exams(request, db, visitor.id, given, _wrong(translator_of(request), error), 422)
     except (NotAccepted, TooManyPlans) as error:
-        return _exams(request, db, visitor.id, given, _refused(words(request), error), error.status)
+        return _exams(request, db, visitor.id, given, _refused(translator_of(request), error), error.status)
     return go_to(request, f"/dashboard/preparation/{exam.id}")
 
 
@@ -115,25 +115,25 @@ def _number(text: str) -> float | int | None:
     return int(found) if found.is_integer() else found
 
 
-def _wrong(words: Words, error: ValidationError) -> dict[str, str]:
+def _wrong(translator: Translator, error: ValidationError) -> dict[str, str]:
     """By field of the form, what is wrong."""
     limits = {"least": MINUTES_LEAST, "most": MINUTES_MOST}
-    minutes = words("Please give whole minutes a day, %(least)s to %(most)s.", **limits)
-    topics = words("Please choose 1 to %(most)s topics, each of at most 200 characters.", most=TOPICS_MOST)
+    minutes = translator("Please give whole minutes a day, %(least)s to %(most)s.", **limits)
+    topics = translator("Please choose 1 to %(most)s topics, each of at most 200 characters.", most=TOPICS_MOST)
     fields = {
-        "name": ("name", words("A name has at most 200 characters.")),
-        "exam_date": ("exam_date", words("Please give the day of the exam.")),
+        "name": ("name", translator("A name has at most 200 characters.")),
+        "exam_date": ("exam_date", translator("Please give the day of the exam.")),
         "topics": ("topics", topics),
         "minutes_per_day": ("minutes", minutes),
-        "target_success_rate": ("target", words("Please choose one of the rates.")),
+        "target_success_rate": ("target", translator("Please choose one of the rates.")),
     }
     return dict(fields[str(each["loc"][0])] for each in error.errors())
 
 
-def _refused(words: Words, error: AppError) -> dict[str, str]:
+def _refused(translator: Translator, error: AppError) -> dict[str, str]:
     if isinstance(error, TooManyPlans):
-        return {"": words("You have as many plans as anybody may. Remove one that is over first.")}
-    return {"exam_date": words("The exam has to be after today, and at most a year ahead.")}
+        return {"": translator("You have as many plans as anybody may. Remove one that is over first.")}
+    return {"exam_date": translator("The exam has to be after today, and at most a year ahead.")}
 
 
 @router.get("/{plan_id}")
@@ -141,23 +141,31 @@ def show(request: Request, plan_id: str, visitor: SignedIn, db: Db, serving: Ser
     """The plan as it looks now."""
     exam = exam_plans.get(db, _id(plan_id), visitor.id)
     found = plan_exam_now(serving, db, exam)
-    speaking = words(request)
+    translator = translator_of(request)
     return render(
-        request, "plan.html", exam=exam, plan=found, reason=reason, chart_of=_chart(speaking, found), today=found.today
+        request,
+        "plan.html",
+        exam=exam,
+        plan=found,
+        sentence=sentence,
+        chart_of=_chart(translator, found),
+        today=found.today,
     )
 
 
-def _chart(words: Words, plan: Plan) -> Markup:
+def _chart(translator: Translator, plan: Plan) -> Markup:
     """Of each topic the chance when the plan was made, now, and on the day of the exam."""
     at_exam = [None if each.missing else each.chance_at_exam for each in plan.topics]
     shown = [
-        Series(words("when the plan was made"), [each.chance_at_start for each in plan.topics], kind="dots"),
-        Series(words("now"), [each.chance_now for each in plan.topics], kind="bars"),
-        Series(words("on the day of the exam"), at_exam, kind="dots"),
+        Series(translator("when the plan was made"), [each.chance_at_start for each in plan.topics], kind="dots"),
+        Series(translator("now"), [each.chance_now for each in plan.topics], kind="bars"),
+        Series(translator("on the day of the exam"), at_exam, kind="dots"),
     ]
-    title = words("Chance to get a medium task right")
-    text = words("By topic: when the plan was made, now, and expected on the day of the exam if you follow the plan.")
-    return charts.over(words, title, text, [each.topic for each in plan.topics], shown, Axis("percent", 0, 1))
+    title = translator("Chance to get a medium task right")
+    text = translator(
+        "By topic: when the plan was made, now, and expected on the day of the exam if you follow the plan."
+    )
+    return charts.over(translator, title, text, [each.topic for each in plan.topics], shown, Axis("percent", 0, 1))
 
 
 @router.post("/{plan_id}/remove")

@@ -8,16 +8,16 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
 from app.core import security
+from app.core.languages import Translator
 from app.core.settings import settings
 from app.crud import accounts, browser_sessions, service_keys
 from app.crud.browser_sessions import Visitor
 from app.routers.callers import Db
 from app.schemas.accounts import Password
 from app.schemas.base import Text200
-from app.web.languages import Words
 from app.web.own_password import wrong_password
 from app.web.pages import go_to, render
-from app.web.visitors import COOKIE, SignedIn, let_in, only_own_forms, words
+from app.web.sessions import COOKIE, SignedIn, let_in, only_own_forms, translator_of
 
 router = APIRouter(prefix="/dashboard/settings", include_in_schema=False, dependencies=[Depends(only_own_forms)])
 PAGE = "/dashboard/settings"
@@ -28,7 +28,7 @@ Text = Annotated[str, Form()]
 
 @router.get("")
 def show(request: Request, visitor: SignedIn, db: Db, done: str = "") -> Response:
-    return settings_page(request, db, visitor, done=what_was_done(words(request), done))
+    return settings_page(request, db, visitor, done=what_was_done(translator_of(request), done))
 
 
 def settings_page(
@@ -47,14 +47,14 @@ def settings_page(
     )
 
 
-def what_was_done(speaking: Words, code: str) -> str | None:
+def what_was_done(translator: Translator, code: str) -> str | None:
     """The sentence for what a form came to; the address bar holds its code only."""
     said = {
-        "name": speaking("Your name is saved."),
-        "look": speaking("Language and colours are saved."),
-        "password": speaking("Your password is changed, and every other browser is signed out."),
-        "browsers": speaking("Every other browser is signed out."),
-        "revoked": speaking("The key is revoked: whoever sends it is refused from now on."),
+        "name": translator("Your name is saved."),
+        "look": translator("Language and colours are saved."),
+        "password": translator("Your password is changed, and every other browser is signed out."),
+        "browsers": translator("Every other browser is signed out."),
+        "revoked": translator("The key is revoked: whoever sends it is refused from now on."),
     }
     return said.get(code)
 
@@ -64,7 +64,7 @@ def rename(request: Request, visitor: SignedIn, db: Db, name: Text = "") -> Resp
     try:
         accounts.store_name(db, visitor.id, NAME.validate_python(name) if name.strip() else None)
     except ValidationError:
-        wrong = words(request)("A name has at most 200 characters.")
+        wrong = translator_of(request)("A name has at most 200 characters.")
         return settings_page(request, db, visitor, 422, name=wrong)
     return go_to(request, PAGE, done="name")
 
@@ -74,7 +74,7 @@ def change_password(request: Request, visitor: SignedIn, db: Db, old: Text = "",
     try:
         PASSWORD.validate_python(new)
     except ValidationError:
-        wrong = words(request)("A password has 8 to 200 characters.")
+        wrong = translator_of(request)("A password has 8 to 200 characters.")
         return settings_page(request, db, visitor, 422, new=wrong)
     if refused := wrong_password(request, db, visitor, old):
         return refused.on(settings_page(request, db, visitor, refused.status, old=refused.text))

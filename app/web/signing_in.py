@@ -11,7 +11,7 @@ from app.routers.auth import made_account, who_signs_in
 from app.routers.callers import Db
 from app.schemas.accounts import Registration
 from app.web.pages import go_to, render
-from app.web.visitors import Anybody, let_in, let_out, only_own_forms, own_path, words
+from app.web.sessions import Anybody, let_in, let_out, only_own_forms, own_path, translator_of
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(only_own_forms)])
 DASHBOARD = "/dashboard"
@@ -31,7 +31,7 @@ def sign_in(request: Request, db: Db, email: Text = "", password: Text = "", nex
         user_id = who_signs_in(email, password, request, db)
     except NotSignedIn as error:
         return _sign_in_again(
-            request, error, words(request)("The e-mail address or the password is wrong."), email, next
+            request, error, translator_of(request)("The e-mail address or the password is wrong."), email, next
         )
     except TooManyTries as error:
         return _sign_in_again(request, error, how_long(request, error), email, next)
@@ -42,8 +42,8 @@ def sign_in(request: Request, db: Db, email: Text = "", password: Text = "", nex
 
 def how_long(request: Request, error: TooManyTries) -> str:
     seconds = float(error.headers["Retry-After"])
-    speaking = words(request)
-    return speaking("This was tried too often. Try again in %(time)s.", time=speaking.seconds(seconds))
+    translator = translator_of(request)
+    return translator("This was tried too often. Try again in %(time)s.", time=translator.seconds(seconds))
 
 
 def _sign_in_again(request: Request, error: NotSignedIn | TooManyTries, wrong: str, email: str, next: str) -> Response:
@@ -76,7 +76,7 @@ def register(request: Request, db: Db, email: Text = "", password: Text = "", na
     except ValidationError as error:
         return _register_again(request, 422, given, wrong_fields(request, error))
     except EmailTaken as error:
-        taken = words(request)("Somebody has registered with this address. Is it you? Then sign in.")
+        taken = translator_of(request)("Somebody has registered with this address. Is it you? Then sign in.")
         return _register_again(request, error.status, given, {"email": taken})
     except TooManyTries as error:
         return _register_again(request, error.status, given, {"": how_long(request, error)})
@@ -91,11 +91,11 @@ def _register_again(request: Request, status: int, given: dict[str, str], wrong:
 
 def wrong_fields(request: Request, error: ValidationError) -> dict[str, str]:
     """By field, what is wrong with it, in the visitor's language."""
-    speaking = words(request)
+    translator = translator_of(request)
     said = {
-        "email": speaking("Please write an e-mail address, such as ada@example.com."),
-        "password": speaking("A password has 8 to 200 characters."),
-        "name": speaking("A name has at most 200 characters."),
+        "email": translator("Please write an e-mail address, such as ada@example.com."),
+        "password": translator("A password has 8 to 200 characters."),
+        "name": translator("A name has at most 200 characters."),
     }
     fields = [str(each["loc"][0]) for each in error.errors()]
     return {field: said.get(field, str(error)) for field in fields}

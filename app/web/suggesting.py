@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from app.domain.planning import TARGET, TARGET_LEAST, TARGET_MOST, Wishes
 from app.ml.serving.model_order import ServingModels
+from app.planning.reasons import sentence
 from app.planning.recommender import recommend_now
-from app.web.reasons import reason
 
 SHOWN = 5
 TARGETS = (0.70, 0.75, 0.80, 0.85)
@@ -23,7 +23,7 @@ def suggested(db: Session, serving: ServingModels, student: UUID, target: str = 
     return {
         "suggestions": recommend_now(serving, db, student, wishes, SHOWN),
         "targets": TARGETS,
-        "reason": reason,
+        "sentence": sentence,
     }
 
 

@@ -22,9 +22,9 @@ from app.routers.practice_tasks import Serving, TheTrainer
 from app.schemas.practice_tasks import NewTask, TaskResult
 from app.web.features import feature_name, feature_value, part_name
 from app.web.pages import go_to, render
+from app.web.sessions import SignedIn, only_own_forms, translator_of
 from app.web.suggesting import suggested
 from app.web.training import model_name, panel
-from app.web.visitors import SignedIn, only_own_forms, words
 
 router = APIRouter(prefix="/dashboard/tasks", include_in_schema=False, dependencies=[Depends(only_own_forms)])
 Text = Annotated[str, Form()]
@@ -58,7 +58,7 @@ def _choose(
         topics=[total.key for total in studying.totals(db, student, most=50)],
         difficulties=DIFFICULTIES,
         open_task=studying.last_open(db, student),
-        panel=panel(db, serving, words(request)),
+        panel=panel(db, serving, translator_of(request)),
         model_name=model_name,
         **suggested(db, serving, student, given.get("target", "")),
     )
@@ -72,7 +72,9 @@ def ask(
     try:
         new = NewTask.model_validate({"topic": topic, "difficulty": difficulty})
     except ValidationError:
-        wrong = words(request)("Please name a topic of 1 to 200 characters, and choose how difficult the task is.")
+        wrong = translator_of(request)(
+            "Please name a topic of 1 to 200 characters, and choose how difficult the task is."
+        )
         return _choose(request, db, serving, visitor.id, {"topic": topic[:200], "difficulty": difficulty}, wrong)
     asked = TaskRequest(visitor.id, new.topic, new.difficulty.value)
     task = run_sync(predict_and_save(serving, asked, Claim(student=visitor.id)), db)
@@ -86,8 +88,8 @@ def show(request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Ser
 
 
 def _show(request: Request, db: Session, serving: Any, task: Task, wrong: str | None = None) -> Response:
-    speaking = words(request)
-    values = {"task": task, "model_name": model_name, "wrong": wrong, "panel": panel(db, serving, speaking)}
+    translator = translator_of(request)
+    values = {"task": task, "model_name": model_name, "wrong": wrong, "panel": panel(db, serving, translator)}
     return render(request, "result.html" if task.completed else "task.html", 422 if wrong else 200, **values)
 
 
@@ -103,7 +105,7 @@ def finish(
             {"is_correct": {"right": True, "wrong": False}.get(result), "actual_time_seconds": _seconds(seconds, task)}
         )
     except ValueError:
-        wrong = words(request)(
+        wrong = translator_of(request)(
             "Please say whether it was right or wrong, and how long it took: a number of seconds above 0."
         )
         return _show(request, db, serving, task, wrong)

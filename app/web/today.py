@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from markupsafe import Markup
 
+from app.core.languages import Translator
 from app.crud import studying
 from app.crud.studying import DAY_TASKS, Day
 from app.domain.tasks import Task
@@ -17,12 +18,11 @@ from app.routers.practice_tasks import Serving
 from app.web import charts
 from app.web.beliefs import LEAST_BELIEVED, LEAST_COMPARED, belief, of_hundred
 from app.web.charts import GRID_LINES, Axis, Series
-from app.web.languages import Words
 from app.web.pages import render
 from app.web.reckoned import mean
+from app.web.sessions import SignedIn, only_own_forms, translator_of
 from app.web.suggesting import Target, suggested
 from app.web.training import model_name, panel
-from app.web.visitors import SignedIn, only_own_forms, words
 
 router = APIRouter(prefix="/dashboard", include_in_schema=False, dependencies=[Depends(only_own_forms)])
 DAYS = 14
@@ -33,18 +33,18 @@ LATELY = 20  # predicted tasks that are set against what came of them
 @router.get("")
 def today(request: Request, visitor: SignedIn, db: Db, serving: Serving, target: Target = "") -> Response:
     """How it stands today; suggestions aim at `target`, a share that should go right."""
-    speaking = words(request)
-    day = speaking.today(datetime.now(UTC))
-    stands = panel(db, serving, speaking)  # looks who serves now, before anybody is asked
-    days = studying.last_days(db, visitor.id, speaking.zone, day, DAYS)
+    translator = translator_of(request)
+    day = translator.today(datetime.now(UTC))
+    stands = panel(db, serving, translator)  # looks who serves now, before anybody is asked
+    days = studying.last_days(db, visitor.id, translator.zone, day, DAYS)
     return render(
         request,
         "today.html",
         total=studying.total(db, visitor.id),
         today=days[-1],
-        streak=studying.streak(db, visitor.id, speaking.zone, day),
+        streak=studying.streak(db, visitor.id, translator.zone, day),
         most_a_day=DAY_TASKS,
-        days=days_chart(speaking, days) if any(each.n for each in days) else None,
+        days=days_chart(translator, days) if any(each.n for each in days) else None,
         lately=compared(studying.predicted_lately(db, visitor.id, LATELY)),
         belief=belief(db, serving, visitor.id),
         least_believed=LEAST_BELIEVED,
@@ -78,22 +78,22 @@ def compared(tasks: Sequence[Task]) -> Compared | None:
     return Compared(len(tasks), mean(right), mean(chances), median(took), median(expected))
 
 
-def days_chart(speaking: Words, days: Sequence[Day]) -> Markup:
+def days_chart(translator: Translator, days: Sequence[Day]) -> Markup:
     """Right and wrong, one on the other."""
     right = [float(day.n_correct) for day in days]
     wrong = [float(day.n - day.n_correct) for day in days]
     most = max(day.n for day in days)
-    text = speaking("Each bar is a day: the tasks that you got right, and on top of them those that went wrong.")
+    text = translator("Each bar is a day: the tasks that you got right, and on top of them those that went wrong.")
     if any(day.is_more for day in days):
-        text += " " + speaking("Of a day, %(n)s tasks are counted at the most.", n=speaking.number(DAY_TASKS))
+        text += " " + translator("Of a day, %(n)s tasks are counted at the most.", n=translator.number(DAY_TASKS))
     return charts.over(
-        speaking,
-        speaking("Tasks, day by day"),
+        translator,
+        translator("Tasks, day by day"),
         text,
-        [speaking.short_day(day.day) for day in days],
+        [translator.short_day(day.day) for day in days],
         [
-            Series(speaking("right"), _shown(right, days), kind="bars"),
-            Series(speaking("wrong"), _shown(wrong, days), kind="bars", base=right),
+            Series(translator("right"), _shown(right, days), kind="bars"),
+            Series(translator("wrong"), _shown(wrong, days), kind="bars", base=right),
         ],
         Axis("number", 0, _high(most)),
     )

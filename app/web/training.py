@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
+from app.core.languages import Translator
 from app.core.settings import settings
 from app.crud import attempts, model_tracker, training_control, training_runs
 from app.crud.training_runs import Run
@@ -14,9 +15,8 @@ from app.domain.tasks import Contributions
 from app.ml.serving.model_order import Loaded, ServingModels
 from app.routers.callers import Db
 from app.routers.practice_tasks import Serving
-from app.web.languages import Words
 from app.web.pages import render
-from app.web.visitors import SignedIn, only_own_forms, words
+from app.web.sessions import SignedIn, only_own_forms, translator_of
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(only_own_forms)])
 WATCHED_MS = 1000
@@ -51,7 +51,7 @@ class Panel:
         return max(self.every - self.since, self.missing, 0)
 
 
-def panel(db: Session, serving: ServingModels, speaking: Words) -> Panel:
+def panel(db: Session, serving: ServingModels, translator: Translator) -> Panel:
     serving.refresh()
     tracker, run = model_tracker.read(db), training_runs.at_work(db)
     full = tracker.since_training >= settings().retrain_every
@@ -63,7 +63,7 @@ def panel(db: Session, serving: ServingModels, speaking: Words) -> Panel:
         settings().retrain_every,
         max(missing, 0),
         run,
-        in_words(speaking, str(progress.get("step", ""))),
+        in_words(translator, str(progress.get("step", ""))),
         epoch / epochs if epoch and epochs else None,
         training_control.read(db).is_paused,
         next(iter(training_runs.latest(db)), None),
@@ -72,28 +72,28 @@ def panel(db: Session, serving: ServingModels, speaking: Words) -> Panel:
     )
 
 
-def in_words(speaking: Words, step: str) -> str:
+def in_words(translator: Translator, step: str) -> str:
     """A step of a run, as its row has it, in words for people."""
     said = {
-        "read": speaking("reading the finished tasks"),
-        "judge": speaking("judging the new versions on tasks they have not seen"),
-        "publish": speaking("publishing"),
+        "read": translator("reading the finished tasks"),
+        "judge": translator("judging the new versions on tasks they have not seen"),
+        "publish": translator("publishing"),
     }
     if step.startswith("fit "):
-        return speaking("fitting %(model)s", model=model_name(speaking, step.removeprefix("fit ")))
-    return said.get(step, speaking("getting ready"))
+        return translator("fitting %(model)s", model=model_name(translator, step.removeprefix("fit ")))
+    return said.get(step, translator("getting ready"))
 
 
-def model_name(speaking: Words, kind: str | None) -> str:
+def model_name(translator: Translator, kind: str | None) -> str:
     """A kind of model, by its name in the registry or on a task, as people call it."""
     names = {
-        "embedding_v2": speaking("the V2 network"),
-        "embedding_lstm": speaking("the LSTM network"),
-        "embedding_attention": speaking("the attention network"),
-        "embedding_joint": speaking("the joint network"),
+        "embedding_v2": translator("the V2 network"),
+        "embedding_lstm": translator("the LSTM network"),
+        "embedding_attention": translator("the attention network"),
+        "embedding_joint": translator("the joint network"),
         "lnirt": "LNIRT",
         "v1.0": "LNIRT",
-        "prior": speaking("the first guess"),
+        "prior": translator("the first guess"),
     }
     return names.get(kind or "prior", kind or "")
 
@@ -101,5 +101,5 @@ def model_name(speaking: Words, kind: str | None) -> str:
 @router.get("/dashboard/training")
 def training(request: Request, _visitor: SignedIn, db: Db, serving: Serving) -> Response:
     """The panel alone: what the script looks at again and again, and a page for those without."""
-    speaking = words(request)
-    return render(request, "training.html", panel=panel(db, serving, speaking), model_name=model_name)
+    translator = translator_of(request)
+    return render(request, "training.html", panel=panel(db, serving, translator), model_name=model_name)

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.languages import IN_ENGLISH
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import DAYS_SHOWN, Exam, Plan, PlanItem, PracticeEffect, TopicState
 from app.ml.features.learning_curve import PRIOR_EFFECT
 from app.planning import exam_planner as planning
-from app.planning import text
 from app.planning.difficulty import wrong_lately
 from app.planning.exam_planner import planned
+from app.planning.reasons import sentence
 from benchmarks import learners
 from benchmarks import planning as preparing
 from tests.planning.test_recommender import chance, histories
@@ -182,21 +183,21 @@ def test_before_there_is_a_model_it_plans_and_promises_nothing_in_words() -> Non
     found = plan(exam("a", "b"), [unknown("a"), unknown("b")], PRIOR_EFFECT)
     assert all(item.difficulty == "easy" for item in found.days[0].items)
     assert found.summary.code == "plan_without_model"
-    assert "%" not in text.sentence(found.summary)
+    assert "%" not in sentence(found.summary, IN_ENGLISH)
 
 
 def test_from_a_handful_of_tasks_nothing_is_promised() -> None:
     found = plan(exam("a", "b", days=3), [topic("a", n=4), topic("b", n=9)])
     assert found.summary.code == "plan_too_early"
-    assert text.sentence(found.summary).endswith("5 finished tasks on each topic; still missing: 1.")
+    assert sentence(found.summary, IN_ENGLISH).endswith("5 finished tasks on each topic; still missing: 1.")
     assert [each.missing for each in found.topics] == [1, 0]
 
 
 def test_the_summary_says_where_it_leads() -> None:
     found = plan(exam("a", "b", days=3), [topic("a", n=5), topic("b", n=9)])
-    said = text.sentence(found.summary)
-    assert said.startswith("3 days to practise until 2026-03-05, 2 topics:")
-    assert "from 80 % to" in said
+    said = sentence(found.summary, IN_ENGLISH)
+    assert said.startswith("3 days to practise until Mar 5, 2026, 2 topics:")
+    assert "from 80% to" in said
 
 
 # When it goes wrong
@@ -258,7 +259,7 @@ def test_whatever_is_prepared_for_the_plan_is_sound(
             assert item.tasks >= 1
             assert item.minutes >= 0
             assert 0 < item.chance_before <= item.chance_after < 1
-            assert text.sentences(item.reasons) or not item.reasons
+            assert all(sentence(reason, IN_ENGLISH) for reason in item.reasons)
     for each, state in zip(found.topics, topics, strict=True):
         assert 0 < each.chance_now <= each.chance_at_exam + 1e-12 < 1 + 1e-12
         first = next(iter(items(found, each.topic)), None)

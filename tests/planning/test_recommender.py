@@ -1,5 +1,4 @@
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -17,10 +16,12 @@ from sqlalchemy.orm import Session
 
 from app.core.database import AsyncDatabase, database_url
 from app.core.db.statements import QueryFlow, run_sync
+from app.core.languages import IN_ENGLISH
 from app.crud import practised, student_sequences, student_states, student_totals, training_runs
 from app.crud.student_totals import StudentHistory
 from app.domain.attempts import DIFFICULTIES
-from app.domain.planning import Done, Reason, Suggestion, TopicState, Wishes
+from app.domain.planning import Done, Suggestion, TopicState, Wishes
+from app.domain.reasons import Reason, ReasonKind
 from app.domain.tasks import TaskRequest
 from app.ml.evaluation.simulated import school as simulated_school
 from app.ml.evaluation.simulated import simulate
@@ -28,7 +29,7 @@ from app.ml.serving.model_order import ServingModels, serving_models
 from app.ml.training.run import Order, train
 from app.planning import difficulty as choosing
 from app.planning import spacing
-from app.planning import text as planning_words
+from app.planning.reasons import sentence
 from app.planning.recommender import recommend, recommend_now
 from app.planning.suggestions import Last, Moment, suggestions
 from app.planning.topic_states import Answered, asked_once
@@ -123,7 +124,7 @@ def test_what_was_not_practised_for_long_comes_before_what_was_practised_yesterd
     old, new = topic("old", recent=done("rrr", ago=9 * DAY)), topic("new", recent=done("rrr", ago=DAY))
     found = suggested(new, old, n=2)
     assert [each.topic for each in found] == ["old", "new"]
-    assert Reason("not_practised_for_days", {"days": 9}) in found[0].reasons
+    assert Reason(ReasonKind.NOT_PRACTISED_FOR_DAYS, {"days": 9}) in found[0].reasons
 
 
 def test_a_topic_that_the_models_take_for_easy_but_that_goes_wrong_comes_first() -> None:
@@ -155,7 +156,7 @@ def test_the_task_just_done_is_not_suggested_again_at_once() -> None:
         assert ("a", "medium") not in cells(found)
         assert found
     assert found[0].topic == "b"
-    assert Reason("spreads_over_topics", {"topic": "a"}) in found[0].reasons
+    assert Reason(ReasonKind.SPREADS_OVER_TOPICS, {"topic": "a"}) in found[0].reasons
 
 
 def test_the_next_day_it_may_be_the_same_again() -> None:
@@ -227,7 +228,7 @@ def test_whatever_was_practised_suggestions_are_sound(
     assert len({each.topic for each in found[: len(topics)]}) == min(len(topics), len(found))
     for each in found:
         assert each.reasons
-        assert planning_words.sentences(each.reasons)
+        assert all(sentence(reason, IN_ENGLISH) for reason in each.reasons)
     for each in found[: len(topics)]:
         state = next(one for one in topics if one.topic == each.topic)
         if choosing.wrong_lately(state, NOW) or (moment.just_done and moment.just_done.topic == each.topic):
@@ -236,18 +237,9 @@ def test_whatever_was_practised_suggestions_are_sound(
         assert abs(each.prediction.correctness_prob - target) <= best + 1e-6
 
 
-def test_every_code_is_documented_with_the_values_that_its_sentence_needs() -> None:
-    table = [line.split("|")[1:3] for line in str(planning_words.__doc__).splitlines() if line.startswith("| ")]
-    documented = {code.strip(): values for names, values in table for code in names.split(",")}
-    assert documented.keys() - {"codes"} == planning_words.SENTENCES.keys()
-    for code, sentence in planning_words.SENTENCES.items():
-        for value in re.findall("{(.*?)}", sentence):
-            assert value in documented[code]
-
-
 def test_names_are_quoted_as_they_were_typed() -> None:
-    said = planning_words.sentence(Reason("spreads_over_topics", {"topic": "{0} {topic} %s"}))
-    assert said.startswith("A change after {0} {topic} %s:")
+    said = sentence(Reason(ReasonKind.SPREADS_OVER_TOPICS, {"topic": "{0} {topic} %s %(topic)s"}), IN_ENGLISH)
+    assert said.startswith("A change after {0} {topic} %s %(topic)s:")
 
 
 # When a topic is due again
@@ -429,9 +421,9 @@ def test_whoever_has_done_nothing_gets_what_several_others_practise_but_nothing_
     finished(db, "one who does a lot", *[UUID(int=9)] * 5)
     found = recommend_now(serving_models(), db, uuid4(), Wishes(), 5)
     assert {each.topic for each in found.suggestions} == {"Waves", "Optics"}
-    assert found.remark == Reason("newcomer", {})
+    assert found.remark == Reason(ReasonKind.NEWCOMER)
     waves = next(each for each in found.suggestions if each.topic == "Waves")
-    assert Reason("others_practise", {"students": 4}) in waves.reasons
+    assert Reason(ReasonKind.OTHERS_PRACTISE, {"students": 4}) in waves.reasons
 
 
 def test_oneself_does_not_count_among_the_others(db: Session) -> None:
@@ -444,7 +436,7 @@ def test_oneself_does_not_count_among_the_others(db: Session) -> None:
 def test_where_nobody_practises_anything_it_says_what_to_do(db: Session) -> None:
     found = recommend_now(serving_models(), db, uuid4(), Wishes(), 5)
     assert found.suggestions == ()
-    assert found.remark == Reason("nothing_practised", {})
+    assert found.remark == Reason(ReasonKind.NOTHING_PRACTISED)
 
 
 def test_who_practises_hundreds_of_topics_gets_a_few_of_them(db: Session) -> None:

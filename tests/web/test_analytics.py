@@ -7,12 +7,12 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
+from app.core.languages import Translator
 from app.crud.studying import Done, Lately
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt import untrained
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
 from app.web import analytics, charts, reckoned
-from app.web.languages import Words
 from tests.finished import account_of, class_of, finish
 from tests.routers.test_explanation import Plain, answered_by
 from tests.web.browsing import Browser, said
@@ -261,9 +261,9 @@ def test_many_topics_are_shown_in_two_parts(ada: Browser, db: Session, student: 
 
 def test_bars_go_up_and_down_from_the_middle() -> None:
     bars = [("up <&>", 0.2, "+20"), ("down", -0.1, "−10"), ("nothing", 0.0, "0")]
-    drawn = charts.up_and_down(Words("en", UTC), "t", "d", bars, (["what", "how far"], [["up <&>", "+20"]]))
+    drawn = charts.up_and_down(Translator("en", UTC), "t", "d", bars, (["what", "how far"], [["up <&>", "+20"]]))
     places = re.findall(r'<rect class="(\w+) bar" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', drawn)
     assert places == [("s3", "200.0", "200.0"), ("s2", "100.0", "100.0"), ("s3", "200.0", "0.0")]
     assert "up &lt;&amp;&gt;" in drawn
     assert "<td>+20</td>" in drawn
-    assert "<svg" in charts.up_and_down(Words("en", UTC), "t", "d", [], ([], []))
+    assert "<svg" in charts.up_and_down(Translator("en", UTC), "t", "d", [], ([], []))

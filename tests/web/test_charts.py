@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
+from app.core.languages import Translator
 from app.web import charts
 from app.web.charts import Axis, Series
-from app.web.languages import Words
 
-WORDS = Words("en", UTC)
+WORDS = Translator("en", UTC)
 finite = st.floats(-1e6, 1e6)
 maybe = st.none() | finite
 

@@ -6,11 +6,11 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
+from app.core.languages import Translator
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
 from app.web import charts, today
 from app.web.charts import Axis, Series
-from app.web.languages import Words
 from tests.finished import account_of, class_of, finish
 from tests.routers.test_explanation import Plain, answered_by
 from tests.web.browsing import Browser, said
@@ -180,7 +180,7 @@ def test_round_numbers_stand_at_the_lines(most: int, high: int) -> None:
 
 def test_bars_stand_on_one_another() -> None:
     below, above = Series("right", [3.0, None], kind="bars"), Series("wrong", [2.0, 1.0], kind="bars", base=[3.0, 0.0])
-    drawn = charts.over(Words("en", UTC), "t", "d", ["a", "b"], [below, above], Axis("number", 0, 8))
+    drawn = charts.over(Translator("en", UTC), "t", "d", ["a", "b"], [below, above], Axis("number", 0, 8))
     bars = [part.split('"') for part in drawn.split("<rect class=")[1:] if " bar" in part.split('"')[1]]
     low, high, alone = ((float(part[5]), float(part[9])) for part in bars)  # y and height
     assert high[0] + high[1] == pytest.approx(low[0], abs=0.11)

@@ -24,7 +24,7 @@ from app.domain.actors import COMMAND_LINE
 from app.main import create_app
 from app.ml.evaluation.simulated import school as simulated_school
 from app.ml.evaluation.simulated import simulate
-from app.web.visitors import COOKIE
+from app.web.sessions import COOKIE
 from tests.conftest import Template, copy_of
 from tests.hostile import HEADERS, PATHS, QUERIES, TEXTS, Heard
 from tests.hostile import send as send_bytes

@@ -10,13 +10,13 @@ from fastapi.responses import Response
 from python_multipart.multipart import parse_options_header
 from sqlalchemy.orm import Session
 
+from app.core.languages import Translator, chosen
 from app.core.settings import settings
 from app.crud import browser_sessions
 from app.crud.browser_sessions import Visitor
 from app.domain.actors import Actor
 from app.domain.errors import NotAccepted, NotAllowed
 from app.routers.callers import Db, address_of
-from app.web.languages import Words, chosen
 
 COOKIE = "smartstudy"
 LANGUAGE, THEME, ZONE = "language", "theme", "zone"  # cookies of those who are not signed in; the zone is a script's
@@ -122,11 +122,11 @@ def _root(request: Request) -> str:
     return request.scope.get("root_path", "") or "/"
 
 
-def words(request: Request) -> Words:
+def translator_of(request: Request) -> Translator:
     """How to speak to this visitor."""
     found = cast(Visitor | None, getattr(request.state, "visitor", None))
     preferred = (found.language if found else None) or request.cookies.get(LANGUAGE)
-    return Words(chosen(preferred, request.headers.get("accept-language", "")), _zone(request))
+    return Translator(chosen(preferred, request.headers.get("accept-language", "")), _zone(request))
 
 
 def theme(request: Request) -> str:

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from functools import lru_cache
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def _percent(share: float, language: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Translator:
     """How a visitor is spoken to: sentences, numbers and dates in their language and time zone."""
 
     language: str
@@ -127,3 +127,6 @@ class Words:
 
     def today(self, now: datetime) -> date:
         return now.astimezone(self.zone).date()
+
+
+IN_ENGLISH = Translator(ENGLISH, UTC)

@@ -10,24 +10,23 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
-from app.web import languages
-from app.web.languages import Words, chosen
+from app.core import languages
+from app.core.languages import Translator, chosen
 
-WEB = Path(languages.__file__).parent
+APP = Path(languages.__file__).parents[1]
 METHODS = [("**.py", "python"), ("**.html", "jinja2.ext:babel_extract")]
 KEYWORDS: dict[str, tuple[int, ...] | None] = {
     "_": None,
-    "words": None,
-    "speaking": None,
+    "translator": None,
     "ngettext": (1, 2),
     "many": (1, 2),
 }
-ENGLISH, GERMAN = Words("en", UTC), Words("de", ZoneInfo("Europe/Vienna"))
+ENGLISH, GERMAN = Translator("en", UTC), Translator("de", ZoneInfo("Europe/Vienna"))
 
 
 def sentences() -> set[str]:
     """All that the pages may say, as it stands in code and templates."""
-    found = extract_from_dir(WEB, METHODS, {"**.html": {"silent": "false"}}, KEYWORDS)
+    found = extract_from_dir(APP, METHODS, {"**.html": {"silent": "false"}}, KEYWORDS)
     return {message[0] if isinstance(message, tuple) else message for _, _, message, _, _ in found}
 
 
@@ -37,7 +36,7 @@ def values(said: Any) -> list[set[str]]:
 
 
 def catalogue(language: str) -> Catalog:
-    return read_po(BytesIO((WEB / "locale" / f"{language}.po").read_bytes()), locale=language)
+    return read_po(BytesIO((languages.LOCALE / f"{language}.po").read_bytes()), locale=language)
 
 
 @pytest.mark.parametrize("language", [name for name in languages.NAMES if name != languages.ENGLISH])
