@@ -134,6 +134,7 @@ def test_it_holds_code_tables_licence_and_types_and_nothing_trained(wheel: Path)
         about = f"smartstudy-{__version__}.dist-info"
         metadata = opened.read(f"{about}/METADATA").decode()
     assert {"smartstudy.py", "app/cli/main.py", "app/py.typed", "app/_alembic/alembic.ini"} <= names
+    assert {"app/sql/complete_tasks.sql", "app/_alembic/alembic/sql/0007/complete_tasks.sql"} <= names
     assert f"{about}/licenses/LICENSE" in names
     assert "License-Expression: MIT" in metadata
     assert not [name for name in names if name.startswith(("tests/", "app/ml/models/", "benchmarks/"))]

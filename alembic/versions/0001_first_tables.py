@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from alembic import op
+from app.core.db.migrations import frozen
 
 revision = "0001"
 down_revision = None
@@ -12,57 +13,15 @@ UTC_NOW = sa.text("timezone('utc', now())")
 NOW = sa.func.now()
 MOMENT = sa.DateTime(timezone=True)
 
-# Totals are summed per statement, so a million imported rows cost one pass. Rows are written in key order:
-# two sessions that touch the same students wait for each other instead of deadlocking. Times add up as whole
-# microseconds, as in app/ml/features/history.py: nothing is left over when what was added is taken away.
-TOTALS = """
-CREATE FUNCTION student_totals_on_{event}() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO student_totals AS total (user_id, scope, key, n, n_correct, microseconds)
-    SELECT user_id, scope, key, sum(sign), sum(sign * is_correct::int), sum(sign * micros)
-    FROM ({rows}) AS changed
-    CROSS JOIN LATERAL (SELECT round(least(actual_time_seconds, 1e6) * 1e6)::bigint AS micros) AS exact
-    CROSS JOIN LATERAL (VALUES ('all', ''), ('topic', topic), ('difficulty', difficulty)) AS scopes (scope, key)
-    WHERE completed
-    GROUP BY user_id, scope, key
-    HAVING sum(sign) <> 0 OR sum(sign * is_correct::int) <> 0 OR sum(sign * micros) <> 0
-    ORDER BY user_id, scope, key
-    ON CONFLICT (user_id, scope, key) DO UPDATE SET
-        n = total.n + excluded.n,
-        n_correct = total.n_correct + excluded.n_correct,
-        microseconds = total.microseconds + excluded.microseconds;
-    {clean}
-    RETURN NULL;
-END $$;
-CREATE TRIGGER student_totals_{event} AFTER {event} ON practice_tasks
-    REFERENCING {tables} FOR EACH STATEMENT EXECUTE FUNCTION student_totals_on_{event}();
-"""
-CLEAN = "DELETE FROM student_totals WHERE n = 0 AND user_id IN (SELECT user_id FROM old_rows WHERE completed);"
-ADDED = "SELECT 1 AS sign, * FROM new_rows"
-TAKEN = "SELECT -1 AS sign, * FROM old_rows"
-EVENTS = {
-    "insert": (ADDED, "NEW TABLE AS new_rows", ""),
-    "update": (f"{ADDED} UNION ALL {TAKEN}", "NEW TABLE AS new_rows OLD TABLE AS old_rows", CLEAN),
-    "delete": (TAKEN, "OLD TABLE AS old_rows", CLEAN),
-}
-EMPTIED = """
-CREATE FUNCTION student_totals_on_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    TRUNCATE student_totals;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER student_totals_truncate AFTER TRUNCATE ON practice_tasks
-    FOR EACH STATEMENT EXECUTE FUNCTION student_totals_on_truncate();
-"""
+EVENTS = ("insert", "update", "delete", "truncate")
 
 
 def upgrade() -> None:
     accounts()
     training()
     tasks()
-    for event, (rows, tables, clean) in EVENTS.items():
-        op.execute(TOTALS.format(event=event, rows=rows, tables=tables, clean=clean))
-    op.execute(EMPTIED)
+    for event in EVENTS:
+        op.execute(frozen("0001", f"student_totals_on_{event}"))
     op.execute("INSERT INTO embedding_model_tracker (id) VALUES (1)")
 
 
@@ -204,7 +163,7 @@ def tasks() -> None:
 def downgrade() -> None:
     for table in ("practice_tasks", "student_totals", "model_versions", "training_runs"):
         op.drop_table(table)
-    for event in (*EVENTS, "truncate"):
+    for event in EVENTS:
         op.execute(f"DROP FUNCTION student_totals_on_{event}()")
     for table in ("embedding_model_tracker", "service_keys", "users"):
         op.drop_table(table)

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from alembic import op
+from app.core.db.migrations import frozen
 
 revision = "0003"
 down_revision = "0002"
@@ -11,68 +12,16 @@ down_revision = "0002"
 NOW = sa.func.now()
 MOMENT = sa.DateTime(timezone=True)
 
-# As in 0001, with one more scope: the very item, where the task names one.
-TOTALS = """
-CREATE OR REPLACE FUNCTION student_totals_on_{event}() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO student_totals AS total (user_id, scope, key, n, n_correct, microseconds)
-    SELECT user_id, scope, key, sum(sign), sum(sign * is_correct::int), sum(sign * micros)
-    FROM ({rows}) AS changed
-    CROSS JOIN LATERAL (SELECT round(least(actual_time_seconds, 1e6) * 1e6)::bigint AS micros) AS exact
-    CROSS JOIN LATERAL (VALUES {scopes}) AS scopes (scope, key)
-    WHERE completed AND key IS NOT NULL
-    GROUP BY user_id, scope, key
-    HAVING sum(sign) <> 0 OR sum(sign * is_correct::int) <> 0 OR sum(sign * micros) <> 0
-    ORDER BY user_id, scope, key
-    ON CONFLICT (user_id, scope, key) DO UPDATE SET
-        n = total.n + excluded.n,
-        n_correct = total.n_correct + excluded.n_correct,
-        microseconds = total.microseconds + excluded.microseconds;
-    {clean}
-    RETURN NULL;
-END $$;
-"""
-CLEAN = "DELETE FROM student_totals WHERE n = 0 AND user_id IN (SELECT user_id FROM old_rows WHERE completed);"
-ADDED = "SELECT 1 AS sign, * FROM new_rows"
-TAKEN = "SELECT -1 AS sign, * FROM old_rows"
-EVENTS = {"insert": (ADDED, ""), "update": (f"{ADDED} UNION ALL {TAKEN}", CLEAN), "delete": (TAKEN, CLEAN)}
-SCOPES = "('all', ''), ('topic', topic), ('difficulty', difficulty)"
-WITH_ITEM = f"{SCOPES}, ('item', item_id)"
+# The totals get one more scope: the very item, where the task names one.
+TOTALS = ("student_totals_on_insert", "student_totals_on_update", "student_totals_on_delete")
 ITEM_TOTALS = """
 INSERT INTO student_totals (user_id, scope, key, n, n_correct, microseconds)
 SELECT user_id, 'item', item_id, count(*), count(*) FILTER (WHERE is_correct),
        sum(round(least(actual_time_seconds, 1e6) * 1e6))
 FROM practice_tasks WHERE completed AND item_id IS NOT NULL GROUP BY user_id, item_id
 """
-SPOILT = """
-CREATE OR REPLACE FUNCTION student_posteriors_spoilt() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    DELETE FROM {table} WHERE user_id IN (SELECT user_id FROM old_rows WHERE completed);
-    RETURN NULL;
-END $$;
-CREATE OR REPLACE FUNCTION student_posteriors_emptied() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    TRUNCATE {table};
-    RETURN NULL;
-END $$;
-"""
-# Not a foreign key: practice_tasks could no longer be truncated by itself.
-SHADOWS_GO = """
-CREATE FUNCTION shadow_predictions_go() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    DELETE FROM shadow_predictions WHERE task_id IN (SELECT id FROM old_rows);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER shadow_predictions_delete AFTER DELETE ON practice_tasks
-    REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION shadow_predictions_go();
-CREATE FUNCTION shadow_predictions_emptied() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    TRUNCATE shadow_predictions;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER shadow_predictions_truncate AFTER TRUNCATE ON practice_tasks
-    FOR EACH STATEMENT EXECUTE FUNCTION shadow_predictions_emptied();
-"""
+STATES = ("student_posteriors_spoilt", "student_posteriors_emptied")
+SHADOWS = ("shadow_predictions_go", "shadow_predictions_emptied")
 WHO_SERVED = """
 INSERT INTO serving_changes (what, lineup, made_by, reason)
 SELECT 'published', array_agg(id ORDER BY place, id), 'migration', 'Served before changes were recorded.'
@@ -86,17 +35,21 @@ def upgrade() -> None:
     totals_per_item()
     op.drop_table("student_posteriors")
     states("student_states", "kind")
-    op.execute(SPOILT.format(table="student_states"))
+    define("0003", STATES)
     versions()
     op.add_column("practice_tasks", sa.Column("features", ARRAY(sa.Float(53))))
     shadows()
 
 
+def define(revision: str, functions: tuple[str, ...]) -> None:
+    for name in functions:
+        op.execute(frozen(revision, name))
+
+
 def totals_per_item() -> None:
     op.drop_constraint(op.f(SCOPE_CHECK), "student_totals")
     op.create_check_constraint(op.f(SCOPE_CHECK), "student_totals", "scope IN ('all', 'topic', 'difficulty', 'item')")
-    for event, (rows, clean) in EVENTS.items():
-        op.execute(TOTALS.format(event=event, rows=rows, clean=clean, scopes=WITH_ITEM))
+    define("0003", TOTALS)
     op.execute(ITEM_TOTALS)
     latest = [sa.text("completed_at DESC"), sa.text("id DESC")]
     for column, which in (("topic", "completed"), ("item_id", "completed AND item_id IS NOT NULL")):
@@ -159,7 +112,7 @@ def shadows() -> None:
             ["model_version_id"], ["model_versions.id"], name="fk_shadow_predictions_model_version_id"
         ),
     )
-    op.execute(SHADOWS_GO)
+    define("0003", SHADOWS)
 
 
 def downgrade() -> None:
@@ -174,11 +127,10 @@ def downgrade() -> None:
         op.drop_column("model_versions", name)
     op.drop_table("student_states")
     states("student_posteriors")
-    op.execute(SPOILT.format(table="student_posteriors"))
+    define("0002", STATES)
     for name in ("topic", "item"):
         op.drop_index(f"ix_practice_tasks_last_on_{name}", "practice_tasks")
-    for event, (rows, clean) in EVENTS.items():
-        op.execute(TOTALS.format(event=event, rows=rows, clean=clean, scopes=SCOPES))
+    define("0001", TOTALS)
     op.execute("DELETE FROM student_totals WHERE scope = 'item'")
     op.drop_constraint(op.f(SCOPE_CHECK), "student_totals")
     op.create_check_constraint(op.f(SCOPE_CHECK), "student_totals", "scope IN ('all', 'topic', 'difficulty')")

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from alembic import op
+from app.core.db.migrations import frozen
 
 revision = "0007"
 down_revision = "0006"
@@ -11,62 +12,9 @@ down_revision = "0006"
 NOW = sa.func.now()
 MOMENT = sa.DateTime(timezone=True)
 
-# As in 0005, but a key may be revoked from some moment on, so that its successor can be brought out before.
-COMPLETE = """
-CREATE OR REPLACE FUNCTION complete_tasks(
-    asked uuid[], correct boolean[], seconds double precision[], students uuid[], keys bytea[]
-) RETURNS TABLE (admitted boolean, since_training integer, task practice_tasks) LANGUAGE plpgsql AS $$
-DECLARE
-    let_in boolean[];
-    done uuid[];
-    since integer;
-BEGIN
-    let_in := ARRAY(
-        SELECT CASE
-            WHEN student IS NOT NULL THEN EXISTS (SELECT FROM users WHERE id = student)
-            WHEN key IS NOT NULL THEN EXISTS (SELECT FROM service_keys WHERE key_hash = key AND {in_use})
-            ELSE true END
-        FROM unnest(students, keys) WITH ORDINALITY AS caller (student, key, place) ORDER BY place);
-    IF cardinality(asked) > 1 THEN
-        -- Who is not alone does not wait for long: one by one they wait for nobody else's lock.
-        PERFORM set_config('lock_timeout', '100ms', true);
-        PERFORM FROM practice_tasks WHERE id = ANY (asked) AND NOT completed ORDER BY id FOR UPDATE;
-    END IF;
-    -- The row lock makes a result count once: a second one waits here and then finds the task completed.
-    -- A task never counts as finished before it was asked, whatever the clock did meanwhile.
-    WITH finished AS (
-        UPDATE practice_tasks AS open
-        SET completed = true, is_correct = result.is_correct, actual_time_seconds = result.seconds,
-            completed_at = greatest(now(), open.created_at + interval '1 microsecond')
-        FROM unnest(asked, correct, seconds, students, let_in) AS result (id, is_correct, seconds, student, admitted)
-        WHERE open.id = result.id AND open.id = ANY (asked) AND NOT open.completed AND result.admitted
-            AND (result.student IS NULL OR open.user_id = result.student)
-        RETURNING open.id
-    )
-    SELECT array_agg(id) FROM finished INTO done;
-    IF done IS NOT NULL THEN
-        -- Ops may have emptied the row or the column, so it is made anew rather than missed.
-        INSERT INTO embedding_model_tracker AS tracker (id, n_samples_since_training) VALUES (1, cardinality(done))
-        ON CONFLICT (id) DO UPDATE SET
-            n_samples_since_training = coalesce(tracker.n_samples_since_training, 0)
-                + excluded.n_samples_since_training,
-            updated_at = timezone('utc', now())
-        RETURNING n_samples_since_training INTO since;
-    END IF;
-    RETURN QUERY
-        SELECT caller.admitted, CASE WHEN stored.id = ANY (done) THEN since END, stored
-        FROM unnest(asked, students, let_in) WITH ORDINALITY AS caller (id, student, admitted, place)
-        LEFT JOIN practice_tasks AS stored ON stored.id = caller.id AND stored.id = ANY (asked) AND caller.admitted
-            AND (caller.student IS NULL OR stored.user_id = caller.student)
-        ORDER BY place;
-END $$;
-"""
-IN_USE = "(revoked_at IS NULL OR revoked_at > now())"
-UNREVOKED = "revoked_at IS NULL"
-
 
 def upgrade() -> None:
-    op.execute(COMPLETE.format(in_use=IN_USE))
+    op.execute(frozen("0007", "complete_tasks"))  # a key may be revoked from some moment on
     audit()
     op.create_table(
         "rate_limits",
@@ -121,7 +69,7 @@ def control() -> None:
 
 
 def downgrade() -> None:
-    op.execute(COMPLETE.format(in_use=UNREVOKED))
+    op.execute(frozen("0005", "complete_tasks"))
     for column in ("seen_at", "backend", "folders"):
         op.drop_column("training_runs", column)
     op.drop_column("model_versions", "erasures")

@@ -41,7 +41,7 @@ INSERT = BatchedStatement(
     at_once=2,
 )
 
-# Migration 0005 has the function. Of two results for one task the second must see the first.
+# `app/sql/complete_tasks.sql` has the function. Of two results for one task the second must see the first.
 COMPLETE = BatchedColumns(
     f"""SELECT admitted, since_training, {COLUMNS_OF_TASK}
         FROM complete_tasks(CAST(:id AS uuid[]), CAST(:is_correct AS boolean[]), CAST(:seconds AS float8[]),

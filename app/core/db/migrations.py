@@ -1,5 +1,7 @@
 """Which schema the code needs, and how a database gets there."""
 
+from pathlib import Path
+
 from sqlalchemy import Connection, Engine, text
 
 from app.core.settings import APP
@@ -74,9 +76,16 @@ def remove(connection: Connection) -> None:
 def _config(connection: Connection):  # type: ignore[no-untyped-def]  # Alembic is imported only where it is used
     from alembic.config import Config
 
-    top = APP / "_alembic"  # in a wheel
-    if not top.exists():
-        top = APP.parent
-    config = Config(top / "alembic.ini")
+    config = Config(_top() / "alembic.ini")
     config.attributes["connection"] = connection
     return config
+
+
+def frozen(revision: str, name: str) -> str:
+    """A database function with its triggers, as this revision defines it for good; `app/sql` has today's."""
+    return (_top() / "alembic" / "sql" / revision / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _top() -> Path:
+    in_a_wheel = APP / "_alembic"
+    return in_a_wheel if in_a_wheel.exists() else APP.parent

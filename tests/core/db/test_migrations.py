@@ -7,10 +7,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from app.core.database import engine_for
 from app.core.db import migrations
+from app.core.settings import APP
 from app.models import Base
 
 
@@ -40,6 +41,30 @@ def test_down_and_up_again(empty_database: str) -> None:
             command.downgrade(migrations._config(connection), "base")
         with pytest.raises(migrations.SchemaMismatch, match="smartstudy migrate"):
             migrations.check(engine)
+    engine.dispose()
+
+
+DEFINITIONS = """
+    SELECT proname, pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
+    UNION ALL SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal"""
+
+
+def definitions(connection: Connection) -> dict[str, str]:
+    """Functions and triggers of the database, by name; spaces don't count."""
+    return {name: " ".join(sql.split()) for name, sql in connection.execute(text(DEFINITIONS))}
+
+
+def test_functions_and_triggers_are_those_of_app_sql(database_url: str) -> None:
+    files = {file.stem: file.read_text() for file in (APP / "sql").glob("*.sql")}
+    engine = engine_for(database_url)
+    with engine.connect() as connection:
+        migrated = definitions(connection)
+        for name in files:
+            connection.execute(text(f"DROP FUNCTION {name} CASCADE"))  # and its triggers
+        assert definitions(connection) == {}
+        for sql in files.values():
+            connection.execute(text(sql))
+        assert definitions(connection) == migrated
     engine.dispose()
 
 

@@ -1,0 +1,20 @@
+CREATE OR REPLACE FUNCTION student_totals_on_insert() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO student_totals AS total (user_id, scope, key, n, n_correct, microseconds)
+    SELECT user_id, scope, key, sum(sign), sum(sign * is_correct::int), sum(sign * micros)
+    FROM (SELECT 1 AS sign, * FROM new_rows) AS changed
+    CROSS JOIN LATERAL (SELECT round(least(actual_time_seconds, 1e6) * 1e6)::bigint AS micros) AS exact
+    CROSS JOIN LATERAL (VALUES ('all', ''), ('topic', topic), ('difficulty', difficulty)) AS scopes (scope, key)
+    WHERE completed
+    GROUP BY user_id, scope, key
+    HAVING sum(sign) <> 0 OR sum(sign * is_correct::int) <> 0 OR sum(sign * micros) <> 0
+    ORDER BY user_id, scope, key
+    ON CONFLICT (user_id, scope, key) DO UPDATE SET
+        n = total.n + excluded.n,
+        n_correct = total.n_correct + excluded.n_correct,
+        microseconds = total.microseconds + excluded.microseconds;
+    
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER student_totals_insert AFTER insert ON practice_tasks
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION student_totals_on_insert();

@@ -1,0 +1,18 @@
+CREATE OR REPLACE FUNCTION student_totals_on_update() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO student_totals AS total (user_id, scope, key, n, n_correct, microseconds)
+    SELECT user_id, scope, key, sum(sign), sum(sign * is_correct::int), sum(sign * micros)
+    FROM (SELECT 1 AS sign, * FROM new_rows UNION ALL SELECT -1 AS sign, * FROM old_rows) AS changed
+    CROSS JOIN LATERAL (SELECT round(least(actual_time_seconds, 1e6) * 1e6)::bigint AS micros) AS exact
+    CROSS JOIN LATERAL (VALUES ('all', ''), ('topic', topic), ('difficulty', difficulty), ('item', item_id)) AS scopes (scope, key)
+    WHERE completed AND key IS NOT NULL
+    GROUP BY user_id, scope, key
+    HAVING sum(sign) <> 0 OR sum(sign * is_correct::int) <> 0 OR sum(sign * micros) <> 0
+    ORDER BY user_id, scope, key
+    ON CONFLICT (user_id, scope, key) DO UPDATE SET
+        n = total.n + excluded.n,
+        n_correct = total.n_correct + excluded.n_correct,
+        microseconds = total.microseconds + excluded.microseconds;
+    DELETE FROM student_totals WHERE n = 0 AND user_id IN (SELECT user_id FROM old_rows WHERE completed);
+    RETURN NULL;
+END $$;

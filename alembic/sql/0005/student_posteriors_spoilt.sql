@@ -1,0 +1,10 @@
+CREATE OR REPLACE FUNCTION student_posteriors_spoilt() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    
+    IF NOT EXISTS (SELECT FROM old_rows WHERE completed) THEN
+        RETURN NULL;
+    END IF;
+
+    DELETE FROM student_states WHERE user_id IN (SELECT user_id FROM old_rows WHERE completed);
+    RETURN NULL;
+END $$;
