@@ -90,8 +90,7 @@ def _items(attempts: Attempts) -> NDArray[np.int64]:
 def _before(attempts: Attempts, group: NDArray[np.integer]) -> Spans:
     """Of each attempt, those of its group that were finished when it was created."""
     history = History(attempts.finished)
-    known = history.before(created(attempts))
-    return history.groups(group, group, known)
+    return history.own(group, history.before(created(attempts)))
 
 
 def _means(before: Spans, attempts: Attempts, p: float | Floats, log_time: float | Floats, weight: float) -> Answers:

@@ -9,11 +9,11 @@ from app.crud.training_control import Control
 from app.crud.training_runs import Run
 from app.domain.kinds import BASE
 from app.domain.shares import Shares, as_contributions
-from app.ml.features.drift import drift
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME
 from app.ml.serving.model_order import Loaded, ServingModels
 from app.ml.serving.pool import in_words
+from app.monitoring.drift import drift
 from app.monitoring.live_quality import live_quality
 from app.schemas.model_status import CounterOut, ModelStatus, PauseOut, RunOut, ServingOut
 

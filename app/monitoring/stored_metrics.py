@@ -9,12 +9,11 @@ from app.core.database import new_session
 from app.core.settings import settings
 from app.crud import watching
 from app.crud.model_versions import Version
-from app.ml.features.drift import drift
+from app.monitoring.drift import VERDICTS, drift
 from app.monitoring.live_quality import live_quality
 from app.schemas.live import DriftOut, LiveOut, LiveQuality
 
 STATES = ("idle", "at_work", "waiting", "paused")
-VERDICTS = ("steady", "shifted", "strongly shifted")
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # a registry looks collectors up by identity

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import DIFFICULTIES, Attempts
-from app.ml.features.history import totals_before
+from app.ml.features.history import FEATURES
+from app.ml.features.inputs import inputs_of, known_before
 
 Floats = NDArray[np.float64]
 EPOCHS = 50
@@ -42,7 +43,7 @@ class Documents:
     @staticmethod
     def inputs(attempts: Attempts) -> list[NDArray[Any]]:
         """Student, topic, difficulty as positions, and the eleven features."""
-        past = totals_before(attempts).features().astype(np.float32)
+        past = inputs_of(known_before(attempts))[:, : len(FEATURES)].astype(np.float32)
         return [attempts.student, attempts.topic, attempts.difficulty, past]
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml.evaluation.simulated import school, simulate
-from app.ml.features.history import totals_before
+from app.ml.features.history import FEATURES
+from app.ml.features.inputs import inputs_of, known_before
 from benchmarks.reference.web_documents import NewTask, PracticeTask, features
 
 
@@ -25,7 +26,7 @@ def stored(attempts: Attempts, row: int) -> PracticeTask:
 @given(seed=st.integers(0, 10_000), tasks=st.integers(1, 30))
 def test_features_row_by_row_are_those_computed_at_once(seed: int, tasks: int) -> None:
     attempts = simulate(school(2, seed=seed), tasks, seed=seed).attempts
-    ours = totals_before(attempts).features()
+    ours = inputs_of(known_before(attempts))[:, : len(FEATURES)]
     for row in range(len(attempts)):
         mine = (attempts.student == attempts.student[row]) & (attempts.finished <= attempts.started[row])
         past = [stored(attempts, int(n)) for n in np.flatnonzero(mine)]

@@ -20,7 +20,7 @@ from app.domain.kinds import CHECKPOINT
 from app.ml import registry
 from app.ml.answers import Answers
 from app.ml.evaluation.simulated import school, simulate
-from app.ml.features.history import totals_before
+from app.ml.features.inputs import inputs_of, known_before
 from app.ml.registry import ModelSpec
 from app.ml.serving import model_order as serving
 from app.ml.training import dataset as training_set
@@ -57,8 +57,8 @@ class Toy:
         raise NotImplementedError
 
     def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
-        p = (0.1 + 0.8 * totals_before(attempts).features()[rows, 0]).clip(0.02, 0.98)
-        seconds = 20 + 40 * totals_before(attempts).features()[rows, 1]
+        p = (0.1 + 0.8 * inputs_of(known_before(attempts))[rows, 0]).clip(0.02, 0.98)
+        seconds = 20 + 40 * inputs_of(known_before(attempts))[rows, 1]
         return Answers(p, seconds, p, p, seconds / 3, seconds * 3)
 
 

@@ -24,7 +24,7 @@ from app.domain.kinds import CHECKPOINT
 from app.ml import registry
 from app.ml.answers import Answers
 from app.ml.evaluation.simulated import school, simulate
-from app.ml.features.history import totals_before
+from app.ml.features.inputs import inputs_of, known_before
 from app.ml.registry import MODELS, ModelSpec
 from app.ml.serving import artifacts
 from app.ml.serving import model_order as serving
@@ -67,7 +67,7 @@ class Toy:
         raise NotImplementedError
 
     def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
-        features = totals_before(attempts).features()[rows]
+        features = inputs_of(known_before(attempts))[rows]
         p = (0.5 + self.told["trust"] * (features[:, 0] - 0.5)).clip(0.02, 0.98)
         seconds = 20 + 40 * features[:, 1]
         return Answers(p, seconds, p, p, seconds / 3, seconds * 3)

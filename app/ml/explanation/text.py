@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain.tasks import Task
-from app.ml.features.history import RECENT
+from app.ml.features.inputs import RECENT
 from app.schemas.explanation import FeatureEffect, Foreseen, PartEffect
 
 NONE = 0.5  # tasks: a count below it is 0, whatever the rounding

@@ -10,30 +10,23 @@ decide. And the tasks of one student resemble each other: what two samples may d
 students differ.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy.orm import Session
 
-from app.crud import live
-from app.crud.model_versions import Version
 from app.domain.attempts import Attempts
-from app.ml.features.drift_text import WORDS, sentence
 from app.ml.features.history import COUNT_UNITS
-from app.ml.features.inputs import INPUTS, NETWORK_INPUTS, inputs_of, known_before, only
-from app.schemas.live import DriftOut, InputDrift
+from app.ml.features.inputs import INPUTS, inputs_of, known_before
 
 Floats = NDArray[np.float64]
 
 PARTS = 10
 NEWEST_FITTED = 50_000  # rows: those before are too long ago to compare with
 LOOKED_AT = 5_000  # of them, evenly spaced
-NEWEST_ASKED = 1_000
-LEAST = 100  # tasks, on either side
 SHIFTED, STRONGLY = 0.1, 0.25
 PASTS = (1, 5, 10, 20, 40, 80, 160)  # tasks finished before: where one length of a past ends and the next begins
 LEAST_ALIKE = 20  # rows with about as long a past; with fewer the nearest length stands in
@@ -50,7 +43,7 @@ def summary(fitted_on: Attempts) -> dict[str, Any]:
     """What the model learned from, in a few kilobytes: kept with the version."""
     newest = min(len(fitted_on), NEWEST_FITTED)
     rows = slice(len(fitted_on) - newest, None, -(-newest // LOOKED_AT))
-    columns = inputs_of(only(known_before(fitted_on), rows))
+    columns = inputs_of(known_before(fitted_on))[rows]
     asked = Asked(columns, fitted_on.student[rows])
     named = fitted_on.item[fitted_on.item >= 0]
     return {
@@ -112,11 +105,11 @@ def _table(rows: NDArray[Any], columns: NDArray[Any], n_rows: int, n_columns: in
 
 def _digests(names: Iterable[str]) -> str | None:
     """The names, so that one can be looked up but none be read; none where there are too many."""
-    found = [_digest(name) for name in names]
+    found = [digest(name) for name in names]
     return "".join(sorted(found)) if len(found) <= MOST_NAMES else None
 
 
-def _digest(name: str) -> str:
+def digest(name: str) -> str:
     return sha256(name.encode()).hexdigest()[:DIGITS]
 
 
@@ -131,11 +124,16 @@ class Shift:
     @property
     def grade(self) -> int:
         """0 steady, 1 shifted, 2 strongly shifted."""
-        return 0 if self.psi <= self.by_chance else (self.psi >= SHIFTED) + (self.psi >= STRONGLY)
+        return 0 if self.psi <= self.by_chance else grade_of(self.psi)
 
     @property
     def counts(self) -> bool:
         return self.name not in ONLY_SHOWN
+
+
+def grade_of(size: float) -> int:
+    """Of an index or a share, as in `Shift.grade`."""
+    return (size >= SHIFTED) + (size >= STRONGLY)
 
 
 def shifts(then: Mapping[str, Any], now: Asked) -> list[Shift]:
@@ -168,57 +166,4 @@ def _alike(before: Floats, pasts: Floats) -> tuple[Floats, float]:
 
 def _shares(counts: NDArray[Any]) -> Floats:
     """Half a row more in each part, so that none is empty."""
-    filled = counts + 0.5
-    shares: Floats = filled / filled.sum()
-    return shares
-
-
-def drift(db: Session, version: Version | None) -> DriftOut:
-    """The newest predictions against what this version, the answering one, learned from."""
-    if version is None:
-        return DriftOut(text="No model answers yet, so there is nothing to compare with.")
-    version_id, then = version.id, version.report.get("inputs")
-    if not then or "students" not in then:
-        return DriftOut(text=f"Version {version_id} was trained before it was kept what versions learn from.")
-    inputs, students = live.inputs(db, len(NETWORK_INPUTS), NEWEST_ASKED)
-    now = Asked(inputs[:, : len(INPUTS)], students)
-    if min(len(now), then["rows"]) < LEAST:
-        less = f"there are {len(now)}" if len(now) < LEAST else f"the model learned from {then['rows']}"
-        return DriftOut(n=len(now), model_version_id=version_id, text=f"Drift speaks from {LEAST} tasks on; {less}.")
-    topics, items = live.names(db, len(NETWORK_INPUTS), NEWEST_ASKED)
-    return _told(
-        version_id, shifts(then, now), len(now), _unseen(then["topics"], topics), _unseen(then["items"], items)
-    )
-
-
-def _told(version_id: int, found: list[Shift], n: int, topics: float | None, items: float | None) -> DriftOut:
-    grade = max([shift.grade for shift in found if shift.counts], default=0)
-    grade = max(grade, ((topics or 0) >= SHIFTED) + ((topics or 0) >= STRONGLY))
-    return DriftOut(
-        n=n,
-        model_version_id=version_id,
-        verdict=("steady", "shifted", "strongly shifted")[grade],
-        unseen_topics=topics,
-        unseen_items=items,
-        inputs=[_out(shift) for shift in found],
-        text=sentence(grade, [shift.name for shift in found if shift.counts and shift.grade == grade], n, topics),
-    )
-
-
-def _out(shift: Shift) -> InputDrift:
-    return InputDrift(
-        name=shift.name,
-        words=WORDS[shift.name],
-        psi=round(shift.psi, 4),
-        by_chance=round(shift.by_chance, 4),
-        verdict=("steady", "shifted", "strongly shifted")[shift.grade],
-        decides=shift.counts,
-    )
-
-
-def _unseen(known: str | None, asked: Sequence[str]) -> float | None:
-    """The share of names that the model never saw; none where it saw too many to keep, or none is asked."""
-    if known is None or not asked:
-        return None
-    seen = {known[start : start + DIGITS] for start in range(0, len(known), DIGITS)}
-    return sum(_digest(name) not in seen for name in asked) / len(asked)
+    return np.asarray((counts + 0.5) / (counts + 0.5).sum())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.attempts import Attempts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -24,7 +24,6 @@ FEATURES: tuple[str, ...] = (
     "recent_avg_time",
 )
 
-RECENT = 5  # tasks
 UNKNOWN_RATE = 0.5  # share, where there is no past
 UNKNOWN_SECONDS = 60.0
 SECONDS_UNIT = 100.0
@@ -32,22 +31,6 @@ MOST_SECONDS = 1e6  # twelve days; a longer time counts as this, so that a milli
 UNKNOWN = np.array([UNKNOWN_RATE, UNKNOWN_SECONDS])[:, None, None]  # share, seconds
 MEAN_UNITS = np.array([1.0, SECONDS_UNIT])[:, None, None]
 COUNT_UNITS = np.array([100.0, 20.0, 20.0])  # tasks: overall, topic, difficulty
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What n students had finished before n tasks; each (n, 4): overall, on the topic, at the difficulty, last five."""
-
-    counts: Floats  # tasks
-    correct: Floats  # tasks answered correctly
-    seconds: Floats  # their times, added up
-
-    def features(self) -> Floats:
-        """The eleven, (n, 11)."""
-        features = np.empty((len(self.counts), len(FEATURES)))
-        rates, times = averages(np.array([self.counts, self.correct, self.seconds]))
-        history_features(rates, times, self.counts, features)
-        return features
 
 
 def history_features(rates: Floats, times: Floats, tasks: Floats, features: Floats) -> None:
@@ -70,62 +53,12 @@ def averages(groups: Floats) -> Floats:
     return means
 
 
-def totals_before(attempts: Attempts) -> Totals:
-    """For every attempt, what its student had finished when it was created; never the attempt itself."""
-    history = History(attempts.finished)
-    return totals_of(attempts, own_past(attempts, history, history.before(created(attempts))))
-
-
 def created(attempts: Attempts) -> Ints:
     """When each attempt was created, before it was finished whatever the clocks said; microseconds."""
     return np.minimum(attempts.started, attempts.finished - 1)
 
 
-def own_past(attempts: Attempts, history: "History", known: Ints) -> "tuple[Spans, Spans, Spans]":
-    """For every attempt, those among the first `known` of its student, and of these on its topic, at its difficulty."""
-    pairs = (
-        _pairs(attempts.student, attempts.topic, len(attempts.topics)),
-        _pairs(attempts.student, attempts.difficulty, len(DIFFICULTIES)),
-    )
-    return history.own(attempts.student, known), history.own(pairs[0], known), history.own(pairs[1], known)
-
-
-def totals_at(
-    past: Attempts, student: NDArray[np.int32], topic: NDArray[np.int32], difficulty: NDArray[np.int32], at: Ints
-) -> Totals:
-    """What `student` had finished at or before `at` (microseconds), for n questions that need not be in the past.
-
-    `student` and `topic` are positions in the past's own ids, -1 for one it doesn't know.
-    """
-    history = History(past.finished)
-    known = history.before(at)
-    students = history.groups(past.student, student, known)
-    topics = history.groups(
-        _pairs(past.student, past.topic, len(past.topics)), _pairs(student, topic, len(past.topics)), known
-    )
-    difficulties = history.groups(
-        _pairs(past.student, past.difficulty, len(DIFFICULTIES)), _pairs(student, difficulty, len(DIFFICULTIES)), known
-    )
-    return totals_of(past, (students, topics, difficulties))
-
-
-def totals_of(past: Attempts, spans: "tuple[Spans, Spans, Spans]") -> Totals:
-    """The totals of the attempts in the stretches of: student, student and topic, student and difficulty."""
-    four = (*spans, spans[0].newest(RECENT))
-    correct, micros = past.correct.astype(np.int64), micros_of(past)
-    return Totals(
-        counts=np.stack([span.counts() for span in four], axis=1),
-        correct=np.stack([span.sums(correct) for span in four], axis=1),
-        seconds=np.stack([span.sums(micros) for span in four], axis=1) / 1e6,
-    )
-
-
-def micros_of(past: Attempts) -> Ints:
-    """Times as whole microseconds, which add up exactly, whatever else is summed."""
-    return np.rint(np.minimum(past.seconds, MOST_SECONDS) * 1e6).astype(np.int64)
-
-
-def _pairs(first: NDArray[np.int32], second: NDArray[np.int32], n_second: int) -> Ints:
+def pairs(first: NDArray[np.int32], second: NDArray[np.int32], n_second: int) -> Ints:
     """One number per pair of ids; -1 (unknown) in either gives a number that no known pair has."""
     return first.astype(np.int64) * (n_second + 1) + second + 1
 

@@ -6,29 +6,12 @@ week were tried and made answers worse: docs/models.md has the table.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from app.crud.student_totals import StudentHistory
-from app.domain.attempts import Attempts
-from app.ml.features.history import (
-    FEATURES,
-    MOST_SECONDS,
-    UNKNOWN_RATE,
-    UNKNOWN_SECONDS,
-    Floats,
-    History,
-    Ints,
-    Spans,
-    Totals,
-    averages,
-    created,
-    history_features,
-    micros_of,
-    own_past,
-    totals_of,
-)
+from app.domain.attempts import DIFFICULTIES, Attempts
+from app.ml.features.history import FEATURES, MOST_SECONDS, Floats, History, averages, created, history_features, pairs
 
 CONTEXT: tuple[str, ...] = (
     "previous_result",  # of the task finished last: 1, 0; 0.5 without one
@@ -54,71 +37,37 @@ BASE: tuple[str, ...] = (
 GROUPS: dict[str, tuple[str, ...]] = {"eleven": FEATURES, "context": CONTEXT, "item": ITEM, "base": BASE}
 INPUTS: tuple[str, ...] = FEATURES + CONTEXT + ITEM  # of the past
 NETWORK_INPUTS: tuple[str, ...] = INPUTS + BASE  # what a network is told, and what is kept with a task
+CONTEXT_AT, ITEM_AT = len(FEATURES), len(FEATURES + CONTEXT)  # columns
 
 SECOND = 1_000_000  # microseconds
 DAY = 86_400 * SECOND
 SESSION = 30 * 60 * SECOND
+RECENT = 5  # tasks
 MOST_IN_SESSION = 50  # tasks
 LONG_AGO = 30 * DAY
 SESSION_UNIT = 20.0  # tasks
 ITEM_UNIT = 5.0  # tasks
 LONGEST_SECONDS = LONG_AGO / SECOND
-NEVER = np.iinfo(np.int64).min
+
 AT_ONCE = 16_384  # rows: what is worked on stays in the processor's cache
-
-# Where `_described` writes what it comes to, beside the eleven.
-RESULTS, TIMES, AGO = (
-    [INPUTS.index(name) for name in names]
-    for names in (
-        ("item_success_rate", "previous_result", "topic_last_result", "item_last_result"),
-        ("item_avg_time", "previous_time", "topic_last_time", "item_last_time"),
-        ("log_since_last", "log_since_topic", "log_since_item"),
-    )
-)
-TASKS, IN_SESSION = INPUTS.index("item_task_count"), INPUTS.index("session_tasks")
-
-
-@dataclass(frozen=True, slots=True)
-class LastAttempt:
-    """The last finished task of a kind before each of n tasks; each (n,)."""
-
-    finished: Ints  # microseconds; NEVER without one
-    correct: Floats  # 1, 0
-    seconds: Floats
 
 
 @dataclass(frozen=True, slots=True)
 class HistorySnapshot:
-    """What is known of n tasks at the moment they are created."""
+    """What is known of n tasks at the moment they are created; columns as in `StudentHistory`."""
 
-    at: Ints  # (n,) that moment, microseconds UTC since 1970
-    totals: Totals  # overall, topic, difficulty, last five
+    groups: Floats  # (3, n, 8) tasks, right ones and their seconds, each of `student_totals.GROUPS`
     session_tasks: Floats  # (n,) finished in the half hour before, at most 50
-    last: LastAttempt
-    topic_last: LastAttempt
-    item: Totals  # (n, 1) on the very item; all 0 where none is named
-    item_last: LastAttempt
+    since: Floats  # (n, 3) seconds since the last finish, on the topic, on the item; anything where there was none
 
 
 def inputs_of(known: HistorySnapshot) -> Floats:
     """One row per task, columns as in INPUTS: (n, 24), all finite."""
-    inputs = np.empty((len(known.at), len(INPUTS)))
+    inputs = np.empty((len(known.since), len(INPUTS)))
     for start in range(0, len(inputs), AT_ONCE):
         part = slice(start, start + AT_ONCE)
-        inputs[part] = _described(_groups(known, part), known.session_tasks[part], _since(known, part))
+        inputs[part] = _described(known.groups[:, part], known.session_tasks[part], known.since[part])
     return inputs
-
-
-def only(known: HistorySnapshot, rows: slice) -> HistorySnapshot:
-    """Of these tasks alone."""
-    columns = {name: getattr(known, name) for name in HistorySnapshot.__slots__}
-    return HistorySnapshot(**{name: _rows_of(column, rows) for name, column in columns.items()})
-
-
-def _rows_of(column: Any, rows: slice) -> Any:
-    if isinstance(column, np.ndarray):
-        return column[rows]
-    return type(column)(*(getattr(column, name)[rows] for name in column.__slots__))
 
 
 @lru_cache(64)  # a past is asked for by every model that answers, and once more to be stored
@@ -128,37 +77,18 @@ def inputs_of_past(past: StudentHistory) -> Floats:
 
 
 def _described(groups: Floats, session_tasks: Floats, since: Floats) -> Floats:
-    """The inputs (n, 24); from tasks, right ones and seconds of eight groups, (3, n, 8), as `student_totals.GROUPS`
-    has them, tasks of the session, (n,), and seconds since the last finishes, (n, 3)."""
+    """The inputs (n, 24) from the fields of a HistorySnapshot or a StudentHistory."""
     tasks, (rates, times) = groups[0], averages(groups)
     described = np.empty((len(tasks), len(INPUTS)))
-    history_features(rates[:, :4], times[:, :4], tasks, described[:, : len(FEATURES)])
-    described[:, RESULTS], described[:, TIMES] = rates[:, 4:], times[:, 4:]
-    described[:, TASKS] = tasks[:, 4] / ITEM_UNIT
-    described[:, IN_SESSION] = session_tasks / SESSION_UNIT
     ago = np.maximum(since, 0) + LONGEST_SECONDS * (tasks[:, 5:] == 0)
-    described[:, AGO] = np.log1p(np.minimum(ago, LONGEST_SECONDS))
+    ago = np.log1p(np.minimum(ago, LONGEST_SECONDS))
+    eleven, context, item = described[:, :CONTEXT_AT], described[:, CONTEXT_AT:ITEM_AT], described[:, ITEM_AT:]
+    history_features(rates[:, :4], times[:, :4], tasks, eleven)
+    context[:, 0:4:3], context[:, 1:5:3], context[:, 5:] = rates[:, 5:7], times[:, 5:7], ago[:, :2]
+    context[:, 2] = session_tasks / SESSION_UNIT
+    item[:, 0:4:3], item[:, 1:5:3], item[:, 5:] = rates[:, 4::3], times[:, 4::3], ago[:, 2:]
+    item[:, 2] = tasks[:, 4] / ITEM_UNIT
     return described
-
-
-def _groups(known: HistorySnapshot, part: slice) -> Floats:
-    """Tasks, right ones and seconds of the eight groups, (3, n, 8); what was finished last is a group of one."""
-    lasts = (known.last, known.topic_last, known.item_last)
-    there = [(last.finished[part] != NEVER).astype(np.float64) for last in lasts]
-    groups = [np.column_stack([known.totals.counts[part], known.item.counts[part], *there])]
-    for sums in ("correct", "seconds"):
-        of_lasts = [getattr(last, sums)[part] * one for last, one in zip(lasts, there, strict=True)]
-        groups.append(np.column_stack([getattr(known.totals, sums)[part], getattr(known.item, sums)[part], *of_lasts]))
-    return np.stack(groups)
-
-
-def _since(known: HistorySnapshot, part: slice) -> Floats:
-    """Seconds since the last finish, on the topic, on the item, (n, 3); anything where there was none."""
-    lasts = (known.last, known.topic_last, known.item_last)
-    finished = np.stack([last.finished[part] for last in lasts], axis=1)
-    then = np.where(finished == NEVER, 0, finished)
-    since: Floats = (known.at[part, None] - then) / SECOND
-    return since
 
 
 def known_before(attempts: Attempts) -> HistorySnapshot:
@@ -166,34 +96,20 @@ def known_before(attempts: Attempts) -> HistorySnapshot:
     a, at = attempts, created(attempts)
     history = History(a.finished)
     known = history.before(at)
-    students, topics, difficulties = own_past(a, history, known)
-    session = history.own(a.student, history.before(at - SESSION))
-    item = np.where(a.item >= 0, a.student.astype(np.int64) * len(a.items) + a.item, -1)
-    items = history.own(item, np.where(a.item >= 0, known, 0))
-    return HistorySnapshot(
-        at=at,
-        totals=totals_of(a, (students, topics, difficulties)),
-        session_tasks=np.minimum(students.end - session.end, MOST_IN_SESSION).astype(np.float64),
-        last=_last(students, a),
-        topic_last=_last(topics, a),
-        item=_sums(items, a),
-        item_last=_last(items, a),
-    )
-
-
-def _sums(spans: Spans, attempts: Attempts) -> Totals:
-    return Totals(
-        spans.counts()[:, None],
-        spans.sums(attempts.correct.astype(np.int64))[:, None],
-        spans.sums(micros_of(attempts))[:, None] / 1e6,
-    )
-
-
-def _last(spans: Spans, attempts: Attempts) -> LastAttempt:
-    there = spans.end > spans.start
-    row = spans.order[np.maximum(spans.end - 1, 0)]
-    return LastAttempt(
-        np.where(there, attempts.finished[row], NEVER),
-        np.where(there, attempts.correct[row], UNKNOWN_RATE).astype(np.float64),
-        np.where(there, np.minimum(attempts.seconds[row], MOST_SECONDS), UNKNOWN_SECONDS),
-    )
+    student = history.own(a.student, known)
+    topic = history.own(pairs(a.student, a.topic, len(a.topics)), known)
+    difficulty = history.own(pairs(a.student, a.difficulty, len(DIFFICULTIES)), known)
+    item = history.own(pairs(a.student, a.item, len(a.items)), np.where(a.item >= 0, known, 0))
+    sums, lasts = (student, topic, difficulty, student.newest(RECENT), item), (student, topic, item)
+    seconds = np.minimum(a.seconds, MOST_SECONDS)
+    micros = np.rint(seconds * 1e6).astype(np.int64)  # whole ones add up exactly, whatever else is summed
+    groups = np.empty((3, len(a), 8))
+    for place, span in enumerate(sums):
+        groups[:, :, place] = span.counts(), span.sums(a.correct.astype(np.int64)), span.sums(micros) / 1e6
+    since = np.empty((len(a), 3))
+    for place, span in enumerate(lasts):
+        row, there = span.order[np.maximum(span.end - 1, 0)], span.end > span.start
+        groups[:, :, 5 + place] = there, there & a.correct[row], np.where(there, seconds[row], 0)
+        since[:, place] = (at - a.finished[row]) / SECOND
+    session = student.end - history.own(a.student, history.before(at - SESSION)).end
+    return HistorySnapshot(groups, np.minimum(session, MOST_IN_SESSION).astype(np.float64), since)

@@ -7,8 +7,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.attempts import DIFFICULTIES, Attempts
-from app.ml.features.history import FEATURES, Totals, totals_at, totals_before
+from app.domain.attempts import Attempts
+from app.ml.features.history import FEATURES, History, averages, history_features, pairs
+from app.ml.features.inputs import inputs_of, known_before
 
 SECOND = 1_000_000  # microseconds
 
@@ -43,6 +44,11 @@ def attempts(tasks: list[tuple[Any, ...]]) -> Attempts:
     )
 
 
+def eleven(rows: Attempts) -> Any:
+    """Of every attempt, (n, 11)."""
+    return inputs_of(known_before(rows))[:, : len(FEATURES)]
+
+
 def told_one_by_one(all_of_them: Attempts, row: int) -> list[float]:
     """The design's table, read aloud for one task."""
     a = all_of_them
@@ -69,7 +75,7 @@ def told_one_by_one(all_of_them: Attempts, row: int) -> list[float]:
 def test_all_rows_at_once_say_what_a_loop_says(tasks: list[tuple[Any, ...]]) -> None:
     rows = attempts(tasks)
     expected = np.array([told_one_by_one(rows, row) for row in range(len(rows))])
-    np.testing.assert_allclose(totals_before(rows).features(), expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(eleven(rows), expected, rtol=1e-5, atol=1e-7)
 
 
 @given(st.lists(task, min_size=2, max_size=40), st.data())
@@ -81,24 +87,26 @@ def test_no_task_sees_itself_or_later_ones(tasks: list[tuple[Any, ...]], data: s
     correct[changed] = ~correct[changed]
     seconds[changed] += 17.3
     untouched = rows.started < rows.finished[changed]
-    before = totals_before(rows).features()[untouched]
-    after = totals_before(replace(rows, correct=correct, seconds=seconds)).features()[untouched]
+    before = eleven(rows)[untouched]
+    after = eleven(replace(rows, correct=correct, seconds=seconds))[untouched]
     assert np.array_equal(before, after)
 
 
+def from_groups(groups: list[list[float]]) -> dict[str, float]:
+    """The eleven of one task: tasks, right ones and seconds, each overall, on the topic, at the difficulty, recent."""
+    of_one, features = np.array(groups)[:, None], np.empty((1, len(FEATURES)))
+    rates, times = averages(of_one)
+    history_features(rates, times, of_one[0], features)
+    return dict(zip(FEATURES, features[0].tolist(), strict=True))
+
+
 def test_without_a_past() -> None:
-    nothing = np.zeros((1, 4))
-    features = Totals(nothing, nothing, nothing).features()
-    assert features[0].tolist() == [0.5, 0.6, 0, 0.5, 0.6, 0, 0.5, 0.6, 0, 0.5, 0.6]
+    features = from_groups([[0.0] * 4] * 3)
+    assert list(features.values()) == [0.5, 0.6, 0, 0.5, 0.6, 0, 0.5, 0.6, 0, 0.5, 0.6]
 
 
 def test_with_the_past_of_the_documents() -> None:
-    totals = Totals(
-        counts=np.array([[68, 5, 3, 5.0]]),
-        correct=np.array([[34, 5, 0, 4.0]]),
-        seconds=np.array([[4080, 250, 90, 100.0]]),
-    )
-    said = dict(zip(FEATURES, totals.features()[0].tolist(), strict=True))
+    said = from_groups([[68, 5, 3, 5.0], [34, 5, 0, 4.0], [4080, 250, 90, 100.0]])
     assert said["overall_task_count"] == 0.68
     assert said["topic_task_count"] == 0.25
     assert said["difficulty_task_count"] == 0.15
@@ -110,23 +118,25 @@ def test_with_the_past_of_the_documents() -> None:
 
 def test_a_question_about_a_task_to_come() -> None:
     past = attempts([(0, 0, 0, 0, 5, True, 5.0), (0, 1, 0, 10, 5, False, 7.0), (1, 0, 0, 0, 9, True, 9.0)])
+    history, groups = History(past.finished), pairs(past.student, past.topic, len(past.topics))
 
-    def asked(student: int, topic: int, second: int) -> list[list[float]]:
-        ids = (np.array([student], np.int32), np.array([topic], np.int32), np.array([0], np.int32))
-        totals = totals_at(past, *ids, np.array([second * SECOND]))
-        return [totals.counts[0].tolist(), totals.seconds[0].tolist()]
+    def asked(student: int, topic: int, second: int) -> tuple[list[float], list[float]]:
+        group = pairs(np.array([student], np.int32), np.array([topic], np.int32), len(past.topics))
+        spans = history.groups(groups, group, history.before(np.array([second * SECOND])))
+        return spans.counts().tolist(), spans.sums(past.seconds).tolist()
 
-    assert asked(0, 0, 4) == [[0, 0, 0, 0], [0, 0, 0, 0]]
-    assert asked(0, 0, 15) == [[2, 1, 2, 2], [12, 5, 12, 12]]
-    assert asked(0, -1, 15) == [[2, 0, 2, 2], [12, 0, 12, 12]]
-    assert asked(-1, 0, 15) == [[0, 0, 0, 0], [0, 0, 0, 0]]
-    assert len(DIFFICULTIES) == 3
+    assert asked(0, 0, 4) == ([0], [0])
+    assert asked(0, 0, 15) == ([1], [5])
+    assert asked(0, 1, 15) == ([1], [7])
+    assert asked(0, -1, 15) == asked(-1, 0, 15) == ([0], [0])
 
 
 @given(st.lists(task, max_size=40))
 @settings(max_examples=100, deadline=None)
 def test_a_task_of_the_past_is_asked_about_like_any_other(tasks: list[tuple[Any, ...]]) -> None:
     rows = attempts(tasks) if tasks else attempts([(0, 0, 0, 0, 1, True, 1.0)]).take(slice(0))
-    at = np.minimum(rows.started, rows.finished - 1)
-    own, asked = totals_before(rows), totals_at(rows, rows.student, rows.topic, rows.difficulty, at)
-    assert np.array_equal(own.features(), asked.features())
+    history, groups = History(rows.finished), pairs(rows.student, rows.topic, len(rows.topics))
+    known = history.before(np.minimum(rows.started, rows.finished - 1))
+    own, asked = history.own(groups, known), history.groups(groups, groups, known)
+    assert np.array_equal(own.start, asked.start)
+    assert np.array_equal(own.end, asked.end)

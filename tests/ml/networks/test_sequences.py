@@ -14,7 +14,8 @@ from app.crud.student_totals import StudentHistory
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.tasks import TaskRequest
 from app.ml.answers import Answer
-from app.ml.features.inputs import _groups, _since, known_before
+from app.ml.features.history import created
+from app.ml.features.inputs import known_before
 from app.ml.networks.fit import fit
 from app.ml.networks.inference import ServedNetwork
 from app.ml.networks.sequences import WINDOW, Windows, window_start
@@ -130,9 +131,8 @@ def micros(at: datetime) -> int:
 
 def past_of_row(attempts: Attempts, row: int) -> StudentHistory:
     known = known_before(attempts)
-    this = slice(row, row + 1)
-    groups = _groups(known, this)
-    return StudentHistory(moment(known.at[row]), (), groups, known.session_tasks[this], _since(known, this))
+    this, at = slice(row, row + 1), created(attempts)[row]
+    return StudentHistory(moment(at), (), known.groups[:, this], known.session_tasks[this], known.since[this])
 
 
 def rows_of(attempts: Attempts, student: int) -> list[int]:

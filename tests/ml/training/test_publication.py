@@ -21,7 +21,7 @@ from app.domain.errors import NotKept, VersionNotFound
 from app.ml import registry
 from app.ml.answers import Answers
 from app.ml.evaluation.simulated import school, simulate
-from app.ml.features.history import totals_before
+from app.ml.features.inputs import inputs_of, known_before
 from app.ml.registry import ModelSpec
 from app.ml.serving import model_order as serving
 from app.ml.serving.model_order import ServingModels
@@ -53,7 +53,7 @@ class Toy:
         raise NotImplementedError
 
     def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
-        features = totals_before(attempts).features()[rows]
+        features = inputs_of(known_before(attempts))[rows]
         trust = {"good": 0.8, "poor": 3.0, "backwards": -0.5, "nothing": 0.0, "nan": float("nan")}[self.way]
         p = (0.5 + trust * (features[:, 0] - 0.5)).clip(0.02, 0.98)
         seconds = 20 + 40 * features[:, 1]
