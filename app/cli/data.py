@@ -1,26 +1,37 @@
 """Commands for tasks and students, and backups of all of it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from app.cli.progress_view import progress_bar
-from app.cli.shared import SHOW_AFTER_SECONDS, File, SkipBad, audited, console, end_on_sigterm, explained, usable_engine
+from app.cli.lazily import lazily
+from app.cli.progress import bytes_progress, progress_bar
+from app.cli.shared import File, SkipBad, Yes, end_on_sigterm, explained, in_transaction, say, skipped, usable_engine
 from app.domain.actors import COMMAND_LINE
 
-if TYPE_CHECKING:
-    from app.domain.interactions import Interaction, Interactions
+with lazily():
+    from app.backup import archive, making, restoring
+    from app.core import database, settings
+    from app.crud import audit, erasures, imports
+    from app.domain import interactions
+    from app.ml.evaluation import sample as made_up
+    from app.privacy import erasure
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from app.backup.manifest import Manifest
 
 app = typer.Typer(rich_markup_mode="markdown")
+ROWS_AT_ONCE = 5_000  # between two looks at how far an import has come
 
 
 @app.command("import")
-def import_file(file: File, skip_bad: SkipBad = False) -> None:
+@in_transaction
+def import_file(db: "Session", file: File, skip_bad: SkipBad = False) -> str:
     """Import finished tasks from a CSV file, all or nothing.
 
     Columns: student_id, item_id, topic, difficulty, correct, time_seconds, timestamp (UTC epoch seconds); more are
@@ -28,71 +39,85 @@ def import_file(file: File, skip_bad: SkipBad = False) -> None:
     throughout counts as medium, an empty `timestamp` as one task after another. Importing the same file again changes
     nothing. A row that can't be used is named by its line, and nothing is imported.
     """
-    from app.core.database import new_session
-    from app.crud import imports
-    from app.domain.interactions import Interactions, opened
+    with interactions.opened(file) as (text, raw), progress_bar() as progress:
+        bar = progress.add_task(f"Reading {file.name}", total=file.stat().st_size, detail="")
 
-    usable_engine()
-    with explained(), opened(file) as (text, raw), new_session().begin() as db, progress_bar() as progress:
-        shown = progress.add_task(f"Reading {file.name}", total=file.stat().st_size, detail="")
-        interactions = Interactions(text, skip_bad)
+        def show(read: int, step: str) -> None:
+            progress.update(bar, description=step, completed=raw.tell(), detail=f"{read:,} rows")
 
-        def say(read: int, step: str) -> None:
-            progress.update(shown, description=step, completed=raw.tell(), detail=f"{read:,} rows")
-
-        watched = _Watched(interactions, say, f"Reading {file.name}")
+        rows = interactions.Interactions(text, skip_bad)
+        watched = _Watched(rows, show, f"Reading {file.name}")
         added = imports.add(db, watched)
-    console.print(f"Imported {added:,} tasks; {watched.read - added:,} were there already.")
-    if interactions.bad:
-        console.print(f"Skipped {interactions.bad:,} rows that can't be used, the first: {interactions.first_bad}")
+    remark = f"\n{skipped(rows)}" if rows.bad else ""
+    return f"Imported {added:,} tasks; {watched.read - added:,} were there already.{remark}"
+
+
+class _Watched:
+    """Rows that say how many have been read."""
+
+    def __init__(self, rows: "interactions.Interactions", show: Callable[[int, str], None], step: str) -> None:
+        self._rows, self._show, self._step = rows, show, step
+        self.read = 0
+
+    def __iter__(self) -> "Iterator[interactions.Interaction]":
+        self.read = 0
+        for row in self._rows:
+            self.read += 1
+            if self.read % ROWS_AT_ONCE == 0:
+                self._show(self.read, self._step)
+            yield row
+        self._show(self.read, "Storing")
 
 
 @app.command()
-def sample() -> None:
+@in_transaction
+def sample(db: "Session") -> str:
     """Load made-up students into an empty installation, to look around with: 40 who did 30 tasks each.
 
     The running service trains on them when it sees them, within seconds; `smartstudy train` does it now.
     """
-    from app.core.database import new_session
-    from app.ml.evaluation import sample as made_up
-
-    usable_engine()
-    with explained(), new_session().begin() as db:
-        added = made_up.load(db)
-    console.print(f"Loaded {added:,} tasks of {made_up.STUDENTS} made-up students.")
+    return f"Loaded {made_up.load(db):,} tasks of {made_up.STUDENTS} made-up students."
 
 
 @app.command()
+@explained()
 def erase(
     student: Annotated[str, typer.Argument(help="The student's id, as service keys or an imported file name them.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Erase all that is stored about a student, and their account if they have one. It can't be undone.
 
     Tasks, totals and what was worked out from them go at once; the next training begins anew without them.
     """
-    from app.cli import erasing_view
-    from app.core.database import new_session
-    from app.crud import erasures
-    from app.domain.interactions import student_uuid
-    from app.privacy.erasure import erase as erase_all
-
-    student_id = UUID(bytes=student_uuid(student))
+    student_id = UUID(bytes=interactions.student_uuid(student))
     usable_engine()
-    with explained():
-        with new_session().begin() as db:
-            found = erasures.find(db, student_id)
-        if not found.anything:
-            raise SystemExit(f"Nothing is stored about the student {student}.")
-        if not yes:
-            typer.confirm(erasing_view.question(student, found), abort=True)
-        with new_session()() as db:
-            erased = erase_all(db, student_id, COMMAND_LINE)
-            said = erasing_view.done(student, erased, erasures.pending(db))
-    console.print(said, highlight=False, markup=False, soft_wrap=True)
+    with database.new_session().begin() as db:
+        found = erasures.find(db, student_id)
+    if not found.anything:
+        raise SystemExit(f"Nothing is stored about the student {student}.")
+    if not yes:
+        account = f" and the account {found.email}" if found.email else ""
+        question = f"Erase {_tasks(found.tasks)} of the student {student}{account}? It can't be undone"
+        typer.confirm(question, abort=True)
+    with database.new_session()() as db:
+        erased = erasure.erase(db, student_id, COMMAND_LINE)
+        pending = erasures.pending(db)
+    account = ", and the account" if erased.account else ""
+    done = f"Erased {_tasks(erased.tasks)} ({erased.completed:,} completed) of the student {student}, with all that"
+    done += f" was worked out from them{account}."
+    if pending:
+        done += " The models in service learn of it in the next training: `smartstudy train` does it now."
+    elif erased.folders:
+        done += " Too few finished tasks remain to train on: LNIRT fitted to those answers."
+    say(done)
+
+
+def _tasks(n: int) -> str:
+    return f"{n:,} task" if n == 1 else f"{n:,} tasks"
 
 
 @app.command()
+@explained()
 def backup(
     file: Annotated[
         Path, typer.Argument(dir_okay=False, show_default=False, help="Where to; it must not be there yet.")
@@ -105,26 +130,34 @@ def backup(
     its owner can read it (0600), for it holds secrets: password hashes and, unless SECRET_KEY gives it, the key that
     tokens are signed with. `smartstudy restore FILE` is the way back.
     """
-    from app.cli import backup_view
-
-    usable_engine()
+    engine = usable_engine()
     end_on_sigterm()
-    with explained(), _bytes_progress(f"Backing up to {file.name}") as (say, _):
-        done = backup_view.back_up(file, force, say)
-        audited("backed up", file)
-        warnings = backup_view.warnings(file)
-    console.print(done, soft_wrap=True, highlight=False, markup=False)
-    for warning in warnings:
-        console.print(warning, soft_wrap=True, highlight=False, markup=False, style="yellow")
+    secret = _secret_file()
+    key = secret.read_bytes() if secret and secret.exists() else None
+    with bytes_progress(f"Backing up to {file.name}") as (show, _):
+        manifest = making.make(engine, settings.settings().model_dir, key, file, show, force)
+        _record("backed up", file)
+        with archive.checked(file, lambda _: None):
+            pass  # read back: what exits with 0 can be restored
+    say(f"Backed up {_contents(manifest)} to {file} ({file.stat().st_size / 1e6:,.1f} MB).")
+    kept_key = "the key that tokens are signed with and " if manifest.secret else ""
+    warnings = [f"It holds {kept_key}the hashes of passwords and service keys: keep it as safe as the database itself."]
+    if manifest.left_out:
+        named = ", ".join(manifest.left_out)
+        warnings.append(
+            f"Left out, for their files are missing or damaged: {named}. The models in service may be affected."
+        )
+    say(*warnings, style="yellow")
 
 
 @app.command()
+@explained()
 def restore(
     file: File,
     replace: Annotated[
         bool, typer.Option("--replace", help="Even if the database holds something: it is lost.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Put a backup that `smartstudy backup` made into an empty database, all of it or nothing.
 
@@ -133,52 +166,43 @@ def restore(
     to DATA_DIR unless SECRET_KEY gives it. Restore only files that you trust: who can write one, can make themselves an
     admin in it.
     """
-    from app.cli import backup_view
-
     end_on_sigterm()
-    with explained(), _bytes_progress(f"Restoring {file.name}") as (say, pause):
-        done = backup_view.restore(file, replace, yes, say, pause)
-        audited("restored", file)
-    console.print(done, soft_wrap=True, highlight=False, markup=False)
-
-
-class _Watched:
-    """Rows that say how many have been read."""
-
-    def __init__(self, rows: "Interactions", say: Callable[[int, str], None], step: str) -> None:
-        self._rows, self._say, self._step = rows, say, step
-        self.read = 0
-
-    def __iter__(self) -> "Iterator[Interaction]":
-        self.read = 0
-        for row in self._rows:
-            self.read += 1
-            if self.read % 5000 == 0:
-                self._say(self.read, self._step)
-            yield row
-        self._say(self.read, "Storing")
-
-
-@contextmanager
-def _bytes_progress(what: str) -> Iterator[tuple[Callable[[int], None], Callable[[], None]]]:
-    """To be told of bytes done, and to be stopped for a question; shown once it takes long enough to wonder."""
-    from time import monotonic
-
-    progress, started, done = progress_bar(), monotonic(), 0
-    shown = progress.add_task(what, total=None, detail="")
-
-    def say(more: int) -> None:
-        nonlocal done
-        done += more
-        if not progress.live.is_started and monotonic() - started > SHOW_AFTER_SECONDS:
-            progress.start()
-        progress.update(shown, detail=f"{done / 1e6:,.0f} MB")
-
-    def pause() -> None:
-        if progress.live.is_started:  # else it would print an empty line
-            progress.stop()
-
-    try:
-        yield say, pause
-    finally:
+    with bytes_progress(f"Restoring {file.name}") as (show, pause), archive.checked(file, show) as opened:
+        manifest = opened.manifest
+        restoring.refuse_newer(manifest)
+        engine = database.engine_for(database.database_url())
+        lost = restoring.what_is_there(engine)
+        engine.dispose()  # nobody may be connected, nor may we
         pause()
+        if lost is not None:
+            _agree(lost, manifest, replace, yes)
+        restoring.restore(engine, settings.settings().model_dir, _secret_file(), opened, show, replace)
+        engine.dispose()
+        _record("restored", file)
+    say(f"Restored {_contents(manifest)}, as of {manifest.made_at:%Y-%m-%d %H:%M} UTC.")
+
+
+def _agree(lost: str, manifest: "Manifest", replace: bool, yes: bool) -> None:
+    """Go on only if a person wants what is there to be lost."""
+    if not replace:
+        raise restoring.NotRestored(
+            f"The database holds {lost}. --replace puts the backup in their place; they are lost then."
+        )
+    if not yes:
+        question = f"The database holds {lost}; they are lost when the backup of {manifest.made_at:%Y-%m-%d %H:%M} UTC"
+        typer.confirm(f"{question} ({_contents(manifest)}) takes their place. Go on?", abort=True)
+
+
+def _contents(manifest: "Manifest") -> str:
+    tasks, accounts = manifest.rows("practice_tasks"), manifest.rows("users")
+    return f"{tasks:,} tasks, {accounts:,} accounts and the files of {len(manifest.models):,} model versions"
+
+
+def _secret_file() -> Path | None:
+    """Where the key that tokens are signed with is kept; none where SECRET_KEY gives it."""
+    return None if settings.settings().secret_key else settings.settings().data_dir / "secret_key"
+
+
+def _record(act: str, file: Path) -> None:
+    with database.new_session().begin() as db:
+        audit.record(db, COMMAND_LINE, act, file.name)

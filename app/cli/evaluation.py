@@ -1,36 +1,50 @@
 """Commands for researchers: replay, evaluate, tune, fit-lnirt."""
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.progress_view import Watch, progress_bar, stopped, watched
+from app.cli.lazily import lazily
+from app.cli.progress import Watch, progress_bar, stopped, watched
 from app.cli.shared import (
     File,
     JsonFile,
     RowsFile,
     SkipBad,
-    attempts_in,
     check_outputs,
     console,
     explained,
+    in_transaction,
+    say,
+    skipped,
+    to_json,
     usable_engine,
-    write_json,
 )
 from app.core.one_thread import use_one_thread
 from app.domain.actors import COMMAND_LINE
 from app.domain.kinds import NETWORKS
 
-if TYPE_CHECKING:
-    from app.cli.research import DataSet
-    from app.domain.attempts import Attempts
+with lazily():
+    from app.cli import figures, research
+    from app.core import database, settings
+    from app.crud import attempts, network_settings
+    from app.domain import interactions, responses
+    from app.ml.evaluation import benchmark, prequential, served, tuning_study
+    from app.ml.lnirt import estimation
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from app.domain.attempts import Attempts
 
 app = typer.Typer(rich_markup_mode="markdown")
 
 
 @app.command()
+@explained()
 def replay(
     file: File,
     retrain_every: Annotated[int | None, typer.Option(min=1, help="Train after so many tasks [RETRAIN_EVERY].")] = None,
@@ -57,27 +71,31 @@ def replay(
     Columns as for `evaluate`. Ctrl-C keeps the figures of the models that have finished.
     """
     use_one_thread()
-    from app.cli import replay_view, research
-    from app.core.settings import settings
-    from app.ml.evaluation.prequential import replay as run
-    from app.ml.evaluation.served import contestants
-
-    with explained():
-        check_outputs(file, json_file, rows)
-        data = _data_set(file, skip_bad)
-        those = contestants(lstm=lstm, growth=None if full else settings().full_training_growth)
-        given = replay_view.arguments(retrain_every, early)
-        with (
-            research.rows_file(rows, data.attempts, data.names) as said_by,
-            watched("Replaying") as watch,
-        ):
-            report = run(data.attempts, **given, contestants=those, progress=watch, said_by=said_by)
-    replay_view.show(report, console)
-    write_json(json_file, report.as_dict() | {"files": [data.facts()]})
+    check_outputs(file, json_file, rows)
+    data = _data_set(file, skip_bad)
+    given = settings.settings()
+    with (
+        research.rows_file(rows, data.attempts, data.names) as said_by,
+        watched("Replaying") as watch,
+    ):
+        report = prequential.replay(
+            data.attempts,
+            retrain_every=retrain_every or given.retrain_every,
+            min_training=given.min_training_tasks,
+            early=early,
+            p_limits=(given.min_probability, given.max_probability),
+            seconds_limits=(given.min_seconds, given.max_seconds),
+            contestants=served.contestants(lstm=lstm, growth=None if full else given.full_training_growth),
+            progress=watch,
+            said_by=said_by,
+        )
+    say(figures.replayed(report))
+    _write_json(json_file, report.as_dict() | {"files": [data.facts()]})
     _end(report.interrupted, watch)
 
 
 @app.command()
+@explained()
 def evaluate(
     file: File,
     test: Annotated[
@@ -102,25 +120,31 @@ def evaluate(
     where there are some, and tasks without a topic count as one topic. A row without a result is left out.
     """
     use_one_thread()
-    from app.cli import evaluation_view, research
-    from app.ml.evaluation import benchmark
-
-    with explained():
-        check_outputs(file, json_file, rows)
-        sets = [_data_set(each, skip_bad) for each in (file, test) if each]
-        train, judges = (sets[0].attempts, sets[1].attempts) if test else benchmark.split_by_student(sets[0].attempts)
-        contestants = evaluation_view.chosen(benchmark.contestants(ablation), only)
-        with research.rows_file(rows, judges, sets[-1].names) as said_by, watched("Training") as watch:
-            found = benchmark.evaluate(train, judges, contestants, watch, said_by)
+    check_outputs(file, json_file, rows)
+    sets = [_data_set(each, skip_bad) for each in (file, test) if each]
+    train, judges = (sets[0].attempts, sets[1].attempts) if test else benchmark.split_by_student(sets[0].attempts)
+    contestants = _named(benchmark.contestants(ablation), only)
+    with research.rows_file(rows, judges, sets[-1].names) as said_by, watched("Training") as watch:
+        found = benchmark.evaluate(train, judges, contestants, watch, said_by)
     facts = benchmark.as_dict(found, train, judges) | {"files": [each.facts() for each in sets]}
-    evaluation_view.show(found, facts, console)
-    write_json(json_file, facts)
+    say(figures.evaluated(found, facts))
+    _write_json(json_file, facts)
     _end(found.interrupted, watch)
     if not found.scores:
         raise typer.Exit(1)
 
 
+def _named(contestants: list["benchmark.Contestant"], names: list[str] | None) -> list["benchmark.Contestant"]:
+    """Those that were asked for, or all. Raises ValueError with the names there are."""
+    there = [each.name for each in contestants]
+    for name in names or ():
+        if name not in there:
+            raise ValueError(f"There is no model {name!r}; there are {', '.join(there)}.")
+    return [each for each in contestants if not names or each.name in names]
+
+
 @app.command()
+@explained()
 def tune(
     file: Annotated[
         Path | None,
@@ -155,59 +179,68 @@ def tune(
     if forget is not None:
         _forget_tuning(forget)
         return
-    from app.cli import tuning_view
-    from app.core.database import database_url, new_session
-    from app.crud import network_settings
-    from app.ml.evaluation import tuning_study
-
     if kind not in NETWORKS:
         raise typer.BadParameter(f"there is no network {kind!r}: {', '.join(NETWORKS)}", param_hint="--kind")
     engine = usable_engine()
-    with explained():
-        data = attempts_in(file, skip_bad) if file else _finished()
-        opened = tuning_study.opened(engine, database_url(), kind, data, name=study, seed=seed, grows=file is None)
-        console.print(tuning_view.opening(opened), highlight=False, soft_wrap=True)
-        try:
-            with progress_bar() as progress:
-                shown = tuning_view.Shown(progress, trials, console)
-                opened.run(trials, shown.ended, shown.epoch)
-                verdict = opened.verdict(shown.epoch)
-        except KeyboardInterrupt:
-            again = " ".join(
-                ["smartstudy tune", *([str(file)] if file else []), f"--kind {kind} --study {opened.name}"]
-            )
-            console.print(tuning_view.stopped(opened, again), highlight=False, soft_wrap=True)
-            raise typer.Exit(130) from None
-        if verdict and verdict.is_better:
-            with new_session().begin() as db:
-                network_settings.put(db, opened.tuned(verdict), COMMAND_LINE)
-    tuning_view.show(opened, verdict, console)
+    tasks = _attempts_in(file, skip_bad) if file else _finished()
+    url = database.database_url()
+    opened = tuning_study.opened(engine, url, kind, tasks, name=study, seed=seed, grows=file is None)
+    say(figures.study_begins(opened))
+    try:
+        with progress_bar() as progress:
+            bar, best = progress.add_task("Trials", total=trials, detail=""), ""
+
+            def ended(trial: "tuning_study.Trial") -> None:
+                nonlocal best
+                best = figures.best_trial(trial)
+                progress.advance(bar)
+                if not sys.stderr.isatty():
+                    say(figures.trial_ended(trial))
+
+            def epoch(step: dict[str, Any]) -> None:
+                which = f"trial {step['trial']}" if "trial" in step else "on the hidden students"
+                progress.update(bar, detail=f"{which}, epoch {step['epoch']} of {step['epochs']}{best}")
+
+            opened.run(trials, ended, epoch)
+            verdict = opened.verdict(epoch)
+    except KeyboardInterrupt:
+        given = [str(file)] if file else []
+        say(
+            figures.study_stopped(opened, " ".join(["smartstudy tune", *given, f"--kind {kind} --study {opened.name}"]))
+        )
+        raise typer.Exit(130) from None
+    if verdict and verdict.is_better:
+        with database.new_session().begin() as db:
+            network_settings.put(db, opened.tuned(verdict), COMMAND_LINE)
+    say(figures.tuned(opened, verdict))
+
+
+def _attempts_in(file: Path, skip_bad: bool) -> "Attempts":
+    """The tasks of a CSV file in the common form."""
+    with interactions.opened(file) as (text, _):
+        rows = interactions.Interactions(text, skip_bad)
+        found = interactions.attempts_of(rows)
+    if rows.bad:
+        say(skipped(rows))
+    return found
 
 
 def _finished() -> "Attempts":
-    """The installation's finished tasks."""
-    from sqlalchemy import text
-
-    from app.core.database import new_session
-    from app.crud import attempts
-
-    with new_session().begin() as db:
-        db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+    """The installation's finished tasks, of one moment."""
+    with database.new_session().begin() as db:
+        db.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         return attempts.read_all(db)
 
 
-def _forget_tuning(kind: str) -> None:
-    from app.core.database import new_session
-    from app.crud import network_settings
-
-    usable_engine()
-    with explained(), new_session().begin() as db:
-        found = network_settings.forget(db, kind, COMMAND_LINE)
+@in_transaction
+def _forget_tuning(db: "Session", kind: str) -> str:
+    found = network_settings.forget(db, kind, COMMAND_LINE)
     done = "are forgotten; trainings from scratch use the defaults again" if found else "were the defaults already"
-    console.print(f"The settings of {kind} {done}.", highlight=False, markup=False, soft_wrap=True)
+    return f"The settings of {kind} {done}."
 
 
 @app.command("fit-lnirt")
+@explained()
 def fit_lnirt(
     file: File,
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the results.", show_default=False)],
@@ -222,47 +255,45 @@ def fit_lnirt(
     errors), persons.csv (theta, zeta and their sds) and population.csv, in R LNIRT's identification (ident = 2).
     """
     use_one_thread()
-    from time import perf_counter
-
-    from app.domain.interactions import opened
-    from app.domain.responses import read_responses
-    from app.ml.lnirt.estimation import fit
-
-    with explained(), console.status(f"Reading {file.name}") as shown:
-        with opened(file) as (text, _):
-            answers = read_responses(text, limit_seconds)
+    with console.status(f"Reading {file.name}") as shown:
+        with interactions.opened(file) as (text, _):
+            answers = responses.read_responses(text, limit_seconds)
         shown.update(f"Fitting {len(answers.person):,} answers")
         started = perf_counter()
-        fitted = fit(answers.person, answers.item, answers.correct, answers.seconds, censored=answers.censored)
+        fitted = estimation.fit(
+            answers.person, answers.item, answers.correct, answers.seconds, censored=answers.censored
+        )
         seconds = perf_counter() - started
         fitted.write_csv(out)
     if answers.empty:
-        console.print(f"{answers.empty:,} rows hold neither a mark nor a time and were left out.")
+        say(f"{answers.empty:,} rows hold neither a mark nor a time and were left out.")
     cut_off = f", {sum(answers.censored):,} times cut off" if any(answers.censored) else ""
-    console.print(
+    say(
         f"{len(answers.person):,} answers of {len(fitted.persons):,} persons to {len(fitted.items):,} items{cut_off}: "
-        f"fitted in {seconds:.2f} s. items.csv, persons.csv and population.csv are in {out}.",
-        soft_wrap=True,
+        f"fitted in {seconds:.2f} s. items.csv, persons.csv and population.csv are in {out}."
     )
     if not fitted.converged:
-        console.print("The fit came to rest short of the tolerance: take the figures with care.", style="yellow")
+        say("The fit came to rest short of the tolerance: take the figures with care.", style="yellow")
 
 
-def _data_set(file: Path, skip_bad: bool) -> "DataSet":
+def _data_set(file: Path, skip_bad: bool) -> "research.DataSet":
     """The tasks of a CSV file that may have gaps; says which it has."""
-    from app.cli import research
-
     with watched(f"Reading {file.name}"):
         data = research.read(file, skip_bad)
     for line in data.remarks():
-        console.print(f"{file.name}: {line}", highlight=False, markup=False, soft_wrap=True)
+        say(f"{file.name}: {line}")
     if len(data.attempts) == 0:
         raise ValueError(f"{file.name} holds no finished task.")
     return data
 
 
+def _write_json(file: Path | None, facts: Any) -> None:
+    if file:
+        file.write_text(to_json(facts) + "\n")
+
+
 def _end(interrupted: list[str], watch: Watch) -> None:
     """Where Ctrl-C ended it, what it ended."""
     if interrupted:
-        console.print(stopped(interrupted, watch), highlight=False, markup=False, soft_wrap=True)
+        say(stopped(interrupted, watch))
         raise typer.Exit(130)

@@ -1,12 +1,30 @@
 """Commands for service keys, admins and the audit log."""
 
-from typing import Annotated
+import os
+import secrets
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import RenderableType
+from rich.text import Text
 
-from app.cli.shared import AsJson, console, explained, usable_engine
+from app.cli.lazily import lazily
+from app.cli.shared import AsJson, in_transaction, to_json
 from app.domain.actors import COMMAND_LINE
 
+with lazily():
+    from app.cli import tables
+    from app.core import security
+    from app.crud import accounts, service_keys
+    from app.crud import audit as audit_log
+    from app.schemas import accounts as account_schemas
+    from app.schemas import audit as audit_schemas
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+PASSWORD = "ADMIN_PASSWORD"
 app = typer.Typer(rich_markup_mode="markdown")
 keys = typer.Typer(no_args_is_help=True, help="Service keys: how a school's own back end calls.")
 app.add_typer(keys, name="key")
@@ -15,104 +33,118 @@ app.add_typer(admins, name="admin")
 
 
 @keys.command("create")
-def create_key(name: Annotated[str, typer.Argument(help="Whose key it is, such as the school's name.")]) -> None:
+@in_transaction
+def create_key(
+    db: "Session", name: Annotated[str, typer.Argument(help="Whose key it is, such as the school's name.")]
+) -> Text:
     """Make a service key and print it, this once: only its hash is stored."""
-    from app.core.database import new_session
-    from app.crud import service_keys
-
-    usable_engine()
-    with explained(), new_session().begin() as db:
-        key = service_keys.create(db, name, COMMAND_LINE)
-    print(key)
-    console.print("Keep it: it is not shown again. Send it as `Authorization: Bearer KEY`.", style="dim")
+    key = service_keys.create(db, name, COMMAND_LINE)
+    return _shown_once(key, "Send it as `Authorization: Bearer KEY`.")
 
 
 @keys.command("list")
-def list_keys(as_json: AsJson = False) -> None:
+@in_transaction
+def list_keys(db: "Session", as_json: AsJson = False) -> RenderableType:
     """All service keys, newest first: whose, how each begins, whether it is in use."""
-    from app.cli import keys_view
-    from app.core.database import new_session
-    from app.crud import service_keys
-
-    usable_engine()
-    with explained(), new_session().begin() as db:
-        found = service_keys.listed(db)
+    found = service_keys.listed(db)
     if as_json:
-        print(keys_view.as_json(found))
-    else:
-        console.print(keys_view.table(found) if found else keys_view.NOTHING)
+        return to_json({"items": [_as_dict(key) for key in found]})
+    return tables.keys(found) if found else "There is no service key yet; `smartstudy key create NAME` makes one."
+
+
+def _as_dict(key: "service_keys.Key") -> dict[str, str | None]:
+    return {
+        "name": key.name,
+        "prefix": key.prefix,
+        "created_at": key.created_at.isoformat(),
+        "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
+        "state": key.state,
+    }
 
 
 @keys.command("rotate")
+@in_transaction
 def rotate_key(
+    db: "Session",
     name: Annotated[str, typer.Argument(help="The name of the key to replace.", show_default=False)],
     keep_old: Annotated[
         float, typer.Option(min=0, max=24 * 365, metavar="HOURS", help="How long the old one goes on; 0: ends at once.")
     ] = 24,
-) -> None:
+) -> Text:
     """Make a new key of the same name and print it, this once; the old one goes on until everybody has the new one."""
-    from app.core.database import new_session
-    from app.crud import service_keys
-
     if keep_old != keep_old:
         raise typer.BadParameter("must be a number of hours", param_hint="--keep-old")
-    usable_engine()
-    with explained(), new_session().begin() as db:
-        key = service_keys.rotate(db, name, keep_old, COMMAND_LINE)
-    print(key)
-    old = f"is valid for another {keep_old:g} h" if keep_old else "has ended"
-    console.print(f"Keep it: it is not shown again. The old key {old}.", style="dim")
+    key = service_keys.rotate(db, name, keep_old, COMMAND_LINE)
+    return _shown_once(key, f"The old key {f'is valid for another {keep_old:g} h' if keep_old else 'has ended'}.")
+
+
+def _shown_once(key: str, remark: str) -> Text:
+    return Text(key).append(f"\nKeep it: it is not shown again. {remark}", style="dim")
 
 
 @keys.command("revoke")
+@in_transaction
 def revoke_key(
+    db: "Session",
     which: Annotated[
         str, typer.Argument(metavar="NAME_OR_PREFIX", help="See `smartstudy key list`.", show_default=False)
     ],
-) -> None:
+) -> str:
     """Let nobody in with a key any more, at once."""
-    from app.core.database import new_session
-    from app.crud import service_keys
-
-    usable_engine()
-    with explained(), new_session().begin() as db:
-        said = service_keys.revoke(db, which, COMMAND_LINE)
-    console.print(said, highlight=False, markup=False, soft_wrap=True)
+    return service_keys.revoke(db, which, COMMAND_LINE)
 
 
 @app.command()
+@in_transaction
 def audit(
+    db: "Session",
     limit: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="How many, newest first.")] = 50,
     as_json: AsJson = False,
-) -> None:
+) -> RenderableType:
     """What was done that only admins may do: when, by whom, to what."""
-    from app.cli import audit_view
-    from app.core.database import new_session
-    from app.crud import audit as entries
-
-    usable_engine()
-    with explained(), new_session().begin() as db:
-        found = entries.newest(db, limit)
+    found = audit_log.newest(db, limit)
     if as_json:
-        print(audit_view.as_json(found))
-    else:
-        console.print(audit_view.table(found) if found else audit_view.NOTHING)
+        items = [audit_schemas.AuditEntryOut.model_validate(entry).model_dump(mode="json") for entry in found]
+        return to_json({"items": items})
+    return tables.audit(found) if found else "Nothing that only admins may do has been done yet."
 
 
 @admins.command("create")
+@in_transaction
 def create_admin(
+    db: "Session",
     email: Annotated[str, typer.Argument(help="The address to sign in with; nothing is sent there.")],
     name: Annotated[str | None, typer.Option(help="How to call the person, for a new account.")] = None,
-) -> None:
+) -> str:
     """Make somebody an admin.
 
     Who has an account keeps its password. For a new account the password is asked for; where nobody can be asked (no
     terminal) it is taken from ADMIN_PASSWORD, and without that one is made and printed, this once.
     """
-    from app.cli import admin_accounts
-    from app.core.database import new_session
+    made = secrets.token_urlsafe(16)
+    address = account_schemas.Registration(email=email, password=made, name=name).email
+    is_admin = accounts.is_admin(db, address)
+    if is_admin:
+        return f"{address} is an admin already."
+    if is_admin is False:
+        accounts.make_admin(db, address)
+        audit_log.record(db, COMMAND_LINE, "admin created", address, account="had one before")
+        return f"{address} had an account and is an admin now; its password stays as it was."
+    password, remark = _password(made)
+    new = account_schemas.Registration(email=address, password=password, name=name)
+    accounts.register(db, new.email, new.name, security.hash_password(new.password), is_admin=True)
+    audit_log.record(db, COMMAND_LINE, "admin created", new.email, account="made")
+    return f"{address} has an account now and is an admin.{remark}"
 
-    usable_engine()
-    with explained(), new_session().begin() as db:
-        said = admin_accounts.create(db, email, name)
-    console.print(said, highlight=False, markup=False, soft_wrap=True)
+
+def _password(made: str) -> tuple[str, str]:
+    """The password of a new admin and what to say of it: typed, else from the environment, else the one made."""
+    if _is_terminal():
+        return typer.prompt("Password (8 characters or more)", hide_input=True, confirmation_prompt=True), ""
+    if given := os.environ.get(PASSWORD):
+        return given, f" The password is that of {PASSWORD}."
+    return made, f" The password, shown this once: {made}"
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()

@@ -13,6 +13,7 @@ from typing import Any, TextIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from app.cli.shared import skipped
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.interactions import NO_TOPIC, Gaps, Interactions, attempts_of, opened
 from app.ml.answers import Answers
@@ -61,8 +62,7 @@ def read(file: Path, skip_bad: bool) -> DataSet:
     with opened(file) as (text, _):
         rows = Interactions(text, skip_bad, gaps_allowed=True)
         attempts = attempts_of(rows)
-    skipped = f"Skipped {rows.bad:,} rows that can't be used, the first: {rows.first_bad}" if rows.bad else None
-    return DataSet(attempts, rows.gaps, rows.names, skipped)
+    return DataSet(attempts, rows.gaps, rows.names, skipped(rows) if rows.bad else None)
 
 
 @contextmanager
@@ -73,11 +73,11 @@ def rows_file(file: Path | None, attempts: Attempts, names: Mapping[str, str]) -
         return
     with cast(TextIO, gzip.open(file, "wt", newline="")) if file.suffix == ".gz" else file.open("w", newline="") as out:
         csv.writer(out).writerow(ROW)
-        task, happened = _task(attempts, names), _happened(attempts)
+        task, results = _task(attempts, names), [attempts.correct.astype(int).tolist(), _cells(attempts.seconds)]
 
         def write(model: str, said: Answers) -> None:
             text = io.StringIO()  # a model's rows are all there or none
-            columns = [[model] * len(said), *task, *_predicted(said, attempts), *happened]
+            columns = [[model] * len(said), *task, *_predicted(said, attempts), *results]
             csv.writer(text).writerows(zip(*columns, strict=True))
             out.write(text.getvalue())
             out.flush()
@@ -89,9 +89,14 @@ def _task(attempts: Attempts, names: Mapping[str, str]) -> list[list[Any]]:
     """Student, item, topic, difficulty and moment, as the file names them."""
     students = [names.get(student, student) for student in attempts.students]
     topics = ["" if topic == NO_TOPIC else topic for topic in attempts.topics]
-    named = ((students, attempts.student), ((*attempts.items, ""), attempts.item), (topics, attempts.topic))
-    columns = [np.array(names, object)[codes].tolist() for names, codes in named]
-    return [*columns, np.array(DIFFICULTIES, object)[attempts.difficulty].tolist(), (attempts.started / 1e6).tolist()]
+    named = (
+        (students, attempts.student),
+        ((*attempts.items, ""), attempts.item),
+        (topics, attempts.topic),
+        (DIFFICULTIES, attempts.difficulty),
+    )
+    columns = [np.array(values, object)[codes].tolist() for values, codes in named]
+    return [*columns, (attempts.started / 1e6).tolist()]
 
 
 def _predicted(said: Answers, attempts: Attempts) -> list[list[Any]]:
@@ -99,10 +104,6 @@ def _predicted(said: Answers, attempts: Attempts) -> list[list[Any]]:
     times = np.array([said.seconds, said.seconds_low, said.seconds_high])
     times[:] = times if timed(attempts).any() else np.nan
     return [_cells(each) for each in (said.probability, said.probability_low, said.probability_high, *times)]
-
-
-def _happened(attempts: Attempts) -> list[list[Any]]:
-    return [attempts.correct.astype(int).tolist(), _cells(attempts.seconds)]
 
 
 def _cells(column: NDArray[np.float64]) -> list[Any]:

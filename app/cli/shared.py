@@ -1,33 +1,56 @@
-"""What several commands share: arguments, the console, and how errors are told."""
+"""What commands share: arguments, the console, how errors are told, and the database that most of them work on."""
 
+import csv
 import json
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
-from app.domain.actors import COMMAND_LINE
+from app.cli.lazily import lazily
+from app.domain.errors import AppError
 from app.domain.kinds import KINDS
+
+with lazily():
+    from app.core import database
+    from app.core.db import embedded_postgres, migrations, outages
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+    from sqlalchemy.orm import Session
 
-    from app.domain.attempts import Attempts
+    from app.domain.interactions import Interactions
 
-
+Parameters = ParamSpec("Parameters")
 console = Console()
-SHOW_AFTER_SECONDS = 2.0
+
+
+def _known_kind(name: str | None) -> str | None:
+    if name is not None and name not in KINDS:
+        raise typer.BadParameter(f"there is no kind {name!r}; there are {', '.join(KINDS)}")
+    return name
+
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, show_default=False)]
 KindName = Annotated[
     str | None,
     typer.Option(
+        "--kind", callback=_known_kind, help=f"{', '.join(KINDS)}; without it those that the setting KINDS names."
+    ),
+]
+NetworkName = Annotated[
+    str | None,
+    typer.Option(
         "--kind",
-        help=f"{', '.join(KINDS)}; without it those that the setting KINDS names.",
+        callback=_known_kind,
+        help="A network, such as embedding_v2; the one that predicted without it.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -39,50 +62,76 @@ RowsFile = Annotated[
     ),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip rows that can't be used, and count them.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
 
 
-def audited(act: str, file: Path) -> None:
-    from app.core.database import new_session
-    from app.crud import audit
-
-    with new_session().begin() as db:
-        audit.record(db, COMMAND_LINE, act, file.name)
+def say(*lines: RenderableType, style: str | None = None) -> None:
+    """Print what a command has to say, each line as it is: nothing in it is markup, and none is broken."""
+    console.print(*lines, sep="\n", style=style, highlight=False, markup=False, soft_wrap=True)
 
 
-def usable_engine() -> "Engine":
-    """The database, up and at the schema this code needs."""
-    from app.core.database import engine
-    from app.core.db import migrations
-
-    with explained():
-        made = engine()
-        migrations.check(made)
-        return made
+def to_json(found: Any) -> str:
+    return json.dumps(found, indent=2, allow_nan=False)
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """What a person can mend is one line, not a traceback."""
-    import csv
-
-    import psycopg2
-    from sqlalchemy.exc import DBAPIError
-
-    from app.core.db.embedded_postgres import EmbeddedPostgresError
-    from app.core.db.migrations import SchemaMismatch
-    from app.core.db.outages import code_of, outage, reason
-    from app.domain.errors import AppError
-
+    """Tells what a person can mend in one line, without a traceback."""
     try:
         yield
-    except (DBAPIError, psycopg2.Error) as error:
-        why = outage(error)
-        if why is None and not isinstance(error, psycopg2.OperationalError):
+    except Exception as error:
+        if (sentence := _sentence(error)) is None:
             raise
-        said = why.detail.split(".")[0] if why and code_of(error) else "The database does not answer"
-        raise SystemExit(f"{said}: {reason(error)}") from None
-    except (AppError, SchemaMismatch, EmbeddedPostgresError, ValueError, OSError, EOFError, csv.Error) as error:
-        raise SystemExit(str(error)) from None
+        raise SystemExit(sentence) from None
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to say of an error; None where it is a fault of ours."""
+    from psycopg2 import Error, OperationalError
+    from pydantic import ValidationError
+    from sqlalchemy.exc import DBAPIError
+
+    if isinstance(error, DBAPIError | Error):
+        why = outages.outage(error)
+        if why is None and not isinstance(error, OperationalError):
+            return None
+        meaning = why.detail.split(".")[0] if why and outages.code_of(error) else "The database does not answer"
+        return f"{meaning}: {outages.reason(error)}"
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
+    expected = (migrations.SchemaMismatch, embedded_postgres.EmbeddedPostgresError)
+    return str(error) if isinstance(error, (AppError, ValueError, OSError, EOFError, csv.Error, *expected)) else None
+
+
+def usable_engine() -> "Engine":
+    """The database, up and at the schema this code needs."""
+    engine = database.engine()
+    migrations.check(engine)
+    return engine
+
+
+def in_transaction(
+    work: "Callable[Concatenate[Session, Parameters], RenderableType]",
+) -> Callable[Parameters, None]:
+    """Make a command of work on the database: one transaction, and its result is said when that is committed."""
+
+    @wraps(work)
+    @explained()
+    def command(*args: Parameters.args, **options: Parameters.kwargs) -> None:
+        usable_engine()
+        with database.new_session().begin() as db:
+            result = work(db, *args, **options)
+        say(result)
+
+    session, *given = signature(work).parameters.values()  # Typer must not take the session for an argument
+    command.__signature__ = signature(work).replace(parameters=given)  # type: ignore[attr-defined]
+    command.__annotations__ = {name: of for name, of in work.__annotations__.items() if name != session.name}
+    return command
+
+
+def skipped(rows: "Interactions") -> str:
+    return f"Skipped {rows.bad:,} rows that can't be used, the first: {rows.first_bad}"
 
 
 def check_outputs(file: Path, *outputs: Path | None) -> None:
@@ -94,25 +143,6 @@ def check_outputs(file: Path, *outputs: Path | None) -> None:
             raise ValueError(f"{each} is the file to read; write to another one.")
 
 
-def write_json(file: Path | None, facts: Any) -> None:
-    if file:
-        file.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")
-
-
-def attempts_in(file: Path, skip_bad: bool) -> "Attempts":
-    """The tasks of a CSV file in the common form."""
-    from app.domain.interactions import Interactions, attempts_of, opened
-
-    with opened(file) as (text, _):
-        interactions = Interactions(text, skip_bad)
-        data = attempts_of(interactions)
-    if interactions.bad:
-        console.print(f"Skipped {interactions.bad:,} rows that can't be used, the first: {interactions.first_bad}")
-    return data
-
-
 def end_on_sigterm() -> None:
     """By the front door, so that nothing half done is left lying about."""
-    import signal
-
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

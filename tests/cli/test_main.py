@@ -385,7 +385,7 @@ def test_an_admins_password_may_come_from_the_environment_or_the_keyboard(
 
     monkeypatch.setenv("ADMIN_PASSWORD", PASSWORD)
     assert PASSWORD not in run("admin", "create", "a@example.com")
-    monkeypatch.setattr("app.cli.admin_accounts._somebody_is_there", lambda: True)
+    monkeypatch.setattr("app.cli.keys._is_terminal", lambda: True)
     typed = runner.invoke(main.app, ["admin", "create", "b@example.com"], input="typed it twice\ntyped it twice\n")
     assert typed.exit_code == 0, typed.output
     a, b = db.scalars(text("SELECT password_hash FROM users ORDER BY email"))

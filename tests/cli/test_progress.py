@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from app.cli import progress_view
-from app.cli.progress_view import Watch, stopped, watched
+from app.cli import progress
+from app.cli.progress import Watch, stopped, watched
 
 STEP = {"model": "lnirt", "done": 1, "models": 4, "training": 3, "trainings": 10, "epoch": 5, "epochs": 10}
 
@@ -29,7 +29,7 @@ def test_what_ctrl_c_ended_is_named() -> None:
 def test_without_a_terminal_lines_are_said_while_a_step_lasts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress_view, "EVERY_SECONDS", 0.001)
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.001)
     with watched("Training") as watch:
         watch(STEP)
         said = ""

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 EVERY_SECONDS = 5.0  # a line
+SHOW_AFTER_SECONDS = 2.0  # a bar for work that is mostly quick
 STEPS = ("training", "epoch")  # of a model, each within the one before; a step names how many there are by its plural
 
 
@@ -26,23 +27,45 @@ def progress_bar() -> Progress:
     )
 
 
-class Watch:
-    """The newest step of work on several models, in words and as a share of the whole."""
+@contextmanager
+def bytes_progress(what: str) -> Iterator[tuple[Callable[[int], None], Callable[[], None]]]:
+    """To be told of bytes done, and to be stopped for a question; shown once it takes long enough to wonder."""
+    progress, started, done = progress_bar(), monotonic(), 0
+    bar = progress.add_task(what, total=None, detail="")
 
-    def __init__(self, what: str) -> None:
-        self.what, self.step, self._begun = what, dict[str, Any](), monotonic()
+    def show(more: int) -> None:
+        nonlocal done
+        done += more
+        if not progress.live.is_started and monotonic() - started > SHOW_AFTER_SECONDS:
+            progress.start()
+        progress.update(bar, detail=f"{done / 1e6:,.0f} MB")
+
+    def pause() -> None:
+        if progress.live.is_started:  # else it would print an empty line
+            progress.stop()
+
+    try:
+        yield show, pause
+    finally:
+        pause()
+
+
+class Watch:
+    """The newest step of work on several models, in words and as a share of the whole; shown as it is told."""
+
+    def __init__(self, what: str, show: "Callable[[Watch], None]" = lambda watch: None) -> None:
+        self.what, self.step, self._show, self._begun = what, dict[str, Any](), show, monotonic()
 
     def __call__(self, step: dict[str, Any]) -> None:
         self.step = step
+        self._show(self)
 
     def words(self) -> str:
         """Which model, which of its trainings, which epoch; empty before the first."""
         if "model" not in self.step:
             return ""
-        return ", ".join([f"{self.step['model']} ({self.step['done'] + 1} of {self.step['models']})", *self._within()])
-
-    def _within(self) -> list[str]:
-        return [f"{name} {self.step[name]} of {self.step[f'{name}s']}" for name in STEPS if name in self.step]
+        within = [f"{name} {self.step[name]} of {self.step[f'{name}s']}" for name in STEPS if name in self.step]
+        return ", ".join([f"{self.step['model']} ({self.step['done'] + 1} of {self.step['models']})", *within])
 
     def share(self) -> float:
         """From 0 to 1; every model counts the same, and every training of it."""
@@ -67,42 +90,29 @@ def stopped(interrupted: list[str], watch: Watch) -> str:
 @contextmanager
 def watched(what: str) -> Iterator[Watch]:
     """To be told of every step of the work."""
-    with _bar(what) if sys.stderr.isatty() else _lines(Watch(what)) as watch:
-        yield watch
+    if sys.stderr.isatty():
+        with progress_bar() as progress:
+            bar = progress.add_task(what, total=1, detail="")
+            yield Watch(what, lambda watch: progress.update(bar, completed=watch.share(), detail=watch.words()))
+    else:
+        watch = Watch(what)
+        with _lines(watch):
+            yield watch
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Watch]:
-    with progress_bar() as progress:
-        shown = progress.add_task(what, total=1, detail="")
-        yield _Drawn(what, lambda watch: progress.update(shown, completed=watch.share(), detail=watch.words()))
-
-
-class _Drawn(Watch):
-    """Drawn anew with every step."""
-
-    def __init__(self, what: str, draw: Callable[[Watch], None]) -> None:
-        super().__init__(what)
-        self._draw = draw
-
-    def __call__(self, step: dict[str, Any]) -> None:
-        super().__call__(step)
-        self._draw(self)
-
-
-@contextmanager
-def _lines(watch: Watch) -> Iterator[Watch]:
-    """Said by a thread of its own, for some steps are long."""
+def _lines(watch: Watch) -> Iterator[None]:
+    """Printed by a thread of its own, for some steps are long."""
     ended = Event()
 
-    def say() -> None:
+    def print_lines() -> None:
         while not ended.wait(EVERY_SECONDS):
             print(watch.line(), file=sys.stderr, flush=True)
 
-    thread = Thread(target=say, daemon=True)
+    thread = Thread(target=print_lines, daemon=True)
     thread.start()
     try:
-        yield watch
+        yield
     finally:
         ended.set()
         thread.join()
