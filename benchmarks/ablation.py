@@ -43,16 +43,11 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Result(metrics.Scores):
     """How one choice of inputs did on the students left out."""
 
     inputs: str
     rows: int
-    auc: float
-    log_loss: float
-    calibration_error: float
-    rmse_log_time: float
-    coverage: float  # share of the times within their 10-90 % bounds
     more_log_loss: float  # than with all inputs
     more_error: float  # standard error of that, students drawn anew
     seconds: float  # of one training, wall time
@@ -81,11 +76,6 @@ def answered(attempts: Attempts, groups: Sequence[str], folds: Iterable[int]) ->
     return Answers(**columns), float(np.mean(spent))
 
 
-def losses(correct: NDArray[np.bool_], p: Floats) -> Floats:
-    """Log-loss of each row, (n,)."""
-    return -np.log(np.where(correct, p, 1 - p))
-
-
 def by_student(students: NDArray[np.int32], more: Floats) -> float:
     """Standard error of a mean over rows, of which those of a student belong together."""
     sums = np.bincount(students, more - more.mean())
@@ -93,19 +83,11 @@ def by_student(students: NDArray[np.int32], more: Floats) -> float:
 
 
 def scored(name: str, asked: Attempts, said: Answers, best: Answers, seconds: float) -> Result:
-    more = losses(asked.correct, said.probability) - losses(asked.correct, best.probability)
-    return Result(
-        name,
-        len(asked),
-        metrics.auc(asked.correct, said.probability),
-        metrics.log_loss(asked.correct, said.probability),
-        metrics.calibration_error(asked.correct, said.probability),
-        metrics.rmse_log_time(asked.seconds, said.seconds),
-        float(np.mean((said.seconds_low <= asked.seconds) & (asked.seconds <= said.seconds_high))),
-        float(more.mean()),
-        by_student(asked.student, more),
-        seconds,
-    )
+    more = metrics.losses(asked.correct, said.probability) - metrics.losses(asked.correct, best.probability)
+    times = (asked.seconds, said.seconds, said.seconds_low, said.seconds_high)
+    found = metrics.summary(asked.correct, said.probability, *times)
+    beside = {"more_log_loss": float(more.mean()), "more_error": by_student(asked.student, more)}
+    return Result(**asdict(found), **beside, inputs=name, rows=len(asked), seconds=seconds)
 
 
 def ablation(attempts: Attempts, folds: Sequence[int]) -> list[Result]:
@@ -124,7 +106,13 @@ def shown(results: Iterable[Result]) -> Table:
         more = f"{r.more_log_loss:+.4f} ± {r.more_error:.4f}" if r.more_error else ""
         scores = [f"{score:.4f}" for score in (r.calibration_error, r.rmse_log_time)]
         table.add_row(
-            r.inputs, f"{r.auc:.4f}", f"{r.log_loss:.4f}", more, *scores, f"{r.coverage:.1%}", f"{r.seconds:.0f}"
+            r.inputs,
+            f"{r.auc:.4f}",
+            f"{r.log_loss:.4f}",
+            more,
+            *scores,
+            f"{r.time_interval_coverage:.1%}",
+            f"{r.seconds:.0f}",
         )
     return table
 

@@ -40,9 +40,9 @@ class Figures:
     """One way on one set."""
 
     seconds: float  # of training; processor time, which others on the machine disturb least
-    log_loss: float
-    auc: float
-    rmse_log_time: float
+    log_loss: float | None
+    auc: float | None
+    rmse_log_time: float | None
     epochs: str
 
 
@@ -92,18 +92,14 @@ def _asked() -> NDArray[np.intp]:
 
 def _figures(attempts: Attempts, spent: float, p: Floats, seconds: Floats, epochs: str) -> Figures:
     asked = attempts.take(_asked())
-    return Figures(
-        spent,
-        metrics.log_loss(asked.correct, np.clip(p, 0.01, 0.99)),
-        metrics.auc(asked.correct, p),
-        metrics.rmse_log_time(asked.seconds, np.clip(seconds, 0.1, 1e5)),
-        epochs,
-    )
+    found = metrics.summary(asked.correct, np.clip(p, 0.01, 0.99), asked.seconds, np.clip(seconds, 0.1, 1e5))
+    return Figures(spent, found.log_loss, found.auc, found.rmse_log_time, epochs)
 
 
 def show(name: str, way: str, runs: list[Figures]) -> float:
     """One line of the table, means over the seeds; the seconds."""
-    seconds, loss, area, error = np.mean([[r.seconds, r.log_loss, r.auc, r.rmse_log_time] for r in runs], axis=0)
+    figures = np.array([[r.seconds, r.log_loss, r.auc, r.rmse_log_time] for r in runs], np.float64)
+    seconds, loss, area, error = figures.mean(axis=0)
     epochs = " ".join(run.epochs for run in runs)
     print(f"| {name} | {way} | {seconds:.1f} | {loss:.4f} | {area:.4f} | {error:.4f} | {epochs} |", flush=True)
     return float(seconds)

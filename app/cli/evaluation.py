@@ -1,6 +1,7 @@
 """Commands for researchers: replay, evaluate, tune, fit-lnirt."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -90,7 +91,7 @@ def replay(
             said_by=said_by,
         )
     say(figures.replayed(report))
-    _write_json(json_file, report.as_dict() | {"files": [data.facts()]})
+    _write_json(json_file, asdict(report) | {"files": [data.facts()]})
     _end(report.interrupted, watch)
 
 

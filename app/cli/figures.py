@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress
-from math import isnan
 from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
@@ -81,7 +80,7 @@ def _by_model(scores: Sequence[Any], figures: Mapping[str, Figure], title: str |
 def _column(scores: Sequence[Any], name: str, figure: Figure) -> list[Text]:
     """A cell of each score, the best in bold; a dash where it is not defined."""
     values = [getattr(score, name) for score in scores]
-    known = [value for value in values if value is not None and not isnan(value)]
+    known = [value for value in values if value is not None]
     best = figure.best(known) if figure.best and known else None
     return [
         Text(format(value, figure.form), style="bold" if value == best else "") if value in known else Text("-")

@@ -1,5 +1,8 @@
 """How good predictions were: correctness (probabilities) and time (seconds). Everything (n,) in, one number out."""
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +15,40 @@ BINS = 10
 TINY = 1e-15
 ORDINARY = 3.0  # students in the middle, that one student counts for at most
 LEAST_CAP = 5.0  # rows
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How good n predictions were; None where it is not defined, such as the AUC of answers that were all right."""
+
+    auc: float | None
+    log_loss: float | None  # nats
+    brier: float | None
+    calibration_error: float | None
+    rmse_log_time: float | None
+    mae_seconds: float | None
+    time_interval_coverage: float | None  # of the tasks that came with an interval
+
+
+def summary(
+    correct: Bools, p: Floats, seconds: Floats, predicted: Floats, low: Floats | None = None, high: Floats | None = None
+) -> Scores:
+    """All scores of n predictions, (n,) each; times and 10-90 % bounds that are not known (NaN) count for nothing."""
+    if len(correct) == 0:
+        return Scores(*[None] * 7)
+    low, high = (np.full(len(p), math.nan) if bound is None else bound for bound in (low, high))
+    timed = np.isfinite(seconds)
+    bounded = timed & ~np.isnan(low) & ~np.isnan(high)
+    found = (
+        auc(correct, p),
+        log_loss(correct, p),
+        brier(correct, p),
+        calibration_error(correct, p),
+        rmse_log_time(seconds[timed], predicted[timed]) if timed.any() else math.nan,
+        mae_seconds(seconds[timed], predicted[timed]) if timed.any() else math.nan,
+        coverage(seconds[bounded], low[bounded], high[bounded]) if bounded.any() else math.nan,
+    )
+    return Scores(*(score if math.isfinite(score) else None for score in found))
 
 
 def auc(correct: Bools, p: Floats) -> float:

@@ -1,19 +1,18 @@
 """The live quality of the versions: what they predicted, against what was completed since."""
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from app.crud import comparison as predictions
 from app.crud.comparison import Ints, Predicted
 from app.ml import metrics
 from app.monitoring.comparison_text import sentence
-from app.schemas.comparison import Comparison, DayOut, KindQuality, Quality, VersionQuality
+from app.schemas.comparison import Comparison, DayOut, KindQuality, VersionQuality
 
 PRIOR = "prior"
 EPOCH = date(1970, 1, 1)
@@ -34,7 +33,7 @@ def comparison(db: Session, days: int, limit: int = 50, most_a_day: int | None =
         days=days,
         text=sentence(data, kinds, of_kind, names, days),
         kinds=[
-            KindQuality(kind=names[of.label], role=of.role, **_fields(of.rows), by_day=by_day(of.rows))
+            KindQuality(kind=names[of.label], role=of.role, **quality(of.rows), by_day=by_day(of.rows))
             for of in groups(data, of_kind)
         ],
         versions=_versions(data, kinds, limit),
@@ -46,7 +45,7 @@ def _versions(data: Predicted, kinds: Mapping[int, str], limit: int) -> list[Ver
     kept = data.take(np.isin(data.version, newest))
     found = [
         VersionQuality(
-            id=of.label or None, kind=kinds[of.label], role=of.role, **_fields(of.rows), by_day=by_day(of.rows)
+            id=of.label or None, kind=kinds[of.label], role=of.role, **quality(of.rows), by_day=by_day(of.rows)
         )
         for of in groups(kept, kept.version)
     ]
@@ -55,7 +54,7 @@ def _versions(data: Predicted, kinds: Mapping[int, str], limit: int) -> list[Ver
 
 def by_day(rows: Predicted) -> list[DayOut]:
     """Oldest day first."""
-    return [DayOut(day=EPOCH + timedelta(of.label), **_fields(of.rows)) for of in groups(rows, rows.day)]
+    return [DayOut(day=EPOCH + timedelta(of.label), **quality(of.rows)) for of in groups(rows, rows.day)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +81,7 @@ def groups(data: Predicted, labels: Ints) -> Iterator[Group]:
         yield Group(key // 2, bool(key % 2), data.take(rows))
 
 
-def _fields(rows: Predicted) -> dict[str, float | int | None]:
-    return quality(rows).model_dump()
-
-
-def quality(rows: Predicted) -> Quality:
+def quality(rows: Predicted) -> dict[str, Any]:
     """The scores of n predictions, n at least 1."""
-    said, seconds = (rows.correct, rows.probability), (rows.seconds, rows.estimate)
-    return Quality(
-        n=len(rows),
-        log_loss=_defined(metrics.log_loss(*said)),
-        auc=_defined(metrics.auc(*said)),
-        brier=_defined(metrics.brier(*said)),
-        calibration_error=_defined(metrics.calibration_error(*said)),
-        rmse_log_time=_defined(metrics.rmse_log_time(*seconds)),
-        mae_seconds=_defined(metrics.mae_seconds(*seconds)),
-        time_interval_coverage=_coverage(rows, np.isfinite(rows.low) & np.isfinite(rows.high)),
-    )
-
-
-def _coverage(rows: Predicted, known: NDArray[np.bool_]) -> float | None:
-    """Of the predictions that came with an interval."""
-    return metrics.coverage(rows.seconds[known], rows.low[known], rows.high[known]) if known.any() else None
-
-
-def _defined(score: float) -> float | None:
-    return score if math.isfinite(score) else None
+    columns = (rows.correct, rows.probability, rows.seconds, rows.estimate, rows.low, rows.high)
+    return {"n": len(rows), **asdict(metrics.summary(*columns))}

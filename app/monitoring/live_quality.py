@@ -15,6 +15,7 @@ from app.schemas.live import LiveOut, LiveQuality
 NEWEST = 1_000  # completed tasks
 LEAST = 50
 CLEAR = 2.0  # standard errors
+SCORES = ("log_loss", "calibration_error", "rmse_log_time", "time_interval_coverage")  # that are told
 
 
 def live_quality(db: Session) -> LiveOut:
@@ -52,23 +53,18 @@ def _quality(db: Session, kind: str, rows: Completed) -> LiveQuality:
     newest = int(rows.version[0])
     observed = float(rows.correct.mean())
     losses, of_base_rate = (metrics.losses(rows.correct, p) for p in (rows.probability, np.full(len(rows), observed)))
-    known = np.isfinite(rows.low) & np.isfinite(rows.high)
+    scores = metrics.summary(rows.correct, rows.probability, rows.seconds, rows.estimate, rows.low, rows.high)
     quality = LiveQuality(
         kind=kind,
         model_version_id=newest or None,
         versions=len(np.unique(rows.version)),
         n=len(rows),
-        log_loss=float(losses.mean()),
+        **{name: getattr(scores, name) for name in SCORES},
         log_loss_standard_error=_standard_error(losses),
         log_loss_of_base_rate=float(of_base_rate.mean()),
         **_at_training(model_versions.get(db, newest) if newest else None),
         mean_predicted=float(rows.probability.mean()),
         observed=observed,
-        calibration_error=metrics.calibration_error(rows.correct, rows.probability),
-        rmse_log_time=metrics.rmse_log_time(rows.seconds, rows.estimate),
-        time_interval_coverage=(
-            metrics.coverage(rows.seconds[known], rows.low[known], rows.high[known]) if known.any() else None
-        ),
         text="",
     )
     return quality.model_copy(update={"text": sentence(quality, _standard_error(losses - of_base_rate))})

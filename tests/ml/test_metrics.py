@@ -46,3 +46,14 @@ def test_times() -> None:
     seconds = np.array([10.0, 20.0])
     assert metrics.rmse_log_time(seconds, seconds * math.e) == pytest.approx(1)
     assert metrics.mae_seconds(seconds, np.array([13.0, 19.0])) == 2
+
+
+def test_the_summary_leaves_out_what_is_not_known_and_says_none_where_nothing_is() -> None:
+    p, seconds = np.array([0.9, 0.2, 0.8, 0.3]), np.array([10.0, np.nan, 20.0, 30.0])
+    low, high = np.array([5.0, 5.0, 25.0, np.nan]), np.array([15.0, 15.0, 30.0, 40.0])
+    found = metrics.summary(CORRECT, p, seconds, np.array([12.0, 9.0, 19.0, 30.0]), low, high)
+    assert (found.auc, found.mae_seconds, found.time_interval_coverage) == (1, 1, 0.5)
+    assert found.log_loss == metrics.log_loss(CORRECT, p)
+    untimed = metrics.summary(np.ones(4, np.bool_), p, np.full(4, np.nan), seconds)
+    assert (untimed.auc, untimed.rmse_log_time, untimed.time_interval_coverage) == (None, None, None)
+    assert metrics.summary(CORRECT[:0], p[:0], p[:0], p[:0]).brier is None

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
-from math import isnan
 from time import perf_counter
 from typing import Any
 
@@ -24,6 +23,7 @@ from app.ml.baselines import PRIOR_TASKS, moved_by_student, timed, with_times
 from app.ml.evaluation import sklearn_models
 from app.ml.evaluation.sklearn_models import GradientBoosting, LogisticRegression, answers_with_interval
 from app.ml.features.history import UNKNOWN_SECONDS
+from app.ml.metrics import Scores
 from app.ml.prior import prior_answers
 from app.ml.registry import MODELS, Fitted, ModelSpec, Progress, within
 
@@ -34,18 +34,11 @@ GROUPS_SO_FAR = (("eleven",), ("eleven", "context"), ("eleven", "context", "item
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """How one model did on the tasks of the unseen students; None where it is not defined."""
+class Score(Scores):
+    """How one model did on the tasks of the unseen students."""
 
     model: str
     n: int
-    auc: float | None
-    log_loss: float
-    brier: float
-    calibration_error: float
-    rmse_log_time: float | None
-    mae_seconds: float | None
-    time_interval_coverage: float | None
     train_seconds: float
 
 
@@ -104,7 +97,9 @@ def evaluate(
         steps({})
         try:
             said, seconds = each.answer(without_gaps[0], without_gaps[1], steps)
-            scored = score(each.name, test, said, seconds)
+            columns = (said.probability, test.seconds, said.seconds, said.seconds_low, said.seconds_high)
+            scores = asdict(metrics.summary(test.correct, *columns))
+            scored = Score(**scores, model=each.name, n=len(test), train_seconds=round(seconds, 3))
             said_by(each.name, said)
         except ValueError as why:
             found.failures[each.name] = str(why)
@@ -114,25 +109,6 @@ def evaluate(
         else:
             found.scores.append(scored)
     return found
-
-
-def score(name: str, test: Attempts, said: Answers, train_seconds: float) -> Score:
-    """Every figure of one model."""
-    area, right = metrics.auc(test.correct, said.probability), (test.correct, said.probability)
-    known = timed(test) == 1
-    seconds = test.seconds[known]
-    return Score(
-        name,
-        len(test),
-        None if isnan(area) else area,
-        metrics.log_loss(*right),
-        metrics.brier(*right),
-        metrics.calibration_error(*right),
-        metrics.rmse_log_time(seconds, said.seconds[known]) if known.any() else None,
-        metrics.mae_seconds(seconds, said.seconds[known]) if known.any() else None,
-        metrics.coverage(seconds, said.seconds_low[known], said.seconds_high[known]) if known.any() else None,
-        round(train_seconds, 3),
-    )
 
 
 def contestants(ablation: bool = False) -> list[Contestant]:

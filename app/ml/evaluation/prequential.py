@@ -6,9 +6,8 @@ would have expected, with the surprise of an earlier task. No stand-in is judged
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from math import isnan
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from app.ml.answers import Answers, TaskModel
 from app.ml.baselines import timed, with_times
 from app.ml.calibration.time_limits import USUAL, Limits, time_limits
 from app.ml.calibration.time_limits import within as bounded
+from app.ml.metrics import Scores
 from app.ml.prior import prior_answers
 from app.ml.registry import Fitted, ModelSpec, Progress, within
 from app.ml.training.dataset import due_from_scratch
@@ -171,18 +171,12 @@ BASELINES: tuple[Contestant, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """How one contestant did on one group of tasks; nan where it is not defined."""
+class Score(Scores):
+    """How one contestant did on one group of tasks."""
 
     model: str
     group: str
     n: int
-    auc: float
-    log_loss: float
-    brier: float
-    calibration_error: float
-    rmse_log_time: float
-    mae_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,14 +201,6 @@ class ReplayReport:
         self.trainings[name], self.failures[name], self.seconds[name] = outcome.trainings, outcome.failures, seconds
         self.by_prior[name] = int(np.count_nonzero(~outcome.by_model))
         self.scores.extend(scores)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON: nan becomes None."""
-
-        def plain(score: Score) -> dict[str, Any]:
-            return {k: None if isinstance(v, float) and isnan(v) else v for k, v in asdict(score).items()}
-
-        return asdict(self) | {"scores": [plain(score) for score in self.scores]}
 
 
 def replay(
@@ -291,18 +277,7 @@ def _place(attempts: Attempts, group: NDArray[np.int32]) -> NDArray[np.intp]:
 
 
 def _score(model: str, group: str, attempts: Attempts, outcome: Outcome, rows: Rows) -> Score:
-    if len(rows) == 0:
-        return Score(model, group, 0, *[float("nan")] * 6)
-    right, known = (attempts.correct[rows], outcome.p[rows]), rows[timed(attempts)[rows] == 1]
-    times = attempts.seconds[known], outcome.seconds[known]
-    return Score(
-        model,
-        group,
-        len(rows),
-        metrics.auc(*right),
-        metrics.log_loss(*right),
-        metrics.brier(*right),
-        metrics.calibration_error(*right),
-        metrics.rmse_log_time(*times) if len(known) else float("nan"),
-        metrics.mae_seconds(*times) if len(known) else float("nan"),
-    )
+    bounds = () if outcome.bounds is None else outcome.bounds[2:, rows]
+    said = (outcome.p[rows], attempts.seconds[rows], outcome.seconds[rows], *bounds)
+    scores = metrics.summary(attempts.correct[rows], *said)
+    return Score(**asdict(scores), model=model, group=group, n=len(rows))

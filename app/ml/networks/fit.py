@@ -136,6 +136,9 @@ def network_inputs(attempts: Attempts, base: ServedLnirt) -> Floats:
     return inputs
 
 
+SCORES = ("auc", "log_loss", "brier", "rmse_log_time", "mae_seconds")  # of those the epochs were chosen by
+
+
 def scores(tried: HeldOut, constant: Floats) -> dict[str, Any]:
     """Of the n rows that the epochs were chosen by; `constant` holds the constant's losses there, (2, n).
 
@@ -143,15 +146,11 @@ def scores(tried: HeldOut, constant: Floats) -> dict[str, Any]:
     """
     if not (np.isfinite(tried.p).all() and np.isfinite(tried.predicted).all() and (tried.predicted > 0).all()):
         raise TrainingFailed("the trained model gives predictions that are no finite numbers")
-    area = metrics.auc(tried.correct, tried.p)
+    found = metrics.summary(tried.correct, tried.p, tried.seconds, tried.predicted)
     losses = constant.mean(axis=1)
     return {
         "held_out_rows": len(tried.p),
-        "auc": None if np.isnan(area) else area,
-        "log_loss": metrics.log_loss(tried.correct, tried.p),
-        "brier": metrics.brier(tried.correct, tried.p),
-        "rmse_log_time": metrics.rmse_log_time(tried.seconds, tried.predicted),
-        "mae_seconds": metrics.mae_seconds(tried.seconds, tried.predicted),
+        **{name: getattr(found, name) for name in SCORES},
         "constant_log_loss": float(losses[0]),
         "constant_rmse_log_time": float(np.sqrt(losses[1])),
     }

@@ -5,7 +5,7 @@ student counts for more than a few ordinary ones: a day of nonsense from one of 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -109,7 +109,7 @@ class HoldoutSet:
         return self._judged(prior_answers(len(self)))
 
     def _judged(self, answers: Answers) -> Evaluation:
-        losses = _losses(self._correct, answers.probability)
+        losses = metrics.losses(self._correct, answers.probability)
         with np.errstate(divide="ignore", invalid="ignore"):
             errors = np.square(np.log(answers.seconds) - np.log(plausible(self._seconds)))
         scores = self._scores(answers, losses)
@@ -186,24 +186,16 @@ class HoldoutSet:
             return {"usable": False, "held_out_rows": len(self), "log_loss": None}
         mean = self._difference(losses)[0]
         error = self._difference(losses - mean)[1]
-        area = metrics.auc(self._correct, said.probability)
+        bounds = (said.seconds_low, said.seconds_high)
+        scores = metrics.summary(self._correct, said.probability, self._seconds, said.seconds, *bounds)
         return {
             "usable": True,
             "held_out_rows": len(self),
             "students_in_effect": round(self.students_in_effect, 1),
+            **asdict(scores),
             "log_loss": mean,
             "log_loss_standard_error": error,
-            "auc": None if np.isnan(area) else area,
-            "brier": metrics.brier(self._correct, said.probability),
-            "calibration_error": metrics.calibration_error(self._correct, said.probability),
-            "rmse_log_time": metrics.rmse_log_time(self._seconds, said.seconds),
-            "mae_seconds": metrics.mae_seconds(self._seconds, said.seconds),
-            "time_interval_coverage": metrics.coverage(self._seconds, said.seconds_low, said.seconds_high),
         }
-
-
-def _losses(correct: NDArray[np.bool_], p: Floats) -> Floats:
-    return np.asarray(-np.log(np.clip(np.where(correct, p, 1 - p), metrics.TINY, 1)), np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ def test_every_model_has_every_figure_and_knowing_more_helps() -> None:
     scores = evaluated.scores
     found = {each.model: each for each in scores}
     assert list(found)[:5] == ["prior", "global mean", "item mean", "item + student", "lnirt"]
-    assert found["item + student"].log_loss < found["item mean"].log_loss < found["global mean"].log_loss
+    losses = [found[name].log_loss or 0 for name in ("item + student", "item mean", "global mean")]
+    assert losses[0] < losses[1] < losses[2]
     assert (found["lnirt"].rmse_log_time or 9) < (found["item mean"].rmse_log_time or 0)
     assert found["prior"].log_loss == pytest.approx(np.log(2))
     assert all(each.n == len(TEST) for each in scores)
@@ -78,7 +79,7 @@ def test_without_times_nothing_is_said_of_times_and_all_else_is() -> None:
     assert found.failures == {}
     for each in found.scores:
         assert (each.rmse_log_time, each.mae_seconds, each.time_interval_coverage) == (None, None, None)
-        assert np.isfinite(each.log_loss)
+        assert each.log_loss is not None
 
 
 def test_single_missing_times_spoil_neither_times_nor_their_intervals() -> None:
