@@ -11,7 +11,6 @@ ORDER = (
     ("domain",),
     ("core",),
     ("models",),
-    ("schemas",),
     ("crud",),
     ("ml.answers", "ml.metrics", "ml.shapley"),
     ("ml.prior",),
@@ -26,6 +25,7 @@ ORDER = (
     ("ml.evaluation",),
     ("ml.embedding_service", "ml.explanation"),
     ("ml",),  # what `from app.ml import` gives
+    ("schemas",),
     ("planning", "monitoring", "privacy", "backup"),
     ("routers",),
     ("web",),

@@ -49,6 +49,11 @@ class Task:
     fallback_reason: str | None
     contributions: Contributions | None = None
 
+    @property
+    def request(self) -> "TaskRequest":
+        """What was asked for."""
+        return TaskRequest(self.user_id, self.topic, self.difficulty, self.item_id)
+
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:

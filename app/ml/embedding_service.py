@@ -10,6 +10,7 @@ from math import log
 from typing import Any
 from uuid import UUID
 
+from pydantic import validate_call
 from sqlalchemy.orm import Session
 
 from app.core.db.statements import QueryFlow, run_sync
@@ -17,6 +18,8 @@ from app.core.observability import metrics
 from app.core.settings import settings
 from app.crud import accounts, practice_tasks, shadow_predictions, student_totals
 from app.crud.student_totals import StudentHistory
+from app.domain.attempts import Difficulty
+from app.domain.fields import RightOrWrong, Seconds, Text200
 from app.domain.interactions import SECONDS_MAX
 from app.domain.kinds import BASE
 from app.domain.shares import Share, as_contributions
@@ -190,24 +193,23 @@ class EmbeddingModelService:
     def __init__(self, db: Session) -> None:
         self.db = db
 
-    def predict_and_save(self, user_id: UUID | str, topic: str, difficulty: str, item_id: str | None = None) -> Task:
+    @validate_call
+    def predict_and_save(
+        self, user_id: UUID | str, topic: Text200, difficulty: str, item_id: Text200 | None = None
+    ) -> Task:
         """Create a task with its prediction.
 
         Raises:
             ValueError: the user id is no UUID, the topic is empty or too long, the difficulty unknown.
         """
-        from app.schemas.practice_tasks import NewTask
-
-        checked = NewTask.model_validate(
-            {"user_id": str(user_id), "topic": topic, "difficulty": difficulty, "item_id": item_id}
-        )
-        asked = TaskRequest(UUID(str(user_id)), checked.topic, checked.difficulty.value, checked.item_id)
+        asked = TaskRequest(UUID(str(user_id)), topic, Difficulty(difficulty).value, item_id)
         serving_models().refresh()
         task = run_sync(predict_and_save(serving_models(), asked), self.db)
         self.db.commit()
         return task
 
-    def on_task_completed(self, task_id: UUID | str, is_correct: bool, actual_time_seconds: float) -> Task:
+    @validate_call
+    def on_task_completed(self, task_id: UUID | str, is_correct: RightOrWrong, actual_time_seconds: Seconds) -> Task:
         """Record how the student did and count it; the fifth starts a training in the background.
 
         Raises:
@@ -215,10 +217,7 @@ class EmbeddingModelService:
             OtherResult: it was completed before with another result.
             ValueError: the result is not a yes or no with a finite time above 0.
         """
-        from app.schemas.practice_tasks import TaskResult
-
-        result = TaskResult(is_correct=is_correct, actual_time_seconds=actual_time_seconds)
-        flow = complete(UUID(str(task_id)), None, result.is_correct, result.actual_time_seconds)
+        flow = complete(UUID(str(task_id)), None, is_correct, actual_time_seconds)
         task, since_training = run_sync(flow, self.db)
         self.db.commit()
         if since_training >= settings().retrain_every:

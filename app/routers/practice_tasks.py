@@ -14,13 +14,13 @@ from app.core.db.statements import run_async
 from app.core.settings import settings
 from app.crud import practice_tasks
 from app.domain.errors import NotAccepted
+from app.domain.fields import Text200
 from app.domain.tasks import Claim, Task, TaskRequest
 from app.ml.embedding_service import complete, predict_and_save
 from app.ml.explanation.explainer import explanation
 from app.ml.serving.model_order import ServingModels
 from app.ml.training.scheduler import Trainer
 from app.routers.callers import BY_TOKEN_OR_KEY, CallerFirst, Db, SignedIn, async_database, claim_of
-from app.schemas.base import Text200
 from app.schemas.explanation import Explanation
 from app.schemas.practice_tasks import NewTask, TaskOut, TaskPage, TaskResult
 from app.schemas.problem import problems
@@ -116,7 +116,8 @@ def explain_task(task_id: UUID, caller: SignedIn, db: Db, serving: Serving) -> E
     never predicted, which is a 409.
     """
     task = practice_tasks.task_of(practice_tasks.GET.first_now(db, id=task_id, owner=caller.owner))
-    return explanation(db, serving, task, to_student=caller.student is not None)
+    found = explanation(db, serving, task, to_student=caller.student is not None)
+    return Explanation.model_validate(found, from_attributes=True)
 
 
 def out(task: Task) -> TaskOut:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from app.core.languages import IN_ENGLISH
 from app.crud import exam_plans
 from app.domain.errors import NotAccepted
+from app.domain.fields import Text200
 from app.domain.planning import (
     TARGET,
     TARGET_LEAST,
@@ -30,7 +31,6 @@ from app.planning.reasons import sentence
 from app.planning.recommender import recommend
 from app.routers.callers import AsyncDb, CallerFirst, Db, SignedIn
 from app.routers.practice_tasks import Serving
-from app.schemas.base import Text200
 from app.schemas.planning import (
     ExamOut,
     LaterOut,

@@ -3,7 +3,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from app.schemas.base import Answer, Body, Text200
+from app.domain.fields import Text200
+from app.schemas.base import Answer, Body
 
 
 def _address(text: str) -> str:

@@ -3,7 +3,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.schemas.base import Body, Text200
+from app.domain.fields import Text200
+from app.schemas.base import Body
 from app.schemas.live import DriftOut, LiveOut
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.domain.attempts import Difficulty
+from app.domain.fields import Text200
 from app.domain.planning import (
     MINUTES_LEAST,
     MINUTES_MOST,
@@ -15,7 +16,7 @@ from app.domain.planning import (
     TASKS_TELLING,
     TOPICS_MOST,
 )
-from app.schemas.base import Body, Text200
+from app.schemas.base import Body
 
 
 def _written_as_date(value: object) -> object:

@@ -1,12 +1,11 @@
 from datetime import datetime
-from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from app.domain.attempts import Difficulty
-from app.domain.interactions import SECONDS_MAX
-from app.schemas.base import Answer, Body, Text200
+from app.domain.fields import RightOrWrong, Seconds, Text200
+from app.schemas.base import Answer, Body
 
 
 class NewTask(Body):
@@ -29,8 +28,8 @@ class TaskResult(Body):
         extra="forbid", json_schema_extra={"examples": [{"is_correct": True, "actual_time_seconds": 42.5}]}
     )
 
-    is_correct: Annotated[bool, Field(strict=True)]
-    actual_time_seconds: Annotated[float, Field(strict=True, gt=0, le=SECONDS_MAX, allow_inf_nan=False)]
+    is_correct: RightOrWrong
+    actual_time_seconds: Seconds
 
 
 class TaskOut(Answer):

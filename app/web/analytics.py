@@ -17,10 +17,10 @@ from app.domain.attempts import DIFFICULTIES
 from app.domain.errors import NotKept
 from app.domain.tasks import Task
 from app.ml.explanation.explainer import explanation
+from app.ml.explanation.values import Explanation
 from app.ml.serving.model_order import ServingModels
 from app.routers.callers import Db
 from app.routers.practice_tasks import Serving
-from app.schemas.explanation import Explanation
 from app.web import reckoned
 from app.web.analytics_charts import path_charts, reliability, success_chart, time_chart, why_chart
 from app.web.beliefs import LEAST_BELIEVED, LEAST_COMPARED, belief, of_hundred

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from app.core.languages import Translator
 from app.crud.studying import Done
 from app.domain.tasks import Task
-from app.schemas.explanation import Explanation, FeatureEffect, PartEffect
+from app.ml.explanation.values import Explanation, FeatureEffect, PartEffect
 from app.web import charts, reckoned
 from app.web.beliefs import LEAST_BELIEVED, Belief
 from app.web.charts import GRID_LINES, Axis, Series

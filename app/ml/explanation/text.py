@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain.tasks import Task
+from app.ml.explanation.values import FeatureEffect, Foreseen, PartEffect
 from app.ml.features.inputs import RECENT
-from app.schemas.explanation import FeatureEffect, Foreseen, PartEffect
 
 NONE = 0.5  # tasks: a count below it is 0, whatever the rounding
 WHAT = {"success_rate": "the share right", "avg_time": "the time taken", "task_count": "the number of tasks done"}
