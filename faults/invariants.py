@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.database import engine_for
-from app.crud import model_tracker, model_versions
+from app.crud import model_tracker, model_versions, serving_changes
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.registry import BY_NAME
 from app.ml.serving import artifacts
@@ -84,7 +84,7 @@ def serving(db: Session, model_dir: Path) -> Iterator[str]:
     ).all()
     if len({row.kind for row in rows}) != len(rows) or len({row.place for row in rows}) != len(rows):
         yield f"The lineup is not one version of each kind in an order: {[tuple(row) for row in rows]}."
-    change = next(iter(model_versions.changes(db, 1)), None)
+    change = next(iter(serving_changes.latest(db, 1)), None)
     if (list(change.lineup) if change else []) != [row.id for row in rows]:
         yield f"The last change says {change and list(change.lineup)}, but {[row.id for row in rows]} serve."
     attempts = simulate(school(3, seed=5), 6, seed=5).attempts

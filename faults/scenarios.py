@@ -10,6 +10,7 @@ import httpx
 from sqlalchemy import text
 
 from app.core.database import new_session
+from app.domain.actors import Actor
 from faults import world as here
 from faults.points import FILE_ERRORS, KILL, LOST, MODES
 from faults.world import World, rows
@@ -210,24 +211,24 @@ def promote_again(world: World, seed: int, told: Sequence[Any]) -> None:
 
 
 def _promote(tell: Tell) -> None:
-    from app.crud import model_versions
+    from app.crud import model_versions, serving_changes
     from app.ml.serving.model_order import serving_models
 
     with new_session().begin() as db:
         serving = next(iter(model_versions.serving(db).values())).id
         kept = [each for each in model_versions.latest(db, 100) if each.pruned_at is None and each.id != serving]
         which = kept[-1].id
-        model_versions.promote(db, which, "the suite")
+        serving_changes.promote(db, which, Actor("the suite"))
     serving_models().refresh()
     tell(which)
 
 
 def _roll_back(tell: Tell) -> None:
-    from app.crud import model_versions
+    from app.crud import serving_changes
     from app.ml.serving.model_order import serving_models
 
     with new_session().begin() as db:
-        tell(model_versions.roll_back(db, "the suite"))
+        tell(serving_changes.roll_back(db, Actor("the suite")))
     serving_models().refresh()
 
 

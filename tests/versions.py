@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.crud import model_versions, training_runs
+from app.crud import model_versions, serving_changes, training_runs
 
 MOMENT = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -31,8 +31,8 @@ def version(db: Session, kind: str = "embedding_v2", **scores: Any) -> int:
 
 def serving(db: Session, *model_order: int) -> None:
     """These serve, the first answers."""
-    model_versions.take_turn(db)
-    model_versions.serve(db, model_order, what="published", made_by="run 1", reason="Made by a test.")
+    serving_changes.take_turn(db)
+    serving_changes.serve(db, model_order, what="published", made_by="run 1", reason="Made by a test.")
     db.commit()
 
 

@@ -16,8 +16,8 @@ from app.backup.archive import Say, Writer, new_file, refuse_to_overwrite
 from app.backup.manifest import SECRET, Manifest, Member, Model, Number, Table, of_model, of_table
 from app.core.db import migrations
 from app.core.db.migrations import SchemaMismatch
-from app.crud import model_versions, tables
-from app.crud.model_versions import Kept
+from app.crud import model_versions, serving_changes, tables
+from app.crud.model_versions import KeptFiles
 from app.ml.serving import artifacts
 
 ABANDONED_SECONDS = 86_400.0
@@ -52,21 +52,21 @@ def make(engine: Engine, model_dir: Path, secret: bytes | None, path: Path, say:
 
 
 @contextmanager
-def _moment(engine: Engine, model_dir: Path) -> Iterator[tuple[Connection, Sequence[Kept], Path]]:
+def _moment(engine: Engine, model_dir: Path) -> Iterator[tuple[Connection, Sequence[KeptFiles], Path]]:
     """A transaction that sees one moment, the versions kept then, and a folder in which their files stay.
 
     Who publishes removes the files of older versions: it has to wait until we hold them too, which takes milliseconds.
     """
     with engine.connect() as connection, _held(model_dir) as folder:
         try:
-            model_versions.keep_as_it_is(connection)
+            serving_changes.hold_off(connection)
             connection.commit()
             connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
             with Session(connection) as db:
                 kept = model_versions.kept(db)
                 for version in kept:
                     _hold(model_dir / version.folder, folder / version.folder)
-                model_versions.let_go(connection)
+                serving_changes.let_go(connection)
                 yield connection, kept, folder
         except BaseException:
             connection.invalidate()  # nobody else gets it from the pool with the lock still on it
@@ -107,7 +107,7 @@ def _table(connection: Connection, writer: Writer, name: str) -> Table:
     return Table(name=name, columns=columns, rows=into.lines, **into.facts())
 
 
-def _models(writer: Writer, kept: Sequence[Kept], folder: Path) -> tuple[list[Model], list[str]]:
+def _models(writer: Writer, kept: Sequence[KeptFiles], folder: Path) -> tuple[list[Model], list[str]]:
     """The files of each version; a version whose files are not what was published is left out, and named."""
     models, left_out = [], []
     for version in kept:

@@ -26,7 +26,7 @@ from app.domain.actors import COMMAND_LINE
 with lazily():
     from app.cli import monitor, tables
     from app.core import database
-    from app.crud import model_versions, serving_acts, training_acts
+    from app.crud import model_versions, serving_changes, training_acts
     from app.ml import embedding_service
     from app.ml.explanation import network_inputs
     from app.ml.serving import model_order
@@ -103,13 +103,13 @@ def inputs(
 @app.command()
 def promote(version: Annotated[int, typer.Argument(min=1, max=2**31 - 1, help="See `smartstudy versions`.")]) -> None:
     """Let this version answer; a later training replaces it only by one that is clearly better."""
-    _change_who_serves(lambda db: serving_acts.promote(db, version, COMMAND_LINE))
+    _change_who_serves(lambda db: serving_changes.promote(db, version, COMMAND_LINE))
 
 
 @app.command()
 def rollback() -> None:
     """Go back to the version that answered before; called again, it goes back one more."""
-    _change_who_serves(lambda db: serving_acts.roll_back(db, COMMAND_LINE))
+    _change_who_serves(lambda db: serving_changes.roll_back(db, COMMAND_LINE))
 
 
 @explained()

@@ -96,7 +96,7 @@ def _version_state(version: "Version") -> str:
 
 
 def _scores(version: "Version") -> dict[str, float]:
-    return {name: value for name, value in (version.scores or {}).items() if type(value) in (float, int)}
+    return {name: value for name, value in version.scores.items() if type(value) in (float, int)}
 
 
 def _log_loss(scores: Mapping[str, float]) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.crud import model_tracker, model_versions, training_runs
+from app.crud import model_tracker, model_versions, serving_changes, training_runs
 
 WITHDRAWN = "A student was erased and too few finished tasks remain to train on, so LNIRT fitted to those answers."
 AT_ONCE = 5_000  # tasks in a statement: none may take long (app/core/db/timeouts.py)
@@ -63,7 +63,7 @@ def erase(db: Session, student: UUID, least: int) -> Erased:
     Locks as everybody does (docs/decisions/0001): who serves, the account, the tasks by id, the totals by key, the
     counter. A task that is being stored is waited for; later ones find no account.
     """
-    model_versions.take_turn(db)
+    serving_changes.take_turn(db)
     account = _delete_account(db, student)
     tasks, completed = _delete_tasks(db, student)
     folders = _erased(db, least) if completed else []  # else no version can know them
@@ -86,7 +86,7 @@ def _delete_account(db: Session, student: UUID) -> bool:
     if gone is None:
         return False
     if gone.is_admin:
-        model_versions.forget_name(db, gone.email)
+        serving_changes.forget_name(db, gone.email)
     return True
 
 
@@ -118,7 +118,7 @@ def _erased(db: Session, least: int) -> list[str]:
     if remaining >= least:
         return []
     if model_versions.serving(db):
-        model_versions.serve(db, [], what="published", made_by="an erasure", reason=WITHDRAWN)
+        serving_changes.serve(db, [], what="published", made_by="an erasure", reason=WITHDRAWN)
         model_tracker.answered_by(db, "prior")
     folders = model_versions.withdraw(db)
     training_runs.leave_behind(db, folders)

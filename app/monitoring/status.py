@@ -59,7 +59,7 @@ def _serving(loaded: Loaded, shares: Shares) -> ServingOut:
         model_version_id=version.id,
         since=version.created_at,
         trained_on_tasks=version.n_tasks,
-        held_out=dict(version.scores or {}),
+        held_out=dict(version.scores),
         contributions=as_contributions(shares),
     )
 

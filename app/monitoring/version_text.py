@@ -9,7 +9,7 @@ from app.ml.serving.model_order import ServingModels
 def told(version: Version) -> Mapping[str, object]:
     """A version as the schemas have it."""
     kept = {name: getattr(version, name) for name in Version.__slots__}
-    return kept | {"scores": version.scores or {}, "answers_first": version.state == "serving" and version.place == 0}
+    return kept | {"answers_first": version.answers}
 
 
 def outcome(message: str, wanted: Version, serving: ServingModels) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from sqlalchemy.orm import Session
 
-from app.crud import model_versions, serving_acts, training_acts, training_runs
+from app.crud import model_versions, serving_changes, training_acts, training_runs
 from app.ml.serving.model_order import ServingModels
 from app.monitoring.comparison import comparison
 from app.monitoring.status import model_status
@@ -72,7 +72,7 @@ def promote(version_id: VersionId, _admin: Admin, actor: Acting, db: Db, serving
 
     A version whose files are gone (`pruned_at`), or that gave numbers that are none, is a 409. For admins.
     """
-    return changed(db, serving, serving_acts.promote(db, version_id, actor))
+    return changed(db, serving, serving_changes.promote(db, version_id, actor))
 
 
 @router.post("/rollback", responses=problems(401, 403, 409))
@@ -81,13 +81,13 @@ def roll_back(_admin: Admin, actor: Acting, db: Db, serving: Serving) -> Promote
 
     Called again, it goes back one more.
     """
-    return changed(db, serving, serving_acts.roll_back(db, actor))
+    return changed(db, serving, serving_changes.roll_back(db, actor))
 
 
 @router.get("/changes", responses=problems(401, 403, 422))
 def list_changes(_admin: Admin, db: Db, limit: Limit = 50) -> Changes:
     """Who served and why: every publication, promotion and rollback, newest first. For admins."""
-    return Changes(items=[ChangeOut.model_validate(change) for change in model_versions.changes(db, limit)])
+    return Changes(items=[ChangeOut.model_validate(change) for change in serving_changes.latest(db, limit)])
 
 
 @router.get("/comparison", responses=problems(401, 403, 422))

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.crud import model_versions, serving_acts, training_acts
+from app.crud import serving_changes, training_acts
 from app.domain.errors import AppError
 from app.domain.kinds import KINDS
 from app.ml.evaluation import sample
@@ -54,9 +54,9 @@ def _page(
         wrong=wrong,
         found=found,
         version=who.version if who else None,
-        scores=explained(translator, (who.version.scores or {}) if who else {}),
+        scores=explained(translator, who.version.scores if who else {}),
         live_chart=admin_charts.live(translator, promised) if (promised := live_quality.groups(db)) else None,
-        changes=model_versions.changes(db, NEWEST_CHANGES),
+        changes=serving_changes.latest(db, NEWEST_CHANGES),
         panel=panel(db, serving, translator),
         model_name=model_name,
         kinds=KINDS,
@@ -68,7 +68,7 @@ def _page(
 @router.post("/rollback")
 def roll_back(request: Request, _admin: Admin, actor: Acting, db: Db, serving: Serving) -> Response:
     try:
-        changed(db, serving, serving_acts.roll_back(db, actor))
+        changed(db, serving, serving_changes.roll_back(db, actor))
     except AppError as error:
         return _page(request, db, serving, error.status, wrong=error.detail)
     return go_to(request, PAGE, done="rolledback")

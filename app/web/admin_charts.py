@@ -8,8 +8,8 @@ from typing import Literal
 from markupsafe import Markup
 
 from app.core.languages import Translator
+from app.crud.model_versions import HeldOutScore
 from app.crud.training_runs import Run
-from app.crud.version_lists import Scored
 from app.domain.kinds import KINDS
 from app.monitoring.live_quality import Group
 from app.schemas.comparison import Comparison, KindQuality
@@ -22,7 +22,7 @@ MOST_SERIES = 4  # that are told apart by their colours
 STEP = 0.04  # that the axis of a log-loss begins and ends at, so that its four parts are whole hundredths
 
 
-def held_out(translator: Translator, scored: Sequence[Scored]) -> Markup:
+def held_out(translator: Translator, scored: Sequence[HeldOutScore]) -> Markup:
     """The log-loss of each kind's versions, run by run."""
     runs = sorted({each.run_id for each in scored})[-MOST_RUNS:]
     found = {(each.kind, each.run_id): each.log_loss for each in scored}

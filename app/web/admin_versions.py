@@ -4,7 +4,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
-from app.crud import model_versions, serving_acts, version_lists
+from app.crud import model_versions, serving_changes
 from app.domain.errors import AppError, VersionNotFound
 from app.routers.callers import Db
 from app.routers.model import changed
@@ -26,7 +26,8 @@ DRAWN = 3 * admin_charts.MOST_RUNS  # versions, of three kinds
 def versions(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
     """The newest, or those before one of them."""
     start = position(before)
-    found, scored = version_lists.newest(db, AT_ONCE + 1, start), version_lists.held_out(db, DRAWN)
+    found = model_versions.latest(db, AT_ONCE + 1, before=start, with_reports=False)
+    scored = model_versions.held_out_scores(db, DRAWN)
     return render(
         request,
         "admin_versions.html",
@@ -34,7 +35,7 @@ def versions(request: Request, _admin: Admin, db: Db, before: str = "") -> Respo
         older=found[AT_ONCE - 1].id if len(found) > AT_ONCE else None,
         is_newest=start is None,
         chart_of_versions=admin_charts.held_out(translator_of(request), scored) if scored and start is None else None,
-        changes=model_versions.changes(db, NEWEST_CHANGES) if start is None else [],
+        changes=serving_changes.latest(db, NEWEST_CHANGES) if start is None else [],
         model_name=model_name,
         state_of=state_of,
         score_names=names,
@@ -50,14 +51,13 @@ def version(request: Request, version_id: str, _admin: Admin, db: Db) -> Respons
 
 
 def _one(request: Request, db: Session, version_id: int, status: int = 200, wrong: str | None = None) -> Response:
-    whole, listed = model_versions.get(db, version_id), version_lists.one(db, version_id)
+    version = model_versions.get(db, version_id)
     return render(
         request,
         "admin_version.html",
         status,
-        version=listed,
-        whole=whole,
-        scores=explained(translator_of(request), whole.scores or {}),
+        version=version,
+        scores=explained(translator_of(request), version.scores),
         wrong=wrong,
         model_name=model_name,
         state_of=state_of,
@@ -69,7 +69,7 @@ def promote(request: Request, version_id: str, _admin: Admin, actor: Acting, db:
     """Let it answer from now on."""
     number = _number(version_id)
     try:
-        changed(db, serving, serving_acts.promote(db, number, actor))
+        changed(db, serving, serving_changes.promote(db, number, actor))
     except VersionNotFound:
         raise
     except AppError as error:

@@ -1,8 +1,8 @@
 """What the pages for admins call things: states of versions, outcomes of runs, acts in the audit, what a form did."""
 
 from app.core.languages import Translator
+from app.crud.model_versions import Version
 from app.crud.training_runs import Run
-from app.crud.version_lists import Listed
 
 MOST = 2**31 - 1
 
@@ -20,7 +20,7 @@ def what_was_done(translator: Translator, code: str) -> str | None:
     return said.get(code)
 
 
-def state_of(translator: Translator, version: Listed) -> tuple[str, str]:
+def state_of(translator: Translator, version: Version) -> tuple[str, str]:
     """In a word or two, and how it is coloured."""
     if version.state == "serving":
         return (translator("answers"), "good") if version.answers else (translator("stands in"), "good")

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from app.core.database import new_session
 from app.core.db.statements import Statement, run_sync
-from app.crud import accounts, erasures, model_tracker, model_versions, practice_tasks
+from app.crud import accounts, erasures, model_tracker, model_versions, practice_tasks, serving_changes
+from app.domain.actors import Actor
 from app.domain.errors import NotSignedIn, TaskNotFound
 from app.domain.tasks import Claim, TaskRequest
 from app.ml.embedding_service import complete, predict_and_save
@@ -246,7 +247,7 @@ def test_where_too_few_tasks_remain_all_who_knew_them_leave_at_once(db: Session,
     assert len(erased.folders) == 2
     assert model_versions.serving(db) == {}
     assert model_tracker.read(db).model_version == "prior"
-    assert model_versions.changes(db, 1)[0].reason == erasures.WITHDRAWN
+    assert serving_changes.latest(db, 1)[0].reason == erasures.WITHDRAWN
     assert not erasures.pending(db)
 
 
@@ -264,12 +265,12 @@ def test_an_admins_address_stands_nowhere_any_more(db: Session, ada: UUID) -> No
     first, second = version(db), version(db)
     serving(db, first)
     accounts.make_admin(db, "ada@example.com")
-    model_versions.promote(db, second, "ada@example.com")
-    model_versions.roll_back(db, "ada@example.com")
-    model_versions.promote(db, second, "not-ada@example.com")
+    serving_changes.promote(db, second, Actor("ada@example.com"))
+    serving_changes.roll_back(db, Actor("ada@example.com"))
+    serving_changes.promote(db, second, Actor("not-ada@example.com"))
     db.commit()
     erase(db, ada)
-    changes = model_versions.changes(db, 3)
+    changes = serving_changes.latest(db, 3)
     assert [change.made_by for change in changes] == ["not-ada@example.com", "a former admin", "a former admin"]
     assert changes[0].reason.endswith("was promoted by not-ada@example.com.")
     assert changes[2].reason == f"Version {second} of embedding_v2 was promoted by a former admin."

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from app.core.database import database_url, new_session
 from app.core.settings import settings
-from app.crud import erasures, model_versions, training_runs
+from app.crud import erasures, model_versions, serving_changes, training_runs
+from app.domain.actors import Actor
 from app.domain.attempts import Attempts
 from app.domain.errors import NotKept
 from app.domain.interactions import student_uuid
@@ -221,20 +222,20 @@ def test_promotion_and_rollback_to_a_version_that_knows_them_are_refused(run: Ru
     erase()
     for refused in (1, 2, 3, 4):
         with pytest.raises(NotKept, match="may know a student who was erased"):
-            model_versions.promote(db, refused, "grace@example.com")
+            serving_changes.promote(db, refused, Actor("grace@example.com"))
         db.rollback()
     with pytest.raises(NotKept, match="no earlier version to go back to that was trained since a student was erased"):
-        model_versions.roll_back(db, "grace@example.com")
+        serving_changes.roll_back(db, Actor("grace@example.com"))
     db.rollback()
     run()
     with pytest.raises(NotKept, match="are gone since"):
-        model_versions.promote(db, 4, "grace@example.com")
+        serving_changes.promote(db, 4, Actor("grace@example.com"))
     db.rollback()
     with pytest.raises(NotKept, match="no earlier version"):
-        model_versions.roll_back(db, "grace@example.com")
+        serving_changes.roll_back(db, Actor("grace@example.com"))
     db.rollback()
     run(forced=True)
-    assert "Rolled back to version 5" in model_versions.roll_back(db, "grace@example.com")
+    assert "Rolled back to version 5" in serving_changes.roll_back(db, Actor("grace@example.com"))
 
 
 def test_a_version_that_knows_them_keeps_no_worse_one_out(run: Run, db: Session, ways: dict[str, Any]) -> None:

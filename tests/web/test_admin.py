@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.crud import accounts, audit, model_versions, training_control, training_runs, version_lists
+from app.crud import accounts, audit, model_versions, training_control, training_runs
 from app.domain.actors import COMMAND_LINE
 from app.domain.errors import TrainingBusy
 from app.ml.answers import TaskModel
@@ -121,7 +121,7 @@ def test_a_version_is_promoted_and_rolled_back_by_name_and_once(
     page = grace.send(f"/admin/versions/{old}/promote")
     assert (page.url.path, status(page)) == ("/admin", "The version was promoted; who answers now is said below.")
     assert f"Version {old} of embedding_v2 was promoted by {ME}." in said(page)
-    assert {each.id: each.answers for each in version_lists.newest(db, 5)} == {old: True, new: False}
+    assert {each.id: each.answers for each in model_versions.latest(db, 5)} == {old: True, new: False}
     assert status(grace.send("/admin/rollback")).startswith("Rolled back")
     assert acts(db) == [(ME, "rolled back", f"version {new}"), (ME, "promoted", f"version {old}")]
     (entry, *_) = audit.newest(db, 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.crud import model_tracker, model_versions, training_runs
+from app.crud import model_tracker, model_versions, serving_changes, training_runs
 from app.crud.model_versions import Version
 from app.domain.shares import Share, Shares
 from app.ml.answers import TaskModel
@@ -82,7 +82,7 @@ class Publication:
 
     def __init__(self, db: Session, run: Findings, incumbents: Mapping[str, Incumbent]) -> None:
         self._db, self._run = db, run
-        model_versions.take_turn(db)
+        serving_changes.take_turn(db)
         none_erased(db, run.training_set)
         now = model_versions.serving(db)
         judged = {each.version.id: each.judged for each in incumbents.values()}
@@ -92,7 +92,7 @@ class Publication:
         self._leaving = {k: v.id for k, v in now.items() if self._leaves(k)}
         staying = {k: v for k, v in now.items() if k not in self._leaving}
         first = next(iter(staying.values()), None)
-        skilled = first is not None and first.kind == next(iter(now)) and (first.scores or {}).get("skilled")
+        skilled = first is not None and first.kind == next(iter(now)) and first.scores.get("skilled")
         self._decision = Decision(
             run.holdout,
             {k: Standing(v.id, judged.get(v.id), v.by_hand) for k, v in staying.items()},
@@ -118,7 +118,7 @@ class Publication:
             self._said.append("LNIRT fitted to the newest tasks answers.")
         if [each.id for _, each in model_order] != self._now:
             self._serve(model_order)
-        model_versions.share(self._db, {self._decision.standing[kind].id: share for kind, share in found.items()})
+        serving_changes.share(self._db, {self._decision.standing[kind].id: share for kind, share in found.items()})
         return {
             "outcome": "published" if published else "rejected" if candidates else "failed",
             "message": " ".join(self._said),
@@ -187,7 +187,7 @@ class Publication:
         by_hand = next((each.id for _, each in model_order if each.by_hand), None)
         who = f"run {self._run.run_id}"
         ids = [each.id for _, each in model_order]
-        model_versions.serve(self._db, ids, what="published", made_by=who, reason=reason, by_hand=by_hand)
+        serving_changes.serve(self._db, ids, what="published", made_by=who, reason=reason, by_hand=by_hand)
         for name, each in model_order:
             if each.new:
                 model_versions.explain(self._db, each.id, self._why_it_serves(name, each))

@@ -188,7 +188,7 @@ def _drifted(writer: Connection, training_set: TrainingSet, incumbents: Mapping[
         for kind, now in incumbents.items():
             then = model_versions.of_run(db, last.id, kind)
             if BY_NAME[kind].update and then and now.judged:
-                why = drift(f"Version {now.version.id} of {kind}", now.judged, then.scores or {})
+                why = drift(f"Version {now.version.id} of {kind}", now.judged, then.scores)
                 if why:
                     return why
     return None

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core import settings
-from app.crud import model_versions
+from app.crud import model_versions, serving_changes
 from app.domain.shares import ALL, Share
 from app.domain.tasks import TaskRequest
 from app.ml.answers import Answer, Answers
@@ -69,10 +69,10 @@ def trained(installation: Template, environment: Path) -> None:
 def answer_in_this_order(db: Session, *kinds: str) -> None:
     """Whatever the gate found; the first has all the say."""
     newest = {version.kind: version.id for version in reversed(model_versions.latest(db))}
-    model_versions.take_turn(db)
+    serving_changes.take_turn(db)
     model_order = [newest[kind] for kind in kinds]
-    model_versions.serve(db, model_order, what="promoted", made_by="the test", reason="The test wants it.")
-    model_versions.share(db, {model_order[0]: ALL})
+    serving_changes.serve(db, model_order, what="promoted", made_by="the test", reason="The test wants it.")
+    serving_changes.share(db, {model_order[0]: ALL})
     db.commit()
 
 
@@ -169,7 +169,7 @@ def test_the_network_answers_without_a_reason_when_all_is_well(db: Session) -> N
 
 def say(db: Session, **shares: Share) -> None:
     """How much each kind that serves has to say from now on."""
-    model_versions.share(db, {model_versions.serving(db)[kind].id: share for kind, share in shares.items()})
+    serving_changes.share(db, {model_versions.serving(db)[kind].id: share for kind, share in shares.items()})
     db.commit()
 
 

@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from app.core.database import database_url, new_session
 from app.core.settings import settings
-from app.crud import model_versions, training_runs
+from app.crud import model_versions, serving_changes, training_runs
+from app.domain.actors import Actor
 from app.domain.attempts import Attempts
 from app.domain.errors import NotKept, VersionNotFound
 from app.ml import registry
@@ -221,17 +222,17 @@ def test_promote_promote_roll_back_promote(train: Train, db: Session) -> None:
         db.commit()
         return who_serves(db)
 
-    assert then(lambda: model_versions.promote(db, 1, "ada@example.com")) == [1]
-    assert then(lambda: model_versions.promote(db, 2, "ada@example.com")) == [2]
-    assert then(lambda: model_versions.roll_back(db, "ada@example.com")) == [1]
-    assert then(lambda: model_versions.promote(db, 2, "ada@example.com")) == [2]
-    assert then(lambda: model_versions.roll_back(db, "ada@example.com")) == [1]
-    assert then(lambda: model_versions.roll_back(db, "ada@example.com")) == [3]  # further back each time
-    assert then(lambda: model_versions.roll_back(db, "ada@example.com")) == [2]
-    assert then(lambda: model_versions.roll_back(db, "ada@example.com")) == [1]
+    assert then(lambda: serving_changes.promote(db, 1, Actor("ada@example.com"))) == [1]
+    assert then(lambda: serving_changes.promote(db, 2, Actor("ada@example.com"))) == [2]
+    assert then(lambda: serving_changes.roll_back(db, Actor("ada@example.com"))) == [1]
+    assert then(lambda: serving_changes.promote(db, 2, Actor("ada@example.com"))) == [2]
+    assert then(lambda: serving_changes.roll_back(db, Actor("ada@example.com"))) == [1]
+    assert then(lambda: serving_changes.roll_back(db, Actor("ada@example.com"))) == [3]  # further back each time
+    assert then(lambda: serving_changes.roll_back(db, Actor("ada@example.com"))) == [2]
+    assert then(lambda: serving_changes.roll_back(db, Actor("ada@example.com"))) == [1]
     with pytest.raises(NotKept, match="no earlier version"):
-        model_versions.roll_back(db, "ada@example.com")
-    changes = model_versions.changes(db, 50)
+        serving_changes.roll_back(db, Actor("ada@example.com"))
+    changes = serving_changes.latest(db, 50)
     assert changes[0].reason == "Rolled back to version 1 of embedding_v2 by ada@example.com."
     assert [change.what for change in changes[-3:]] == ["published"] * 3
 
@@ -239,7 +240,7 @@ def test_promote_promote_roll_back_promote(train: Train, db: Session) -> None:
 def test_what_a_person_chose_stays_until_it_is_clearly_outdone(train: Train, db: Session) -> None:
     train(embedding_v2="good")
     train(embedding_v2="good")
-    model_versions.promote(db, 1, "ada@example.com")
+    serving_changes.promote(db, 1, Actor("ada@example.com"))
     db.commit()
     message = train(embedding_v2="good")["message"]
     assert "kept version 1: version 1 was chosen by hand and version 3 is not clearly better" in message
@@ -248,7 +249,7 @@ def test_what_a_person_chose_stays_until_it_is_clearly_outdone(train: Train, db:
 
 def test_another_kind_can_be_promoted_and_the_others_stay_behind_it(train: Train, db: Session) -> None:
     train(embedding_v2="good", lnirt="good")
-    model_versions.promote(db, 1, "ada@example.com")
+    serving_changes.promote(db, 1, Actor("ada@example.com"))
     db.commit()
     assert who_serves(db) == [1, 2]
     assert next(iter(model_versions.serving(db))) == "lnirt"
@@ -262,7 +263,7 @@ def test_a_promotion_during_a_run_is_not_undone_by_it(train: Train, db: Session,
     def promoted_meanwhile(*args: Any) -> Any:
         found = judging(*args)
         with new_session().begin() as other:
-            model_versions.promote(other, 1, "ada@example.com")
+            serving_changes.promote(other, 1, Actor("ada@example.com"))
         return found
 
     monkeypatch.setattr(training_run, "_in_service", promoted_meanwhile)
@@ -279,7 +280,7 @@ def test_nor_is_the_promotion_of_another_kind(train: Train, db: Session, monkeyp
     def promoted_meanwhile(*args: Any) -> Any:
         found = judging(*args)
         with new_session().begin() as other:
-            model_versions.promote(other, 2, "ada@example.com")
+            serving_changes.promote(other, 2, Actor("ada@example.com"))
         return found
 
     monkeypatch.setattr(training_run, "_in_service", promoted_meanwhile)
@@ -292,7 +293,7 @@ def test_a_choice_whose_files_are_gone_stays_until_there_is_another(
     train: Train, db: Session, environment: Path
 ) -> None:
     train(embedding_v2="good")
-    model_versions.promote(db, 1, "ada@example.com")
+    serving_changes.promote(db, 1, Actor("ada@example.com"))
     db.commit()
     shutil.rmtree(environment / "models" / model_versions.get(db, 1).folder)
     assert train(embedding_v2="nothing")["outcome"] == "rejected"
@@ -310,16 +311,16 @@ def test_old_versions_are_pruned_but_never_the_serving_one(train: Train, db: Ses
     assert kept == [1, 5, 6]
     assert len(list((environment / "models" / "versions").iterdir())) == 3
     with pytest.raises(NotKept, match="gone since"):
-        model_versions.promote(db, 2, "ada@example.com")
+        serving_changes.promote(db, 2, Actor("ada@example.com"))
     with pytest.raises(VersionNotFound):
-        model_versions.promote(db, 99, "ada@example.com")
+        serving_changes.promote(db, 99, Actor("ada@example.com"))
 
 
 def test_a_model_without_numbers_can_not_be_promoted(train: Train, db: Session) -> None:
     train(embedding_v2="good")
     train(embedding_v2="nan")
     with pytest.raises(NotKept, match="no finite numbers"):
-        model_versions.promote(db, 2, "ada@example.com")
+        serving_changes.promote(db, 2, Actor("ada@example.com"))
 
 
 def test_two_processes_follow_every_change(train: Train, db: Session, environment: Path) -> None:
@@ -327,7 +328,7 @@ def test_two_processes_follow_every_change(train: Train, db: Session, environmen
     for _ in range(3):
         train(embedding_v2="good")
     for wanted in (1, 2, 3, 1):
-        model_versions.promote(db, wanted, "ada@example.com")
+        serving_changes.promote(db, wanted, Actor("ada@example.com"))
         db.commit()
         for process in processes:
             process.refresh()
