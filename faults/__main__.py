@@ -23,9 +23,9 @@ use_one_thread()  # before anything imports NumPy
 
 from faults import suite  # noqa: E402
 from faults.cases import Case, Outcome, played  # noqa: E402
-from faults.points import KILL, LOST, MODES  # noqa: E402
+from faults.failpoints import KILL, LOST, MODES  # noqa: E402
+from faults.fixtures import Worlds, worlds  # noqa: E402
 from faults.scenarios import SCENARIOS  # noqa: E402
-from faults.world import Worlds, worlds  # noqa: E402
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 SHORT = suite.Plan(("run", "completion", "import", "promotion"), (KILL, "ENOSPC", LOST, "MemoryError"), (1,), step=9)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from faults import apart, database, files, invariants, trainings
-from faults.points import KILL, Fault, Points
+from faults import child_process, database, files, invariants, trainings
+from faults.failpoints import KILL, Failpoints, Fault
+from faults.fixtures import World, Worlds
 from faults.scenarios import SCENARIOS, Scenario, train
-from faults.world import World, Worlds
 
 POINT = re.compile(r"^FAULT .*point \d+, (.*)$", re.MULTILINE)
 SUPERVISED = "The training process was killed by signal 9 (SIGKILL)."
@@ -43,19 +43,19 @@ def played(worlds: Worlds, case: Case) -> Outcome:
     start = worlds.like(scenario.start(case.seed), case.seed, scenario.kinds)
     number = f"{list(SCENARIOS).index(case.scenario)}_{case.mode.lower()}_{case.k}_{case.seed}"
     with worlds.copy(start, number) as world:
-        attempt = apart.done(lambda tell: _attempt(world, scenario, case, tell))
+        attempt = child_process.done(lambda tell: _attempt(world, scenario, case, tell))
         point = next(iter(POINT.findall(attempt.printed)), None)
         broken = [f"The attempt hung at {point}."] if attempt.hung else []
         if point is None and attempt.code:
             broken.append(f"Without a fault the attempt failed, with code {attempt.code}.")
-        broken += _told_in(apart.done(lambda tell: _after(world, scenario, case, attempt.told, tell)))
+        broken += _told_in(child_process.done(lambda tell: _after(world, scenario, case, attempt.told, tell)))
         return Outcome(case, point, tuple(broken), attempt.printed)
 
 
 def _attempt(world: World, scenario: Scenario, case: Case, tell: Callable[[Any], None]) -> None:
     """The process that meets the fault. What it raises then is no break; what it leaves behind may be one."""
     world.enter(RETRAIN_EVERY="5" if scenario.attempt is train else "1000")
-    points = Points(Fault(case.mode, case.k))
+    points = Failpoints(Fault(case.mode, case.k))
     trainings.install(points)
     database.install(points, world.url)
     files.install(points, world.model_dir)
@@ -82,7 +82,7 @@ def _supervisor_records() -> None:
             record_failure(db, run.id, "failed", SUPERVISED)
 
 
-def _told_in(after: apart.Ended) -> list[str]:
+def _told_in(after: child_process.Ended) -> list[str]:
     told = [sentence for each in after.told for sentence in each]
     if after.hung:
         return [*told, "The next attempt hung."]

@@ -1,4 +1,4 @@
-"""Points at every statement and every commit, through psycopg2 and through asyncpg.
+"""Failpoints at every statement and every commit, through psycopg2 and through asyncpg.
 
 A lost connection is really lost: PostgreSQL ends the process behind it, and the driver finds out by itself.
 """
@@ -10,13 +10,13 @@ import psycopg2
 from psycopg2 import extensions
 
 from app.core.db import timeouts
-from faults.points import Points
+from faults.failpoints import Failpoints
 
 ENDED = "SELECT pg_terminate_backend(%s, 10000)"  # ms to wait until it has gone
 connect = psycopg2.connect
 
 
-def install(points: Points, url: str) -> None:
+def install(points: Failpoints, url: str) -> None:
     """From now on, and for good."""
 
     def lose(backend: int) -> None:
@@ -30,7 +30,7 @@ def install(points: Points, url: str) -> None:
     _install_asyncpg(points, lose)
 
 
-def _install_psycopg2(points: Points, lose: Any) -> None:
+def _install_psycopg2(points: Failpoints, lose: Any) -> None:
     class Cursor(timeouts.Cursor):
         def execute(self, query: Any, *values: Any) -> None:
             if points.strikes("database", _short(query)):
@@ -68,7 +68,7 @@ def _install_psycopg2(points: Points, lose: Any) -> None:
     psycopg2.connect = guarded
 
 
-def _install_asyncpg(points: Points, lose: Any) -> None:
+def _install_asyncpg(points: Failpoints, lose: Any) -> None:
     """Each of our statements there is a transaction of its own."""
 
     ask = asyncpg.Connection.fetch

@@ -1,4 +1,4 @@
-"""Points at the file calls below one folder: what is opened, written, closed, flushed, moved, linked and removed."""
+"""Failpoints at the file calls below one folder: those that open, write, close, flush, move, link and remove."""
 
 import builtins
 import io
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from faults.points import Points
+from faults.failpoints import Failpoints
 
 CALLS = ("mkdir", "rename", "replace", "symlink", "unlink")  # of `os`; the last path that they are given counts
 WRITES = frozenset("wax+")
 
 
-def install(points: Points, folder: Path) -> None:
+def install(points: Failpoints, folder: Path) -> None:
     """From now on, and for good: the process that is to meet a fault does nothing else afterwards."""
     for name in CALLS:
         setattr(os, name, _guarded(points, folder, name, getattr(os, name)))
@@ -27,7 +27,7 @@ def _below(folder: Path, path: Any) -> bool:
     return isinstance(path, str | os.PathLike) and folder in Path(os.path.abspath(os.fspath(path))).parents  # noqa: PTH100
 
 
-def _guarded(points: Points, folder: Path, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+def _guarded(points: Failpoints, folder: Path, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
     def guarded(*paths: Any, **options: Any) -> Any:
         where = [path for path in paths if _below(folder, path)]
         if where and points.strikes("file", f"{name} {Path(where[-1]).name}"):
@@ -37,7 +37,7 @@ def _guarded(points: Points, folder: Path, name: str, call: Callable[..., Any]) 
     return guarded
 
 
-def _fsync(points: Points, folder: Path, call: Callable[[int], None]) -> Callable[[Any], None]:
+def _fsync(points: Failpoints, folder: Path, call: Callable[[int], None]) -> Callable[[Any], None]:
     def fsync(file: Any) -> None:
         descriptor = file if isinstance(file, int) else file.fileno()
         path = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 — not ours to follow
@@ -48,7 +48,7 @@ def _fsync(points: Points, folder: Path, call: Callable[[int], None]) -> Callabl
     return fsync
 
 
-def _rmtree(points: Points, folder: Path, call: Callable[..., None]) -> Callable[..., None]:
+def _rmtree(points: Failpoints, folder: Path, call: Callable[..., None]) -> Callable[..., None]:
     """Killed, it has removed one file; told to ignore errors, it leaves the folder as it is."""
 
     def rmtree(path: Any, ignore_errors: bool = False, **options: Any) -> None:
@@ -64,7 +64,7 @@ def _rmtree(points: Points, folder: Path, call: Callable[..., None]) -> Callable
     return rmtree
 
 
-def _open(points: Points, folder: Path, call: Callable[..., Any]) -> Callable[..., Any]:
+def _open(points: Failpoints, folder: Path, call: Callable[..., Any]) -> Callable[..., Any]:
     def opened(file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
         if not _below(folder, file):
             return call(file, mode, *rest, **options)
@@ -80,7 +80,7 @@ def _open(points: Points, folder: Path, call: Callable[..., Any]) -> Callable[..
 class _Written:
     """A file that is written: half of its first piece may be all that gets there, and closing it may fail."""
 
-    def __init__(self, points: Points, file: Any, path: Path) -> None:
+    def __init__(self, points: Failpoints, file: Any, path: Path) -> None:
         self._points, self._file, self._path = points, file, path
         self._begun = self._closed = False
 

@@ -19,8 +19,8 @@ from rich.console import Console
 
 from benchmarks import questions
 from benchmarks.service import Service
-from faults.services import Town, town
-from faults.wire import Deed, Deeds, Lost, Wire
+from faults.http_client import Deed, Deeds, HttpClient, Lost
+from faults.services import Deployment, deployment
 
 console = Console()
 
@@ -54,7 +54,7 @@ def main() -> int:
 def run(kills: int, clients: int) -> list[str]:
     """What broke."""
     started = time.monotonic()
-    with town(RETRAIN_EVERY="1000000") as made:
+    with deployment(RETRAIN_EVERY="1000000") as made:
         service = made.start()
         made.furnish()
         diary = Diary()
@@ -68,7 +68,7 @@ def run(kills: int, clients: int) -> list[str]:
     return broken
 
 
-async def _killed(made: Town, service: Service, kills: int, clients: int, diary: Diary) -> list[str]:
+async def _killed(made: Deployment, service: Service, kills: int, clients: int, diary: Diary) -> list[str]:
     over = asyncio.Event()
     at_work = [asyncio.create_task(_client(made, service.port, number, diary, over)) for number in range(clients)]
     random = np.random.default_rng(0)
@@ -86,12 +86,12 @@ async def _killed(made: Town, service: Service, kills: int, clients: int, diary:
     return [*([f"{lost} acknowledged completions are lost."] if lost else []), *await _send_again(made, service, diary)]
 
 
-async def _client(made: Town, port: int, number: int, diary: Diary, over: asyncio.Event) -> None:
-    wire, deeds = Wire(port, made.key), Deeds(made.world, number)
+async def _client(made: Deployment, port: int, number: int, diary: Diary, over: asyncio.Event) -> None:
+    client, deeds = HttpClient(port, made.key), Deeds(made.world, number)
     while not over.is_set():
         deed = deeds.next()
         try:
-            posted = await wire.ask("POST", questions.PATH, deed.question)
+            posted = await client.ask("POST", questions.PATH, deed.question)
         except Lost:
             diary.lost_posts += 1
             await asyncio.sleep(0.05)
@@ -102,7 +102,7 @@ async def _client(made: Town, port: int, number: int, diary: Diary, over: asynci
         task = posted.body["id"]
         diary.sent[task] = deed
         try:
-            done = await wire.ask("PATCH", f"{questions.PATH}/{task}", deed.result)
+            done = await client.ask("PATCH", f"{questions.PATH}/{task}", deed.result)
         except Lost:
             diary.lost_patches += 1
             continue
@@ -110,27 +110,27 @@ async def _client(made: Town, port: int, number: int, diary: Diary, over: asynci
             diary.acknowledged.add(task)
         else:
             diary.refused[done.status] += 1
-    wire.close()
+    client.close()
 
 
-async def _send_again(made: Town, service: Service, diary: Diary) -> list[str]:
-    wire, broken = Wire(service.port, made.key), []
+async def _send_again(made: Deployment, service: Service, diary: Diary) -> list[str]:
+    client, broken = HttpClient(service.port, made.key), []
     for task in diary.open:
-        answer = await wire.ask("PATCH", f"{questions.PATH}/{task}", diary.sent[task].result)
+        answer = await client.ask("PATCH", f"{questions.PATH}/{task}", diary.sent[task].result)
         if answer.status == 200:
             diary.acknowledged.add(task)
         else:
             broken.append(f"Sent again, a completion was answered {answer.status}: {answer.body}")
-    wire.close()
+    client.close()
     return broken
 
 
-def _missing(made: Town, tasks: set[str]) -> int:
+def _missing(made: Deployment, tasks: set[str]) -> int:
     found = made.one("SELECT count(*) FROM practice_tasks WHERE completed AND id = ANY(%s::uuid[])", list(tasks))
     return len(tasks) - int(found)
 
 
-def _judged(made: Town, diary: Diary) -> list[str]:
+def _judged(made: Deployment, diary: Diary) -> list[str]:
     broken = made.broken()
     stored = made.ask(
         "SELECT id, is_correct, actual_time_seconds FROM practice_tasks WHERE completed AND id = ANY(%s::uuid[])",

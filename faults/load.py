@@ -17,8 +17,8 @@ import numpy as np
 from rich.console import Console
 
 from app.domain.attempts import Attempts
-from faults.services import town
-from faults.wire import Answer, Deeds, Lost, Wire, finish
+from faults.http_client import Answer, Deeds, HttpClient, Lost, finish
+from faults.services import deployment
 
 console = Console()
 
@@ -55,7 +55,7 @@ def main() -> int:
 
 def run(clients: int, seconds: float, pause: float = 0, tasks: int = 600) -> list[str]:
     """What broke."""
-    with town(RETRAIN_EVERY="5", KEEP_VERSIONS="3") as made:
+    with deployment(RETRAIN_EVERY="5", KEEP_VERSIONS="3") as made:
         service = made.start()
         made.furnish(tasks)
         before, _ = service.memory()
@@ -82,11 +82,11 @@ def run(clients: int, seconds: float, pause: float = 0, tasks: int = 600) -> lis
 async def _loaded(port: int, key: str, world: Attempts, clients: int, seconds: float, pause: float) -> Seen:
     seen, ends = Seen(), time.monotonic() + seconds
 
-    async def client(number: int) -> None:
-        wire, deeds = Wire(port, key), Deeds(world, number)
+    async def practise(number: int) -> None:
+        client, deeds = HttpClient(port, key), Deeds(world, number)
         while time.monotonic() < ends:
             try:
-                posted, patched = await finish(wire, deeds.next())
+                posted, patched = await finish(client, deeds.next())
             except Lost as why:
                 seen.statuses[f"lost: {why}"] += 1
                 continue
@@ -94,9 +94,9 @@ async def _loaded(port: int, key: str, world: Attempts, clients: int, seconds: f
             if patched:
                 seen.add(patched, seen.patches)
             await asyncio.sleep(pause)
-        wire.close()
+        client.close()
 
-    await asyncio.gather(*(client(number) for number in range(clients)))
+    await asyncio.gather(*(practise(number) for number in range(clients)))
     return seen
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from rich.console import Console
 
 from benchmarks.service import Service
-from faults.services import Town, town, until
+from faults.services import Deployment, deployment, until
 from faults.soak import finish_some, trainer_of
 
 console = Console()
@@ -40,7 +40,7 @@ def main() -> int:
 def run(rounds: int, silent: float = 3) -> list[str]:
     """What broke."""
     broken: list[str] = []
-    with town(RETRAIN_EVERY="5", KEEP_VERSIONS="3", TRAINER_SILENT_SECONDS=f"{silent:g}") as made:
+    with deployment(RETRAIN_EVERY="5", KEEP_VERSIONS="3", TRAINER_SILENT_SECONDS=f"{silent:g}") as made:
         services = [made.start(), made.start()]
         made.furnish()
         for number in range(rounds):
@@ -51,7 +51,7 @@ def run(rounds: int, silent: float = 3) -> list[str]:
     return broken
 
 
-def _round(made: Town, paused: Service, other: Service, silent: float) -> list[str]:
+def _round(made: Deployment, paused: Service, other: Service, silent: float) -> list[str]:
     last = made.one("SELECT coalesce(max(id), 0) FROM training_runs")
     with _stopped(other.process.pid):  # whichever looks first takes a training that is due: it has to be this one
         asyncio.run(finish_some(paused.port, made, 5, last))

@@ -46,8 +46,8 @@ class Scenario:
 def train(world: World, seed: int, tell: Tell) -> None:
     """Asked, or because it was due; from scratch, or going on."""
     if seed % 2:
-        here.go_on()
-    tell(here.train(_wanted(world), forced=seed % 4 > 1))
+        fixtures.go_on()
+    tell(fixtures.train(_wanted(world), forced=seed % 4 > 1))
 
 
 def train_again(world: World, seed: int, told: Sequence[Any]) -> None:
@@ -56,7 +56,7 @@ def train_again(world: World, seed: int, told: Sequence[Any]) -> None:
 
     with new_session().begin() as db:
         imports.add(db, rows(seed, 100, 105))
-    result = here.train(_wanted(world), forced=False)
+    result = fixtures.train(_wanted(world), forced=False)
     if result["outcome"] not in ("published", "rejected"):
         raise Broken(f"The next run ended {result['outcome']}: {result['message']}")
 
@@ -148,7 +148,7 @@ class _Service(AbstractAsyncContextManager[httpx.AsyncClient]):
 
 def _question(seed: int, number: int) -> dict[str, str]:
     row = rows(seed, 70 + number, 71 + number)[0]
-    return {"user_id": str(here.SOMEBODY), "topic": row.topic, "difficulty": row.difficulty}
+    return {"user_id": str(fixtures.SOMEBODY), "topic": row.topic, "difficulty": row.difficulty}
 
 
 def _result(seed: int, number: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from faults import invariants
 LATEST = 300.0  # seconds for what has to happen
 
 
-class Town:
+class Deployment:
     """A database, a folder and the web processes that were started on them."""
 
     def __init__(self, folder: Path, url: str, **environment: str) -> None:
@@ -70,7 +70,7 @@ class Town:
 
 
 @contextmanager
-def town(**environment: str) -> Iterator[Town]:
+def deployment(**environment: str) -> Iterator[Deployment]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="faults-"))).resolve()
         folder.chmod(0o711)  # root's PostgreSQL runs as another account
@@ -79,7 +79,7 @@ def town(**environment: str) -> Iterator[Town]:
         engine = engine_for(url)
         migrations.migrate(engine)
         engine.dispose()
-        made = Town(folder, url, **environment)
+        made = Deployment(folder, url, **environment)
         stack.callback(made.close)
         yield made
 

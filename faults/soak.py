@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.service import Service, megabytes
-from faults.services import Town, town, until
-from faults.wire import Deeds, Wire, finish
+from faults.http_client import Deeds, HttpClient, finish
+from faults.services import Deployment, deployment, until
 
 console = Console()
 CLIENTS = 8
@@ -59,7 +59,7 @@ def run(trainings: int, completions: int) -> list[str]:
     """What broke."""
     started, each = time.monotonic(), max(1, completions // trainings)
     looks: dict[str, list[Look]] = {"web process": [], "trainer": []}
-    with town(RETRAIN_EVERY=str(each), KEEP_VERSIONS="3", TRAINER_IDLE_SECONDS="3600") as made:
+    with deployment(RETRAIN_EVERY=str(each), KEEP_VERSIONS="3", TRAINER_IDLE_SECONDS="3600") as made:
         service = made.start()
         made.furnish()
         until(lambda: _trained(made, 0), "the first training") if each <= 60 else None
@@ -86,22 +86,22 @@ def _last(looks: Mapping[str, Sequence[Look]]) -> str:
                      for name, seen in looks.items())  # fmt: skip
 
 
-async def finish_some(port: int, made: Town, n: int, seed: int) -> None:
+async def finish_some(port: int, made: Deployment, n: int, seed: int) -> None:
     deeds = Deeds(made.world, seed)
     left = iter(range(n))
 
-    async def client() -> None:
-        wire = Wire(port, made.key)
+    async def practise() -> None:
+        client = HttpClient(port, made.key)
         for _ in left:
-            posted, patched = await finish(wire, deeds.next())
+            posted, patched = await finish(client, deeds.next())
             if patched is None or patched.status != 200:
                 raise RuntimeError(f"answered {posted.status}, {patched and patched.status}")
-        wire.close()
+        client.close()
 
-    await asyncio.gather(*(client() for _ in range(min(n, CLIENTS))))
+    await asyncio.gather(*(practise() for _ in range(min(n, CLIENTS))))
 
 
-def _trained(made: Town, before: int) -> bool:
+def _trained(made: Deployment, before: int) -> bool:
     done = made.one("SELECT count(*) FROM training_runs WHERE outcome IN ('published', 'rejected')")
     unfinished = made.one("SELECT count(*) FROM training_runs WHERE finished_at IS NULL")
     return bool(done > before and not unfinished)

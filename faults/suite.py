@@ -9,9 +9,9 @@ from multiprocessing import get_context
 from rich.table import Table
 
 from faults.cases import Case, Outcome, played
-from faults.points import KILL, MODES
+from faults.failpoints import KILL, MODES
+from faults.fixtures import Worlds
 from faults.scenarios import SCENARIOS
-from faults.world import Worlds
 
 MOST = 1000  # points of a scenario: there are not that many
 

@@ -1,11 +1,11 @@
-"""Points at the steps of a training run, from asking for it to counting down what it took."""
+"""Failpoints at the steps of a training run, from asking for it to counting down what it took."""
 
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
 from typing import Any
 
-from faults.points import Points
+from faults.failpoints import Failpoints
 
 MOST = 3  # of the calls of each: an epoch is like the other
 STEPS = (
@@ -45,7 +45,7 @@ STEPS = (
 )
 
 
-def install(points: Points) -> None:
+def install(points: Failpoints) -> None:
     """From now on, and for good."""
     for module, name in STEPS:
         *owner, last = name.split(".")
@@ -59,7 +59,7 @@ def install(points: Points) -> None:
             setattr(holder, last, _guarded(points, name, found))
 
 
-def _guarded(points: Points, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+def _guarded(points: Failpoints, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(call)
     def guarded(*values: Any, **options: Any) -> Any:
         if points.strikes("training", name, MOST):

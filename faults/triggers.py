@@ -16,8 +16,8 @@ import psycopg2
 from rich.console import Console
 
 from app.crud.training_runs import LOCK
-from faults.services import Town, town, until
-from faults.wire import Deeds, Wire, finish
+from faults.http_client import Deeds, HttpClient, finish
+from faults.services import Deployment, deployment, until
 
 console = Console()
 EVERY = 5
@@ -65,7 +65,7 @@ def main() -> int:
 def run(rounds: int, processes: int = 2) -> list[str]:
     """What broke."""
     started = time.monotonic()
-    with town(RETRAIN_EVERY=str(EVERY), KEEP_VERSIONS="3") as made:
+    with deployment(RETRAIN_EVERY=str(EVERY), KEEP_VERSIONS="3") as made:
         for _ in range(processes):
             made.start()
         made.furnish()
@@ -85,42 +85,42 @@ def run(rounds: int, processes: int = 2) -> list[str]:
     return broken
 
 
-async def _triggered(made: Town, rounds: int) -> list[str]:
-    wires = [[Wire(service.port, made.key) for _ in range(EVERY)] for service in made.services]
+async def _triggered(made: Deployment, rounds: int) -> list[str]:
+    clients = [[HttpClient(service.port, made.key) for _ in range(EVERY)] for service in made.services]
     deeds, refused = Deeds(made.world), []
     for number in range(rounds):
         if number % 2:
-            chosen = [wires[place % len(wires)][place] for place in range(EVERY)]  # through all at once
+            chosen = [clients[place % len(clients)][place] for place in range(EVERY)]  # through all at once
         else:
-            chosen = wires[number // 2 % len(wires)]
-        for posted, patched in await asyncio.gather(*(finish(wire, deeds.next()) for wire in chosen)):
+            chosen = clients[number // 2 % len(clients)]
+        for posted, patched in await asyncio.gather(*(finish(client, deeds.next()) for client in chosen)):
             if patched is None or patched.status != 200:
                 refused.append(f"Round {number}: answered {posted.status}, {patched and patched.status}.")
         await _wait_a_little(made)
         if number % 20 == 19:
             console.print(f"{number + 1} of {rounds} triggers", style="dim")
-    for wire in (each for some in wires for each in some):
-        wire.close()
+    for client in (each for some in clients for each in some):
+        client.close()
     return refused
 
 
-async def _wait_a_little(made: Town) -> None:
+async def _wait_a_little(made: Deployment) -> None:
     """For the run of this round, but not for long."""
     deadline = time.monotonic() + LONGEST_WAIT
     while time.monotonic() < deadline and await asyncio.to_thread(_counter, made) >= EVERY:
         await asyncio.sleep(0.1)
 
 
-def _counter(made: Town) -> int:
+def _counter(made: Deployment) -> int:
     return int(made.one("SELECT n_samples_since_training FROM embedding_model_tracker"))
 
 
-def _quiet(made: Town) -> bool:
+def _quiet(made: Deployment) -> bool:
     unfinished = made.one("SELECT count(*) FROM training_runs WHERE finished_at IS NULL")
     return _counter(made) < EVERY and not unfinished
 
 
-def _judged(made: Town, watch: Watch) -> list[str]:
+def _judged(made: Deployment, watch: Watch) -> list[str]:
     broken = made.broken(settled=True)
     if watch.holders > 1 or watch.running > 1:
         broken.append(f"{watch.holders} held the lock at a time, {watch.running} runs were at work.")

@@ -27,15 +27,15 @@ from app.ml.evaluation.simulated import school, simulate
 from app.ml.training.scheduler import Trainer
 from tests.conftest import SharedProcess
 from tests.school import Student, imported, throw_away, until
-from tests.wire import Wire
+from tests.tcp_proxy import TcpProxy
 
 BACK_SECONDS = 10.0
 
 
 @pytest.fixture
-def wire(database_url: str, monkeypatch: pytest.MonkeyPatch, environment: Path) -> Iterator[Wire]:
+def proxy(database_url: str, monkeypatch: pytest.MonkeyPatch, environment: Path) -> Iterator[TcpProxy]:
     """What the test's service reaches its database through."""
-    made = Wire(database_url)
+    made = TcpProxy(database_url)
     monkeypatch.setenv("DATABASE_URL", made.url)
     from tests.conftest import _forget
 
@@ -63,24 +63,24 @@ def refused(answer: httpx.Response) -> bool:
 
 
 def test_a_request_while_the_database_is_away_gets_503_and_the_next_after_it_is_back_is_answered(
-    wire: Wire, service: TestClient
+    proxy: TcpProxy, service: TestClient
 ) -> None:
     ada = Student.registered(service, "ada")
     task = ada.ask().json()["id"]
-    wire.cut()
+    proxy.cut()
     for answer in (ada.ask(), ada.complete(task), ada.get("/practice-tasks"), service.get("/readyz")):
         assert refused(answer), answer.text
     assert service.get("/healthz").status_code == httpx.codes.OK
-    wire.mend()
+    proxy.mend()
     until(lambda: service.get("/readyz").status_code == httpx.codes.OK, BACK_SECONDS)
     assert ada.complete(task).status_code == httpx.codes.OK
     assert ada.status()["counter"]["since_training"] == 1
 
 
-def test_connections_that_died_are_replaced(wire: Wire, service: TestClient) -> None:
+def test_connections_that_died_are_replaced(proxy: TcpProxy, service: TestClient) -> None:
     ada = Student.registered(service, "ada")
     ada.do()
-    wire.break_connections()
+    proxy.break_connections()
     until(lambda: ada.ask().status_code == httpx.codes.CREATED, BACK_SECONDS)
     assert ada.get("/practice-tasks").status_code == httpx.codes.OK
 
@@ -104,23 +104,23 @@ def test_a_connection_on_which_the_server_said_farewell_is_replaced(service: Tes
     assert ada.status()["counter"]["since_training"] == 2
 
 
-def test_a_result_whose_answer_was_lost_counts_once_when_it_is_sent_again(wire: Wire, service: TestClient) -> None:
+def test_a_result_whose_answer_was_lost_counts_once_when_it_is_sent_again(proxy: TcpProxy, service: TestClient) -> None:
     ada = Student.registered(service, "ada")
     tasks = [ada.ask().json()["id"] for _ in range(3)]
     assert ada.complete(tasks[0]).status_code == httpx.codes.OK
     for task in tasks[1:]:
-        wire.cut_after_query = UUID(task).bytes
+        proxy.cut_after_query = UUID(task).bytes
         assert refused(ada.complete(task))
         until(partial(completed, ada, task), BACK_SECONDS)
     assert ada.status()["counter"]["since_training"] == 3
 
 
 def test_a_frozen_database_keeps_nobody_waiting_for_long(
-    wire: Wire, service: TestClient, monkeypatch: pytest.MonkeyPatch
+    proxy: TcpProxy, service: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = Student.registered(service, "ada")
     task = ada.ask().json()["id"]
-    wire.freeze()
+    proxy.freeze()
     started = time.monotonic()
     asked: list[httpx.Response] = []
     calls: list[Callable[[], httpx.Response]] = [
@@ -139,24 +139,24 @@ def test_a_frozen_database_keeps_nobody_waiting_for_long(
     assert [answer.status_code for answer in asked if not refused(answer)] == []
     assert time.monotonic() - started < 2 * (timeouts.CONNECT_SECONDS + timeouts.STATEMENT_SECONDS)
     assert service.get("/healthz").status_code == httpx.codes.OK
-    wire.mend()
+    proxy.mend()
     until(lambda: ada.complete(task).status_code == httpx.codes.OK, BACK_SECONDS)
 
 
 def test_a_training_that_loses_its_connection_fails_and_the_next_one_closes_what_it_left(
-    wire: Wire, db: Session, warm_process: SharedProcess, database_url: str
+    proxy: TcpProxy, db: Session, warm_process: SharedProcess, database_url: str
 ) -> None:
     imported(db, simulate(school(8, seed=5), 50, seed=5).attempts)
     db.close()
 
     def cut(step: Mapping[str, Any]) -> None:
         if str(step.get("step")).startswith("fit"):
-            wire.cut()
+            proxy.cut()
 
     trainer = Trainer(warm_process)
     assert trainer.train_now(cut, kinds=["lnirt"])["outcome"] == "failed"
     assert trainer.pid is not None  # the process lives on
-    wire.mend()
+    proxy.mend()
     assert trainer.train_now(kinds=["lnirt"])["outcome"] == "published"
     rows = db.execute(text("SELECT outcome, finished_at, message FROM training_runs ORDER BY id")).all()
     assert [row.outcome for row in rows] == ["interrupted", "published"]
@@ -203,8 +203,8 @@ def status(address: str, path: str) -> int | None:
 def test_a_service_that_starts_before_its_database_waits_for_it(
     serve: Serve, database_url: str, options: tuple[str, ...]
 ) -> None:
-    wire = Wire(database_url, listening=False)
-    address, _, log = serve(wire.url, *options)
+    proxy = TcpProxy(database_url, listening=False)
+    address, _, log = serve(proxy.url, *options)
     until(lambda: status(address, "/healthz") == httpx.codes.OK, 60)
     for path in ("/readyz", "/", "/docs", "/model/status", "/nowhere"):
         assert refused(httpx.get(f"{address}{path}")), path
@@ -213,13 +213,13 @@ def test_a_service_that_starts_before_its_database_waits_for_it(
     assert "The database does not answer; the service starts all the same and waits for it: " in said
     assert "Connection refused" in said
     assert password not in said
-    wire.mend()
+    proxy.mend()
     until(lambda: all(status(address, "/readyz") == httpx.codes.OK for _ in range(5)), BACK_SECONDS)
     body = {"email": "ada@example.com", "password": "correct horse battery staple"}
     assert httpx.post(f"{address}/auth/register", json=body).status_code == httpx.codes.CREATED
     assert password not in log.read_text()
     assert "Traceback" not in log.read_text()
-    wire.cut()
+    proxy.cut()
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_what_keeps_the_service_from_its_database_is_said_once_without_the_passw
 
 
 def test_a_database_that_comes_back_with_other_tables_is_left_alone_until_it_is_migrated(
-    wire: Wire, service: TestClient, database_url: str
+    proxy: TcpProxy, service: TestClient, database_url: str
 ) -> None:
     ada = Student.registered(service, "ada")
     task = ada.ask().json()["id"]

@@ -89,10 +89,10 @@ def test_a_post_a_patch_and_a_training_walk_as_the_readme_says(
     passes(trace, "A training")
     until(lambda: ada.ask("Calculus").json()["model_version_id"])  # the first ones find that there is a new version
     ada.do(is_correct=True, seconds=20)
-    with trace.walk("routers/callers.py"):
+    with trace.walk("routers/dependencies.py"):
         task = ada.ask("Calculus").json()
     passes(trace, "A POST")
-    with trace.walk("routers/callers.py"):
+    with trace.walk("routers/dependencies.py"):
         ada.complete(task["id"])
     assert list(trace.files) == told("A PATCH")
 

@@ -13,8 +13,8 @@ from app.core.settings import settings
 from app.crud import training_control
 from tests.conftest import _forget
 from tests.school import Student, until
+from tests.tcp_proxy import TcpProxy
 from tests.versions import serving, version
-from tests.wire import Wire
 
 Students = Callable[..., Student]
 Labels = frozenset[tuple[str, str]]
@@ -162,16 +162,16 @@ def test_a_database_that_hangs_is_not_waited_for(
     database_url: str, environment: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes connections and says nothing: /healthz, /readyz and /metrics answer all the same."""
-    wire = Wire(database_url)
-    monkeypatch.setenv("DATABASE_URL", wire.url)
+    proxy = TcpProxy(database_url)
+    monkeypatch.setenv("DATABASE_URL", proxy.url)
     _forget()
     service = request.getfixturevalue("service")
     until(lambda: service.get("/readyz").status_code == 200)
-    wire.freeze()
+    proxy.freeze()
     assert service.get("/healthz").status_code == 200
     answer = service.get("/readyz")
     assert (answer.status_code, answer.json()["reasons"]) == (503, ["The database did not answer within 2 s."])
     service.app.state.figures._since = 0.0
     assert value(scraped(service), "database_up") == 0
-    wire.mend()
-    wire.cut()
+    proxy.mend()
+    proxy.cut()

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.crud import audit
-from app.routers.callers import Admin, Db
+from app.routers.dependencies import Admin, Db
 from app.schemas.audit import AuditEntryOut, AuditPage
 from app.schemas.problem import problems
 

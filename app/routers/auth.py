@@ -11,7 +11,7 @@ from app.core import security
 from app.crud import accounts
 from app.domain.errors import NotSignedIn
 from app.routers import limits
-from app.routers.callers import Db
+from app.routers.dependencies import Db
 from app.schemas.accounts import AccountOut, Registration, Token
 from app.schemas.problem import problems
 

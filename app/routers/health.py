@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import State
 
 from app.core import errors
-from app.core.bounded import Bounded
+from app.core.timeout_cache import TimeoutCache
 from app.domain.errors import DatabaseUnavailable
 from app.ml.serving.model_order import ServingModels
 from app.monitoring.readiness import SECONDS, Readiness, readiness
@@ -26,9 +26,9 @@ class Ready(BaseModel):
     reasons: list[str] = Field(description="What is not as it should be, though it serves; a sentence each.")
 
 
-def readiness_of(serving: ServingModels) -> Bounded[Readiness]:
+def readiness_of(serving: ServingModels) -> TimeoutCache[Readiness]:
     """Asked in bounded time, even of a database that hangs."""
-    return Bounded(partial(readiness, serving), SECONDS)
+    return TimeoutCache(partial(readiness, serving), SECONDS)
 
 
 @router.get("/healthz")

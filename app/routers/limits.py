@@ -12,7 +12,7 @@ from app.core.settings import settings
 from app.crud import rate_limits
 from app.crud.rate_limits import Limit, key_of
 from app.domain.errors import TooManyTries
-from app.routers.callers import address_of
+from app.routers.dependencies import address_of
 
 MINUTE = 60
 CLEANED_EVERY = 100  # counted tries of this process

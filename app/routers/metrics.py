@@ -11,12 +11,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from app.core.bounded import Bounded
 from app.core.database import AsyncDatabase, connections
 from app.core.db import migrations
-from app.core.observability import metrics as counters
-from app.core.processes import Processes
+from app.core.observability.metrics import CONNECTIONS, Processes, counted
 from app.core.settings import settings
+from app.core.timeout_cache import TimeoutCache
 from app.domain.errors import NotSignedIn
 from app.ml.serving.model_order import ServingModels
 from app.monitoring.stored_metrics import Figures, figures
@@ -30,9 +29,9 @@ PLAIN: dict[int | str, dict[str, Any]] = {
 }
 
 
-def stored_figures() -> Bounded[Figures]:
+def stored_figures() -> TimeoutCache[Figures]:
     """The database is asked every few seconds, and is not waited for."""
-    return Bounded(figures, seconds=2.0, fresh=3.0)
+    return TimeoutCache(figures, seconds=2.0, fresh=3.0)
 
 
 @router.get("/metrics", response_class=Response, responses={**problems(401), **PLAIN})
@@ -47,7 +46,7 @@ async def metrics(request: Request) -> Response:
     note_connections(state.database)
     stored = await _stored(state.figures)
     registry = CollectorRegistry()
-    for part in (counters.counted(), Processes(), Here(request.app.version, state.serving, stored is not None), stored):
+    for part in (counted(), Processes(), Here(request.app.version, state.serving, stored is not None), stored):
         if part is not None:
             registry.register(part)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -65,7 +64,7 @@ def _only_with_token(authorization: str) -> None:
         raise NotSignedIn("Send `Authorization: Bearer` with METRICS_TOKEN.")
 
 
-async def _stored(asked: Bounded[Figures]) -> Figures | None:
+async def _stored(asked: TimeoutCache[Figures]) -> Figures | None:
     try:
         return await asked.answer()
     except Exception as why:  # whatever it is: the scrape tells what this process knows
@@ -91,5 +90,5 @@ def note_connections(database: AsyncDatabase) -> None:
     """The pools of this process; with several, each notes its own."""
     pools = {"requests": database.connections(), "others": connections()}
     for pool, (at_work, idle) in pools.items():
-        counters.CONNECTIONS.labels(pool, "in_use").set(at_work)
-        counters.CONNECTIONS.labels(pool, "idle").set(idle)
+        CONNECTIONS.labels(pool, "in_use").set(at_work)
+        CONNECTIONS.labels(pool, "idle").set(idle)

@@ -19,7 +19,7 @@ from app.ml.serving.model_order import ServingModels
 from app.ml.training.scheduler import Trainer
 from app.privacy import export
 from app.privacy.erasure import erase
-from app.routers.callers import Acting, Db, SignedIn
+from app.routers.dependencies import Acting, Db, SignedIn
 from app.routers.practice_tasks import Serving, TheTrainer
 from app.schemas.person import Export, Me
 from app.schemas.problem import problems

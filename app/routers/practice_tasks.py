@@ -20,7 +20,7 @@ from app.ml.embedding_service import complete, predict_and_save
 from app.ml.explanation.explainer import explanation
 from app.ml.serving.model_order import ServingModels
 from app.ml.training.scheduler import Trainer
-from app.routers.callers import BY_TOKEN_OR_KEY, CallerFirst, Db, SignedIn, async_database, claim_of
+from app.routers.dependencies import BY_TOKEN_OR_KEY, CallerFirst, Db, SignedIn, async_database, claim_of
 from app.schemas.explanation import Explanation
 from app.schemas.practice_tasks import NewTask, TaskOut, TaskPage, TaskResult
 from app.schemas.problem import problems

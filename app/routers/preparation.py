@@ -29,7 +29,7 @@ from app.domain.tasks import Caller
 from app.planning.exam_plans import Asked, plan_exam_now, prepare
 from app.planning.reasons import sentence
 from app.planning.recommender import recommend
-from app.routers.callers import AsyncDb, CallerFirst, Db, SignedIn
+from app.routers.dependencies import AsyncDb, CallerFirst, Db, SignedIn
 from app.routers.practice_tasks import Serving
 from app.schemas.planning import (
     ExamOut,

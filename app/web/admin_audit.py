@@ -5,7 +5,7 @@ from fastapi.responses import Response
 
 from app.crud import audit
 from app.routers.audit import MOST
-from app.routers.callers import Db
+from app.routers.dependencies import Db
 from app.web.admin_words import act_of, position
 from app.web.pages import render
 from app.web.sessions import Admin, only_own_forms

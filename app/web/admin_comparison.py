@@ -4,7 +4,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from app.monitoring.comparison import comparison
-from app.routers.callers import Db
+from app.routers.dependencies import Db
 from app.web import admin_charts
 from app.web.pages import render
 from app.web.scores import meanings, names, shown

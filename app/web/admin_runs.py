@@ -4,7 +4,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from app.crud import training_runs
-from app.routers.callers import Db
+from app.routers.dependencies import Db
 from app.web import admin_charts
 from app.web.admin_words import outcome_of, position
 from app.web.pages import render

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from app.crud import model_versions, serving_changes
 from app.domain.errors import AppError, VersionNotFound
-from app.routers.callers import Db
+from app.routers.dependencies import Db
 from app.routers.model import changed
 from app.routers.practice_tasks import Serving
 from app.web import admin_charts

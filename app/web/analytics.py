@@ -19,7 +19,7 @@ from app.domain.tasks import Task
 from app.ml.explanation.explainer import explanation
 from app.ml.explanation.values import Explanation
 from app.ml.serving.model_order import ServingModels
-from app.routers.callers import Db
+from app.routers.dependencies import Db
 from app.routers.practice_tasks import Serving
 from app.web import reckoned
 from app.web.analytics_charts import path_charts, reliability, success_chart, time_chart, why_chart

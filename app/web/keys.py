@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.crud import service_keys
 from app.crud.service_keys import Key
 from app.domain.errors import KeyNotFound
-from app.routers.callers import Db
+from app.routers.dependencies import Db
 from app.web.pages import go_to, render
 from app.web.sessions import Acting, Admin, only_own_forms, translator_of
 from app.web.settings_page import PAGE, settings_page

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.crud import erasures
 from app.crud.browser_sessions import Visitor
-from app.routers.callers import Db
+from app.routers.dependencies import Db
 from app.routers.people import download, erase_now
 from app.routers.practice_tasks import Serving, TheTrainer
 from app.web.own_password import wrong_password

@@ -16,7 +16,7 @@ from app.crud import browser_sessions
 from app.crud.browser_sessions import Visitor
 from app.domain.actors import Actor
 from app.domain.errors import NotAccepted, NotAllowed
-from app.routers.callers import Db, address_of
+from app.routers.dependencies import Db, address_of
 
 COOKIE = "smartstudy"
 LANGUAGE, THEME, ZONE = "language", "theme", "zone"  # cookies of those who are not signed in; the zone is a script's

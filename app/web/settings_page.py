@@ -13,7 +13,7 @@ from app.core.settings import settings
 from app.crud import accounts, browser_sessions, service_keys
 from app.crud.browser_sessions import Visitor
 from app.domain.fields import Text200
-from app.routers.callers import Db
+from app.routers.dependencies import Db
 from app.schemas.accounts import Password
 from app.web.own_password import wrong_password
 from app.web.pages import go_to, render

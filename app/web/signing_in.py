@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from app.domain.errors import EmailTaken, NotSignedIn, TooManyTries
 from app.routers.auth import made_account, who_signs_in
-from app.routers.callers import Db
+from app.routers.dependencies import Db
 from app.schemas.accounts import Registration
 from app.web.pages import go_to, render
 from app.web.sessions import Anybody, let_in, let_out, only_own_forms, own_path, translator_of

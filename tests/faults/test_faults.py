@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from faults import invariants, soak
-from faults.points import FILE_ERRORS, KILL, LOST, Fault, Points
+from faults.failpoints import FILE_ERRORS, KILL, LOST, Failpoints, Fault
 from faults.soak import Look
 
 REPOSITORY = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ def test_help_says_what_is_tried(module: str) -> None:
     ("mode", "areas"), [(KILL, ["file", "database", "training"]), ("EIO", ["file"]), (LOST, ["database"])]
 )
 def test_a_fault_strikes_at_the_kth_point_that_it_knows_and_only_there(mode: str, areas: Sequence[str]) -> None:
-    points = Points(Fault(mode, 2))
+    points = Failpoints(Fault(mode, 2))
     struck = [
         (turn, area) for turn in range(4) for area in ("file", "database", "training") if points.strikes(area, "here")
     ]
@@ -56,7 +56,7 @@ def test_a_fault_strikes_at_the_kth_point_that_it_knows_and_only_there(mode: str
 @pytest.mark.parametrize("mode", FILE_ERRORS)
 def test_a_failing_file_fails_as_the_system_would(mode: str) -> None:
     with pytest.raises(OSError, match="weights") as raised:
-        Points(Fault(mode, 1)).fail("weights.npz")
+        Failpoints(Fault(mode, 1)).fail("weights.npz")
     assert raised.value.errno == FILE_ERRORS[mode]
 
 

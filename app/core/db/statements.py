@@ -1,4 +1,4 @@
-"""SQL that is written once and run by either door."""
+"""SQL that is written once and run by either driver: psycopg2 through the session, or asyncpg."""
 
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
@@ -71,8 +71,8 @@ class BatchedColumns(BatchedStatement):
         return super().rows_now(db, **{name: [values[name]] for name in self._order})
 
 
-Question = tuple[Statement, Mapping[str, object]]
-QueryFlow = Generator[Question, Rows, T]  # asks for rows, statement by statement, and comes to a result
+Query = tuple[Statement, Mapping[str, object]]
+QueryFlow = Generator[Query, Rows, T]  # asks for rows, statement by statement, and comes to a result
 
 
 class Database(Protocol):

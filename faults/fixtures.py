@@ -21,7 +21,7 @@ from app.ml.registry import BY_NAME
 from app.ml.serving import model_order
 from app.ml.training import dataset, scheduler
 from app.ml.training.worker import TrainingDied, TrainingProcess
-from faults import apart
+from faults import child_process
 
 connect = psycopg2.connect
 STRAGGLERS = """SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
@@ -86,7 +86,7 @@ class Worlds:
             folder.mkdir()
             self._sql(f"CREATE DATABASE {name} TEMPLATE plain")
             world = World(self._named(name), folder, tuple(kinds.split(",")))
-            key = apart.done(lambda tell: _settle(world, start, seed, tell)).told[-1]
+            key = child_process.done(lambda tell: _settle(world, start, seed, tell)).told[-1]
             self._made[wanted] = replace(world, key=key)
         return self._made[wanted]
 

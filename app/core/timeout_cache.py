@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Bounded(Generic[T]):
+class TimeoutCache(Generic[T]):
     """The answer is kept for `fresh` seconds; whoever asks while one is awaited, awaits the same."""
 
     def __init__(self, ask: Callable[[], T], seconds: float, fresh: float = 0) -> None:

@@ -29,7 +29,7 @@ class Answer:
     seconds: float
 
 
-class Wire:
+class HttpClient:
     """Connects when it has something to ask, anew after a loss."""
 
     def __init__(self, port: int, key: str) -> None:
@@ -88,9 +88,9 @@ class Deeds:
         return Deed(questions.question(self._world, row), questions.result(self._world, row))
 
 
-async def finish(wire: Wire, deed: Deed) -> tuple[Answer, Answer | None]:
+async def finish(client: HttpClient, deed: Deed) -> tuple[Answer, Answer | None]:
     """POST and PATCH; the second is left out where the first was refused."""
-    made = await wire.ask("POST", questions.PATH, deed.question)
+    made = await client.ask("POST", questions.PATH, deed.question)
     if made.status != 201:
         return made, None
-    return made, await wire.ask("PATCH", f"{questions.PATH}/{made.body['id']}", deed.result)
+    return made, await client.ask("PATCH", f"{questions.PATH}/{made.body['id']}", deed.result)

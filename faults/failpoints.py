@@ -39,7 +39,7 @@ def area_of(mode: str) -> Area:
     return "database" if mode == LOST else "training"
 
 
-class Points:
+class Failpoints:
     """Counts the points as they are reached, in whatever thread, and says which of them goes wrong."""
 
     def __init__(self, fault: Fault) -> None:

@@ -1,4 +1,4 @@
-"""A wire between the service and its database, which can be cut, frozen and mended."""
+"""A proxy between the service and its database, which can be cut, frozen and mended."""
 
 import select
 import socket
@@ -7,7 +7,7 @@ from contextlib import suppress
 from urllib.parse import parse_qs, urlsplit
 
 
-class Wire:
+class TcpProxy:
     """Listens on loopback and passes everything on to the server behind `url`, while it is whole."""
 
     def __init__(self, url: str, listening: bool = True) -> None:
