@@ -18,6 +18,7 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from app.backup.manifest import MANIFEST, Manifest, Member, of_table
+from app.core.files import sync
 
 MARK = b"SmartStudy backup, SHA-256 "
 DIGEST = 64
@@ -137,15 +138,6 @@ def _name(draft: Path, path: Path, force: bool) -> None:
             os.link(draft, path)  # unlike a rename, never replaces one that came meanwhile
             return
     draft.replace(path)
-
-
-def sync(folder: Path) -> None:
-    """Make a renaming in this folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Archive:

@@ -15,11 +15,12 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
-from app.backup.archive import Archive, NoBackup, Say, sync
+from app.backup.archive import Archive, NoBackup, Say
 from app.backup.manifest import SECRET, FileName, Folder, Manifest, Model, Table, of_model, of_table
 from app.core.db import migrations
 from app.core.db.migrations import SchemaMismatch
 from app.core.db.outages import code_of
+from app.core.files import sync
 from app.crud import model_versions, tables, training_runs
 from app.ml.serving import artifacts
 

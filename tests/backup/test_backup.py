@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.backup import archive, making, restoring
 from app.backup.archive import MARK, NoBackup, checked
-from app.core import database
+from app.core import database, files
 from app.core.database import engine_for
 from app.core.db import migrations
 from app.core.db.statements import run_sync
@@ -448,7 +448,7 @@ def test_a_restore_that_fails_at_its_end_changes_nothing(
     nobody_else(db)
     before = here.rows()
     shutil.rmtree(here.models / "versions")
-    real = archive.sync
+    real = files.sync
 
     def fail(folder: Path) -> None:
         real(folder)

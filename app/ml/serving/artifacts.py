@@ -1,13 +1,14 @@
 """Model files: a version is written beside, moved into place whole, and checked before anything opens it."""
 
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+from app.core.files import sync
 
 VERSIONS = "versions"
 ABANDONED_SECONDS = 86_400.0
@@ -50,10 +51,10 @@ def _sweep(versions: Path) -> None:
 def settle(finished: Path, model_dir: Path, folder: str) -> str:
     """Move a finished folder into place, on disk for good."""
     for file in finished.iterdir():
-        _sync(file)
-    _sync(finished)
+        sync(file)
+    sync(finished)
     finished.rename(model_dir / folder)
-    _sync((model_dir / folder).parent)
+    sync((model_dir / folder).parent)
     return folder
 
 
@@ -92,11 +93,3 @@ def remove(model_dir: Path, folder: str) -> bool:
 def _sha256(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
