@@ -1,8 +1,8 @@
-"""The way to PostgreSQL: a synchronous door for everything, an asynchronous one for the two hot routes."""
+"""The way to PostgreSQL: psycopg2 through SQLAlchemy for everything, asyncpg for the hot routes."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.core.db import embedded_postgres, timeouts
+from app.core.db import embedded_postgres, migrations, timeouts
 from app.core.db.batching import Batcher
 from app.core.db.statements import BatchedStatement, Rows, Statement
 from app.core.settings import settings
@@ -24,8 +24,7 @@ def database_url() -> str:
     given = settings().database_url
     if given is None:
         return embedded_postgres.start(settings().data_dir)
-    scheme, rest = given.get_secret_value().split("://", 1)
-    return f"postgresql://{rest}" if scheme else rest
+    return f"postgresql://{given.get_secret_value().split('://', 1)[1]}"
 
 
 def is_embedded() -> bool:
@@ -33,20 +32,15 @@ def is_embedded() -> bool:
 
 
 def engine_for(url: str) -> Engine:
-    """SQLAlchemy takes a bare postgresql:// for psycopg 3; ours is psycopg2. Errors are logged: no values in them."""
+    """SQLAlchemy takes a bare postgresql:// for psycopg 3; ours is psycopg2."""
+    given = make_url(url).query  # has the last word
     return create_engine(
         url.replace("postgresql://", "postgresql+psycopg2://", 1),
         pool_pre_ping=True,
         hide_parameters=True,  # values may be secret, and errors are logged
         pool_timeout=timeouts.STATEMENT_SECONDS,
-        connect_args=_connect_args(url),
+        connect_args={name: value for name, value in timeouts.CONNECT.items() if name not in given},
     )
-
-
-def _connect_args(url: str) -> dict[str, Any]:
-    """Ours, unless the URL itself says otherwise."""
-    given = make_url(url).query
-    return {name: value for name, value in timeouts.CONNECT.items() if name not in given}
 
 
 def without_password(said: str) -> str:
@@ -68,16 +62,12 @@ def engine() -> Engine:
     """The engine of this process; an embedded database is brought up to date first."""
     made = engine_for(database_url())
     if is_embedded():
-        from app.core.db import (
-            migrations as schema,  # here, for Alembic has no business in the import of the web process
-        )
-
-        schema.ensure_current(made)
+        migrations.ensure_current(made)
     return made
 
 
 def connections() -> tuple[int, int]:
-    """Of the synchronous door: at work, and waiting for work."""
+    """Of the pool of psycopg2: at work, and waiting for work."""
     if not engine.cache_info().currsize:
         return 0, 0
     pool: Any = engine().pool
@@ -112,15 +102,10 @@ class AsyncDatabase:
         self._size = size
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
-        self._together: dict[BatchedStatement, Batcher] = {}
+        self._batchers: dict[BatchedStatement, Batcher] = {}
 
     async def pool(self) -> asyncpg.Pool:
         """The pool; it has no connections to begin with, so it can be made while the database is away."""
-        if self._pool is None:
-            await self.open()
-        return self._pool
-
-    async def open(self) -> None:
         async with self._opening:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
@@ -130,18 +115,14 @@ class AsyncDatabase:
                     timeout=timeouts.CONNECT_SECONDS,
                     command_timeout=timeouts.STATEMENT_SECONDS,
                     connection_class=Connection,
-                    init=_keep_alive,
+                    init=timeouts.keep_alive,
                 )
+        return self._pool
 
     async def close(self) -> None:
         if self._pool is not None:
             self._pool.terminate()
             self._pool = None
-
-    async def ping(self) -> None:
-        """Raise, as any statement would, unless the database answers."""
-        async with self.acquire() as connection:
-            await connection.fetchval("SELECT 1")
 
     def connections(self) -> tuple[int, int]:
         """At work, and waiting for work."""
@@ -153,42 +134,27 @@ class AsyncDatabase:
     async def rows(self, statement: Statement, values: Mapping[str, object]) -> Rows:
         """All rows of a statement, each in a transaction of its own or of its batch; committed."""
         if isinstance(statement, BatchedStatement):
-            return [await self._together_for(statement).row(values)]
+            if statement not in self._batchers:
+                self._batchers[statement] = Batcher(statement, self.acquire)
+            return [await self._batchers[statement].row(values)]
         async with self.acquire() as connection:
             return await statement.rows(connection, values)
 
-    def _together_for(self, statement: BatchedStatement) -> Batcher:
-        if statement not in self._together:
-            self._together[statement] = Batcher(statement, self.acquire)
-        return self._together[statement]
-
-    def acquire(self) -> AbstractAsyncContextManager[Any]:
-        """A connection for the length of a `with`."""
-        return Acquired(self)
-
-
-class Acquired:
-    """A connection of the pool, for the length of a `with`. One that no longer answers is not waited for."""
-
-    def __init__(self, database: AsyncDatabase) -> None:
-        self._database = database
-
-    async def __aenter__(self) -> Any:
-        self._pool = await self._database.pool()
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Any]:
+        """A connection for the length of a `with`. One that no longer answers is not waited for."""
+        pool = self._pool or await self.pool()
         try:
-            self._connection = await self._pool.acquire(timeout=timeouts.CONNECT_SECONDS)
+            connection = await pool.acquire(timeout=timeouts.CONNECT_SECONDS)
         except TimeoutError:
             raise
         except OSError as why:  # no such host, no such socket, several addresses that all refuse
             raise ConnectionError(str(why)) from why
-        return self._connection
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, (TimeoutError, asyncpg.InternalClientError)):
-            self._connection.terminate()
-            await self._pool.expire_connections()  # the others have most likely died with it
-        await self._pool.release(self._connection)
-
-
-async def _keep_alive(connection: Any) -> None:
-    timeouts.keep_alive(connection._transport)
+        try:
+            yield connection
+        except (TimeoutError, asyncpg.InternalClientError):
+            connection.terminate()
+            await pool.expire_connections()  # the others have most likely died with it
+            raise
+        finally:
+            await pool.release(connection)

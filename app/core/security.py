@@ -1,7 +1,7 @@
 """Passwords (Argon2id) and signed tokens that expire (JWT, HS256)."""
 
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
@@ -52,22 +52,12 @@ def student_of(token: str) -> UUID | None:
     """Who signed in with this token; none where it is forged, expired or not ours."""
     if len(token) > LONGEST_TOKEN:
         return None
-    found = next((found for key in _accepted_keys() if (found := _known(token, key))), None)
-    return found[0] if found and found[1] + LEEWAY_SECONDS > time.time() else None
-
-
-def _accepted_keys() -> Iterator[str]:
-    """The key that signs, then the one that signed before it was changed."""
-    yield _signing_key()
-    if previous := settings().previous_secret_key:
-        yield previous.get_secret_value()
-
-
-def _known(token: str, key: str) -> tuple[UUID, float] | None:
-    try:
-        return _read(token, key)
-    except (jwt.InvalidTokenError, ValueError, RecursionError):  # the last: a header nested a thousand times
-        return None
+    previous = settings().previous_secret_key
+    for key in (_signing_key(), *([previous.get_secret_value()] if previous else [])):
+        with suppress(jwt.InvalidTokenError, ValueError, RecursionError):  # the last: a header nested a thousand times
+            student, expires = _read(token, key)
+            return student if expires + LEEWAY_SECONDS > time.time() else None
+    return None
 
 
 @lru_cache(2048)

@@ -43,20 +43,18 @@ def check(engine: Engine) -> None:
 
 def ensure_current(engine: Engine) -> None:
     """Bring an embedded database up to date; a newer one is refused."""
-    if revision(engine) is None or revision(engine) != REVISION:
+    if revision(engine) != REVISION:
         migrate(engine)
     check(engine)
 
 
 def migrate(engine: Engine) -> None:
     """Run every migration that is still to come. Two replicas may do it at once: the second waits and finds it done."""
-    from alembic import command
-
     found = revision(engine)
     if found is not None and found > REVISION:
         check(engine)
     with engine.begin() as connection:
-        command.upgrade(_config(connection), "head")
+        upgrade(connection)
 
 
 def upgrade(connection: Connection, to: str = "head") -> None:

@@ -51,7 +51,7 @@ def outage(error: BaseException) -> DatabaseUnavailable | None:
 
 
 def code_of(error: BaseException) -> str | None:
-    """PostgreSQL's, through whichever door it came."""
+    """PostgreSQL's, through whichever driver it came."""
     original = getattr(error, "orig", None) or error
     code = getattr(original, "pgcode", None) or getattr(original, "sqlstate", None)
     return str(code) if code else None

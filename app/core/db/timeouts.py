@@ -47,17 +47,14 @@ class Watch:
             return
         descriptor = connection.fileno()
         self._until[descriptor] = time.monotonic() + self._limit
-        self._look_after_them()
+        if self._thread is None or not self._thread.is_alive():  # the latter after a fork
+            self._thread = threading.Thread(target=self._look, name="database-timeouts", daemon=True)
+            self._thread.start()
         try:
             yield
         finally:
             with self._turn:  # not in the middle of being cut: the number may soon be another socket's
                 self._until.pop(descriptor, None)
-
-    def _look_after_them(self) -> None:
-        if self._thread is None or not self._thread.is_alive():  # the latter after a fork
-            self._thread = threading.Thread(target=self._look, name="database-patience", daemon=True)
-            self._thread.start()
 
     def _look(self) -> None:
         while True:
@@ -108,9 +105,9 @@ CONNECT = {
 }
 
 
-def keep_alive(transport: Any) -> None:
-    """The same for a socket of asyncpg's, which sets nothing itself."""
-    found = transport.get_extra_info("socket")
+async def keep_alive(connection: Any) -> None:
+    """The same for a connection of asyncpg's, which sets nothing itself."""
+    found = connection._transport.get_extra_info("socket")
     if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):
         return
     found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -5,23 +5,21 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.http import Middleware
 from app.core.observability import metrics
 from app.core.settings import settings
 
 log = logging.getLogger("smartstudy.access")
 
 
-class Access:
-    """Plain ASGI. Says the route's template, never the path, the query, a header or a body: those may hold secrets."""
+class Access(Middleware):
+    """Says the route's template, never the path, the query, a header or a body: those may hold secrets."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        super().__init__(app)
         self._log_all = settings().access_log
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = perf_counter(), 0
 
         async def seen(message: Message) -> None:

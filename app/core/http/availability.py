@@ -1,9 +1,10 @@
 """Whether the database may be asked at all; while it may not, nobody waits to find that out."""
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from app.core.errors import problem
+from app.core.http import Middleware
 from app.domain.errors import DatabaseUnavailable
 
 ASK_NOBODY = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -16,15 +17,12 @@ class Availability:
         self.closed: str | None = None
 
 
-class OnlyWhileAvailable:
-    """Plain ASGI: what it costs is one look at an attribute."""
+class OnlyWhileAvailable(Middleware):
+    """Costs one look at an attribute."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         why = scope["app"].state.availability.closed
-        if why is None or scope["type"] != "http" or scope["path"] in ASK_NOBODY:
+        if why is None or scope["path"] in ASK_NOBODY:
             await self._app(scope, receive, send)
             return
         error = DatabaseUnavailable(why)

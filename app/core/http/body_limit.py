@@ -2,28 +2,22 @@
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.core.errors import problem
+from app.core.http import Middleware
 from app.core.settings import settings
 
 DIGITS = 15  # a thousand terabytes have no more
 
 
-class BodyLimit:
-    """Plain ASGI. Goes by Content-Length where there is one, and counts what arrives in any case."""
+class BodyLimit(Middleware):
+    """Goes by Content-Length where there is one, and counts what arrives in any case."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         most = settings().max_body_bytes
         if refused := _refused(scope, most):
-            answer = problem(Request(scope), *refused)
-            await answer(scope, receive, send)
+            await problem(Request(scope), *refused)(scope, receive, send)
             return
         arrived = 0
 

@@ -6,7 +6,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from os import urandom
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+
+from app.core.http import Middleware
 
 WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL)
@@ -52,7 +54,7 @@ def names_of(headers: Iterable[tuple[bytes, bytes]]) -> Names:
     made = urandom(40).hex()
     known = len(request_ids) == 1 and WELL_FORMED.fullmatch(request_ids[0])
     request_id = request_ids[0].decode() if known else made[:32]
-    return Names(request_id, _exported() or _trace(parents, made[32:64], made[64:]))
+    return Names(request_id, (tracer[0]() if tracer else None) or _trace(parents, made[32:64], made[64:]))
 
 
 def _trace(parents: list[bytes], trace_id: str, span_id: str) -> Trace:
@@ -66,20 +68,10 @@ def _trace(parents: list[bytes], trace_id: str, span_id: str) -> Trace:
     return Trace(trace.decode(), span_id, bool(int(flags, 16) & 1))
 
 
-def _exported() -> Trace | None:
-    return tracer[0]() if tracer else None
+class RequestId(Middleware):
+    """Outermost, so that every answer has its names."""
 
-
-class RequestId:
-    """Plain ASGI: nothing of the hot path waits for it. Outermost, so that every answer has its names."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         names = names_of(scope["headers"])
         scope["request_id"], scope["names"] = names.request_id, names
         current.set(names)  # each request is a task with a context of its own, so nobody else sees it

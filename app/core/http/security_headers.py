@@ -4,7 +4,9 @@ import re
 from base64 import b64encode
 from hashlib import sha256
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+
+from app.core.http import Middleware
 
 OWN_ONLY = "default-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'; object-src 'none'{more}"
 POLICY = OWN_ONLY.format(more="").encode()
@@ -28,18 +30,12 @@ STATIC = ("/static-offline-docs/", "/static/")
 INLINE = re.compile(rb"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
-class SafeHeaders:
-    """Plain ASGI. An answer that says something else itself, is left at that."""
+class SafeHeaders(Middleware):
+    """An answer that says something else itself, is left at that."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        path, is_https = _path(scope), scope.get("scheme") == "https"  # before a mount changes the scope
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))  # as the routes know it; mounts change it
+        is_https = scope.get("scheme") == "https"
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -73,21 +69,11 @@ def _missing(headers: list[tuple[bytes, bytes]], path: str, is_https: bool) -> l
     ours = [(name, value) for name, value in ALWAYS if name not in said]
     if b"content-security-policy" not in said:
         ours.append((b"content-security-policy", POLICY))
-    if b"cache-control" not in said and not _everybodys(path):
+    if b"cache-control" not in said and path not in EVERYBODYS and not path.startswith(STATIC):
         ours.append(KEEP_NOTHING)
     if is_https:
         ours.append(HTTPS_ONLY)
     return ours
-
-
-def _path(scope: Scope) -> str:
-    """As the routes know it, wherever a proxy puts the service."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
-
-
-def _everybodys(path: str) -> bool:
-    return path in EVERYBODYS or path.startswith(STATIC)
 
 
 def hashes(page: bytes, tag: bytes) -> str:

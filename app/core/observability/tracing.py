@@ -1,8 +1,10 @@
 """OpenTelemetry, where the environment asks for it (extra `smartstudy[otel]`); otherwise nothing of it is imported."""
 
 import os
-from collections.abc import Iterator, MutableMapping
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, event
@@ -44,15 +46,16 @@ def of_requests() -> "TelemetryConfig":
     if not request_id.tracer:
         request_id.tracer.append(_span_of_request)
         _trace_statements(provider.get_tracer(SERVICE))
-    return {**nothing, "tracing": True, "tracer_provider": provider, "exclude": _not_traced}
-
-
-def _not_traced(scope: MutableMapping[str, Any]) -> bool:
-    return scope.get("path") in NOT_TRACED
+    return {
+        **nothing,
+        "tracing": True,
+        "tracer_provider": provider,
+        "exclude": lambda scope: scope.get("path") in NOT_TRACED,
+    }
 
 
 def _trace_statements(tracer: "Tracer") -> None:
-    """Those of the synchronous door, without their values.
+    """Those through psycopg2, without their values.
 
     Ours, for OpenTelemetry's instrumentation ends at SQLAlchemy 2.0.
     """
@@ -88,49 +91,31 @@ def span(name: str, **attributes: int | str) -> Iterator[None]:
 
 def flush() -> None:
     """Export what has ended; waits for it, but not for long."""
-    for provider in _made:
-        provider.force_flush(FLUSH_MILLISECONDS)
+    if _provider.cache_info().currsize:
+        _provider().force_flush(FLUSH_MILLISECONDS)
 
 
-_made: "list[TracerProvider]" = []
-
-
+@lru_cache
 def _provider() -> "TracerProvider":
-    if not _made:
-        try:
-            _made.append(_new_provider())
-        except ImportError:
-            raise SystemExit(NOT_INSTALLED) from None
-    return _made[0]
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
+    except ImportError:
+        raise SystemExit(NOT_INSTALLED) from None
 
-
-def _new_provider() -> "TracerProvider":
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
-
+    given = settings()
     made = TracerProvider(resource=Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", SERVICE)}))
-    to_console = (settings().otel_traces_exporter or "").lower() == "console"
-    made.add_span_processor(SimpleSpanProcessor(_console()) if to_console else BatchSpanProcessor(_otlp()))
-    return made
-
-
-def _console() -> Any:
-    import sys
-
-    from opentelemetry.sdk.trace.export import ConsoleSpanExporter
-
-    return ConsoleSpanExporter(out=sys.stderr, formatter=lambda span: span.to_json(indent=None) + "\n")
-
-
-def _otlp() -> Any:
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-    given = settings()  # .env may have what the exporter looks for in the environment
+    if (given.otel_traces_exporter or "").lower() == "console":
+        console = ConsoleSpanExporter(out=sys.stderr, formatter=lambda span: span.to_json(indent=None) + "\n")
+        made.add_span_processor(SimpleSpanProcessor(console))
+        return made
     for name in ("otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint"):
-        if value := getattr(given, name):
+        if value := getattr(given, name):  # .env may have what the exporter looks for in the environment
             os.environ.setdefault(name.upper(), value)
-    return OTLPSpanExporter()
+    made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return made
 
 
 def _span_of_request() -> Trace | None:

@@ -106,7 +106,7 @@ def test_a_request_that_was_given_up_holds_up_no_other() -> None:
 def with_database(environment: Path, work: Callable[[AsyncDatabase], Awaitable[Any]]) -> Any:
     async def run() -> Any:
         database = AsyncDatabase()
-        await database.open()
+        await database.pool()
         try:
             return await work(database)
         finally:
