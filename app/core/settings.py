@@ -5,19 +5,17 @@ import secrets
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.domain.kinds import KINDS, TRAINED
 
 APP = Path(__file__).resolve().parents[1]
 ROLLOUT_FORM = "KIND:PERCENT or KIND:shadow, separated by commas, such as embedding_lstm:20"
-
-
 DATABASE_FORM = "postgresql://user:password@host/database"
 
 
@@ -78,23 +76,15 @@ class Settings(BaseSettings):
     min_seconds: float | None = Field(None, gt=0, le=86_400)  # none: from the data (app/ml/calibration/time_limits.py)
     max_seconds: float | None = Field(None, gt=0, le=86_400)
 
-    log_format: Literal["auto", "console", "json"] = "auto"  # auto: for people on a terminal, json everywhere else
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(str.lower)] = (
+        "auto"  # auto: for people on a terminal, json everywhere else
+    )
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)] = "INFO"
     access_log: bool = False  # a line for every request; those that fail have one anyway
     metrics_token: SecretStr | None = None  # none: whoever reaches /metrics may read it
     otel_exporter_otlp_endpoint: str | None = None  # either of them: traces are exported
     otel_exporter_otlp_traces_endpoint: str | None = None
     otel_traces_exporter: str | None = None
-
-    @field_validator("log_format", mode="before")
-    @classmethod
-    def _small(cls, value: object) -> object:
-        return value.lower() if isinstance(value, str) else value
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _large(cls, value: object) -> object:
-        return value.upper() if isinstance(value, str) else value
 
     @field_validator(
         *("database_url", "secret_key", "previous_secret_key", "metrics_token", "min_seconds", "max_seconds"),
@@ -111,22 +101,18 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _postgresql_only(cls, url: SecretStr | None) -> SecretStr | None:
-        if url and not url.get_secret_value().startswith(("postgresql://", "postgres://", "postgresql+psycopg2://")):
-            raise ValueError(f"SmartStudy runs on PostgreSQL: {DATABASE_FORM}")
-        if url and not _can_be_read(url.get_secret_value()):
-            raise ValueError(f"can't be read as {DATABASE_FORM}; signs such as @ : / in a password are written %40 ...")
-        return url
-
-    @field_validator("database_url")
-    @classmethod
-    def _can_be_read(cls, url: SecretStr | None) -> SecretStr | None:
+    def _is_postgresql(cls, secret: SecretStr | None) -> SecretStr | None:
         """Those who would stumble over it later quote it, password and all."""
+        url = secret.get_secret_value() if secret else DATABASE_FORM
+        if not url.startswith(("postgresql://", "postgres://", "postgresql+psycopg2://")):
+            raise ValueError(f"SmartStudy runs on PostgreSQL: {DATABASE_FORM}")
+        if not _can_be_read(url):
+            raise ValueError(f"can't be read as {DATABASE_FORM}; signs such as @ : / in a password are written %40 ...")
         try:
-            _ = urlsplit(url.get_secret_value()).port if url else None
+            _ = urlsplit(url).port
         except ValueError:
             raise ValueError("can't be read; in a password / is written %2F, # %23, ? %3F and @ %40") from None
-        return url
+        return secret
 
     @field_validator("secret_key", "previous_secret_key")
     @classmethod

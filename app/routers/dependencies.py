@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, cast
+from uuid import UUID
 
 from fastapi import Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -84,6 +85,17 @@ BY_TOKEN_OR_KEY: dict[str, Any] = {"security": [{student_token.scheme_name: []},
 async def who_calls(database: AsyncDb, claim: Claimed) -> Caller:
     """The caller, looked up at each request: a deleted account or a revoked key is out at once."""
     return await run_async(accounts.caller(claim), database)
+
+
+def student_named(user_id: UUID | None, caller: Claim | Caller, yours: str) -> UUID:
+    """The student whom a request is about: oneself, or the one whom a service key names."""
+    if caller.student is None:
+        if user_id is None:
+            raise NotAccepted("user_id: a service key has to name the student, by any UUID.")
+        return user_id
+    if user_id is not None:
+        raise NotAccepted(f"user_id: only a service key may name a student; leave it out, {yours}.")
+    return caller.student
 
 
 class CallerFirst(APIRoute):

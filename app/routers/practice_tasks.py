@@ -15,12 +15,12 @@ from app.core.settings import settings
 from app.crud import practice_tasks
 from app.domain.errors import NotAccepted
 from app.domain.fields import Text200
-from app.domain.tasks import Claim, Task, TaskRequest
+from app.domain.tasks import Task, TaskRequest
 from app.ml.embedding_service import complete, predict_and_save
 from app.ml.explanation.explainer import explanation
 from app.ml.serving.model_order import ServingModels
 from app.ml.training.scheduler import Trainer
-from app.routers.dependencies import BY_TOKEN_OR_KEY, CallerFirst, Db, SignedIn, async_database, claim_of
+from app.routers.dependencies import BY_TOKEN_OR_KEY, CallerFirst, Db, SignedIn, async_database, claim_of, student_named
 from app.schemas.explanation import Explanation
 from app.schemas.practice_tasks import NewTask, TaskOut, TaskPage, TaskResult
 from app.schemas.problem import problems
@@ -54,7 +54,7 @@ async def create_task(new: NewTask, request: Request) -> Response:
     moved the prediction.
     """
     claim = claim_of(request)
-    asked = TaskRequest(student_of(new, claim), new.topic, new.difficulty, new.item_id)
+    asked = TaskRequest(student_named(new.user_id, claim, "the task is yours"), new.topic, new.difficulty, new.item_id)
     flow = predict_and_save(await serving_models(request), asked, claim)
     return answer(await run_async(flow, await async_database(request)), 201)
 
@@ -128,17 +128,6 @@ def answer(task: Task, status: int, after: Callable[[], object] | None = None) -
     """The task as JSON, written once: what is valid already, FastAPI need not check again."""
     body = TO_JSON(out(task))
     return Response(body, status, media_type="application/json", background=BackgroundTask(after) if after else None)
-
-
-def student_of(new: NewTask, caller: Claim) -> UUID:
-    """The student the task is for: oneself, or the one whom a service key names."""
-    if caller.student is None:
-        if new.user_id is None:
-            raise NotAccepted("user_id: a service key has to name the student, by any UUID.")
-        return new.user_id
-    if new.user_id is not None:
-        raise NotAccepted("user_id: only a service key may name a student; leave it out, the task is yours.")
-    return caller.student
 
 
 def cursor_of(created_at: datetime, task_id: UUID) -> str:

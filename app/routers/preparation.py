@@ -29,7 +29,7 @@ from app.domain.tasks import Caller
 from app.planning.exam_plans import Asked, plan_exam_now, prepare
 from app.planning.reasons import sentence
 from app.planning.recommender import recommend
-from app.routers.dependencies import AsyncDb, CallerFirst, Db, SignedIn
+from app.routers.dependencies import AsyncDb, CallerFirst, Db, SignedIn, student_named
 from app.routers.practice_tasks import Serving
 from app.schemas.planning import (
     ExamOut,
@@ -58,6 +58,8 @@ TopicsAsked = Annotated[
 ]
 OfStudent = Annotated[UUID | None, Query(description="The student. Service keys must name one; students must not.")]
 
+ABOUT_YOU = "it is about you"
+
 
 @router.get("/recommendations", responses=problems(401, 422))
 async def get_recommendations(
@@ -79,7 +81,7 @@ async def get_recommendations(
     Topics come in the order of need: weak ones, and those not practised for long. There may be fewer than `limit`, and
     for somebody who has finished nothing none at all: then `remark` says what to do. No task is created.
     """
-    student = student_named(user_id, caller)
+    student = student_named(user_id, caller, ABOUT_YOU)
     found = await recommend(serving, database, student, Wishes(target_success_rate, tuple(topic)), limit)
     return recommendations_out(found, today())
 
@@ -91,7 +93,7 @@ def create_plan(new: NewPlan, caller: SignedIn, db: Db, serving: Serving) -> Pla
     Only the exam is stored. The days are planned anew whenever the plan is asked for, from how practice has gone
     until then; what has been done today is taken off today's minutes. A student may have 20 plans.
     """
-    student = student_named(new.user_id, caller)
+    student = student_named(new.user_id, caller, ABOUT_YOU)
     asked = Asked(student, new.exam_date, tuple(new.topics), new.minutes_per_day, new.target_success_rate, new.name)
     return plan_out(*prepare(serving, db, asked, caller.student))
 
@@ -99,7 +101,7 @@ def create_plan(new: NewPlan, caller: SignedIn, db: Db, serving: Serving) -> Pla
 @router.get("/preparation/plans", responses=problems(401, 422))
 def list_plans(caller: SignedIn, db: Db, user_id: OfStudent = None) -> PlanList:
     """A student's plans without their days: the next exam first, those that are over last."""
-    exams = exam_plans.of_student(db, student_named(user_id, caller))
+    exams = exam_plans.of_student(db, student_named(user_id, caller, ABOUT_YOU))
     return PlanList(items=[exam_out(exam, today()) for exam in exams])
 
 
@@ -118,17 +120,6 @@ def delete_plan(plan_id: UUID, caller: SignedIn, db: Db) -> None:
     exam_plans.delete(db, plan_id, caller.owner)
 
 
-def student_named(user_id: UUID | None, caller: Caller) -> UUID:
-    """The student it is about: oneself, or the one whom a service key names."""
-    if caller.student is None:
-        if user_id is None:
-            raise NotAccepted("user_id: a service key has to name the student, by any UUID.")
-        return user_id
-    if user_id is not None:
-        raise NotAccepted("user_id: only a service key may name a student; leave it out, it is about you.")
-    return caller.student
-
-
 def today() -> date:
     """UTC."""
     return datetime.now(UTC).date()
@@ -144,11 +135,8 @@ def recommendations_out(found: Recommendations, on: date) -> RecommendationsOut:
 
 
 def _suggestion(each: Suggestion) -> SuggestionOut:
-    said = each.prediction
-    names = SuggestionOut.model_fields.keys() & set(said.__slots__)
-    values: dict[str, Any] = {name: getattr(said, name) for name in names}
     reasons = [reason_out(reason) for reason in each.reasons]
-    return SuggestionOut(topic=each.topic, difficulty=each.difficulty, reasons=reasons, **values)
+    return SuggestionOut(**_values(each.prediction) | _values(each) | {"reasons": reasons})
 
 
 def exam_out(exam: Exam, on: date) -> ExamOut:
@@ -156,17 +144,7 @@ def exam_out(exam: Exam, on: date) -> ExamOut:
 
 
 def _exam(exam: Exam, on: date) -> dict[str, Any]:
-    return {
-        "id": exam.id,
-        "user_id": exam.user_id,
-        "name": exam.name,
-        "exam_date": exam.exam_date,
-        "days_left": max((exam.exam_date - on).days, 0),
-        "topics": list(exam.topics),
-        "minutes_per_day": exam.minutes_per_day,
-        "target_success_rate": exam.target,
-        "created_at": exam.created_at,
-    }
+    return _values(exam) | {"days_left": max((exam.exam_date - on).days, 0), "target_success_rate": exam.target}
 
 
 def plan_out(exam: Exam, plan: Plan) -> PlanOut:
@@ -197,6 +175,7 @@ def _day(day: PlanDay) -> PlanDayOut:
 
 
 def _values(of: Any) -> dict[str, Any]:
+    """What a value of the domain holds, by name; an answer takes the fields that it has."""
     return {name: getattr(of, name) for name in of.__slots__}
 
 

@@ -3,7 +3,7 @@
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 
 class Foreseen(BaseModel):
@@ -49,8 +49,6 @@ class KindAnswer(BaseModel):
 
 class Explanation(BaseModel):
     """The prediction, set against that for an average student; the effects add up to the difference."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     task_id: UUID
     model_version: str = Field(description="The kind of model that predicted.")

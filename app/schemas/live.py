@@ -1,14 +1,12 @@
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 Verdict = Literal["steady", "shifted", "strongly shifted"]
 
 
 class LiveQuality(BaseModel):
     """How good the newest predictions of one kind of model turned out."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     kind: str
     model_version_id: int | None = Field(description="Of these, the version that answered last; null for the prior.")
@@ -49,8 +47,6 @@ class InputDrift(BaseModel):
 
 class DriftOut(BaseModel):
     """Whether what the model is asked still looks like what it learned from; nulls where nothing can be said."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     n: int = Field(0, description="Newest predicted tasks that were looked at.")
     minimum: int = 100

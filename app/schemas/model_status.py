@@ -1,7 +1,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.domain.fields import Text200
 from app.schemas.base import Body
@@ -10,8 +10,6 @@ from app.schemas.live import DriftOut, LiveOut
 
 class ServingOut(BaseModel):
     """Who answers predictions in this process now."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     model_version: str = Field(
         description="The network with the greatest part in the answers (embedding_v2, embedding_lstm), v1.0 where "

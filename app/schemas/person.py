@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.schemas.accounts import AccountOut
 from app.schemas.practice_tasks import TaskOut
@@ -20,8 +20,6 @@ class Me(AccountOut):
 
 class ShadowOut(BaseModel):
     """What another version would have said of a task; it was only recorded."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     model_version_id: int
     kind: str
@@ -73,8 +71,6 @@ class Known(BaseModel):
 
 class StateOut(BaseModel):
     """What the student's answers say to a version of a model (a posterior, or the state of a network)."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     kind: str
     model_version_id: int

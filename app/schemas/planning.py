@@ -68,8 +68,6 @@ class ReasonOut(BaseModel):
 class SuggestionOut(BaseModel):
     """A task to do next; nothing is stored of it until `POST /practice-tasks` creates it."""
 
-    model_config = ConfigDict(protected_namespaces=())
-
     topic: str
     difficulty: Difficulty
     correctness_prob: float = Field(description="As `POST /practice-tasks` would predict it now.")
@@ -160,8 +158,6 @@ class PracticeEffectOut(BaseModel):
 
 class PlanOut(ExamOut):
     """An exam and the way there, as it looks now: planned anew whenever it is asked for."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     days: list[PlanDayOut] = Field(description="From today to the day before the exam, at most 60.")
     later: LaterOut | None

@@ -35,8 +35,6 @@ class TaskResult(Body):
 class TaskOut(Answer):
     """A practice task with its prediction and, once completed, its result."""
 
-    model_config = ConfigDict(from_attributes=True, protected_namespaces=())
-
     id: UUID
     user_id: UUID
     topic: str
