@@ -110,8 +110,8 @@ class Interactions:
 
     def _parser(self, header: list[str]) -> "_Parser":
         if self.gaps_allowed:
-            return _GapParser(_positions(header, ("student_id", "correct"), OTHER_NAMES), self.gaps)
-        return _Parser(_positions(header, NEEDED))
+            return _GapParser(positions(header, ("student_id", "correct"), OTHER_NAMES), self.gaps)
+        return _Parser(positions(header, NEEDED, {}))
 
     def _parsed(
         self, rows: "Rows", parse: Callable[[list[str], int], Interaction]
@@ -154,21 +154,22 @@ def told_why(rows: "Rows") -> Iterator[None]:
         raise ValueError(f"The file can't be unzipped to its end: {why}. Fetch or zip it again.") from None
 
 
-def header_places(header: list[str]) -> dict[str, int]:
-    """Where each column stands."""
-    return {name.strip().lstrip("\ufeff"): place for place, name in enumerate(header)}  # a mark in text once pasted
+def positions(
+    header: list[str], needed: Sequence[str], others: Mapping[str, str], columns: Sequence[str] = COLUMNS
+) -> dict[str, int]:
+    """Where each column stands; `others` are names that a column may have instead.
 
-
-def _positions(header: list[str], needed: Sequence[str], others: Mapping[str, str] | None = None) -> dict[str, int]:
-    """Where each column stands; `others` are names that a column may have instead."""
-    at = header_places(header)
-    for name, other in (others or {}).items():
+    Raises:
+        BadRow: one that is needed isn't there; it says which `columns` there may be.
+    """
+    at = {name.strip().lstrip("\ufeff"): place for place, name in enumerate(header)}  # a mark in text once pasted
+    for name, other in others.items():
         if name not in at and other in at:
             at[name] = at.pop(other)
     missing = [name for name in needed if name not in at]
     if missing:
         cells = ", separated by commas" if len(header) < 2 else ""
-        raise BadRow(1, f"no column {', '.join(missing)}; the columns are {','.join(COLUMNS)}{cells}, more are ignored")
+        raise BadRow(1, f"no column {', '.join(missing)}; the columns are {','.join(columns)}{cells}, more are ignored")
     return at
 
 
@@ -177,7 +178,9 @@ class _Parser:
 
     def __init__(self, at: dict[str, int]) -> None:
         self._at = at
-        self._cells = itemgetter(*(at.get(name, -1) for name in COLUMNS))  # of a row with an empty cell at its end
+        self._last_needed = max(at.get(name, -1) for name in NEEDED)
+        self._cells = itemgetter(*(at.get(name, -1) for name in COLUMNS))  # of a row with empty cells at its end
+        self._padding = [""] * (max(at.values()) + 1)
         self._filled: dict[str, bool] = {}
         self._clock = NO_CLOCK
         self._latest = time.time() + 60
@@ -188,52 +191,20 @@ class _Parser:
         return {str(UUID(bytes=known[0])): name for name, known in self._students.items()}
 
     def parse(self, row: list[str], line: int) -> Interaction:
-        """The row's values; the careful way says what is wrong with one that is not as most are."""
-        try:
-            return self._ordinary(row, line)
-        except (LookupError, ValueError):
-            return self._careful(row, line)
-
-    def _ordinary(self, row: list[str], line: int) -> Interaction:
-        """What `_careful` says of a good row, at a third of its price; any error, before anything is remembered."""
-        student, item, topic, difficulty, correct, time_seconds, timestamp = map(str.strip, self._cells([*row, ""]))
-        seconds, right = float(time_seconds), RESULTS[correct]
-        started = _epoch(timestamp, line) if self._filled["timestamp"] else self._clock
-        if (
-            not 0 < seconds <= SECONDS_MAX
-            or not (self._filled["timestamp"] or not timestamp)
-            or (difficulty not in DIFFICULTIES if self._filled["difficulty"] else difficulty)
-            or not (0 < len(student) <= 200 and 0 < len(topic) <= 200 and len(item) <= 200)
-            or "\x00" in student + topic + item
-            or (timestamp and started + seconds > self._latest)
-        ):
-            raise ValueError
-        return self._made(line, student, item, topic, difficulty or "medium", right, seconds, started)
-
-    def _careful(self, row: list[str], line: int) -> Interaction:
-        def cell(name: str) -> str:
-            position = self._at.get(name)
-            return row[position].strip() if position is not None and position < len(row) else ""
-
-        if len(row) <= max(self._at.get(name, -1) for name in NEEDED):
+        """The row's values."""
+        if len(row) <= self._last_needed:
             raise BadRow(line, f"{len(row)} cells where the header has {len(self._at)}")
-        correct = self._result(cell("correct"), line)
-        seconds = self._seconds(cell("time_seconds"), line)
-        item = cell("item_id")
-        started = self._started(cell("timestamp"), seconds, line)
-        student, topic = _text(cell("student_id"), "student_id", line), self._topic(cell("topic"), line)
-        difficulty = self._difficulty(cell("difficulty"), line)
+        cells = map(str.strip, self._cells([*row, *self._padding]))
+        student, item, topic, difficulty, marked, time_seconds, timestamp = cells
+        correct = self._result(marked, line)
+        seconds = self._seconds(time_seconds, line)
+        started = self._started(timestamp, seconds, line)
+        student, topic = _text(student, "student_id", line), self._topic(topic, line)
+        difficulty = self._difficulty(difficulty, line)
         if item:
             _text(item, "item_id", line)
-        return self._made(line, student, item, topic, difficulty, correct, seconds, started)
-
-    def _made(
-        self, line: int, student: str, item: str, topic: str, difficulty: str, correct: bool, seconds: float,
-        started: float,
-    ) -> Interaction:  # fmt: skip
-        if self._filled["timestamp"]:
-            written = repr(started)
-        else:
+        written = repr(started)
+        if not self._filled["timestamp"]:
             written = f"line {line}"
             self._clock += UNTIMED_SECONDS if math.isnan(seconds) else seconds
         name = f"{student}\x1f{topic}\x1f{item}\x1f{difficulty}\x1f{correct}\x1f{seconds!r}\x1f{written}\x1f"
@@ -243,10 +214,8 @@ class _Parser:
     def _ids(self, student: str, written: str, name: str) -> tuple[bytes, bytes]:
         """The row's identity is what it says, and how often the student has said just that at that moment."""
         before, row_id = self._students.get(student), uuid5(name + "0")
-        if before is None:
-            before = (student_uuid(student), written)
-        elif before[1] != written:
-            before = (before[0], written)
+        if before is None or before[1] != written:
+            before = (before[0] if before else student_uuid(student), written)
         self._students[student] = (*before, row_id)
         repeats = before[2:].count(row_id)
         return (uuid5(f"{name}{repeats}") if repeats else row_id), before[0]
@@ -258,7 +227,13 @@ class _Parser:
         return correct
 
     def _seconds(self, value: str, line: int) -> float:
-        return _seconds(value, line)
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds <= SECONDS_MAX:  # false for NaN
+            raise BadRow(line, f"time_seconds is {value!r}; it must be a number above 0, at most {SECONDS_MAX:g}")
+        return seconds
 
     def _topic(self, value: str, line: int) -> str:
         return _text(value, "topic", line)
@@ -332,16 +307,6 @@ def _text(value: str, name: str, line: int) -> str:
     if not 1 <= len(value) <= 200 or "\x00" in value:
         raise BadRow(line, f"{name} has {len(value)} characters; it must have 1 to 200, none of them NUL")
     return value
-
-
-def _seconds(value: str, line: int) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= SECONDS_MAX:  # false for NaN
-        raise BadRow(line, f"time_seconds is {value!r}; it must be a number above 0, at most {SECONDS_MAX:g}")
-    return seconds
 
 
 def _epoch(value: str, line: int) -> float:

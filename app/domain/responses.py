@@ -5,12 +5,13 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
-from app.domain.interactions import MISSING, BadRow, header_places, told_why
+from app.domain.interactions import MISSING, BadRow, positions, told_why
 
 if TYPE_CHECKING:
     from _csv import Reader as Rows
 
-NAMES = {"person": ("person", "student_id"), "item": ("item", "item_id")}
+COLUMNS = ("person", "item", "correct", "time_seconds")
+OTHER_NAMES = {"person": "student_id", "item": "item_id"}
 MARKS = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0} | dict.fromkeys(MISSING, math.nan)
 
 
@@ -40,7 +41,8 @@ def read_responses(source: TextIO, limit_seconds: float | None = None) -> Respon
 
 
 def _read(rows: "Rows", limit_seconds: float | None) -> Responses:
-    at = _columns(next(rows, []))
+    places = positions(next(rows, []), COLUMNS, OTHER_NAMES, COLUMNS)
+    at = {name: places[name] for name in (*COLUMNS, "censored") if name in places}
     found = Responses()
     width = 0
     for row in rows:
@@ -63,19 +65,6 @@ def _read(rows: "Rows", limit_seconds: float | None) -> Responses:
         flagged = "censored" in at and _mark(row[at["censored"]].strip(), "censored", line) == 1
         found.censored.append(limited or flagged)
     return found
-
-
-def _columns(header: list[str]) -> dict[str, int]:
-    places = header_places(header)
-    at: dict[str, int] = {name: places[name] for name in ("correct", "time_seconds", "censored") if name in places}
-    for name, spellings in NAMES.items():
-        found = next((places[spelling] for spelling in spellings if spelling in places), None)
-        if found is not None:
-            at[name] = found
-    missing = [name for name in ("person", "item", "correct", "time_seconds") if name not in at]
-    if missing:
-        raise BadRow(1, f"no column {', '.join(missing)}; the columns are person,item,correct,time_seconds")
-    return at
 
 
 def _label(value: str, name: str, line: int) -> str:
