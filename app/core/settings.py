@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.domain.kinds import KINDS, TRAINED
@@ -17,6 +25,9 @@ from app.domain.kinds import KINDS, TRAINED
 APP = Path(__file__).resolve().parents[1]
 ROLLOUT_FORM = "KIND:PERCENT or KIND:shadow, separated by commas, such as embedding_lstm:20"
 DATABASE_FORM = "postgresql://user:password@host/database"
+Absolute = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+LogFormat = Annotated[Literal["auto", "console", "json"], BeforeValidator(str.lower)]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)]
 
 
 def default_data_dir() -> Path:
@@ -41,8 +52,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore")
 
     database_url: SecretStr | None = None  # none: a PostgreSQL of our own in DATA_DIR
-    data_dir: Path = Field(default_factory=default_data_dir)
-    model_dir: Path = Field(default_factory=default_model_dir)
+    data_dir: Absolute = Field(default_factory=default_data_dir)
+    model_dir: Absolute = Field(default_factory=default_model_dir)
     secret_key: SecretStr | None = None  # none: made once and kept in DATA_DIR
     previous_secret_key: SecretStr | None = None  # signs no more; what it signed is good until it expires
     token_hours: float = Field(24, gt=0, le=24 * 365)
@@ -79,7 +90,7 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(str.lower)] = (
         "auto"  # auto: for people on a terminal, json everywhere else
     )
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)] = "INFO"
+    log_level: LogLevel = "INFO"
     access_log: bool = False  # a line for every request; those that fail have one anyway
     metrics_token: SecretStr | None = None  # none: whoever reaches /metrics may read it
     otel_exporter_otlp_endpoint: str | None = None  # either of them: traces are exported
@@ -93,11 +104,6 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None
-
-    @field_validator("data_dir", "model_dir")
-    @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().absolute()
 
     @field_validator("database_url")
     @classmethod

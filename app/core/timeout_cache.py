@@ -16,30 +16,21 @@ class TimeoutCache(Generic[T]):
     def __init__(self, ask: Callable[[], T], seconds: float, fresh: float = 0) -> None:
         self._ask, self._seconds, self._fresh = ask, seconds, fresh
         self._asked: Future[T] | None = None
-        self._since = 0.0  # when it was answered
+        self._fresh_until = 0.0
 
     async def answer(self) -> T:
         """What `ask` returns or raises; TimeoutError where it takes too long."""
-        asked = self._under_way_or_fresh() or self._begin()
+        asked = self._asked
+        if asked is None or (asked.done() and (asked.exception() or time.monotonic() >= self._fresh_until)):
+            self._asked = asked = Future[T]()
+            asked.set_running_or_notify_cancel()
+            threading.Thread(target=self._answer, args=(asked,), daemon=True, name="watching").start()
         awaited = asyncio.wrap_future(asked)
         done, _ = await asyncio.wait({awaited}, timeout=self._seconds)
         if not done:
-            awaited.add_done_callback(_heard)
+            awaited.add_done_callback(lambda late: late.exception())  # asyncio need not complain that nobody looked
             raise TimeoutError
         return awaited.result()
-
-    def _under_way_or_fresh(self) -> "Future[T] | None":
-        asked = self._asked
-        if asked is None or not asked.done():
-            return asked
-        good = asked.exception() is None and time.monotonic() < self._since + self._fresh
-        return asked if good else None
-
-    def _begin(self) -> "Future[T]":
-        self._asked = asked = Future[T]()
-        asked.set_running_or_notify_cancel()
-        threading.Thread(target=self._answer, args=(asked,), daemon=True, name="watching").start()
-        return asked
 
     def _answer(self, asked: "Future[T]") -> None:
         try:
@@ -47,10 +38,5 @@ class TimeoutCache(Generic[T]):
         except Exception as why:
             asked.set_exception(why)
         else:
-            self._since = time.monotonic()
+            self._fresh_until = time.monotonic() + self._fresh
             asked.set_result(found)
-
-
-def _heard(late: "asyncio.Future[T]") -> None:
-    """Nobody waits for it any more: asyncio need not complain that its error was never looked at."""
-    late.exception()

@@ -1,6 +1,6 @@
 """What the models learn from and what they are asked: finished tasks, as columns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -24,6 +24,9 @@ LEAST_SECONDS = 0.1  # that anybody takes; what is shorter counts as this where 
 def plausible(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
     """Times to learn from, (n,): one of 1e-300 s would outweigh all others. What is no number stays so."""
     return np.maximum(seconds, LEAST_SECONDS)
+
+
+COLUMNS = ("student", "topic", "difficulty", "item", "started", "finished", "correct", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +54,7 @@ class Attempts:
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Attempts":
         """The same ids, only these rows (keep their order)."""
-        return Attempts(
-            self.students,
-            self.topics,
-            self.items,
-            self.student[rows],
-            self.topic[rows],
-            self.difficulty[rows],
-            self.item[rows],
-            self.started[rows],
-            self.finished[rows],
-            self.correct[rows],
-            self.seconds[rows],
-        )
+        return replace(self, **{name: getattr(self, name)[rows] for name in COLUMNS})
 
 
 def some_students(attempts: Attempts, most: int, seed: int) -> NDArray[np.bool_]:

@@ -1,14 +1,16 @@
 """What can go wrong, in words for the caller: the class is the code, its docstring the message."""
 
+from collections.abc import Mapping
+
 
 class AppError(Exception):
     """Something went wrong."""
 
     status = 500
+    headers: Mapping[str, str] = {}
 
-    def __init__(self, detail: str | None = None, **headers: str) -> None:
+    def __init__(self, detail: str | None = None) -> None:
         self.detail = detail or (self.__doc__ or "").strip()
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
         super().__init__(self.detail)
 
 
@@ -16,9 +18,7 @@ class NotSignedIn(AppError):
     """Send `Authorization: Bearer <token or service key>`; a token comes from POST /auth/token."""
 
     status = 401
-
-    def __init__(self, detail: str | None = None) -> None:
-        super().__init__(detail, WWW_Authenticate="Bearer")
+    headers = {"WWW-Authenticate": "Bearer"}  # noqa: RUF012
 
 
 class NotAllowed(AppError):
@@ -105,13 +105,12 @@ class TooManyTries(AppError):
     status = 429
 
     def __init__(self, detail: str, wait_seconds: int) -> None:
-        super().__init__(detail, Retry_After=str(wait_seconds))
+        super().__init__(detail)
+        self.headers = {"Retry-After": str(wait_seconds)}
 
 
 class DatabaseUnavailable(AppError):
     """The database does not answer just now. Try again shortly; what was stored all the same counts once."""
 
     status = 503
-
-    def __init__(self, detail: str | None = None) -> None:
-        super().__init__(detail, Retry_After="2")
+    headers = {"Retry-After": "2"}  # noqa: RUF012

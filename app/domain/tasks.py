@@ -72,11 +72,6 @@ class Claim:
     student: UUID | None = None
     key_hash: bytes | None = None
 
-    @property
-    def owner(self) -> UUID | None:
-        """Whose tasks the caller may see; none for everybody's."""
-        return self.student
-
 
 @dataclass(frozen=True, slots=True)
 class Caller:

@@ -25,7 +25,12 @@ def count_sign_in(request: Request, email: str) -> list[Limit]:
     Raises:
         TooManyTries: whether or not there is such an account.
     """
-    limits = _of_sign_in(neighbourhood(address_of(request)), email)
+    given, address = settings(), neighbourhood(address_of(request))
+    limits = [
+        Limit(key_of("sign in from", email, address), given.failed_sign_ins, 5 * MINUTE),
+        Limit(key_of("sign in anywhere from", address), given.failed_sign_ins_per_address, 5 * MINUTE),
+        Limit(key_of("sign in", email), given.failed_sign_ins_per_account, 60 * MINUTE),
+    ]
     _count(limits, "Too many attempts to sign in have failed")
     return limits
 
@@ -54,15 +59,6 @@ def neighbourhood(address: str) -> str:
     if not isinstance(parsed, IPv6Address):
         return str(parsed)
     return str(parsed.ipv4_mapped or ip_network((parsed, 64), strict=False))
-
-
-def _of_sign_in(address: str, email: str) -> list[Limit]:
-    given = settings()
-    return [
-        Limit(key_of("sign in from", email, address), given.failed_sign_ins, 5 * MINUTE),
-        Limit(key_of("sign in anywhere from", address), given.failed_sign_ins_per_address, 5 * MINUTE),
-        Limit(key_of("sign in", email), given.failed_sign_ins_per_account, 60 * MINUTE),
-    ]
 
 
 def _count(limits: Sequence[Limit], what: str) -> None:

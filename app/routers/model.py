@@ -10,8 +10,7 @@ from app.ml.serving.model_order import ServingModels
 from app.monitoring.comparison import comparison
 from app.monitoring.status import model_status
 from app.monitoring.version_text import outcome, told
-from app.routers.dependencies import Acting, Admin, Db
-from app.routers.practice_tasks import Serving, TheTrainer
+from app.routers.dependencies import Acting, Admin, Db, Serving, TheTrainer
 from app.schemas.comparison import Comparison
 from app.schemas.model_status import ModelStatus, PauseChanged, PauseWish, RunOut
 from app.schemas.model_versions import (

@@ -1,6 +1,5 @@
 """A person's data: seen, taken along, erased."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -19,8 +18,7 @@ from app.ml.serving.model_order import ServingModels
 from app.ml.training.scheduler import Trainer
 from app.privacy import export
 from app.privacy.erasure import erase
-from app.routers.dependencies import Acting, Db, SignedIn
-from app.routers.practice_tasks import Serving, TheTrainer
+from app.routers.dependencies import Acting, Db, Serving, SignedIn, TheTrainer
 from app.schemas.person import Export, Me
 from app.schemas.problem import problems
 
@@ -82,9 +80,14 @@ def download(db: Session, serving: ServingModels, student: UUID, format: Literal
     """Everything that is stored about them, as a file that is written as it is read."""
     before = export.head(db, serving, settings().model_dir, student)
     pages = export.pages(lambda: new_session().begin(), student)
+    headers = {
+        "Content-Disposition": f'attachment; filename="smartstudy-{datetime.now(UTC):%Y-%m-%d}.{format}"',
+        "Cache-Control": "no-store",
+        "Vary": "Accept",
+    }
     if format == "csv":
-        return _download(export.as_csv(pages), "csv", f"{CSV}; charset=utf-8")
-    return _download(export.as_json(before, pages), "json", "application/json")
+        return StreamingResponse(export.as_csv(pages), headers=headers, media_type=f"{CSV}; charset=utf-8")
+    return StreamingResponse(export.as_json(before, pages), headers=headers, media_type="application/json")
 
 
 @router.delete("/users/me", status_code=204, response_class=Response, responses=problems(401, 403))
@@ -131,13 +134,3 @@ def erase_now(
     erase(db, student, actor)
     serving.refresh()
     background.add_task(trainer.request)
-
-
-def _download(chunks: Iterator[bytes], ending: str, media_type: str) -> StreamingResponse:
-    name = f"smartstudy-{datetime.now(UTC):%Y-%m-%d}.{ending}"
-    headers = {
-        "Content-Disposition": f'attachment; filename="{name}"',
-        "Cache-Control": "no-store",
-        "Vary": "Accept",
-    }
-    return StreamingResponse(chunks, headers=headers, media_type=media_type)

@@ -4,10 +4,10 @@ import base64
 import binascii
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, cast
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.background import BackgroundTask
 
 from app.core.db.statements import run_async
@@ -18,28 +18,24 @@ from app.domain.fields import Text200
 from app.domain.tasks import Task, TaskRequest
 from app.ml.embedding_service import complete, predict_and_save
 from app.ml.explanation.explainer import explanation
-from app.ml.serving.model_order import ServingModels
-from app.ml.training.scheduler import Trainer
-from app.routers.dependencies import BY_TOKEN_OR_KEY, CallerFirst, Db, SignedIn, async_database, claim_of, student_named
+from app.routers.dependencies import (
+    BY_TOKEN_OR_KEY,
+    CallerFirst,
+    Db,
+    Serving,
+    SignedIn,
+    async_database,
+    claim_of,
+    serving_models,
+    student_named,
+    trainer_of,
+)
 from app.schemas.explanation import Explanation
 from app.schemas.practice_tasks import NewTask, TaskOut, TaskPage, TaskResult
 from app.schemas.problem import problems
 
 router = APIRouter(prefix="/practice-tasks", tags=["Practice tasks"], route_class=CallerFirst)
 TO_JSON = TaskOut.__pydantic_serializer__.to_json
-
-
-async def serving_models(request: Request) -> ServingModels:
-    return cast(ServingModels, request.app.state.serving)
-
-
-async def trainer_of(request: Request) -> Trainer:
-    return cast(Trainer, request.app.state.trainer)
-
-
-# The two hot routes call these; FastAPI takes 20 microseconds for each dependency that it solves.
-Serving = Annotated[ServingModels, Depends(serving_models)]
-TheTrainer = Annotated[Trainer, Depends(trainer_of)]
 
 
 @router.post(

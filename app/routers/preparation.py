@@ -9,7 +9,6 @@ from pydantic import AfterValidator, Field
 
 from app.core.languages import IN_ENGLISH
 from app.crud import exam_plans
-from app.domain.errors import NotAccepted
 from app.domain.fields import Text200
 from app.domain.planning import (
     TARGET,
@@ -25,12 +24,10 @@ from app.domain.planning import (
     Wishes,
 )
 from app.domain.reasons import Reason
-from app.domain.tasks import Caller
 from app.planning.exam_plans import Asked, plan_exam_now, prepare
 from app.planning.reasons import sentence
 from app.planning.recommender import recommend
-from app.routers.dependencies import AsyncDb, CallerFirst, Db, SignedIn, student_named
-from app.routers.practice_tasks import Serving
+from app.routers.dependencies import AsyncDb, CallerFirst, Db, Serving, SignedIn, student_named
 from app.schemas.planning import (
     ExamOut,
     LaterOut,

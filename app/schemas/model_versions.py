@@ -84,7 +84,7 @@ class RunPage(BaseModel):
 class TrainingWish(Body):
     """What to train."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"kind": "embedding_v2"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"kind": "embedding_v2"}]})
 
     kind: KindName | None = Field(None, description="Only this kind of model; all of them without it.")
 

@@ -45,7 +45,7 @@ ExamDate = Annotated[date, BeforeValidator(_written_as_date)]
 class NewPlan(Body):
     """An exam to prepare for."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_with_example)
+    model_config = ConfigDict(json_schema_extra=_with_example)
 
     exam_date: ExamDate = Field(description="A day after today (UTC), at most a year ahead.")
     topics: Topics = Field(min_length=1, description="1-20, as your tasks name them; trimmed, and each counted once.")

@@ -11,9 +11,7 @@ from app.schemas.base import Answer, Body
 class NewTask(Body):
     """What the student is about to do."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"topic": "Calculus", "difficulty": "medium"}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"topic": "Calculus", "difficulty": "medium"}]})
 
     topic: Text200 = Field(description="1-200 characters, any language; trimmed.")
     difficulty: Difficulty
@@ -24,9 +22,7 @@ class NewTask(Body):
 class TaskResult(Body):
     """How it went."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"is_correct": True, "actual_time_seconds": 42.5}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"is_correct": True, "actual_time_seconds": 42.5}]})
 
     is_correct: RightOrWrong
     actual_time_seconds: Seconds

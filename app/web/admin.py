@@ -14,9 +14,8 @@ from app.ml.evaluation import sample
 from app.ml.serving.model_order import ServingModels
 from app.monitoring import live_quality
 from app.monitoring.status import model_status
-from app.routers.dependencies import Db
+from app.routers.dependencies import Db, Serving, TheTrainer
 from app.routers.model import changed
-from app.routers.practice_tasks import Serving, TheTrainer
 from app.schemas.model_status import PauseWish
 from app.web import admin_charts
 from app.web.admin_words import what_was_done

@@ -6,9 +6,8 @@ from sqlalchemy.orm import Session
 
 from app.crud import model_versions, serving_changes
 from app.domain.errors import AppError, VersionNotFound
-from app.routers.dependencies import Db
+from app.routers.dependencies import Db, Serving
 from app.routers.model import changed
-from app.routers.practice_tasks import Serving
 from app.web import admin_charts
 from app.web.admin_words import position, state_of
 from app.web.pages import go_to, render

@@ -19,8 +19,7 @@ from app.domain.tasks import Task
 from app.ml.explanation.explainer import explanation
 from app.ml.explanation.values import Explanation
 from app.ml.serving.model_order import ServingModels
-from app.routers.dependencies import Db
-from app.routers.practice_tasks import Serving
+from app.routers.dependencies import Db, Serving
 from app.web import reckoned
 from app.web.analytics_charts import path_charts, reliability, success_chart, time_chart, why_chart
 from app.web.beliefs import LEAST_BELIEVED, LEAST_COMPARED, belief, of_hundred

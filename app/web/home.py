@@ -15,8 +15,7 @@ from app.crud import accounts
 from app.crud.browser_sessions import Visitor
 from app.domain.errors import NotAllowed
 from app.ml.evaluation import sample
-from app.routers.dependencies import Db, address_of
-from app.routers.practice_tasks import TheTrainer
+from app.routers.dependencies import Db, TheTrainer, address_of
 from app.web.pages import STATIC, go_to, prefers_html, render
 from app.web.sessions import (
     LANGUAGE,

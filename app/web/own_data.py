@@ -8,9 +8,8 @@ from sqlalchemy.orm import Session
 
 from app.crud import erasures
 from app.crud.browser_sessions import Visitor
-from app.routers.dependencies import Db
+from app.routers.dependencies import Db, Serving, TheTrainer
 from app.routers.people import download, erase_now
-from app.routers.practice_tasks import Serving, TheTrainer
 from app.web.own_password import wrong_password
 from app.web.pages import go_to, render
 from app.web.sessions import SignedIn, forget, only_own_forms

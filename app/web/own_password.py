@@ -1,5 +1,6 @@
 """The account's own password, asked for once more before what a stolen session must not do."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fastapi import Request
@@ -19,7 +20,7 @@ class Wrong:
 
     text: str
     status: int
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def on(self, answer: Response) -> Response:
         answer.headers.update(self.headers)

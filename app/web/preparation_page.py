@@ -16,8 +16,7 @@ from app.domain.errors import AppError, NotAccepted, PlanNotFound, TooManyPlans
 from app.domain.planning import MINUTES_LEAST, MINUTES_MOST, TARGET, TOPICS_MOST, Plan
 from app.planning.exam_plans import Asked, plan_exam_now, prepare
 from app.planning.reasons import sentence
-from app.routers.dependencies import Db
-from app.routers.practice_tasks import Serving
+from app.routers.dependencies import Db, Serving
 from app.schemas.planning import NewPlan
 from app.web import charts
 from app.web.charts import Axis, Series

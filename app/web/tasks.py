@@ -17,8 +17,7 @@ from app.domain.errors import NotKept, OtherResult, TaskNotFound
 from app.domain.tasks import Claim, Task, TaskRequest
 from app.ml.embedding_service import complete, predict_and_save
 from app.ml.explanation.explainer import explanation
-from app.routers.dependencies import Db
-from app.routers.practice_tasks import Serving, TheTrainer
+from app.routers.dependencies import Db, Serving, TheTrainer
 from app.schemas.practice_tasks import NewTask, TaskResult
 from app.web.features import feature_name, feature_value, part_name
 from app.web.pages import go_to, render

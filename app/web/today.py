@@ -13,8 +13,7 @@ from app.core.languages import Translator
 from app.crud import studying
 from app.crud.studying import DAY_TASKS, Day
 from app.domain.tasks import Task
-from app.routers.dependencies import Db
-from app.routers.practice_tasks import Serving
+from app.routers.dependencies import Db, Serving
 from app.web import charts
 from app.web.beliefs import LEAST_BELIEVED, LEAST_COMPARED, belief, of_hundred
 from app.web.charts import GRID_LINES, Axis, Series

@@ -13,8 +13,7 @@ from app.crud.training_runs import Run
 from app.domain.shares import as_contributions
 from app.domain.tasks import Contributions
 from app.ml.serving.model_order import Loaded, ServingModels
-from app.routers.dependencies import Db
-from app.routers.practice_tasks import Serving
+from app.routers.dependencies import Db, Serving
 from app.web.pages import render
 from app.web.sessions import SignedIn, only_own_forms, translator_of
 

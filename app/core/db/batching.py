@@ -69,28 +69,20 @@ class Batcher:
             async with self._acquire() as connection:
                 rows = await self._statement.each(connection, [values for values, _ in batch])
         except REFUSED as why:
-            if len(batch) > 1:
-                self._one_by_one(batch)
-            else:
+            if len(batch) == 1:
                 _fail(batch, why)
-        except TimeoutError as why:
-            _fail([*batch, *self._give_up_waiting()], why)
+            else:
+                for one in batch:
+                    self._start(self._send([one]))
+        except TimeoutError as why:  # who waits behind it would wait as long again, and again
+            _fail([*batch, *self._waiting], why)
+            self._waiting.clear()
         except Exception as why:
             _fail(batch, why)
         else:
             for (_, answer), row in zip(batch, rows, strict=True):
                 if not answer.done():  # its request may have been given up
                     answer.set_result(row)
-
-    def _give_up_waiting(self) -> list[Waiting]:
-        """Who waited behind a batch that the database never answered would wait as long again, and again."""
-        given_up = list(self._waiting)
-        self._waiting.clear()
-        return given_up
-
-    def _one_by_one(self, batch: list[Waiting]) -> None:
-        for one in batch:
-            self._start(self._send([one]))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, context=Context())  # it works for other requests too, and goes by none's name

@@ -71,12 +71,13 @@ def is_json() -> bool:
 
 def formatter() -> logging.Formatter:
     """What makes a line of a record."""
-    ends: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if is_json():
-        ends += [structlog.processors.format_exc_info, _without_secrets, structlog.processors.JSONRenderer(default=str)]
-    else:
-        ends += [structlog.processors.format_exc_info, _without_secrets, _for_people]
-    return structlog.stdlib.ProcessorFormatter(processors=ends, foreign_pre_chain=_before())
+    processors: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        _without_secrets,
+        structlog.processors.JSONRenderer(default=str) if is_json() else _for_people,
+    ]
+    return structlog.stdlib.ProcessorFormatter(processors=processors, foreign_pre_chain=_before())
 
 
 def _before() -> list[Processor]:
@@ -117,9 +118,8 @@ def _for_people(_logger: WrappedLogger, _name: str, event: EventDict) -> str:
     return f"{str(at)[:19]}Z {level:<8} {name}: {said}{more}" + (f"\n{trace}" if trace else "")
 
 
-def _uncaught(
-    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
-) -> None:  # a traceback that nobody formats would be many lines
+def _uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """Log a traceback that nobody formats, which would be many lines."""
     if issubclass(kind, KeyboardInterrupt | SystemExit):
         return
     log.critical("not caught: %s", kind.__name__, exc_info=(kind, error or kind(), trace))
