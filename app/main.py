@@ -19,8 +19,8 @@ from app.core.http.availability import Availability, OnlyWhileAvailable
 from app.core.http.body_limit import BodyLimit
 from app.core.http.request_id import RequestId
 from app.core.http.security_headers import SafeHeaders
-from app.core.observability import metrics as counters
 from app.core.observability import tracing
+from app.core.observability.metrics import shared_folder
 from app.ml.serving.model_order import serving_models
 from app.ml.training.scheduler import trainer
 from app.routers import audit, auth, health, metrics, model, people, practice_tasks, preparation
@@ -85,7 +85,7 @@ async def _warm() -> None:
 
 async def _note_connections(database: AsyncDatabase) -> None:
     """Where several processes count together, whichever is asked tells of the others too."""
-    while counters.shared_folder():
+    while shared_folder():
         metrics.note_connections(database)
         await asyncio.sleep(NOTE_CONNECTIONS_SECONDS)
 

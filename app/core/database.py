@@ -20,7 +20,7 @@ from app.core.settings import settings
 
 @lru_cache
 def database_url() -> str:
-    """Where the database is, as libpq writes it; starts the embedded one where no DATABASE_URL names another."""
+    """Return the URL of the database; the embedded one is started where DATABASE_URL names no other."""
     given = settings().database_url
     if given is None:
         return embedded_postgres.start(settings().data_dir)
@@ -44,7 +44,7 @@ def engine_for(url: str) -> Engine:
 
 
 def without_password(said: str) -> str:
-    """What the database or its driver said, fit for a log."""
+    """Remove the password of DATABASE_URL from what the database or its driver said."""
     url = settings().database_url
     with suppress(ArgumentError):
         password = make_url(url.get_secret_value()).password if url else None
@@ -53,13 +53,13 @@ def without_password(said: str) -> str:
 
 
 def keep_up() -> bool:
-    """Start an embedded database again that ended under us; True if it had to be."""
+    """Restart an embedded database that ended under us; True if it had to be."""
     return is_embedded() and embedded_postgres.revive(settings().data_dir)
 
 
 @lru_cache
 def engine() -> Engine:
-    """The engine of this process; an embedded database is brought up to date first."""
+    """Return the engine of this process; an embedded database is migrated first."""
     made = engine_for(database_url())
     if is_embedded():
         migrations.ensure_current(made)
@@ -67,7 +67,7 @@ def engine() -> Engine:
 
 
 def connections() -> tuple[int, int]:
-    """Of the pool of psycopg2: at work, and waiting for work."""
+    """Count the connections of psycopg2 in use and idle."""
     if not engine.cache_info().currsize:
         return 0, 0
     pool: Any = engine().pool
@@ -80,13 +80,13 @@ def new_session() -> sessionmaker[Session]:
 
 
 def get_db() -> Iterator[Session]:
-    """One request, one transaction, committed before the answer leaves."""
+    """Give a request its transaction, which is committed before the answer leaves."""
     with new_session().begin() as session:
         yield session
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
-    """Goes back to the pool without a round trip: no statement of ours leaves anything behind in the session.
+    """A connection that returns to the pool without a round trip: our statements leave nothing behind in the session.
 
     A transaction that was left open is rolled back by asyncpg itself.
     """
@@ -105,7 +105,7 @@ class AsyncDatabase:
         self._batchers: dict[BatchedStatement, Batcher] = {}
 
     async def pool(self) -> asyncpg.Pool:
-        """The pool; it has no connections to begin with, so it can be made while the database is away."""
+        """Return the pool; it begins without connections, so it can be made while the database is away."""
         async with self._opening:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
@@ -125,14 +125,14 @@ class AsyncDatabase:
             self._pool = None
 
     def connections(self) -> tuple[int, int]:
-        """At work, and waiting for work."""
+        """Count the connections in use and idle."""
         if self._pool is None:
             return 0, 0
         idle = self._pool.get_idle_size()
         return self._pool.get_size() - idle, idle
 
     async def rows(self, statement: Statement, values: Mapping[str, object]) -> Rows:
-        """All rows of a statement, each in a transaction of its own or of its batch; committed."""
+        """Return all rows of a statement, which commits by itself or with its batch."""
         if isinstance(statement, BatchedStatement):
             if statement not in self._batchers:
                 self._batchers[statement] = Batcher(statement, self.acquire)
@@ -142,7 +142,7 @@ class AsyncDatabase:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Any]:
-        """A connection for the length of a `with`. One that no longer answers is not waited for."""
+        """Lend a connection for the length of a `with`; one that no longer answers is closed."""
         pool = self._pool or await self.pool()
         try:
             connection = await pool.acquire(timeout=timeouts.CONNECT_SECONDS)

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app.core.db.outages import NO_DATABASE, outage, reason
-from app.core.http.request_id import Names
+from app.core.http.request_id import RequestNames
 from app.domain.errors import AppError
 
 log = logging.getLogger("smartstudy.requests")
@@ -24,7 +24,7 @@ MOST_NAMED = 20  # fields that are wrong; who sends thousands needs no list of t
 def problem(
     request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None, **more: object
 ) -> Response:
-    """As JSON; as a page to those who look at pages, where the app has one for errors."""
+    """Answer with an error: as a page to those who look at pages, where the app has one for errors; else as JSON."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -40,13 +40,13 @@ def problem(
 
 
 def printable(text: str, most: int) -> str:
-    """What callers wrote, as it can be shown to them and logged: control characters spelt out, and not too long."""
+    """Make what callers wrote fit to be shown and logged: control characters spelt out, and not too long."""
     short = text if len(text) <= most else f"{text[:most]} ..."
     return short if short.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in short)
 
 
 def method_not_allowed(request: Request) -> Response:
-    """A 405 that names all methods of the path; Starlette knows only those of the first route."""
+    """Answer a 405 that names all methods of the path; Starlette knows only those of the first route."""
     scopes = {method: {**request.scope, "method": method} for method in METHODS}
     methods = [m for m, scope in scopes.items() if any(r.matches(scope)[0] is Match.FULL for r in request.app.routes)]
     allowed = ", ".join(methods)
@@ -55,7 +55,7 @@ def method_not_allowed(request: Request) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Have every error of the app answered as a problem."""
+    """Let the app answer every error as a problem."""
 
     @app.exception_handler(AppError)
     async def ours(request: Request, error: AppError) -> Response:
@@ -83,7 +83,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> Response:
         log.error("not foreseen: %r", error)  # the server logs its traceback
-        names: Names | None = request.scope.get("names")  # this answer leaves outside of what names the others
+        names: RequestNames | None = request.scope.get("names")  # this answer leaves outside of what names the others
         detail = "Something went wrong on our side; the log has it under this request's id."
         return problem(request, 500, detail, names.headers() if names else None)
 
@@ -100,7 +100,7 @@ def install(app: FastAPI) -> None:
 
 
 def _field(location: tuple[int | str, ...]) -> str:
-    """`body.topic` is plain `topic` to the caller."""
+    """Name a field as the caller does: `body.topic` is plain `topic`."""
     parts = [str(part) for part in location]
     named = parts[1:] if parts[0] in ("body", "query", "path") and len(parts) > 1 else parts
     return printable(".".join(named), 200)

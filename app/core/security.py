@@ -28,7 +28,7 @@ def _nobodys_hash() -> str:
 
 
 def password_fits(password: str, password_hash: str | None) -> bool:
-    """Takes as long for an unknown account, so that the time does not tell which addresses are known."""
+    """Check a password; an unknown account takes as long, so that the time does not tell which addresses are known."""
     try:
         return HASHER.verify(password_hash or _nobodys_hash(), password) and password_hash is not None
     except (Argon2Error, InvalidHashError, UnicodeEncodeError):  # the last: lone surrogates, which no password has
@@ -41,7 +41,7 @@ def _signing_key() -> str:
 
 
 def issue_token(user_id: UUID) -> tuple[str, int]:
-    """A token for this student, and the seconds it lives."""
+    """Return a token for this student, and the seconds it lives."""
     lifetime = timedelta(hours=settings().token_hours)
     now = datetime.now(UTC)
     claims = {"sub": str(user_id), "iat": now, "exp": now + lifetime}
@@ -49,7 +49,7 @@ def issue_token(user_id: UUID) -> tuple[str, int]:
 
 
 def student_of(token: str) -> UUID | None:
-    """Who signed in with this token; none where it is forged, expired or not ours."""
+    """Return who signed in with this token; none where it is forged, expired or not ours."""
     if len(token) > LONGEST_TOKEN:
         return None
     previous = settings().previous_secret_key
@@ -62,7 +62,7 @@ def student_of(token: str) -> UUID | None:
 
 @lru_cache(2048)
 def _read(token: str, key: str) -> tuple[UUID, float]:
-    """Whose token it is and when it expires, seconds since 1970; only what was found good is remembered."""
+    """Return whose token it is and when it expires, seconds since 1970; only good tokens are remembered."""
     # Not when it was issued: a clock that is set back, or another replica's, must not sign everybody out.
     claims = jwt.decode(
         token, key, [ALGORITHM], options={"require": ["sub", "exp"], "verify_iat": False}, leeway=LEEWAY_SECONDS

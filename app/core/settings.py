@@ -31,19 +31,19 @@ LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], B
 
 
 def default_data_dir() -> Path:
-    """Root's home is closed to the account that PostgreSQL must run as, so root gets a folder of the system's."""
+    """Choose a folder of the system's for root, whose home is closed to the account that PostgreSQL must run as."""
     return Path("/var/lib/smartstudy") if os.name == "posix" and os.geteuid() == 0 else user_data_path("smartstudy")
 
 
 def default_model_dir(given: dict[str, Any]) -> Path:
-    """Below DATA_DIR; in a clone beside the code, where the documents look for them."""
+    """Choose a folder below DATA_DIR; in a clone beside the code, where the documents look for the models."""
     if is_clone():
         return APP / "ml" / "models"
     return Path(given.get("data_dir") or default_data_dir()) / "models"  # a DATA_DIR that is refused isn't in `given`
 
 
 def is_clone() -> bool:
-    """Whether this code stands in its repository; else it was installed from a wheel."""
+    """Tell whether this code stands in its repository; else it was installed from a wheel."""
     project = APP.parent / "pyproject.toml"
     return project.is_file() and 'name = "smartstudy"' in project.read_text(encoding="utf-8")
 
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgresql(cls, secret: SecretStr | None) -> SecretStr | None:
-        """Those who would stumble over it later quote it, password and all."""
+        """Check it here: whoever stumbles over it later quotes it, password and all."""
         url = secret.get_secret_value() if secret else DATABASE_FORM
         if not url.startswith(("postgresql://", "postgres://", "postgresql+psycopg2://")):
             raise ValueError(f"SmartStudy runs on PostgreSQL: {DATABASE_FORM}")
@@ -159,15 +159,15 @@ class Settings(BaseSettings):
         return written
 
     def trained_kinds(self) -> tuple[str, ...]:
-        """The kinds of model that a training fits, unless somebody asks for one of them."""
+        """Return the kinds of model that a training fits, unless somebody asks for one of them."""
         return tuple(_listed(self.kinds))
 
     def shares(self) -> dict[str, float]:
-        """Of each kind rolled out, the share of the students it answers, percent."""
+        """Return for each kind rolled out the share of the students it answers, percent."""
         return {kind: share for kind, share in _rollout(self.rollout).items() if share is not None}
 
     def shadows(self) -> tuple[str, ...]:
-        """Kinds that are asked too, of every task, and whose answers are only recorded."""
+        """Return the kinds that are asked too, of every task, and whose answers are only recorded."""
         return tuple(kind for kind, share in _rollout(self.rollout).items() if share is None)
 
     @model_validator(mode="after")
@@ -177,7 +177,7 @@ class Settings(BaseSettings):
         return self
 
     def signing_key(self) -> str:
-        """What tokens are signed with."""
+        """Return the key that tokens are signed with."""
         if self.secret_key:
             return self.secret_key.get_secret_value()
         return _kept_secret(self.data_dir / "secret_key")
@@ -195,13 +195,13 @@ def _can_be_read(url: str) -> bool:
 
 
 def _listed(written: str) -> list[str]:
-    """The parts of a text that is separated by commas."""
+    """Split a text at its commas."""
     return [part.strip() for part in written.split(",") if part.strip()]
 
 
 @lru_cache
 def _rollout(written: str) -> dict[str, float | None]:
-    """Kind -> percent, None for a shadow. Raises ValueError with what is accepted."""
+    """Map each kind to its percentage, None for a shadow. Raises ValueError with what is accepted."""
     shares: dict[str, float | None] = {}
     for part in _listed(written):
         kind, _, share = (piece.strip() for piece in part.partition(":"))
@@ -233,7 +233,7 @@ def _kept_secret(path: Path) -> str:
 
 
 def env_file() -> Path | None:
-    """The file that ENV_FILE names, or `.env` in the folder where the command was started, if there is one.
+    """Return the file that ENV_FILE names, or `.env` in the folder where the command was started, if there is one.
 
     Raises:
         SystemExit: with a sentence, when it can't be read.
@@ -252,7 +252,7 @@ def env_file() -> Path | None:
 
 @lru_cache
 def settings() -> Settings:
-    """The settings of this process.
+    """Return the settings of this process.
 
     Raises:
         SystemExit: with a sentence for each wrong value, or on a file of settings that can't be read.

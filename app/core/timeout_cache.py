@@ -1,4 +1,4 @@
-"""A question that may hang, asked by those who can't wait: in a thread, one at a time, for so many seconds."""
+"""The answer to a call that may hang, for those who can't wait: made in a thread, one at a time, with a timeout."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class TimeoutCache(Generic[T]):
-    """The answer is kept for `fresh` seconds; whoever asks while one is awaited, awaits the same."""
+    """Keeps an answer for `fresh` seconds; whoever asks while one is awaited, awaits the same."""
 
     def __init__(self, ask: Callable[[], T], seconds: float, fresh: float = 0) -> None:
         self._ask, self._seconds, self._fresh = ask, seconds, fresh
@@ -19,7 +19,7 @@ class TimeoutCache(Generic[T]):
         self._fresh_until = 0.0
 
     async def answer(self) -> T:
-        """What `ask` returns or raises; TimeoutError where it takes too long."""
+        """Return or raise what `ask` does; raise TimeoutError where it takes too long."""
         asked = self._asked
         if asked is None or (asked.done() and (asked.exception() or time.monotonic() >= self._fresh_until)):
             self._asked = asked = Future[T]()

@@ -22,7 +22,7 @@ LEAST_SECONDS = 0.1  # that anybody takes; what is shorter counts as this where 
 
 
 def plausible(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Times to learn from, (n,): one of 1e-300 s would outweigh all others. What is no number stays so."""
+    """Raise times to what is plausible, (n,): one of 1e-300 s would outweigh all others. NaN stays NaN."""
     return np.maximum(seconds, LEAST_SECONDS)
 
 
@@ -53,12 +53,12 @@ class Attempts:
         return len(self.correct)
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Attempts":
-        """The same ids, only these rows (keep their order)."""
+        """Keep the ids and only these rows, in their order."""
         return replace(self, **{name: getattr(self, name)[rows] for name in COLUMNS})
 
 
 def some_students(attempts: Attempts, most: int, seed: int) -> NDArray[np.bool_]:
-    """The rows of students drawn at random, about `most` of n; (n,)."""
+    """Choose the rows of students drawn at random, about `most` of n; (n,)."""
     order = np.random.default_rng(seed).permutation(len(attempts.students))
     rows = np.cumsum(np.bincount(attempts.student, minlength=len(order))[order])
     return np.isin(attempts.student, order[: np.searchsorted(rows, most, side="right") + 1])

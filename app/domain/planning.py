@@ -72,7 +72,7 @@ class Exam:
     created_at: datetime  # UTC
 
     def called(self) -> str:
-        """Its name, or the date where it has none."""
+        """Return its name, or the date where it has none."""
         return self.name or self.exam_date.isoformat()
 
 
@@ -149,7 +149,7 @@ class TopicOutlook:
 
     @property
     def missing(self) -> int:
-        """Tasks to go before anything can be promised."""
+        """Count the tasks to go before anything can be promised."""
         return max(TASKS_TELLING - self.tasks_done, 0)
 
 
@@ -170,12 +170,12 @@ class Plan:
 
     @property
     def days_left(self) -> int:
-        """Days to practise on, today included."""
+        """Count the days to practise on, today included."""
         return max((self.exam_date - self.today).days, 0)
 
     @property
     def missing(self) -> int:
-        """Tasks to go on all topics before anything can be promised."""
+        """Count the tasks to go on all topics before anything can be promised."""
         return sum(each.missing for each in self.topics)
 
     @property

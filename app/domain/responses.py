@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
-from app.domain.interactions import MISSING, BadRow, positions, told_why
+from app.domain.interactions import MISSING, BadRow, errors_explained, positions
 
 if TYPE_CHECKING:
     from _csv import Reader as Rows
@@ -36,7 +36,7 @@ def read_responses(source: TextIO, limit_seconds: float | None = None) -> Respon
         BadRow: names the line and what is wrong with it.
     """
     rows = csv.reader(source)
-    with told_why(rows):
+    with errors_explained(rows):
         return _read(rows, limit_seconds)
 
 

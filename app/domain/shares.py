@@ -23,10 +23,10 @@ ALL = Share(1.0, 1.0)
 
 
 def as_contributions(shares: Shares) -> dict[str, list[float]]:
-    """As they stand on a task."""
+    """Write shares as they stand on a task."""
     return {kind: [share.chance, share.time] for kind, share in shares.items()}
 
 
 def of_contributions(kept: Contributions) -> dict[str, Share]:
-    """Back from `as_contributions`."""
+    """Read what `as_contributions` wrote."""
     return {kind: Share(*each) for kind, each in kept.items()}

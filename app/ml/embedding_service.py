@@ -54,7 +54,7 @@ def predict_and_save(serving: ServingModels, asked: TaskRequest, claim: Claim | 
     if claim and not inserted["stored"]:
         raise accounts.refused(claim)  # erased between the two round trips
     task = practice_tasks.stored(row)
-    metrics.predicted(prediction.model_version, cause(serving.model_order, prediction.fallback_reason))
+    metrics.count_prediction(prediction.model_version, cause(serving.model_order, prediction.fallback_reason))
     for kind in settings().shadows():
         yield from _shadow(serving, kind, asked, past, task)
     serving.request_refresh(past.serving)

@@ -32,13 +32,13 @@ def sign_in(form: Annotated[OAuth2PasswordRequestForm, Depends()], request: Requ
 
 
 def made_account(new: Registration, request: Request, db: Session) -> accounts.Account:
-    """Raises TooManyTries or EmailTaken."""
+    """Make the account. Raises TooManyTries or EmailTaken."""
     limits.count_registration(request)
     return accounts.register(db, new.email, new.name, security.hash_password(new.password))
 
 
 def who_signs_in(address: str, password: str, request: Request, db: Session) -> UUID:
-    """Whose address and password these are. Raises TooManyTries or NotSignedIn."""
+    """Return whose address and password these are. Raises TooManyTries or NotSignedIn."""
     email = address.strip().lower()
     counted = limits.count_sign_in(request, email)  # before the password is looked at, which takes long
     found = accounts.sign_in_data(db, email) if _can_be_stored(email) else None
@@ -52,5 +52,5 @@ def who_signs_in(address: str, password: str, request: Request, db: Session) -> 
 
 
 def _can_be_stored(text: str) -> bool:
-    """Without NUL, and without the lone surrogates that a form in other letters than UTF-8 can hold."""
+    """Tell whether it has no NUL, and no lone surrogates, which a form in other letters than UTF-8 can hold."""
     return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)

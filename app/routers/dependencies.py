@@ -43,12 +43,12 @@ async def who_claims(
     _token: Annotated[object, Depends(student_token)],
     _key: Annotated[object, Depends(service_key)],
 ) -> Claim:
-    """Whom the request says it comes from. The routes that use it have their first statement look the caller up."""
+    """Return whom the request says it comes from; the first statement of its route looks the caller up."""
     return claim_of(request)
 
 
 def claim_of(request: Request) -> Claim:
-    """The same without FastAPI."""
+    """Return the same, without FastAPI."""
     claim: Claim | None = request.scope.get("claim")
     if claim is None:
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
@@ -84,12 +84,12 @@ BY_TOKEN_OR_KEY: dict[str, Any] = {"security": [{student_token.scheme_name: []},
 
 
 async def who_calls(database: AsyncDb, claim: Claimed) -> Caller:
-    """The caller, looked up at each request: a deleted account or a revoked key is out at once."""
+    """Look the caller up, at each request: a deleted account or a revoked key is out at once."""
     return await run_async(accounts.caller(claim), database)
 
 
 def student_named(user_id: UUID | None, caller: Claim | Caller, yours: str) -> UUID:
-    """The student whom a request is about: oneself, or the one whom a service key names."""
+    """Return the student whom a request is about: oneself, or the one whom a service key names."""
     if caller.student is None:
         if user_id is None:
             raise NotAccepted("user_id: a service key has to name the student, by any UUID.")
@@ -100,7 +100,7 @@ def student_named(user_id: UUID | None, caller: Claim | Caller, yours: str) -> U
 
 
 class CallerFirst(APIRoute):
-    """Who is not let in is told so first, whatever is wrong with what they ask."""
+    """A route that first refuses who is not let in, whatever is wrong with what they ask."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
@@ -120,7 +120,7 @@ SignedIn = Annotated[Caller, Depends(who_calls)]
 
 
 async def only_admins(caller: SignedIn) -> Caller:
-    """Students and service keys are kept out; `smartstudy admin create EMAIL` makes an admin."""
+    """Keep students and service keys out; `smartstudy admin create EMAIL` makes an admin."""
     if not caller.is_admin:
         raise NotAllowed
     return caller
@@ -130,12 +130,12 @@ Admin = Annotated[Caller, Depends(only_admins)]
 
 
 def address_of(connection: HTTPConnection) -> str:
-    """Where the request came from; behind a proxy uvicorn's FORWARDED_ALLOW_IPS makes it the client's address."""
+    """Return where the request came from; behind a proxy FORWARDED_ALLOW_IPS makes it the client's address."""
     return connection.client.host if connection.client else ""
 
 
 async def who_acts(request: Request, caller: SignedIn) -> Actor:
-    """The caller, as the audit names them."""
+    """Return the caller as the audit names them."""
     name = caller.email if caller.key is None else "service key"
     return Actor(name, caller.student or caller.key, request.scope.get("request_id"), address_of(request))
 

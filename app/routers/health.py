@@ -1,4 +1,4 @@
-"""For those who watch the process."""
+"""Health checks, for those who watch the process."""
 
 from functools import partial
 from typing import Literal
@@ -27,7 +27,7 @@ class Ready(BaseModel):
 
 
 def readiness_of(serving: ServingModels) -> TimeoutCache[Readiness]:
-    """Asked in bounded time, even of a database that hangs."""
+    """Make the check of readiness, which ends in time even with a database that hangs."""
     return TimeoutCache(partial(readiness, serving), SECONDS)
 
 
@@ -52,7 +52,7 @@ async def ready(request: Request) -> Ready | Response:
 
 
 async def how_ready(state: State) -> Readiness:
-    """Whether this process can serve, and what is wrong; the one place that says so."""
+    """Tell whether this process can serve, and what is wrong; the one place that does."""
     if state.availability.closed is not None:
         return Readiness(serves=False, reasons=[state.availability.closed])
     try:

@@ -36,7 +36,7 @@ def count_sign_in(request: Request, email: str) -> list[Limit]:
 
 
 def signed_in(db: Session, limits: Sequence[Limit]) -> None:
-    """It did not fail after all. Within the request's own transaction: a second connection might be waited for."""
+    """Take a sign-in back that did not fail, in the request's transaction: a second connection might be waited for."""
     first, *others = limits
     rate_limits.forget(db, first)
     for limit in others:
@@ -44,14 +44,14 @@ def signed_in(db: Session, limits: Sequence[Limit]) -> None:
 
 
 def count_registration(request: Request) -> None:
-    """Raises TooManyTries."""
+    """Count a registration. Raises TooManyTries."""
     address = neighbourhood(address_of(request))
     most = settings().registrations_per_address
     _count([Limit(key_of("register", address), most, 10 * MINUTE)], "Too many accounts were asked for from here")
 
 
 def neighbourhood(address: str) -> str:
-    """Who has one address of IPv6 has all that begin with the same 64 bits."""
+    """Return what stands for an address: of IPv6 its first 64 bits, for who has one has all that begin so."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:  # no address: a socket of the machine's own
@@ -62,7 +62,7 @@ def neighbourhood(address: str) -> str:
 
 
 def _count(limits: Sequence[Limit], what: str) -> None:
-    """In a transaction of its own, so that it stays counted however the request ends."""
+    """Count in a transaction of its own, so that it stays counted however the request ends."""
     with new_session().begin() as db:
         wait = rate_limits.count(db, limits)
     if next(tries) % CLEANED_EVERY == 0:

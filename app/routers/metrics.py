@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 
 from app.core.database import AsyncDatabase, connections
 from app.core.db import migrations
-from app.core.observability.metrics import CONNECTIONS, Processes, counted
+from app.core.observability.metrics import CONNECTIONS, Processes, aggregated
 from app.core.settings import settings
 from app.core.timeout_cache import TimeoutCache
 from app.domain.errors import NotSignedIn
@@ -30,7 +30,7 @@ PLAIN: dict[int | str, dict[str, Any]] = {
 
 
 def stored_figures() -> TimeoutCache[Figures]:
-    """The database is asked every few seconds, and is not waited for."""
+    """Make the cache of the figures from the database, which is asked every few seconds and not waited for."""
     return TimeoutCache(figures, seconds=2.0, fresh=3.0)
 
 
@@ -46,7 +46,12 @@ async def metrics(request: Request) -> Response:
     note_connections(state.database)
     stored = await _stored(state.figures)
     registry = CollectorRegistry()
-    for part in (counted(), Processes(), Here(request.app.version, state.serving, stored is not None), stored):
+    for part in (
+        aggregated(),
+        Processes(),
+        ServiceFigures(request.app.version, state.serving, stored is not None),
+        stored,
+    ):
         if part is not None:
             registry.register(part)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -72,8 +77,8 @@ async def _stored(asked: TimeoutCache[Figures]) -> Figures | None:
         return None
 
 
-class Here:
-    """What this process knows by itself."""
+class ServiceFigures:
+    """The figures that this process knows by itself."""
 
     def __init__(self, version: str, serving: ServingModels, database_up: bool) -> None:
         self._version, self._serving, self._up = version, serving, database_up
@@ -87,7 +92,7 @@ class Here:
 
 
 def note_connections(database: AsyncDatabase) -> None:
-    """The pools of this process; with several, each notes its own."""
+    """Note the connections of this process; with several processes, each notes its own."""
     pools = {"requests": database.connections(), "others": connections()}
     for pool, (at_work, idle) in pools.items():
         CONNECTIONS.labels(pool, "in_use").set(at_work)

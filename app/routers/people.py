@@ -28,14 +28,14 @@ AS_CSV = {"schema": {"type": "string"}, "example": "id,user_id,topic,difficulty,
 
 
 async def own_id(caller: SignedIn) -> UUID:
-    """The student who is signed in; an admin is one too."""
+    """Return the student who is signed in; an admin is one too."""
     if caller.student is None:
         raise NotAllowed("A service key has no account of its own; a student has to be signed in for this.")
     return caller.student
 
 
 async def only_keys(caller: SignedIn) -> None:
-    """Those who name students."""
+    """Let in service keys only: they name students."""
     if caller.key is None:
         raise NotAllowed("Only a service key may name a student; your own data are at /users/me.")
 
@@ -77,7 +77,7 @@ def export_me(
 
 
 def download(db: Session, serving: ServingModels, student: UUID, format: Literal["json", "csv"]) -> StreamingResponse:
-    """Everything that is stored about them, as a file that is written as it is read."""
+    """Send everything that is stored about a student, as a file that is written as it is read."""
     before = export.head(db, serving, settings().model_dir, student)
     pages = export.pages(lambda: new_session().begin(), student)
     headers = {

@@ -121,7 +121,7 @@ def out(task: Task) -> TaskOut:
 
 
 def answer(task: Task, status: int, after: Callable[[], object] | None = None) -> Response:
-    """The task as JSON, written once: what is valid already, FastAPI need not check again."""
+    """Answer with the task as JSON; what is valid already, FastAPI need not check again."""
     body = TO_JSON(out(task))
     return Response(body, status, media_type="application/json", background=BackgroundTask(after) if after else None)
 
@@ -131,7 +131,7 @@ def cursor_of(created_at: datetime, task_id: UUID) -> str:
 
 
 def position_of(cursor: str) -> tuple[datetime, UUID]:
-    """Back from `cursor_of`; what it did not make is refused."""
+    """Read what `cursor_of` made; anything else is refused."""
     try:
         created_at, task_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
         moment = datetime.fromisoformat(created_at)

@@ -118,7 +118,7 @@ def delete_plan(plan_id: UUID, caller: SignedIn, db: Db) -> None:
 
 
 def today() -> date:
-    """UTC."""
+    """Return the day, UTC."""
     return datetime.now(UTC).date()
 
 
@@ -172,7 +172,7 @@ def _day(day: PlanDay) -> PlanDayOut:
 
 
 def _values(of: Any) -> dict[str, Any]:
-    """What a value of the domain holds, by name; an answer takes the fields that it has."""
+    """Return what a value of the domain holds, by name; an answer takes the fields that it has."""
     return {name: getattr(of, name) for name in of.__slots__}
 
 

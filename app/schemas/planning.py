@@ -26,14 +26,14 @@ def _written_as_date(value: object) -> object:
 
 
 def _with_example(schema: dict[str, Any]) -> None:
-    """One that is taken on the day it is shown."""
+    """Add an example that is accepted on the day it is shown."""
     soon = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
     example = {"exam_date": soon, "topics": ["Calculus", "Waves"], "minutes_per_day": 30, "name": "Finals"}
     schema["examples"] = [example]
 
 
 def once_each(topics: list[str]) -> list[str]:
-    """In the order given."""
+    """Drop repeated topics, in the order given."""
     return list(dict.fromkeys(topics))
 
 

@@ -38,7 +38,7 @@ class Batcher:
         self._tasks: set[asyncio.Task[None]] = set()  # a task that nobody holds may vanish before its end
 
     async def row(self, values: Mapping[str, object]) -> Row:
-        """What the statement gives for these values."""
+        """Return the row that the statement gives for these values."""
         answer: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
         self._waiting.append((values, answer))
         if self._workers < self._statement.at_once:
@@ -54,7 +54,7 @@ class Batcher:
             self._workers -= 1  # at once, not when the task is found done: who asks meanwhile has to start another
 
     def _next(self) -> list[Waiting]:
-        """The first that wait; of those about the same thing only one, for the others must see what it did."""
+        """Take the first that wait; of those about the same thing only one, for the others must see what it did."""
         batch, about, others = list[Waiting](), set[object](), list[Waiting]()
         while self._waiting and len(batch) < MOST:
             values, answer = self._waiting.popleft()

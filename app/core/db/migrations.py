@@ -14,7 +14,7 @@ class SchemaMismatch(RuntimeError):
 
 
 def revision(engine: Engine) -> str | None:
-    """The revision the database stands at; none for an empty one."""
+    """Return the revision of the database; none for an empty one."""
     with engine.connect() as connection:
         return revision_of(connection)
 

@@ -1,4 +1,4 @@
-"""What the database's own errors mean to whoever asked: come again, and why."""
+"""Which errors of the database pass, so that the caller may try again, and why."""
 
 from asyncpg import InterfaceError, InternalClientError, PostgresError
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -41,7 +41,7 @@ NO_DATABASE = (*SILENCE, DBAPIError, PostgresError)  # what `outage` should be a
 
 
 def outage(error: BaseException) -> DatabaseUnavailable | None:
-    """What to answer; None where the database is all right and refused something that is wrong."""
+    """Return what to answer; None where the database works and refused something that is wrong."""
     code = code_of(error)
     if code is None:
         silent = isinstance(error, SILENCE) or getattr(error, "connection_invalidated", False)
@@ -51,13 +51,13 @@ def outage(error: BaseException) -> DatabaseUnavailable | None:
 
 
 def code_of(error: BaseException) -> str | None:
-    """PostgreSQL's, through whichever driver it came."""
+    """Return PostgreSQL's code of an error, from either driver."""
     original = getattr(error, "orig", None) or error
     code = getattr(original, "pgcode", None) or getattr(original, "sqlstate", None)
     return str(code) if code else None
 
 
 def reason(error: BaseException) -> str:
-    """In the words of the database or its driver, on one line and without the password."""
+    """Return the error in the words of the database or its driver, on one line and without the password."""
     said = " ".join(str(getattr(error, "orig", None) or error).split())
     return without_password(said) or type(error).__name__

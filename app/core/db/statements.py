@@ -22,7 +22,7 @@ class Statement:
         self._order: tuple[str, ...] = tuple(compiled.positiontup or ())
 
     async def rows(self, connection: Any, values: Mapping[str, object]) -> Rows:
-        """All rows through asyncpg."""
+        """Return all rows, through asyncpg."""
         rows: Rows = await connection.fetch(self._sql, *self._placed(values))
         return rows
 
@@ -30,12 +30,12 @@ class Statement:
         return [values[name] for name in self._order]
 
     def rows_now(self, db: Session, **values: object) -> Rows:
-        """All rows through the session."""
+        """Return all rows, through the session."""
         result = cast(CursorResult[Any], db.execute(self._clause, values))
         return [dict(row) for row in result.mappings()] if result.returns_rows else []
 
     def first_now(self, db: Session, **values: object) -> Row | None:
-        """The first row through the session."""
+        """Return the first row, through the session."""
         return next(iter(self.rows_now(db, **values)), None)
 
 
@@ -48,17 +48,17 @@ class BatchedStatement(Statement):
         self.at_once = at_once  # batches under way
 
     def about(self, values: Mapping[str, object]) -> object:
-        """What can't be asked about twice at once, or None."""
+        """Return what two requests of a batch must not share, or None."""
         return self._about and values[self._about]
 
     async def each(self, connection: Any, many: Sequence[Mapping[str, object]]) -> Rows:
-        """One row for each, in one round trip and one transaction."""
+        """Return one row for each, in one round trip and one transaction."""
         rows: Rows = await connection.fetchmany(self._sql, [self._placed(values) for values in many])
         return rows
 
 
 class BatchedColumns(BatchedStatement):
-    """The same, where the statement itself takes arrays and gives one row for each of their elements, in order."""
+    """A batched statement that takes arrays itself and gives one row for each of their elements, in order."""
 
     async def each(self, connection: Any, many: Sequence[Mapping[str, object]]) -> Rows:
         columns = {name: [values[name] for values in many] for name in self._order}
@@ -76,13 +76,13 @@ QueryFlow = Generator[Query, Rows, T]  # asks for rows, statement by statement, 
 
 
 class Database(Protocol):
-    """What a query flow is run against."""
+    """The asynchronous database that a query flow is run against."""
 
     async def rows(self, statement: Statement, values: Mapping[str, object]) -> Rows: ...
 
 
 async def run_async(flow: QueryFlow[T], database: Database) -> T:
-    """Run a query flow through asyncpg; its result."""
+    """Run a query flow through asyncpg and return its result."""
     try:
         statement, values = next(flow)
         while True:
@@ -92,7 +92,7 @@ async def run_async(flow: QueryFlow[T], database: Database) -> T:
 
 
 def run_sync(flow: QueryFlow[T], db: Session) -> T:
-    """The same through the session."""
+    """Run a query flow through the session and return its result."""
     try:
         statement, values = next(flow)
         while True:

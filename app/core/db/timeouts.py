@@ -32,7 +32,7 @@ class Watch:
 
     @contextmanager
     def at_most(self, seconds: float) -> Iterator[None]:
-        """Within, every statement of this process has a limit; imports and trainings have processes of their own."""
+        """Limit every statement of this process meanwhile; imports and trainings have processes of their own."""
         before, self._limit = self._limit, seconds
         try:
             yield
@@ -48,7 +48,7 @@ class Watch:
         descriptor = connection.fileno()
         self._until[descriptor] = time.monotonic() + self._limit
         if self._thread is None or not self._thread.is_alive():  # the latter after a fork
-            self._thread = threading.Thread(target=self._look, name="database-timeouts", daemon=True)
+            self._thread = threading.Thread(target=self._poll, name="database-timeouts", daemon=True)
             self._thread.start()
         try:
             yield
@@ -56,7 +56,7 @@ class Watch:
             with self._turn:  # not in the middle of being cut: the number may soon be another socket's
                 self._until.pop(descriptor, None)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         while True:
             time.sleep(LOOK_SECONDS)
             with self._turn:
@@ -67,7 +67,7 @@ class Watch:
 
 
 def _cut(descriptor: int) -> None:
-    """Whoever reads from it finds it closed."""
+    """Shut the socket down, so that whoever reads from it finds it closed."""
     with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as same:
         same.shutdown(socket.SHUT_RDWR)
 
@@ -76,7 +76,7 @@ watch = Watch()
 
 
 class Connection(psycopg2.extensions.connection):  # type: ignore[misc]  # psycopg2 has no types
-    """psycopg2's, looked after."""
+    """A connection of psycopg2 that is cut when a commit takes too long."""
 
     def commit(self) -> None:
         with watch.over(self):
@@ -88,7 +88,7 @@ class Connection(psycopg2.extensions.connection):  # type: ignore[misc]  # psyco
 
 
 class Cursor(psycopg2.extensions.cursor):  # type: ignore[misc]
-    """psycopg2's, looked after."""
+    """A cursor of psycopg2 whose connection is cut when a statement takes too long."""
 
     def execute(self, query: Any, vars: Any = None) -> None:
         with watch.over(self.connection):
@@ -106,7 +106,7 @@ CONNECT = {
 
 
 async def keep_alive(connection: Any) -> None:
-    """The same for a connection of asyncpg's, which sets nothing itself."""
+    """Set the same for a connection of asyncpg, which sets nothing itself."""
     found = connection._transport.get_extra_info("socket")
     if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):
         return

@@ -1,4 +1,4 @@
-"""Every request is counted and timed by its route; the log has a line of it where it failed, or where all have one."""
+"""Each request is counted and timed by its route, and logged if it failed or all are logged."""
 
 import logging
 from time import perf_counter
@@ -13,7 +13,7 @@ log = logging.getLogger("smartstudy.access")
 
 
 class Access(Middleware):
-    """Says the route's template, never the path, the query, a header or a body: those may hold secrets."""
+    """Logs the route's template, never the path, the query, a header or a body: those may hold secrets."""
 
     def __init__(self, app: ASGIApp) -> None:
         super().__init__(app)
@@ -38,7 +38,7 @@ class Access(Middleware):
 
     def _answered(self, scope: Scope, status: int, seconds: float) -> None:
         method, route = scope["method"], template(scope)
-        metrics.answered(method, route, status, seconds)
+        metrics.count_request(method, route, status, seconds)
         if self._log_all or status >= 500:
             level = logging.INFO if status < 500 else logging.WARNING if status == 503 else logging.ERROR
             said = {"method": method if method in metrics.METHODS else metrics.OTHER, "status": status}
@@ -47,6 +47,6 @@ class Access(Middleware):
 
 
 def template(scope: Scope) -> str | None:
-    """The route as the code has it, such as /practice-tasks/{task_id}; none where no route matched."""
+    """Return the route as the code has it, such as /practice-tasks/{task_id}; none where no route matched."""
     path: str | None = getattr(scope.get("route"), "path", None)
     return path

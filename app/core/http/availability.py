@@ -11,14 +11,14 @@ ASK_NOBODY = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Availability:
-    """Why no request is let through, as a sentence; none while they are."""
+    """Says in a sentence why no request is let through; None while they are."""
 
     def __init__(self) -> None:
         self.closed: str | None = None
 
 
 class OnlyWhileAvailable(Middleware):
-    """Costs one look at an attribute."""
+    """Refuses requests while the service is closed; costs one look at an attribute."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         why = scope["app"].state.availability.closed

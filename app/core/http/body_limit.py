@@ -33,7 +33,7 @@ class BodyLimit(Middleware):
 
 
 def _refused(scope: Scope, most: int) -> tuple[int, str] | None:
-    """Status and reason, where the headers alone say that the body is not to be read."""
+    """Return status and reason where the headers alone say that the body is not to be read."""
     for name, value in scope["headers"]:
         if name == b"content-length":
             if not value.isdigit():

@@ -2,7 +2,7 @@
 
 
 def weight(accept: str, kind: str) -> float:
-    """How much this media type is wanted, 0-1, where it is named; 0 where it isn't."""
+    """Return how much the header wants this media type or language, 0-1; 0 where it names it not."""
     weights: dict[str, float] = {}
     for part in accept.split(","):
         named, *parameters = (piece.strip().lower() for piece in part.split(";"))

@@ -29,7 +29,7 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class RequestNames:
     """What a request is called."""
 
     request_id: str
@@ -39,12 +39,12 @@ class Names:
         return {"x-request-id": self.request_id, "traceparent": str(self.trace)}
 
 
-current: ContextVar[Names | None] = ContextVar("request", default=None)  # what the log reads
+current: ContextVar[RequestNames | None] = ContextVar("request", default=None)  # what the log reads
 tracer: list[Callable[[], Trace | None]] = []  # where traces are exported: says which span the request is
 
 
-def names_of(headers: Iterable[tuple[bytes, bytes]]) -> Names:
-    """As the caller named them, where that is well-formed; made anew otherwise, and never repeated."""
+def names_of(headers: Iterable[tuple[bytes, bytes]]) -> RequestNames:
+    """Take the caller's names where they are well-formed; make new ones otherwise, which never repeat."""
     request_ids, parents = list[bytes](), list[bytes]()
     for name, value in headers:
         if name == b"x-request-id":
@@ -54,11 +54,11 @@ def names_of(headers: Iterable[tuple[bytes, bytes]]) -> Names:
     made = urandom(40).hex()
     known = len(request_ids) == 1 and WELL_FORMED.fullmatch(request_ids[0])
     request_id = request_ids[0].decode() if known else made[:32]
-    return Names(request_id, (tracer[0]() if tracer else None) or _trace(parents, made[32:64], made[64:]))
+    return RequestNames(request_id, (tracer[0]() if tracer else None) or _trace(parents, made[32:64], made[64:]))
 
 
 def _trace(parents: list[bytes], trace_id: str, span_id: str) -> Trace:
-    """The caller's trace; a new one of this id where there is none, or more than one, or it can't be read."""
+    """Take the caller's trace; make a new one where there is none, or more than one, or it can't be read."""
     found = TRACEPARENT.fullmatch(parents[0]) if len(parents) == 1 else None
     if found is None:
         return Trace(trace_id, span_id, False)
@@ -69,7 +69,7 @@ def _trace(parents: list[bytes], trace_id: str, span_id: str) -> Trace:
 
 
 class RequestId(Middleware):
-    """Outermost, so that every answer has its names."""
+    """RequestNames each request; outermost, so that every answer has its names."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         names = names_of(scope["headers"])

@@ -31,7 +31,7 @@ INLINE = re.compile(rb"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 class SafeHeaders(Middleware):
-    """An answer that says something else itself, is left at that."""
+    """Adds what is missing; a header that an answer has itself stays."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"].removeprefix(scope.get("root_path", ""))  # as the routes know it; mounts change it
@@ -46,7 +46,7 @@ class SafeHeaders(Middleware):
 
 
 class _ReferencePage:
-    """Holds the beginning back until the page is there, to name its inline scripts."""
+    """Sends a reference page with a policy that names its inline scripts, for which it waits for the page."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -77,6 +77,6 @@ def _missing(headers: list[tuple[bytes, bytes]], path: str, is_https: bool) -> l
 
 
 def hashes(page: bytes, tag: bytes) -> str:
-    """The inline elements of a page, as a policy names them."""
+    """Name the inline elements of a page as a policy does, by their hashes."""
     found = [b64encode(sha256(text).digest()).decode() for kind, text in INLINE.findall(page) if kind == tag]
     return "".join(f" 'sha256-{each}'" for each in found)

@@ -46,7 +46,7 @@ def configure() -> None:
 
 
 def as_dict() -> dict[str, Any]:
-    """For `dictConfig`; crosses to uvicorn's web processes."""
+    """Describe the log for `dictConfig`; uvicorn passes it on to its web processes."""
     given = settings()
     others = max(logging.WARNING, logging.getLevelNamesMapping()[given.log_level])
     return {
@@ -64,13 +64,13 @@ def as_dict() -> dict[str, Any]:
 
 
 def is_json() -> bool:
-    """Whether programs are to read it."""
+    """Tell whether programs are to read the log."""
     wanted = settings().log_format
     return wanted == "json" if wanted != "auto" else not sys.stderr.isatty()
 
 
 def formatter() -> logging.Formatter:
-    """What makes a line of a record."""
+    """Return what makes a line of a record."""
     processors: list[Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.format_exc_info,
@@ -92,7 +92,7 @@ def _before() -> list[Processor]:
 
 
 def _in_context(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """What the process is busy with."""
+    """Add the request or the training that the process is busy with."""
     names = request_id.current.get()
     if names:
         event.update(request_id=names.request_id, trace_id=names.trace.trace_id)
@@ -102,7 +102,7 @@ def _in_context(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDi
 
 
 def _without_secrets(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """Nothing of ours logs a secret; this is for what libraries and the messages of their errors may hold."""
+    """Remove secrets that libraries and the messages of their errors may hold; nothing of ours logs one."""
     return {key: SECRETS.sub(_removed, value) if isinstance(value, str) else value for key, value in event.items()}
 
 
@@ -111,7 +111,7 @@ def _removed(found: re.Match[str]) -> str:
 
 
 def _for_people(_logger: WrappedLogger, _name: str, event: EventDict) -> str:
-    """`2026-03-01T10:00:00Z info     smartstudy: what happened  key=value`, then the traceback."""
+    """Write `2026-03-01T10:00:00Z info     smartstudy: what happened  key=value`, then the traceback."""
     at, level, name, said = (event.pop(key, "") for key in ("timestamp", "level", "logger", "event"))
     trace = event.pop("exception", None)
     more = "".join(f"  {key}={value}" for key, value in event.items())
@@ -119,7 +119,7 @@ def _for_people(_logger: WrappedLogger, _name: str, event: EventDict) -> str:
 
 
 def _uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
-    """Log a traceback that nobody formats, which would be many lines."""
+    """Log an uncaught error as one line of JSON instead of a traceback of many lines."""
     if issubclass(kind, KeyboardInterrupt | SystemExit):
         return
     log.critical("not caught: %s", kind.__name__, exc_info=(kind, error or kind(), trace))

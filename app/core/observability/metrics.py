@@ -41,8 +41,8 @@ CONNECTIONS = Gauge(
 )
 
 
-def answered(method: str, route: str | None, status: int, seconds: float) -> None:
-    """One request got its answer."""
+def count_request(method: str, route: str | None, status: int, seconds: float) -> None:
+    """Count an answered request and its time."""
     requests, durations = _of_request(method if method in METHODS else OTHER, route or UNMATCHED, status)
     requests.inc()
     durations.observe(seconds)
@@ -53,8 +53,8 @@ def _of_request(method: str, route: str, status: int) -> tuple[Counter, Histogra
     return REQUESTS.labels(method, route, str(status)), DURATIONS.labels(method, route)
 
 
-def predicted(model: str, cause: str) -> None:
-    """One task was predicted and stored."""
+def count_prediction(model: str, cause: str) -> None:
+    """Count a task that was predicted and stored."""
     _of_prediction(model, cause).inc()
 
 
@@ -64,12 +64,12 @@ def _of_prediction(model: str, cause: str) -> Counter:
 
 
 def shared_folder() -> Path | None:
-    """Where the web processes count together; none where there is one."""
+    """Return the folder where the web processes count together; None where there is only one process."""
     return Path(folder) if (folder := os.environ.get(FOLDER)) else None
 
 
-def counted() -> CollectorRegistry:
-    """What all web processes of this service counted."""
+def aggregated() -> CollectorRegistry:
+    """Return what all web processes of this service counted."""
     folder = shared_folder()
     if folder is None:
         return REGISTRY
@@ -81,7 +81,7 @@ def counted() -> CollectorRegistry:
 
 
 def processes() -> set[int]:
-    """The web processes, also those that have ended."""
+    """Return the web processes, also those that have ended."""
     folder = shared_folder()
     if folder is None:
         return {os.getpid()}

@@ -35,7 +35,7 @@ def is_wanted() -> bool:
 
 
 def of_requests() -> "TelemetryConfig":
-    """FastAPI's own telemetry: spans for requests, and ours for statements, where they are wanted; nothing else.
+    """Configure FastAPI's telemetry: spans for requests, and ours for statements, where they are wanted.
 
     Raises SystemExit where the packages are not there.
     """
@@ -55,7 +55,7 @@ def of_requests() -> "TelemetryConfig":
 
 
 def _trace_statements(tracer: "Tracer") -> None:
-    """Those through psycopg2, without their values.
+    """Make spans of the statements through psycopg2, without their values.
 
     Ours, for OpenTelemetry's instrumentation ends at SQLAlchemy 2.0.
     """
@@ -81,7 +81,7 @@ def _trace_statements(tracer: "Tracer") -> None:
 
 @contextmanager
 def span(name: str, **attributes: int | str) -> Iterator[None]:
-    """What happens inside is a span, where it is wanted."""
+    """Make a span of what happens inside, where traces are wanted."""
     if not is_wanted():
         yield
         return
@@ -90,7 +90,7 @@ def span(name: str, **attributes: int | str) -> Iterator[None]:
 
 
 def flush() -> None:
-    """Export what has ended; waits for it, but not for long."""
+    """Export the spans that have ended, and wait for that, but not for long."""
     if _provider.cache_info().currsize:
         _provider().force_flush(FLUSH_MILLISECONDS)
 
