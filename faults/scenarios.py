@@ -11,9 +11,9 @@ from sqlalchemy import text
 
 from app.core.database import new_session
 from app.domain.actors import Actor
-from faults import world as here
-from faults.points import FILE_ERRORS, KILL, LOST, MODES
-from faults.world import World, rows
+from faults import fixtures
+from faults.failpoints import FILE_ERRORS, KILL, LOST, MODES
+from faults.fixtures import World, rows
 
 Tell = Callable[[Any], None]
 PATH = "/practice-tasks"
