@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 
+from app.ml.lnirt.ability import Responses, columns_of, estimate, follow, newcomers, predict, predict_one
 from app.ml.lnirt.estimation import LnirtFit, fit
-from app.ml.lnirt.posterior import newcomer, predict, update
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 REFERENCE = SHARED / "reference" / "lnirt"
@@ -96,11 +96,11 @@ def agreement(data: Columns) -> dict[str, float]:
     ours = fit(data["person"], data["item"], data["correct"], data["time_seconds"])
     items, people = read(REFERENCE / "chess/full_fixed/items.csv"), read(REFERENCE / "chess/full_fixed/persons.csv")
     names = {"alpha sd(theta)": "alpha", "beta": "beta", "phi sd(zeta)": "phi", "lambda": "lambda", "sigma2": "sigma2"}
-    found = {label: cor(estimate(ours, name), items[name]) for label, name in names.items()}
-    return found | {f"{name} / sd": cor(estimate(ours, name), people[name]) for name in ("theta", "zeta")}
+    found = {label: cor(number_of(ours, name), items[name]) for label, name in names.items()}
+    return found | {f"{name} / sd": cor(number_of(ours, name), people[name]) for name in ("theta", "zeta")}
 
 
-def estimate(fitted: LnirtFit, name: str) -> NDArray[Any]:
+def number_of(fitted: LnirtFit, name: str) -> NDArray[Any]:
     return np.asarray(getattr(fitted, "lambda_" if name == "lambda" else name))
 
 
@@ -111,7 +111,7 @@ def recovery() -> list[tuple[str, float, float, float, float]]:
     truth = read(folder / "true_items.csv") | read(folder / "true_persons.csv")
     ours = fit(data["person"], data["item"], data["correct"], data["time_seconds"])
     return [
-        (name, cor(estimate(ours, name), truth[name]), r_cor, rmse(estimate(ours, name), truth[name]), r_rmse)
+        (name, cor(number_of(ours, name), truth[name]), r_cor, rmse(number_of(ours, name), truth[name]), r_rmse)
         for name, r_cor, r_rmse in zip(reference["param"], reference["cor"], reference["rmse"], strict=True)
     ]
 
@@ -135,23 +135,24 @@ def prediction(data: Columns, *, limited: bool) -> dict[str, float]:
     fitted = fit(*(data[name][training] for name in ("person", "item", "correct", "time_seconds")), censored=cut)
     people = {label: i for i, label in enumerate(fitted.persons.tolist())}
     items = {label: i for i, label in enumerate(fitted.items.tolist())}
-    answers = [
-        predict(
-            fitted.posterior(people[person]),
-            fitted.item(items[item]),
-            coverage=0.9,
-            limit_seconds=LIMIT if limited else None,
-        )
-        for person, item in zip(data["person"][test].tolist(), data["item"][test].tolist(), strict=True)
-    ]
-    right, seconds = data["correct"][test] == 1, data["time_seconds"][test]
-    p = np.array([a.probability for a in answers])
-    low, high = np.array([a.seconds_low for a in answers]), np.array([a.seconds_high for a in answers])
+    who = [people[person] for person in data["person"][test].tolist()]
+    what = columns_of([fitted.item(items[item]) for item in data["item"][test].tolist()])
+    said = predict(fitted.population, fitted.states[who], what)
+    right, seconds, p = data["correct"][test] == 1, data["time_seconds"][test], said.probability
+    limit = np.log(LIMIT if limited else np.inf)
+    at = (limit - said.log_seconds) / said.spread  # what lies beyond the limit is seen on it
+    beyond = norm.sf(at)
+    expected = said.log_seconds
+    if limited:
+        expected = expected * norm.cdf(at) - said.spread * norm.pdf(at) + limit * beyond
+    cut = beyond > 0.05  # the interval reaches to the limit, and leaves out all of its tenth at the bottom
+    low = said.log_seconds + said.spread * norm.ppf(np.where(cut, 0.1, 0.05))
+    high = np.where(cut, limit + 1e-9, said.log_seconds + said.spread * norm.ppf(0.95))
     return {
         "AUC": auc(right, p),
         "log-loss": float(-np.mean(np.log(np.where(right, p, 1 - p)))),
-        "RMSE log time": rmse(np.log(seconds), np.array([a.mean_log_seconds for a in answers])),
-        "coverage of 90 %": float(np.mean((seconds >= low) & (seconds <= high))),
+        "RMSE log time": rmse(np.log(seconds), expected),
+        "coverage of 90 %": float(np.mean((np.log(seconds) >= low) & (np.log(seconds) <= high))),
     }
 
 
@@ -185,10 +186,15 @@ def speed(million: bool) -> None:
         print(f"{name:42s} {best_of(3, sim.fit):8.3f} {r:>8s}")
     print(f"peak memory of all that: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
     fitted = simulate(100, 20, 20, seed=2).fit()
-    known, item = fitted.posterior(3), fitted.item(3)
-    one = best_of(20, lambda: [update(known, item, True, 20.0) for _ in range(100)]) / 100
-    other = best_of(20, lambda: [predict(known, item) for _ in range(100)]) / 100
-    new = best_of(20, lambda: [predict(newcomer(fitted.population), item) for _ in range(100)]) / 100
+    population, state, item = fitted.population, fitted.states[3], fitted.item(3)
+    answer, begin, once = (
+        Responses(columns_of([item]), np.ones(1, np.bool_), np.log([20.0])),
+        state[None],
+        np.ones(1, int),
+    )
+    one = best_of(20, lambda: [follow(population, answer, once, begin) for _ in range(100)]) / 100
+    other = best_of(20, lambda: [predict_one(population, state, item) for _ in range(100)]) / 100
+    new = best_of(20, lambda: [predict_one(population, newcomers(population)[0], item) for _ in range(100)]) / 100
     print(f"one update {one * 1e6:.0f} us, one prediction {other * 1e6:.0f} us, of a newcomer {new * 1e6:.0f} us")
 
 
@@ -199,7 +205,7 @@ def small_data() -> None:
         mean, sure = np.mean([f.sigma2.mean() for f in fits]), np.mean([f.converged for f in fits])
         print(f"{n:3d} students, 20 items: sigma2 {mean:.3f} (true 0.26), converged {sure:.0%}")
     fitted = fit(["a"] * 8, list("12345678"), [1] * 8, [20.0] * 8)
-    above = float(fitted.posterior(0).summary().theta - fitted.population.mu_theta)
+    above = estimate(fitted.population, fitted.states[0]).theta - fitted.population.mu_theta
     print(f"  1 student, 8 of 8 right: theta {fitted.theta[0]:.2f}, {above:.2f} above the population")
     found = []
     for seed in range(8):

@@ -28,7 +28,7 @@ from app.domain.planning import TARGET, Done, PracticeEffect, TopicState
 from app.domain.tasks import Prediction
 from app.ml.evaluation.simulated import TOPICS
 from app.ml.features import learning_curve
-from app.ml.lnirt.ability import Answered, Predictions, follow, newcomers, practised, predict
+from app.ml.lnirt.ability import Predictive, Responses, columns_of, follow, newcomers, practised, predict
 from app.ml.lnirt.model import FittedLnirt, fit_lnirt
 from app.planning import exam_planner
 from app.planning.exam_planner import OVERHEAD_SECONDS
@@ -108,7 +108,7 @@ class Teacher:
             for k, name in enumerate(self.topics)
         ]
 
-    def expected(self, learner: Learner) -> Predictions:
+    def expected(self, learner: Learner) -> Predictive[Floats]:
         """What LNIRT says of all t topics at each difficulty, (3 t,), not calibrated."""
         columns = self._practised(learner)
         return predict(self.model.bank.population, np.repeat(learner.state, columns.shape[1], axis=0), columns)
@@ -116,8 +116,8 @@ class Teacher:
     def follow(self, learner: Learner, task: Cell, was_right: bool, seconds: float, now: datetime) -> None:
         topic, difficulty = task
         column, times = self._practised(learner)[:, [3 * topic + difficulty]], plausible(np.array([seconds]))
-        answered = Answered(column, np.array([was_right]), np.log(times))
-        learner.state = follow(self.model.bank.population, answered, np.array([1]), learner.state)
+        response = Responses(column, np.array([was_right]), np.log(times))
+        learner.state = follow(self.model.bank.population, response, np.array([1]), learner.state)
         learner.n[topic] += 1
         learner.n_correct[topic] += was_right
         learner.recent[topic] = [Done(DIFFICULTIES[difficulty], was_right, now), *learner.recent[topic]][:10]
@@ -135,7 +135,7 @@ class Teacher:
 
     @cached_property
     def _columns(self) -> Floats:
-        return self.model.served().columns([(None, topic, name) for topic in self.topics for name in DIFFICULTIES])
+        return columns_of([self.model.bank.find(None, topic, name) for topic in self.topics for name in DIFFICULTIES])
 
 
 def teacher_of(kind: type[World], seed: int) -> Teacher:

@@ -35,7 +35,7 @@ NUMBERS = {"lnirt": "<f8", "embedding_lstm": "<f4"}  # of a student's kept state
 class KnowsStudents(Protocol):
     """A model that says in words of the field what a student's kept state means."""
 
-    def told(self, state: bytes) -> Mapping[str, Any]:
+    def ability_estimate(self, state: bytes) -> Mapping[str, Any]:
         """`ability` and `speed`, each with `mean` and `sd`; nothing where the state isn't this model's."""
         ...
 
@@ -128,7 +128,7 @@ def _state(serving: ServingModels, row: Row) -> dict[str, Any]:
     state, loaded = row["state"], serving.model_order.of(row["kind"])
     told = {name: value for name, value in row.items() if name != "state"}
     if loaded and loaded.version.id == row["model_version_id"] and isinstance(loaded.model, KnowsStudents):
-        told |= loaded.model.told(state)
+        told |= loaded.model.ability_estimate(state)
     return {"ability": None, "speed": None} | told | {"values": _numbers(row["kind"], state)}
 
 

@@ -17,7 +17,7 @@ from app.web.features import feature_name, feature_value, part_name
 from app.web.reckoned import DayFigures, Judged
 
 if TYPE_CHECKING:
-    from app.ml.lnirt.ability_trajectory import Place
+    from app.ml.lnirt.ability import Place
 
 ROUND_SECONDS = (2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 3600, 7200, 21_600)  # apart, the lines of an axis
 POINTS, FEW_DAYS = 60, 5  # of a path; with fewer days it goes task by task
@@ -74,7 +74,7 @@ def path_charts(
     translator: Translator, found: Belief | None, done: Sequence[Done], days: Sequence[DayFigures]
 ) -> tuple[Markup, Markup] | None:
     """Ability and speed, as places among 100 students, over the window; none where there are too few of either."""
-    if found is None or found.posterior is None or found.past.n < LEAST_BELIEVED or not found.compares:
+    if found is None or found.past.n < LEAST_BELIEVED or not found.compares:
         return None
     steps = reckoned.steps(days, POINTS, FEW_DAYS)
     path = found.path(done, [n for n, _ in steps])

@@ -16,10 +16,8 @@ from app.ml.serving.model_order import Loaded, ServingModels
 
 if TYPE_CHECKING:  # SciPy is imported when LNIRT is there, not before
     from app.ml.answers import Answer
-    from app.ml.lnirt.ability import Floats
-    from app.ml.lnirt.ability_trajectory import Standing
+    from app.ml.lnirt.ability import Floats, Standing
     from app.ml.lnirt.model import ServedLnirt
-    from app.ml.lnirt.posterior import Posterior
 
 KIND = "lnirt"
 LEAST_BELIEVED = 5  # answers before anything is said
@@ -32,7 +30,7 @@ class Belief:
 
     model: "ServedLnirt"
     past: StudentHistory
-    posterior: "Posterior"
+    state: "Floats"  # (nodes + 3,) as in app/ml/lnirt/ability.py
     answers: int  # of the student, that it holds: the newest
     students: int  # with results, counted up to LEAST_COMPARED
     course: "Callable[[int], Floats]"  # what was known before the last so many tasks, and after each
@@ -44,26 +42,25 @@ class Belief:
 
     @property
     def now(self) -> "Standing":
-        from app.ml.lnirt.ability_trajectory import standing
+        from app.ml.lnirt.ability import standing
 
-        return standing(self.posterior)
+        return standing(self.model.population, self.state)
 
     @property
     def on_average(self) -> "Answer":
         """What is expected of them on a task of which nothing is known."""
-        return self.model.on_average(self.posterior)
+        return self.model.on_average(self.state)
 
     def path(self, done: Sequence[Done], ends: Sequence[int]) -> "list[Standing]":
         """How it stood before the newest finished tasks, and after the first so many of them."""
-        from app.ml.lnirt.ability import posterior
-        from app.ml.lnirt.ability_trajectory import standing
+        from app.ml.lnirt.ability import standing
 
         if not done:
             return []
         states = self.course(len(done))
         older = len(done) + 1 - len(states)  # of which it knows nothing
         places = [max(end - older, 0) for end in (0, *ends)]
-        return [standing(posterior(self.model.population, states[place])) for place in places]
+        return [standing(self.model.population, states[place]) for place in places]
 
 
 def served(serving: ServingModels) -> "tuple[Loaded, ServedLnirt] | None":
@@ -82,12 +79,12 @@ def belief(db: Session, serving: ServingModels, student: UUID) -> Belief | None:
     if found is None:
         return None if serving.answering else _untrained(db, student, past)
     loaded, model = found
-    known = run_sync(model.posterior(loaded.version.id, _anything(student), past), db)
+    state = run_sync(model.state(loaded.version.id, _anything(student), past), db)[0]
 
     def course(most: int) -> "Floats":
-        return run_sync(model.course(_anything(student), past.at, most), db)
+        return run_sync(model.trajectory(_anything(student), past.at, most), db)
 
-    return Belief(model, past, known, past.n, studying.students(db, LEAST_COMPARED), course)
+    return Belief(model, past, state, past.n, studying.students(db, LEAST_COMPARED), course)
 
 
 def _untrained(db: Session, student: UUID, past: StudentHistory) -> Belief | None:
@@ -97,12 +94,11 @@ def _untrained(db: Session, student: UUID, past: StudentHistory) -> Belief | Non
     found = run_sync(untrained(past.at), db)
     if found is None:
         return None
-    from app.ml.lnirt.ability import posterior
-
     model, tasks = found.model, found.of_student(student)
     states = model.states_after(tasks)
-    now = posterior(model.population, states[-1])
-    return Belief(model, past, now, len(tasks), studying.students(db, LEAST_COMPARED), lambda most: states[-most - 1 :])
+    return Belief(
+        model, past, states[-1], len(tasks), studying.students(db, LEAST_COMPARED), lambda most: states[-most - 1 :]
+    )
 
 
 def _past(db: Session, student: UUID) -> StudentHistory:

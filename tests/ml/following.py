@@ -5,19 +5,20 @@ The oracle of `app/ml/lnirt/ability.py`, which does it for many students at once
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import exp, log, log1p, sqrt
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr
 from sqlalchemy import RowMapping
 
 from app.domain.attempts import DIFFICULTIES, LEAST_SECONDS, Attempts
 from app.ml.answers import Answer
-from app.ml.lnirt.ability import Predictions
+from app.ml.lnirt.ability import INFORMATION, PULL, STATE, Predictive, newcomers, predictor, read_out
 from app.ml.lnirt.model import ServedLnirt
-from app.ml.lnirt.posterior import ItemParameters, Population, Posterior
+from app.ml.lnirt.population import ItemParameters, Population
 
 MOST_OFF = 2.0  # standard deviations that a time counts for
 MOST_OFF_AGAIN = 4.0  # where it is the second in a row beyond them to the same side
@@ -101,14 +102,14 @@ class Followed:
         return [self.information, self.pull, float(self.side), *self.log_weights]
 
     def says(self, item: ItemParameters, on_topic: int = 0, on_item: int = 0) -> "Said":
-        """Of a task to come; what marks and times say together, by `posterior`."""
+        """Of a task to come; what marks and times say together, by `read_out`."""
         item = as_practised(self.population, item, on_topic, on_item)
-        known = Posterior(self.population, np.array(self.log_weights), self.information, self.pull).summary()
-        chances = (ndtr(item.predictor(theta)) for theta in self.population.fine[0].tolist())
+        known = read_out(self.population, np.array(self.state))
+        chances = ndtr(predictor(item, self.population.fine[0]))
         return Said(
             sum(float(weight * chance) for weight, chance in zip(known.weights, chances, strict=True)),
             item.lambda_ - item.phi * known.zeta,
-            sqrt(item.sigma2 + item.time_var + (item.phi * known.zeta_sd) ** 2),
+            sqrt(item.sigma2 + item.time_var + item.phi**2 * known.zeta_var),
         )
 
 
@@ -126,7 +127,22 @@ class Said(NamedTuple):
     def calibrated(self, model: ServedLnirt) -> Answer:
         """As this model would answer; without bounds of the probability."""
         p, log_seconds, spread = (np.array([each]) for each in self)
-        return model._calibration.answers(Predictions(p, p, p, log_seconds, spread))[0]
+        return model._calibration.answers(Predictive(p, p, p, log_seconds, spread))[0]
+
+
+def exactly(
+    population: Population, history: Iterable[tuple[ItemParameters, bool | None, float | None]]
+) -> NDArray[np.float64]:
+    """The state after these answers of a student who stays as they are, where each counts in full; None: not seen."""
+    state: NDArray[np.float64] = newcomers(population)[0]
+    for item, correct, seconds in history:
+        if correct is not None:
+            state[STATE:] += log_ndtr((1 if correct else -1) * predictor(item, population.theta))
+        if seconds is not None:
+            noise = item.sigma2 + item.time_var
+            state[INFORMATION] += item.phi**2 / noise
+            state[PULL] += item.phi * (item.lambda_ - log(seconds)) / noise
+    return state
 
 
 def said_by_mark(item: ItemParameters, correct: bool, theta: float) -> float:
@@ -142,7 +158,7 @@ def as_practised(population: Population, item: ItemParameters, on_topic: int, on
     topic, exercise = log1p(on_topic) - p.usual_topic, log1p(on_item) - p.usual_item
     easier = p.probit_topic * topic + p.probit_item * exercise
     slower = p.time_topic * topic + p.time_item * exercise
-    return replace(item, beta=item.beta - easier, lambda_=item.lambda_ + slower)
+    return item._replace(beta=item.beta - easier, lambda_=item.lambda_ + slower)
 
 
 class Task(NamedTuple):
@@ -187,7 +203,7 @@ def told(model: ServedLnirt, tasks: Iterable[Task]) -> tuple[list[Told], Practic
     """What the tasks say, in the order in which they were finished; and what was practised with all of them."""
     done, found = Practice(), []
     for task in tasks:
-        item = model.bank.find(task.item, task.topic, task.difficulty).parameters
+        item = model.bank.find(task.item, task.topic, task.difficulty)
         found.append(Told(item, task.correct, task.seconds, *done.of(task.topic, task.item)))
         done.add(task)
     return found, done
@@ -197,7 +213,7 @@ def says(model: ServedLnirt, tasks: Iterable[Task], topic: str, difficulty: str,
     """Of a task to come, after all these."""
     finished, done = told(model, tasks)
     known = Followed.through(model.population, finished)
-    return known.says(model.bank.find(item, topic, difficulty).parameters, *done.of(topic, item))
+    return known.says(model.bank.find(item, topic, difficulty), *done.of(topic, item))
 
 
 def before(attempts: Attempts, row: int) -> list[Task]:

@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.domain.attempts import Attempts
+from app.ml.lnirt.ability import STATE, Predictive, Responses, columns_of, follow, newcomers, predict_one
 from app.ml.lnirt.estimation import fit
 from app.ml.lnirt.model import fit_lnirt
-from app.ml.lnirt.posterior import from_history, newcomer, predict, update
 
 LEAST, MOST = 0.1, 86_400.0  # seconds that the service lets a model learn from
 seconds = st.sampled_from([LEAST, 1.0, 30.0, 30.0, 10_800.0, MOST]) | st.floats(LEAST, MOST)
@@ -33,32 +33,34 @@ def test_any_matrix_of_answers_is_fitted_with_finite_numbers(rows: list[tuple[in
     assert (np.diff(fitted.trace) > -1e-6 * np.abs(fitted.trace[1:]) - 1e-6).all()
     for who in range(len(fitted.persons)):
         for task in range(len(fitted.items)):
-            says(predict(fitted.posterior(who), fitted.item(task)))
+            says(predict_one(fitted.population, fitted.states[who], fitted.item(task)))
 
 
-def says(prediction: Any) -> None:
+def says(predicted: Predictive[float]) -> None:
     """It is a prediction."""
-    chances = prediction.probability_low, prediction.probability, prediction.probability_high
-    times = prediction.seconds_low, prediction.seconds, prediction.seconds_high
-    assert all(0 < chance < 1 for chance in chances), prediction
-    assert all(0 < time < np.inf for time in times), prediction
-    assert all(low <= high * (1 + 1e-9) for low, high in pairwise(chances)), prediction
-    assert times[0] <= times[2], prediction
+    chances = predicted.low, predicted.probability, predicted.high
+    assert all(0 < chance < 1 for chance in chances), predicted
+    assert all(low <= high * (1 + 1e-9) for low, high in pairwise(chances)), predicted
+    assert np.isfinite(predicted.log_seconds), predicted
+    assert 0 < predicted.spread < np.inf, predicted
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.none() | st.booleans(), st.none() | seconds), max_size=40), st.randoms())
+@given(st.lists(st.tuples(st.booleans(), seconds), max_size=40), st.randoms())
 @pytest.mark.filterwarnings("error")
-def test_any_answers_in_any_order_leave_the_same_posterior(rows: list[Any], chance: Any) -> None:
+def test_any_answers_leave_a_state_that_predicts_and_marks_count_in_any_order(rows: list[Any], chance: Any) -> None:
     fitted = fit([0, 0, 1, 1], [0, 1, 0, 1], [1, 0, 1, 1], [20.0, 30.0, 5.0, 60.0])
     history = [(fitted.item(n % 2), *row) for n, row in enumerate(rows)]
-    told = newcomer(fitted.population)
-    for each in history:
-        told = update(told, *each)
-    says(predict(told, fitted.item(0)))
-    chance.shuffle(history)
-    again = from_history(fitted.population, *([each[column] for each in history] for column in range(3)))
-    np.testing.assert_allclose(again.to_array(), told.to_array(), rtol=1e-7, atol=1e-7)
+    states = []
+    for _ in range(2):
+        marks, times = np.array([each[1] for each in history], np.bool_), np.array([each[2] for each in history])
+        responses = Responses(columns_of([each[0] for each in history]), marks, np.log(times))
+        begin = newcomers(fitted.population)
+        after = follow(fitted.population, responses, np.array([len(history)]), begin)
+        states.append(np.concatenate([begin, after])[-1])
+        says(predict_one(fitted.population, states[-1], fitted.item(0)))
+        chance.shuffle(history)
+    np.testing.assert_allclose(states[1][STATE:], states[0][STATE:], rtol=1e-7, atol=1e-7)
 
 
 any_time = st.sampled_from([5e-324, 1e-9, 0.001]) | seconds  # as it is stored

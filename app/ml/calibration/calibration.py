@@ -64,24 +64,22 @@ class Calibration:
         p: Floats,
         seconds: Floats,
         predicted: Floats,
-        student: Codes | None = None,
+        student: Codes,
         *,
         intercept_sd: float = INTERCEPT_SD,
     ) -> "Calibration":
         """From n held-out tasks: what happened, and what the model had said.
 
-        `student` (n,) says whose task it was, above 0, or is 0 where the model had learnt nothing of the student; none:
-        each is another one's.
+        `student` (n,) says whose task it was, above 0, or is 0 where the model had learnt nothing of the student.
         """
-        student = np.arange(1, len(p) + 1, dtype=np.int32) if student is None else student
-        slope, intercept = platt(correct, _logit(p), student, intercept_sd)
+        slope, intercept = platt(correct, log_odds(p), student, intercept_sd)
         shift = CARRIED_ON * time_level(np.log(plausible(seconds)) - np.log(predicted), student, USUAL_SPREAD)
         band = Band.fitted(seconds, predicted, **USUAL)
-        return cls(slope, intercept, shift, band, *_reliability(correct, slope * _logit(p) + intercept))
+        return cls(slope, intercept, shift, band, *_reliability(correct, slope * log_odds(p) + intercept))
 
     def answers(self, p: Floats, seconds: Floats) -> Answers:
         """Calibrated answers with their bounds, n each; what is not finite stays so."""
-        return self.answers_of_scores(_logit(p), seconds)
+        return self.answers_of_scores(log_odds(p), seconds)
 
     def answers_of_scores(self, scores: Floats, seconds: Floats) -> Answers:
         """The same from logits instead of probabilities."""
@@ -116,17 +114,15 @@ def _tuples(kept: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
 
 
-def _logit(p: Floats) -> Floats:
+def log_odds(p: Floats) -> Floats:
     return np.asarray(logit(np.clip(p, TINY, 1 - TINY)), np.float64)
 
 
-def platt(
-    correct: Bools, scores: Floats, student: Codes, level_sd: float, carried: float = CARRIED_ON
-) -> tuple[float, float]:
+def platt(correct: Bools, scores: Floats, student: Codes, level_sd: float) -> tuple[float, float]:
     """Slope and intercept for the logits of n held-out tasks; 1 and 0 without tasks.
 
     Both are those of the students with a code above 0: who is new may be strong or weak, which says nothing of others.
-    The slope alone leaves the mean probability as it is; to that comes what is `carried` on of the level, which has the
+    The slope alone leaves the mean probability as it is; to that comes the share CARRIED_ON of the level, which has the
     prior standard deviation `level_sd`.
     """
     known = student > 0
@@ -136,7 +132,7 @@ def platt(
     level = common_level(
         student[known], (correct - p)[known], (p * (1 - p))[known], usual_sd=STUDENTS_SD, level_sd=level_sd
     )
-    return slope, neutral + carried * level
+    return slope, neutral + CARRIED_ON * level
 
 
 def time_level(residuals: Floats, student: Codes, spread: float) -> float:
@@ -190,7 +186,7 @@ def _reliability(correct: Bools, scores: Floats) -> tuple[tuple[float, ...], tup
     at, lows, highs = [], [], []
     for part in np.array_split(np.argsort(scores, kind="stable"), bins):
         right, n = np.count_nonzero(correct[part]), len(part)
-        middle = float(_logit(np.array([expit(scores[part]).mean()]))[0])
+        middle = float(log_odds(np.array([expit(scores[part]).mean()]))[0])
         low, high = logit(betaincinv(right + 0.5, n - right + 0.5, [LOW, HIGH]))
         at.append(middle)
         lows.append(float(min(low - middle, 0)))

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from app.domain.attempts import plausible
 from app.ml.answers import Answer, Answers
-from app.ml.calibration.calibration import CARRIED_ON, INTERCEPT_SD, TINY, platt, time_level
+from app.ml.calibration.calibration import CARRIED_ON, INTERCEPT_SD, TINY, log_odds, platt, time_level
 from app.ml.calibration.intervals import NORMAL, Band
-from app.ml.lnirt.ability import Predictions, Said
+from app.ml.lnirt.ability import Predictive
 
 Floats = NDArray[np.float64]
 
@@ -39,34 +39,27 @@ class LnirtCalibration:
         cls,
         correct: NDArray[np.bool_],
         seconds: Floats,
-        said: Predictions,
-        student: NDArray[np.int32] | None = None,
-        *,
-        carried: float = CARRIED_ON,
+        said: Predictive[Floats],
+        student: NDArray[np.int32],
     ) -> "LnirtCalibration":
-        """From n tasks: what happened, and what LNIRT had said.
-
-        `student` (n,) is as in `Calibration.fitted`. Of the level, `carried` is carried on: all of it where the tasks
-        are of all times, less where they are the newest.
-        """
-        student = np.arange(1, len(correct) + 1, dtype=np.int32) if student is None else student
-        slope, intercept = platt(correct, _odds(said.probability), student, INTERCEPT_SD, carried)
+        """From n tasks: what happened, and what LNIRT had said; `student` (n,) is as in `Calibration.fitted`."""
+        slope, intercept = platt(correct, log_odds(said.probability), student, INTERCEPT_SD)
         residuals = (np.log(plausible(seconds)) - said.log_seconds) / said.spread
-        middle = carried * time_level(residuals, student, 1.0)
+        middle = CARRIED_ON * time_level(residuals, student, 1.0)
         band = Band.fitted(seconds, np.exp(said.log_seconds), said.spread, rows=USUAL_ROWS)
         return cls(slope, intercept, middle, band.low, band.high, band.at, band.longest)
 
-    def answers(self, said: Predictions) -> Answers:
+    def answers(self, said: Predictive[Floats]) -> Answers:
         """The calibrated answers; an interval holds the answer itself."""
         seconds = np.exp(said.log_seconds)
         typical = seconds * np.exp(self.middle * said.spread)
         sooner, later = self._band.around(seconds, said.spread)
-        p, low, high = expit(self.slope * _odds(np.array([said.probability, said.low, said.high])) + self.intercept)
+        p, low, high = expit(self.slope * log_odds(np.array(said[:3])) + self.intercept)
         return Answers(p, typical, low, high, np.minimum(sooner, typical), np.maximum(later, typical))
 
-    def answer(self, said: Said) -> Answer:
+    def answer(self, said: Predictive[float]) -> Answer:
         """The same of one task, in plain numbers."""
-        p, p_low, p_high = (self._chance(each) for each in (said.probability, said.low, said.high))
+        p, p_low, p_high = (self._chance(each) for each in said[:3])
         seconds = exp(said.log_seconds)
         typical = seconds * exp(self.middle * said.spread)
         sooner, later = self._band.around_one(said.log_seconds, said.spread)
@@ -95,7 +88,3 @@ def calibrating(student: NDArray[np.int32], newest: NDArray[np.intp]) -> tuple[N
     rows = np.concatenate([older, newest])
     known = np.isin(student[rows], student[: newest[0]])
     return rows, np.where(known, student[rows] + 1, 0).astype(np.int32)
-
-
-def _odds(p: Floats) -> Floats:
-    return np.asarray(logit(np.clip(p, TINY, 1 - TINY)))

@@ -12,7 +12,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Censored:
-    """Answers whose time is only known to exceed `limit` (centred log seconds), n of them, from m persons."""
+    """ResponseMatrix whose time is only known to exceed `limit` (centred log seconds), n of them, from m persons."""
 
     row: Ints  # (n,) which of `persons` gave it
     item: Ints  # (n,)
@@ -22,7 +22,7 @@ class Censored:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class ResponseMatrix:
     """What was observed, sparse: N persons, K items; a person may meet an item more than once.
 
     Times are logs of seconds, less their overall mean.
@@ -43,7 +43,7 @@ class Answers:
 
 def sparse_answers(
     person: Ints, item: Ints, correct: Floats, logt: Floats, censored: NDArray[np.bool_], n_persons: int, n_items: int
-) -> Answers:
+) -> ResponseMatrix:
     """Arrange answers, each array of shape (n,), NaN = missing; `logt` already centred."""
     marked, timed, cut = ~np.isnan(correct), ~np.isnan(logt) & ~censored, ~np.isnan(logt) & censored
     column = item[marked] + n_items * (correct[marked] < 0.5)
@@ -52,7 +52,7 @@ def sparse_answers(
     counts = _counts(rows, columns, None, (n_persons, n_items))
     sums = _counts(rows, columns, values, (n_persons, n_items))
     moments = np.array([np.bincount(columns, weights=values**power, minlength=n_items) for power in range(3)])
-    return Answers(
+    return ResponseMatrix(
         n_persons,
         n_items,
         marks,

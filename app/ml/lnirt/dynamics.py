@@ -14,30 +14,30 @@ from scipy.special import ndtri
 from app.domain.attempts import Attempts, plausible, some_students
 from app.ml import metrics
 from app.ml.features.history import History, created
-from app.ml.lnirt.ability import BOUND, Predictions
-from app.ml.lnirt.posterior import Population
+from app.ml.lnirt.ability import BOUND, Predictive
+from app.ml.lnirt.population import Population
 
 MOVING = (
     "ability_kept", "speed_kept", "probit_topic", "probit_item", "time_topic", "time_item", "usual_topic", "usual_item",
 )  # fmt: skip
-PRACTICE_WEIGHT = 50.0  # precision of practice beforehand, on the probit scale
-TIME_PRACTICE_WEIGHT = 4.0  # times that, of log seconds
+PRACTICE_WEIGHT, TIME_PRACTICE_WEIGHT = 50.0, 200.0  # precisions of practice beforehand, of probits and of log seconds
 MOST_FOLLOWED, MOST_PREDICTED = 50_000, 5_000  # tasks by which this is estimated
 AGEING = (1.0, 0.99, 0.97, 0.94, 0.9)  # shares of earlier answers that a further one leaves
 USUAL_AGEING, AGEING_WEIGHT = 0.01, 25.0  # what is believed beforehand, and nats that 1 away from it costs
-NO_ROWS = np.zeros(0, np.intp)
 Floats = NDArray[np.float64]
-Says = Callable[[Population, Attempts, NDArray[np.intp]], Predictions]  # of these rows, where students move like that
+Says = Callable[
+    [Population, Attempts, NDArray[np.intp]], Predictive[Floats]
+]  # of these rows, where students move like that
 
 
 def estimated(population: Population, attempts: Attempts, says: Says) -> Population:
     """The population with the practice and the ageing that are most likely; of some students where there are many
     tasks."""
     some = attempts.take(some_students(attempts, MOST_FOLLOWED, seed=0))
-    rows = np.unique(np.linspace(0, len(some) - 1, MOST_PREDICTED).astype(np.intp)) if len(some) else NO_ROWS
-    practice = np.log1p(practice_when_created(some, rows))
-    if len(rows) == 0:
+    if len(some) == 0:
         return replace(population, usual_topic=0.0, usual_item=0.0)
+    rows = np.unique(np.linspace(0, len(some) - 1, MOST_PREDICTED).astype(np.intp))
+    practice = np.log1p(practice_when_created(some, rows))
     usual_topic, usual_item = practice.mean(axis=1).tolist()
     found = replace(population, usual_topic=usual_topic, usual_item=usual_item)
     for _ in range(2):
@@ -46,60 +46,38 @@ def estimated(population: Population, attempts: Attempts, says: Says) -> Populat
 
 
 def _practising(p: Population, attempts: Attempts, rows: NDArray[np.intp], practice: Floats, says: Says) -> Population:
-    """One step towards the practice that is most likely beside a prior; `practice` (2, n) as log(1 + tasks)."""
+    """One Newton step towards the practice that is most likely; `practice` (2, n) as log(1 + tasks)."""
     said = says(p, attempts, rows)
     x = practice - np.array([[p.usual_topic], [p.usual_item]])
-    probit = _by_marks(p, x, attempts.correct[rows], said)
-    time = _by_times(p, x, _off(attempts, rows, said), said)
+    chance = said.probability.clip(0.01, 0.99)
+    density, variance = np.exp(-0.5 * ndtri(chance) ** 2) / np.sqrt(2 * np.pi), chance * (1 - chance)
+    score = (attempts.correct[rows] - chance) / variance * density
+    probit = _step(x, density**2 / variance, score, [p.probit_topic, p.probit_item], PRACTICE_WEIGHT)
+    held = np.clip(_off(attempts, rows, said), -BOUND, BOUND) / said.spread
+    time = _step(x, 1 / said.spread**2, held, [p.time_topic, p.time_item], TIME_PRACTICE_WEIGHT)
     return replace(p, probit_topic=probit[0], probit_item=probit[1], time_topic=time[0], time_item=time[1])
 
 
-def _by_marks(p: Population, x: Floats, correct: NDArray[np.bool_], said: Predictions) -> Floats:
-    """What each of the two counts of x (2, n) adds to the probit."""
-    chance = said.probability.clip(0.01, 0.99)
-    density, variance = _density(chance), chance * (1 - chance)
-    now = np.array([p.probit_topic, p.probit_item])
-    step = _step(x, density**2 / variance, (correct - chance) / variance * density, now, 1.0)
-    return np.asarray(now + step)
+def _step(x: Floats, weight: Floats, score: Floats, now: list[float], prior: float) -> Floats:
+    """Two coefficients, normal around 0 with this precision, after a Newton step; x (2, n), weight and score (n,)."""
+    precision = prior * np.eye(2)
+    return np.asarray(now + np.linalg.solve((x * weight) @ x.T + precision, x @ score - precision @ now))
 
 
-def _by_times(p: Population, x: Floats, off: Floats, said: Predictions) -> Floats:
-    """What each of the two counts of x (2, n) adds to the log seconds; `off` (n,) in standard deviations."""
-    now = np.array([p.time_topic, p.time_item])
-    held = np.clip(off, -BOUND, BOUND) / said.spread
-    return np.asarray(now + _step(x, 1 / said.spread**2, held, now, TIME_PRACTICE_WEIGHT))
+def _ageing(population: Population, attempts: Attempts, rows: NDArray[np.intp], says: Says) -> Population:
+    """With the ageing, among AGEING, of the greatest posterior: for ability by the marks, for speed by the times."""
+    marks, times = [], []
+    for kept in AGEING:
+        said = says(replace(population, ability_kept=kept, speed_kept=kept), attempts, rows)
+        off = np.abs(_off(attempts, rows, said))
+        huber = np.where(off < BOUND, off**2 / 2, BOUND * (off - BOUND / 2))
+        prior = abs(1 - kept - USUAL_AGEING) * AGEING_WEIGHT
+        marks.append(metrics.losses(attempts.correct[rows], said.probability).sum() + prior)
+        times.append((huber + np.log(said.spread)).sum() + prior)
+    return replace(population, ability_kept=AGEING[np.argmin(marks)], speed_kept=AGEING[np.argmin(times)])
 
 
-def _step(x: Floats, weight: Floats, score: Floats, now: Floats, prior: float) -> Floats:
-    """A Newton step of two coefficients, normal around 0; x (2, n), weight and score (n,)."""
-    precision = PRACTICE_WEIGHT * prior * np.eye(2)
-    return np.asarray(np.linalg.solve((x * weight) @ x.T + precision, x @ score - precision @ now))
-
-
-def _density(p: Floats) -> Floats:
-    """Of the standard normal where its distribution function is p."""
-    return np.asarray(np.exp(-0.5 * ndtri(p) ** 2) / np.sqrt(2 * np.pi))
-
-
-def _ageing(p: Population, attempts: Attempts, rows: NDArray[np.intp], says: Says) -> Population:
-    """With the ageing, among AGEING, that is most likely."""
-    marks, times = zip(*(_costs(p, attempts, rows, kept, says) for kept in AGEING), strict=True)
-    return replace(p, ability_kept=AGEING[int(np.argmin(marks))], speed_kept=AGEING[int(np.argmin(times))])
-
-
-def _costs(
-    population: Population, attempts: Attempts, rows: NDArray[np.intp], kept: float, says: Says
-) -> tuple[float, float]:
-    """Negative log posterior of this ageing, for ability by the marks, for speed by the times."""
-    said = says(replace(population, ability_kept=kept, speed_kept=kept), attempts, rows)
-    off = np.abs(_off(attempts, rows, said))
-    huber = np.where(off < BOUND, off**2 / 2, BOUND * (off - BOUND / 2))
-    prior = abs(1 - kept - USUAL_AGEING) * AGEING_WEIGHT
-    marks = float(metrics.losses(attempts.correct[rows], said.probability).sum())
-    return marks + prior, float((huber + np.log(said.spread)).sum()) + prior
-
-
-def _off(attempts: Attempts, rows: NDArray[np.intp], said: Predictions) -> Floats:
+def _off(attempts: Attempts, rows: NDArray[np.intp], said: Predictive[Floats]) -> Floats:
     """How far the log times were from what was said, in standard deviations, (n,)."""
     return np.asarray((np.log(plausible(attempts.seconds[rows])) - said.log_seconds) / said.spread)
 

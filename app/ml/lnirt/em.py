@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import log_ndtr
 
-from app.ml.lnirt.data import Answers, Censored, Floats
+from app.ml.lnirt.data import Censored, Floats, ResponseMatrix
 from app.ml.lnirt.parameters import (
     INTENSITY,
     INTERCEPT,
@@ -63,7 +63,7 @@ class Expected:
     times: Floats  # (6, K) expected n, sum y, sum y^2, sum zeta, sum zeta^2, sum y zeta over the times of an item
 
 
-def expect(answers: Answers, p: Parameters, prior: Prior, grid: Grid) -> Expected:
+def e_step(answers: ResponseMatrix, p: Parameters, prior: Prior, grid: Grid) -> Expected:
     """Posterior of every person and the expected sufficient statistics of every item."""
     k = answers.n_items
     log_right, log_wrong = mark_log_probabilities(p, grid)
@@ -226,7 +226,7 @@ def _censored_sums(cut: Censored, p: Parameters, zeta: Floats, u: Floats, log_ta
     return np.stack([np.bincount(cut.item, weights=value, minlength=len(p.x)) for value in values])
 
 
-def maximise(e: Expected, p: Parameters, prior: Prior, answers: Answers, grid: Grid) -> Parameters:
+def m_step(e: Expected, p: Parameters, prior: Prior, answers: ResponseMatrix, grid: Grid) -> Parameters:
     """M-step: one Newton step for each item's x, then sigma2 and the persons' covariance in closed form.
 
     The persons' mean is freed for a moment, too, and then moved into the items (parameter-expanded EM, Liu, Rubin &

@@ -7,15 +7,14 @@ For student i and item k, times in seconds, natural logs:
 
 The hierarchical framework and the log-normal time model are van der Linden (2007), Psychometrika 72, 287-308; with the
 time discrimination phi, this form is that of the R package LNIRT (Fox, Klein Entink & van der Linden 2007, J. Stat.
-Software 20(7); Fox, Klotzke & Simsek 2023, PeerJ Comput. Sci. 9:e1232), which samples what is climbed here: the joint
+Software 20(7); Fox, Klotzke & Simsek 2023, PeerJ Comput. Sci. 9:e1232), which samples what is optimized here: the joint
 marginal likelihood (Glas & van der Linden 2010). The scale is R's (ident = 2): mean theta = mean zeta = 0 over the
 students of the fit, geometric mean of alpha and of phi = 1, variances free. `docs/lnirt.md` has priors and figures.
 """
 
 import csv
-import json
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from app.ml.lnirt.data import Answers, Floats, Ints, sparse_answers
+from app.ml.lnirt.data import Floats, Ints, ResponseMatrix, sparse_answers
 from app.ml.lnirt.em import Expected
+from app.ml.lnirt.groups import codes_of
 from app.ml.lnirt.information import learn_prior, observed_information
-from app.ml.lnirt.optimizer import Run, climb
+from app.ml.lnirt.optimizer import Optimum, optimize
 from app.ml.lnirt.parameters import (
     INTERCEPT,
     SLOPE,
@@ -41,7 +41,7 @@ from app.ml.lnirt.parameters import (
     softplus_slope,
     weak_prior,
 )
-from app.ml.lnirt.posterior import ItemParameters, Population, Posterior
+from app.ml.lnirt.population import ItemParameters, Population
 
 NODES = 31  # of ability in a student's posterior; a fit uses up to FINEST times finer grids where those are sharp
 FINEST = 14
@@ -52,7 +52,7 @@ DEFAULT_SECONDS = 60.0  # the centre of lambda when no time was observed at all
 
 @dataclass(frozen=True, slots=True)
 class LnirtFit:
-    """A fitted model: K items, N students, Q grid nodes. Standard errors and sds are on the scale of their numbers.
+    """A fitted model: K items, N students. Standard errors and sds are on the scale of their numbers.
 
     `theta`, `zeta` are posterior means with the item parameters at their estimates. `prior_*` describe an item not yet
     seen, on the same scale: mean (4,) and covariance (4, 4) of (alpha, beta, phi, lambda), and sigma2.
@@ -71,52 +71,23 @@ class LnirtFit:
     lambda_se: Floats
     sigma2_se: Floats
     item_cov: Floats  # (K, 4, 4) of (alpha, beta, phi, lambda)
-    theta: Floats  # (N,) from here to pull
+    theta: Floats  # (N,) from here to states
     zeta: Floats
     theta_sd: Floats
     zeta_sd: Floats
-    information: Floats  # see Posterior
-    pull: Floats
-    log_weights: Floats  # (N, Q)
+    states: Floats  # (N, nodes + 3) what is known of each student, as in ability.py
     population: Population
     prior_mean: Floats
     prior_cov: Floats
     offset: Floats  # (K, 4) what an item's groups add to `prior_mean`
     prior_sigma2: float
-    trace: Floats  # the log posterior after each step of the last climb, never falling
+    trace: Floats  # the log posterior after each step of the last optimization, never falling
     converged: bool
-
-    @property
-    def mu(self) -> Floats:
-        """(2,) mean of (theta, zeta) in the population the students come from; near 0, not 0, in small samples."""
-        return np.array([self.population.mu_theta, self.population.mu_zeta])
-
-    @property
-    def cov(self) -> Floats:
-        """(2, 2) covariance of (theta, zeta)."""
-        p = self.population
-        return np.array([[p.var_theta, p.cov], [p.cov, p.var_zeta]])
 
     def item(self, index: int) -> ItemParameters:
         """Parameters of `items[index]` with their uncertainty."""
-        return item_parameters(
-            np.array([self.alpha[index], self.beta[index], self.phi[index], self.lambda_[index]]),
-            self.item_cov[index],
-            float(self.sigma2[index]),
-            self.population,
-        )
-
-    def posterior(self, index: int) -> Posterior:
-        """What is known of `persons[index]` after all answers of the fit."""
-        return Posterior(
-            self.population, self.log_weights[index], float(self.information[index]), float(self.pull[index])
-        )
-
-    def without_persons(self) -> "LnirtFit":
-        """The items and the population alone."""
-        per_person = ("persons", "theta", "zeta", "theta_sd", "zeta_sd", "information", "pull", "log_weights")
-        changes: dict[str, Any] = {name: getattr(self, name)[:0] for name in per_person}
-        return replace(self, **changes)
+        mean = np.array([self.alpha[index], self.beta[index], self.phi[index], self.lambda_[index]])
+        return ItemParameters.estimated(mean, self.item_cov[index], float(self.sigma2[index]), self.population)
 
     def write_csv(self, folder: Path) -> None:
         """Write items.csv, persons.csv and population.csv into `folder`, which is created."""
@@ -128,43 +99,9 @@ class LnirtFit:
         people = [self.persons, self.theta, self.zeta, self.theta_sd, self.zeta_sd]
         _write(folder / "persons.csv", ["person", "theta", "zeta", "theta_sd", "zeta_sd"], people)
         p = self.population
-        rows = {
-            "mu_theta": p.mu_theta,
-            "mu_zeta": p.mu_zeta,
-            "var_theta": p.var_theta,
-            "var_zeta": p.var_zeta,
-            "cov_theta_zeta": p.cov,
-            "cor_theta_zeta": p.cor,
-        }
-        _write(folder / "population.csv", ["param", "estimate"], [list(rows), np.array(list(rows.values()))])
-
-    def save(self, folder: Path) -> None:
-        """Write lnirt.npz (plain arrays, no pickle) and lnirt.json. Labels are in the JSON: numbers and texts as
-        they are, any other kind as its text.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("items", "persons")}
-        with (folder / "lnirt.npz").open("wb") as file:
-            np.savez(file, allow_pickle=False, **{k: v for k, v in arrays.items() if isinstance(v, np.ndarray)})
-        metadata = {
-            "population": {f.name: getattr(self.population, f.name) for f in fields(self.population)},
-            "prior_sigma2": self.prior_sigma2,
-            "converged": self.converged,
-            "items": _plain(self.items),
-            "persons": _plain(self.persons),
-        }
-        (folder / "lnirt.json").write_text(json.dumps(metadata))
-
-    @classmethod
-    def load(cls, folder: Path) -> "LnirtFit":
-        """The inverse of `save`; ValueError where an array is missing, misshapen or not finite."""
-        metadata = json.loads((folder / "lnirt.json").read_text())
-        with np.load(folder / "lnirt.npz", allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        items, persons = _labels(metadata.pop("items")), _labels(metadata.pop("persons"))
-        population = Population(**metadata.pop("population"))
-        _check(arrays, len(items), len(persons), population.nodes)
-        return cls(**arrays, items=items, persons=persons, population=population, **metadata)
+        params = ["mu_theta", "mu_zeta", "var_theta", "var_zeta", "cov_theta_zeta", "cor_theta_zeta"]
+        estimates = [p.mu_theta, p.mu_zeta, p.var_theta, p.var_zeta, p.cov, p.cor]
+        _write(folder / "population.csv", ["param", "estimate"], [params, estimates])
 
 
 def _write(path: Path, header: list[str], columns: Sequence[Iterable[Any]]) -> None:
@@ -172,41 +109,6 @@ def _write(path: Path, header: list[str], columns: Sequence[Iterable[Any]]) -> N
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(zip(*columns, strict=True))
-
-
-def _check(arrays: dict[str, Floats], k: int, n: int, nodes: int) -> None:
-    """Refuse arrays that no fit can have written."""
-    per_item = ["alpha", "beta", "phi", "lambda_", "sigma2"]
-    per_item += [f"{name.rstrip('_')}_se" for name in per_item]
-    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(per_item, (k,))
-    shapes |= dict.fromkeys(["theta", "zeta", "theta_sd", "zeta_sd", "information", "pull"], (n,))
-    shapes |= {
-        "item_cov": (k, 4, 4),
-        "log_weights": (n, nodes),
-        "prior_mean": (4,),
-        "prior_cov": (4, 4),
-        "offset": (k, 4),
-    }
-    for name, shape in shapes.items():
-        if name not in arrays or arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
-            raise ValueError(f"expected finite {name} of shape {shape} in lnirt.npz")
-
-
-def item_parameters(mean: Floats, cov: Floats, sigma2: float, population: Population) -> ItemParameters:
-    """From mean (4,) and covariance (4, 4) of (alpha, beta, phi, lambda)."""
-    zeta2 = population.var_zeta + population.mu_zeta**2
-    time_var = cov[3, 3] - 2 * population.mu_zeta * cov[2, 3] + zeta2 * cov[2, 2]
-    return ItemParameters(
-        alpha=float(mean[0]),
-        beta=float(mean[1]),
-        phi=float(mean[2]),
-        lambda_=float(mean[3]),
-        sigma2=sigma2,
-        alpha_var=float(cov[0, 0]),
-        beta_var=float(cov[1, 1]),
-        alpha_beta_cov=float(cov[0, 1]),
-        time_var=float(max(time_var, 0.0)),
-    )
 
 
 def fit(
@@ -247,22 +149,9 @@ def _codes(labels: Sequence[Hashable] | NDArray[Any]) -> tuple[NDArray[Any], Int
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "iufUSb":
         distinct, code = np.unique(labels, return_inverse=True)
         return distinct, code.astype(np.int64)
-    numbers: dict[Hashable, int] = {}
-    code = np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)
-    return _labels(list(numbers)), code
-
-
-def _plain(labels: NDArray[Any]) -> list[int | float | str]:
-    return [label if isinstance(label, int | float | str) else str(label) for label in labels.tolist()]
-
-
-def _labels(labels: list[Any]) -> NDArray[Any]:
-    """Labels of any kind as an array that keeps them as they are (numpy would pad texts and unpack tuples)."""
-    if all(type(label) is int for label in labels):
-        return np.array(labels)
-    array = np.empty(len(labels), dtype=object)
-    array[:] = labels
-    return array
+    index, code = codes_of(labels)
+    distinct = np.fromiter(index, int if all(type(label) is int for label in index) else object, len(index))
+    return distinct, code  # as they are: numpy would pad texts and unpack tuples
 
 
 def _checked(
@@ -282,22 +171,24 @@ def _checked(
     return marks, np.log(times), cut
 
 
-def _fit(answers: Answers, groups: Sequence[Ints], tolerance: float, max_steps: int) -> tuple[Run, Prior, Floats]:
-    """Two rough climbs that learn the items' prior, then the real one with that prior held still."""
+def _fit(
+    answers: ResponseMatrix, groups: Sequence[Ints], tolerance: float, max_steps: int
+) -> tuple[Optimum, Prior, Floats]:
+    """Learns the items' prior by two rough optimizations, then optimizes with that prior held still."""
     size = answers.n_persons, answers.n_items
     weak = prior = slopes_that_can_be_told(weak_prior(), *size)
     start = _start(answers, weak)
     finer = _finer(1.25 / np.sqrt(np.maximum(answers.marks.sum(axis=1), 1)))
     for _ in range(2):
         rough = normal_grid(20 * finer + 1)
-        run = climb(answers, start, prior, rough, tolerance=0.01, steps=25)
+        run = optimize(answers, start, prior, rough, tolerance=0.01, steps=25)
         start, persons = run.parameters, run.expected.persons
         information = observed_information(answers, run.expected, start, rough, ROUGH_ANSWERS)
         prior = slopes_that_can_be_told(learn_prior(information, start, prior, weak, groups), *size)
         sharpest = 0.7 / float(np.quantile(start.alpha, 0.95) * start.sd[0])  # a probit this wide needs nodes, too
         finer = max(finer, _finer(np.minimum(np.sqrt(np.maximum(persons.theta2 - persons.theta**2, 0)), sharpest)))
     grid = normal_grid(finer * (NODES - 1) + 1)
-    run = climb(answers, start, prior, grid, tolerance=tolerance, steps=max_steps)
+    run = optimize(answers, start, prior, grid, tolerance=tolerance, steps=max_steps)
     information = observed_information(answers, run.expected, run.parameters, grid, 10 * ROUGH_ANSWERS)
     return run, prior, information
 
@@ -308,7 +199,7 @@ def _finer(sd: Floats) -> int:
     return int(np.clip(np.ceil(nodes / (NODES - 1)), 1, FINEST))
 
 
-def _start(answers: Answers, prior: Prior) -> Parameters:
+def _start(answers: ResponseMatrix, prior: Prior) -> Parameters:
     """Items from their share right and mean log time, everything else from the prior."""
     k = answers.n_items
     counts = np.bincount(answers.marks.indices, answers.marks.data, 2 * k)
@@ -321,8 +212,8 @@ def _start(answers: Answers, prior: Prior) -> Parameters:
 def _on_r_scale(
     persons: NDArray[Any],
     items: NDArray[Any],
-    answers: Answers,
-    run: Run,
+    answers: ResponseMatrix,
+    run: Optimum,
     prior: Prior,
     information: Floats,
     centre: float,
@@ -351,7 +242,8 @@ def _on_r_scale(
     summary, mean = e.persons, item_mean(p.x, prior)
     scale = np.array([unit[0], 1, unit[1], 1])
     slopes = softplus(mean[[SLOPE, TIME_SLOPE]]) / unit
-    gauss, pull = _times_as_two_sums(answers, e, p.rho, sd[1], at[1])
+    sums = _times_as_two_sums(answers, e, p.rho, sd[1], at[1])
+    every = (e.persons.log_marks.shape[1] - 1) // (NODES - 1)  # of the fit's nodes is one of a student's
     return LnirtFit(
         items=items,
         persons=persons,
@@ -370,9 +262,7 @@ def _on_r_scale(
         zeta=(summary.zeta - at[1]) * sd[1],
         theta_sd=np.sqrt(np.maximum(summary.theta2 - summary.theta**2, 0)) * sd[0],
         zeta_sd=np.sqrt(np.maximum(summary.zeta2 - summary.zeta**2, 0)) * sd[1],
-        information=gauss,
-        pull=pull,
-        log_weights=e.persons.log_marks[:, :: (e.persons.log_marks.shape[1] - 1) // (NODES - 1)],
+        states=np.column_stack([*sums, np.zeros(len(persons)), e.persons.log_marks[:, ::every]]),
         population=population,
         prior_mean=np.array(
             [slopes[0], mean[1] - slopes[0] * sd[0] * at[0], slopes[1], mean[3] + centre - slopes[1] * sd[1] * at[1]]
@@ -385,7 +275,7 @@ def _on_r_scale(
     )
 
 
-def _times_as_two_sums(answers: Answers, e: Expected, rho: float, sd: float, at: float) -> tuple[Floats, Floats]:
+def _times_as_two_sums(answers: ResponseMatrix, e: Expected, rho: float, sd: float, at: float) -> tuple[Floats, Floats]:
     """Information and pull of each student's times on R's scale, (N,) each.
 
     Where times were censored, the two numbers that give speed its posterior mean and variance.

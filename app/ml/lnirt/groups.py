@@ -1,12 +1,11 @@
 """What items have in common: a topic, a level, and the cell of both.
 
 Each group's part is drawn from a normal distribution whose variance is learnt, so that few answers leave an item near
-its cell, and a cell near the sum of its topic and its level.
-
-Linear mixed model by mean-field EM (Neal & Hinton 1998).
+its cell, and a cell near the sum of its topic and its level. Linear mixed model by mean-field EM (Neal & Hinton 1998).
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,38 +17,52 @@ GROUP_WEIGHT = 3.0  # groups that the variances believed beforehand are worth
 
 def groups_of(cells: Sequence[tuple[str, str]]) -> list[tuple[dict[Hashable, int], Ints]]:
     """Of K items' cells (topic, difficulty): for topic, difficulty and cell the groups, and each item's, (K,)."""
-    return [_codes([topic for topic, _ in cells]), _codes([difficulty for _, difficulty in cells]), _codes(cells)]
+    return [codes_of([topic for topic, _ in cells]), codes_of([difficulty for _, difficulty in cells]), codes_of(cells)]
 
 
-def _codes(labels: Sequence[Hashable]) -> tuple[dict[Hashable, int], Ints]:
+def codes_of(labels: Iterable[Hashable]) -> tuple[dict[Hashable, int], Ints]:
+    """The distinct labels in the order in which they came, and each one's place among them."""
     index: dict[Hashable, int] = {}
     return index, np.array([index.setdefault(label, len(index)) for label in labels], dtype=np.int64)
 
 
-def mixed_model(
-    estimate: Floats, precision: Floats, codes: list[Ints], believed: Floats
-) -> tuple[Floats, Floats, list[tuple[Floats, Floats, Floats]], Floats]:
-    """Mean, its variance, (means, variances, spread) of each level's groups, and the spread of items (all per column).
+@dataclass(frozen=True, slots=True)
+class MixedModel:
+    """K items as mean + a part of each level's group + their own part, each column (P,) by itself."""
 
-    Coordinate ascent: each group's mean given the others', then the variances from squares plus uncertainty.
+    mean: Floats  # (P,)
+    mean_var: Floats
+    groups: list[tuple[Floats, Floats, Floats]]  # means and variances (G, P), variance among groups (P,), a level
+    spread: Floats  # (P,) variance among items of the same groups
+    offset: Floats  # (K, P) sum of the means of each item's groups
+    offset_var: Floats  # (K, P) sum of their variances
+
+
+def mixed_model(estimate: Floats, precision: Floats, believed: Floats, codes: Sequence[Ints]) -> MixedModel:
+    """Fit K items' estimates and their precisions (K, P); `codes` (K,) has each one's group on each level.
+
+    Coordinate ascent: each group's mean given the others', then the variances from squares plus uncertainty, beside the
+    variance (P,) among items that is `believed` beforehand.
     """
     share = believed / (len(codes) + 1)
-    item_spread = share.copy()
-    mean, mean_var = estimate.mean(axis=0), share
-    sizes = [int(code.max()) + 1 for code in codes]
-    groups = [(np.zeros((size, len(believed))), np.tile(share, (size, 1)), share.copy()) for size in sizes]
+    mean, mean_var, item_spread = estimate.mean(axis=0), share, share
+    parts, spreads = [np.zeros_like(estimate) for _ in codes], [share for _ in codes]
+    groups: list[tuple[Floats, Floats, Floats]] = []
     for _ in range(SWEEPS):
         weight = 1 / (1 / precision + item_spread)
-        rest = estimate - sum(group[0][code] for group, code in zip(groups, codes, strict=True))
-        mean, mean_var = (weight * rest).sum(axis=0) / weight.sum(axis=0), 1 / weight.sum(axis=0)
+        total = weight.sum(axis=0)
+        mean, mean_var = (weight * (estimate - sum(parts))).sum(axis=0) / total, 1 / total
+        groups = []
         for level, code in enumerate(codes):
-            others = [g[0][c] for i, (g, c) in enumerate(zip(groups, codes, strict=True)) if i != level]
-            groups[level] = _shrunken(estimate - mean - sum(others), weight, code, groups[level][2], share)
-        off = estimate - mean - sum(group[0][code] for group, code in zip(groups, codes, strict=True))
+            others = sum(part for place, part in enumerate(parts) if place != level)
+            groups.append(_shrunken(estimate - mean - others, weight, code, spreads[level], share))
+            parts[level], spreads[level] = groups[level][0][code], groups[level][2]
+        off = estimate - mean - sum(parts)
         own = 1 / (precision + 1 / item_spread)
         squares = (own * precision * off) ** 2 + own
         item_spread = (squares.sum(axis=0) + GROUP_WEIGHT * share) / (len(estimate) + GROUP_WEIGHT)
-    return mean, mean_var, groups, item_spread
+    unsure = sum((group[1][code] for group, code in zip(groups, codes, strict=True)), np.zeros_like(estimate))
+    return MixedModel(mean, mean_var, groups, item_spread, sum(parts, np.zeros_like(estimate)), unsure)
 
 
 def _shrunken(rest: Floats, weight: Floats, code: Ints, spread: Floats, share: Floats) -> tuple[Floats, Floats, Floats]:

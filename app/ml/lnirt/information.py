@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.sparse import csr_array
 
-from app.ml.lnirt.data import Answers, Floats, Ints
+from app.ml.lnirt.data import Floats, Ints, ResponseMatrix
 from app.ml.lnirt.em import Expected, item_score, node_scores, predictor
 from app.ml.lnirt.groups import mixed_model
 from app.ml.lnirt.parameters import (
@@ -28,7 +28,7 @@ CHUNK = 50_000  # answers at a time: 50,000 x 31 nodes are 12 MB
 PRIOR_WEIGHT = 6.0  # items that the weak prior's covariance is worth against the covariance seen
 
 
-def observed_information(answers: Answers, e: Expected, p: Parameters, grid: Grid, max_answers: int) -> Floats:
+def observed_information(answers: ResponseMatrix, e: Expected, p: Parameters, grid: Grid, max_answers: int) -> Floats:
     """Information (K, 4, 4) about each item's x, without the prior, its other parameters being known.
 
     Louis (1982): the information the complete data would have, less the posterior variance of each answer's score.
@@ -57,7 +57,7 @@ def _first_persons(table: csr_array, max_answers: int) -> int:
     return min(int(np.searchsorted(table.indptr, max_answers)) + 1, int(table.shape[0]))
 
 
-def _lost_on_marks(answers: Answers, e: Expected, p: Parameters, grid: Grid, max_answers: int) -> Floats:
+def _lost_on_marks(answers: ResponseMatrix, e: Expected, p: Parameters, grid: Grid, max_answers: int) -> Floats:
     """(K, 2, 2): sum over answers of the posterior covariance of the score in (a, beta)."""
     up, down, _, _ = node_scores(predictor(p, grid), e.log_right, e.log_wrong)
     level = -np.concatenate([up, down])  # (2K, Q): of right, then of wrong answers
@@ -91,7 +91,7 @@ def _mean_scores(used: csr_array, weights: Floats, scores: Floats) -> Floats:
     return np.concatenate(means) if means else np.zeros(0)
 
 
-def _lost_on_times(answers: Answers, e: Expected, p: Parameters, max_answers: int) -> Floats:
+def _lost_on_times(answers: ResponseMatrix, e: Expected, p: Parameters, max_answers: int) -> Floats:
     """(K, 2, 2): the same for (f, lambda), the posterior of speed taken as Gaussian; censored times as observed."""
     k = answers.n_items
     rows = _first_persons(answers.timed, max_answers)
@@ -147,8 +147,7 @@ def _of_groups(
         columns = [INTERCEPT, INTENSITY]
         precision = np.maximum(information[:, columns, columns], 1e-6)
         estimate = x[:, columns] + data[:, columns] / precision
-        _, _, effects, spread = mixed_model(estimate, precision, list(groups), weak.cov[columns, columns])
-        offset[:, columns] = sum(effect[0][code] for effect, code in zip(effects, groups, strict=True))
-        unsure = sum(effect[1][code] for effect, code in zip(effects, groups, strict=True))
-        around[columns, columns] = spread + np.mean(unsure, axis=0)
+        found = mixed_model(estimate, precision, weak.cov[columns, columns], groups)
+        offset[:, columns] = found.offset
+        around[columns, columns] = found.spread + found.offset_var.mean(axis=0)
     return offset, around

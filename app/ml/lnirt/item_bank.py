@@ -12,30 +12,25 @@ uncertainty in its `ItemParameters`. Linear mixed model by mean-field EM (Neal &
 
 import json
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from app.ml.lnirt.ability import columns_of
 from app.ml.lnirt.data import Floats
-from app.ml.lnirt.estimation import LnirtFit, item_parameters
+from app.ml.lnirt.estimation import LnirtFit
 from app.ml.lnirt.groups import groups_of, mixed_model
-from app.ml.lnirt.posterior import ItemParameters, Population
+from app.ml.lnirt.population import ItemParameters, Population
 
 Cell = tuple[str, str]  # topic, difficulty
 
+UNSEEN = object()  # no label of an item
 LEAST_SLOPE = 0.1
 SLIP = 2.5  # standard deviations of log times, students and items together
 GROUPS = ("topics", "difficulties", "by_cell")
 LOG_SIGMA2_VAR = 0.25  # of log sigma2 between items, beforehand
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Parameters and where they come from: `item`, `cell`, `topic and difficulty`, one of both, or `population`."""
-
-    parameters: ItemParameters
-    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +42,10 @@ class Effects:
     var: Floats
     spread: Floats
 
-    def of(self, group: Hashable) -> tuple[Floats, Floats, bool]:
-        """Mean, variance and whether the group has been seen; an unseen one is 0 and as wide as groups differ."""
+    def of(self, group: Hashable) -> tuple[Floats, Floats]:
+        """Mean and variance of the group; one that was not seen is 0 and as wide as groups differ."""
         at = self.index.get(group)
-        return (np.zeros_like(self.spread), self.spread, False) if at is None else (self.mean[at], self.var[at], True)
+        return (np.zeros_like(self.spread), self.spread) if at is None else (self.mean[at], self.var[at])
 
 
 @dataclass(frozen=True)
@@ -72,56 +67,45 @@ class ItemBank:
         """Learn the groups from a fit and the (topic, difficulty) of each of its items, in the order of `fit.items`."""
         if len(cells) != len(fit.items):
             raise ValueError(f"expected the cell of {len(fit.items)} items, got {len(cells)}")
-        pairs = [(str(topic), str(difficulty)) for topic, difficulty in cells]
-        estimate, precision, believed = _seen(fit)
-        levels = groups_of(pairs)
-        mean, mean_var, effects, spread = mixed_model(estimate, precision, [code for _, code in levels], believed)
+        levels = groups_of([(str(topic), str(difficulty)) for topic, difficulty in cells])
+        found = mixed_model(*_seen(fit), [code for _, code in levels])
+        items = _known(fit, found.mean + found.offset, found.mean_var + found.offset_var + found.spread)
         topics, difficulties, by_cell = (
-            Effects(index, *effect) for (index, _), effect in zip(levels, effects, strict=True)
+            Effects(index, *group) for (index, _), group in zip(levels, found.groups, strict=True)
         )
-        expected = mean + sum(effect[0][code] for (_, code), effect in zip(levels, effects, strict=True))
-        around = mean_var + sum(effect[1][code] for (_, code), effect in zip(levels, effects, strict=True)) + spread
-        items = _known(fit, expected, around)
-        return cls(fit.population, fit.prior_cov, items, mean, mean_var, topics, difficulties, by_cell, spread)
+        return cls(
+            fit.population, fit.prior_cov, items, found.mean, found.mean_var, topics, difficulties, by_cell,
+            found.spread,
+        )  # fmt: skip
 
-    def find(self, item: Hashable | None, topic: str | None, difficulty: str | None) -> Found:
+    def find(self, item: Hashable | None, topic: str | None, difficulty: str | None) -> ItemParameters:
         """Parameters for a task; None or a new label = not known. A cell that is itself an item counts as one."""
         if item is None and topic is not None and difficulty is not None:
             item = cell_label(topic, difficulty)
         if item in self.items:
-            return Found(self.items[item], "item")
+            return self.items[item]
         parts = self.topics.of(topic), self.difficulties.of(difficulty), self.by_cell.of((topic, difficulty))
         mean = self.mean + sum(part[0] for part in parts)
         var = self.mean_var + self.spread + sum(part[1] for part in parts)
-        names = [name for name, part in zip(("topic", "difficulty"), parts[:2], strict=True) if part[2]]
-        source = "cell" if parts[2][2] else " and ".join(names) or "population"
-        return Found(self._expected(mean, var), source)
-
-    def _expected(self, mean: Floats, var: Floats) -> ItemParameters:
-        slopes = np.maximum(mean[[0, 2]], LEAST_SLOPE)
-        centre = np.array([slopes[0], mean[1], slopes[1], mean[3]])
+        mean[[0, 2]] = np.maximum(mean[[0, 2]], LEAST_SLOPE)
         sigma2 = float(np.exp(mean[4] + 0.5 * var[4]))
-        return item_parameters(centre, _correlated(var[:4], self.pattern), sigma2, self.population)
+        return ItemParameters.estimated(mean[:4], _correlated(var[:4], self.pattern), sigma2, self.population)
 
     def save(self, folder: Path, prefix: str = "") -> None:
         """Write lnirt.npz (plain arrays, no pickle) and lnirt.json (labels), with this before their names."""
         folder.mkdir(parents=True, exist_ok=True)
         groups = {name: getattr(self, name) for name in GROUPS}
         arrays = {name: getattr(self, name) for name in ("pattern", "mean", "mean_var", "spread")}
-        arrays["items"] = np.array([astuple(each) for each in self.items.values()]).reshape(
-            -1, len(fields(ItemParameters))
-        )
+        arrays["items"] = columns_of(list(self.items.values())).T
         arrays |= {
             f"{name}.{part}": getattr(each, part) for name, each in groups.items() for part in ("mean", "var", "spread")
         }
         with (folder / f"{prefix}lnirt.npz").open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
-        labels = {name: list(each.index) for name, each in groups.items()} | {
-            "items": [str(each) for each in self.items]
-        }
-        (folder / f"{prefix}lnirt.json").write_text(
-            json.dumps({"population": asdict(self.population), "labels": labels})
-        )
+        labels = {name: list(each.index) for name, each in groups.items()}
+        labels["items"] = [str(each) for each in self.items]
+        kept = {"population": asdict(self.population), "labels": labels}
+        (folder / f"{prefix}lnirt.json").write_text(json.dumps(kept))
 
     @classmethod
     def load(cls, folder: Path, prefix: str = "") -> "ItemBank":
@@ -134,9 +118,8 @@ class ItemBank:
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise ValueError("expected finite numbers in lnirt.npz")
         labels = kept["labels"]
-        items = {
-            name: ItemParameters(*row) for name, row in zip(labels["items"], arrays["items"].tolist(), strict=True)
-        }
+        rows = zip(labels["items"], arrays["items"].tolist(), strict=True)
+        items: dict[Hashable, ItemParameters] = {name: ItemParameters(*row) for name, row in rows}
         groups = []
         for name in GROUPS:
             index = {tuple(each) if isinstance(each, list) else each: place for place, each in enumerate(labels[name])}
@@ -148,6 +131,7 @@ class ItemBank:
         )  # fmt: skip
 
 
+@lru_cache(1024)
 def cell_label(topic: str, difficulty: str) -> str:
     """The item label of a task that names no exercise: its cell is the item."""
     return json.dumps([topic, difficulty], ensure_ascii=False)
@@ -187,5 +171,6 @@ def _known(fit: LnirtFit, expected: Floats, around: Floats) -> dict[Hashable, It
     mean[:, [0, 2]] = np.maximum(mean[:, [0, 2]], LEAST_SLOPE)
     labels: list[Hashable] = fit.items.tolist()
     return {
-        label: item_parameters(mean[k], cov[k], float(fit.sigma2[k]), fit.population) for k, label in enumerate(labels)
+        label: ItemParameters.estimated(mean[k], cov[k], float(fit.sigma2[k]), fit.population)
+        for k, label in enumerate(labels)
     }

@@ -1,8 +1,8 @@
-"""LNIRT in the service: fitted to all finished tasks, saved as a version, answering from a student's kept posterior."""
+"""LNIRT in the service: fitted to all finished tasks, saved as a version, answering from a student's kept state."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,13 @@ from app.ml.features.inputs import INPUTS, ITEM_UNIT
 from app.ml.lnirt import dynamics, parts
 from app.ml.lnirt.ability import (
     STATE,
-    Answered,
-    Predictions,
-    Said,
+    Predictive,
+    Responses,
     columns_of,
+    estimate,
     follow,
     newcomers,
-    posterior,
     practised,
-    practised_one,
     predict,
     predict_one,
     remembered,
@@ -41,24 +39,21 @@ from app.ml.lnirt.calibration import LnirtCalibration, calibrating
 from app.ml.lnirt.dynamics import practice_of, practice_when_created
 from app.ml.lnirt.estimation import fit
 from app.ml.lnirt.groups import groups_of
-from app.ml.lnirt.item_bank import ItemBank, cell_label
-from app.ml.lnirt.posterior import ItemParameters, Population, Posterior
+from app.ml.lnirt.item_bank import UNSEEN, ItemBank, cell_label
+from app.ml.lnirt.population import ItemParameters, Population
 from app.ml.lnirt.small_data import fit_small, is_small, without_slips
 
 KIND = "lnirt"
 METADATA_FILE = "metadata.json"
 ON_ALL = "all-"  # before the names of files of the fit to all tasks, which serves
 HELD_OUT = 0.15  # share, the newest
+LEAST_HELD_OUT, MOST_HELD_OUT = 10, 2_000  # tasks, to calibrate anything
 KEEP_AFTER = 10  # tasks at the most, before the database is told anew what is known of a student
 MOST_STUDENTS = 20_000  # that a process remembers
 PRACTICE_INPUTS = [INPUTS.index("topic_task_count"), INPUTS.index("item_task_count")]
 PRACTICE_UNITS = np.array([COUNT_UNITS[1], ITEM_UNIT])
 TOPIC, ITEM = GROUPS.index("topic"), GROUPS.index("item")  # of a past's groups
-LEAST_HELD_OUT = 10  # tasks, to calibrate anything
-MOST_HELD_OUT = 2_000
-NOT_FITTED = object()  # no label of an item
 Floats = NDArray[np.float64]
-Name = tuple[str | None, str, str]  # item, topic, difficulty
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +72,7 @@ class FittedLnirt:
     def moving(self, attempts: Attempts) -> "FittedLnirt":
         """With students who move as those of these attempts most likely did."""
 
-        def predictions(population: Population, some: Attempts, rows: NDArray[np.intp]) -> Predictions:
+        def predictions(population: Population, some: Attempts, rows: NDArray[np.intp]) -> Predictive[Floats]:
             return self.moving_as(population).served().predictions(some, rows)
 
         return self.moving_as(dynamics.estimated(self.bank.population, attempts, predictions))
@@ -108,34 +103,31 @@ def fit_lnirt(attempts: Attempts) -> FittedLnirt:
     rows, student = calibrating(attempts.student, np.arange(n - held_out, n)[-MOST_HELD_OUT:])
     known = attempts.take(slice(n - held_out))
     older = fitted_items(known).moving(known)
-    said = older.served().predictions(attempts, rows)
-    calibration = LnirtCalibration.fitted(attempts.correct[rows], attempts.seconds[rows], said, student)
+    predicted = older.served().predictions(attempts, rows)
+    calibration = LnirtCalibration.fitted(attempts.correct[rows], attempts.seconds[rows], predicted, student)
     return replace(fitted.moving_as(older.bank.population), calibration=calibration)
 
 
 def fitted_items(attempts: Attempts) -> FittedLnirt:
     """Items and population, not calibrated, of students who stay as they are."""
-    report: dict[str, Any] = {"rows": len(attempts)}
     if is_small(attempts):
-        bank = fit_small(attempts)
-        numbers = np.array([astuple(item) for item in bank.items.values()])
-        report |= {"items": len(bank.items), "students": len(np.unique(attempts.student)), "converged": True}
+        bank, students, converged = fit_small(attempts), len(np.unique(attempts.student)), True
+        numbers = columns_of(list(bank.items.values()))
     else:
-        bank, numbers, report = _large(attempts, report)
+        labels, codes, cells = _items(attempts)
+        groups = [code for _, code in groups_of(cells)]
+        seconds = np.exp(without_slips(np.log(plausible(attempts.seconds)), codes, attempts.student))
+        found = fit(attempts.student, codes, attempts.correct, seconds, groups=groups)
+        found = replace(found, items=np.array([labels[code] for code in found.items.tolist()], dtype=object))
+        bank, students, converged = ItemBank.build(found, cells), len(found.persons), found.converged
+        p = found.population
+        numbers = np.array(
+            [*found.alpha, *found.beta, *found.phi, *found.lambda_, *found.sigma2, p.var_theta, p.var_zeta, p.cov]
+        )
     if not np.isfinite(numbers).all():
         raise ValueError("LNIRT came to numbers that are not finite")
+    report = {"rows": len(attempts), "items": len(bank.items), "students": students, "converged": converged}
     return FittedLnirt(bank, report, limits=time_limits(attempts.seconds))
-
-
-def _large(attempts: Attempts, report: dict[str, Any]) -> tuple[ItemBank, Floats, dict[str, Any]]:
-    labels, codes, cells = _items(attempts)
-    groups = [code for _, code in groups_of(cells)]
-    seconds = np.exp(without_slips(np.log(plausible(attempts.seconds)), codes, attempts.student))
-    fitted = fit(attempts.student, codes, attempts.correct, seconds, groups=groups)
-    fitted = replace(fitted, items=np.array([labels[code] for code in fitted.items.tolist()], dtype=object))
-    numbers = (fitted.alpha, fitted.beta, fitted.phi, fitted.lambda_, fitted.sigma2, fitted.cov.ravel())
-    report |= {"items": len(fitted.items), "students": len(fitted.persons), "converged": fitted.converged}
-    return ItemBank.build(fitted, cells), np.concatenate(numbers), report
 
 
 def _items(attempts: Attempts) -> tuple[list[str], NDArray[np.int64], list[tuple[str, str]]]:
@@ -152,12 +144,12 @@ def _items(attempts: Attempts) -> tuple[list[str], NDArray[np.int64], list[tuple
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CachedState:
     """What this process remembers of a student."""
 
     state: Floats  # (1, nodes + 3)
     kept: int = 0  # tasks that the database's own state holds
-    sums: tuple[int, int, int] = (0, 0, 0)  # of the tasks in it, as in Past.sums
+    sums: tuple[int, int, int] = (0, 0, 0)  # of the tasks in it, as in StudentHistory.sums
 
 
 class ServedLnirt:
@@ -165,11 +157,10 @@ class ServedLnirt:
 
     def __init__(self, bank: ItemBank, calibration: LnirtCalibration | None = None, limits: Limits = USUAL) -> None:
         """`limits`: between which seconds the data let answers stay, whichever kind they come from."""
-        self.bank, self.limits = bank, limits
+        self.bank, self.limits, self.population = bank, limits, bank.population
         self._calibration = calibration or LnirtCalibration()
-        self._students: dict[UUID, Known] = {}
-        self._columns: dict[Name, list[float]] = {}  # of items that were asked for
-        self._expected: dict[Name, ItemParameters] = {}  # of items that were not fitted
+        self._students: dict[UUID, CachedState] = {}
+        self._expected: dict[tuple[str | None, str], ItemParameters] = {}  # by topic and difficulty, not fitted
 
     @classmethod
     def load(cls, folder: Path, prefix: str = "") -> "ServedLnirt":
@@ -187,49 +178,28 @@ class ServedLnirt:
         metadata["limits"] = list(self.limits)
         (folder / f"{prefix}{METADATA_FILE}").write_text(json.dumps(metadata | {"report": report or {}}, indent=1))
 
-    @property
-    def population(self) -> Population:
-        return self.bank.population
-
     def parameters(self, item_id: str | None, topic: str, difficulty: str) -> ItemParameters:
         """Of a task. What is expected of items that were not fitted takes a while, so it is worked out once."""
         label = cell_label(topic, difficulty) if item_id is None else item_id
         if label in self.bank.items:
             return self.bank.items[label]
-        known = topic in self.bank.topics.index
-        where = (None, topic if known else "", difficulty)
+        where = (topic if topic in self.bank.topics.index else None, difficulty)
         if where not in self._expected:
-            self._expected[where] = self.bank.find(NOT_FITTED, topic if known else None, difficulty).parameters
+            self._expected[where] = self.bank.find(UNSEEN, *where)
         return self._expected[where]
-
-    def columns(self, names: Sequence[Name]) -> Floats:
-        """Of n tasks (item, topic, difficulty), (9, n) as in ability.COLUMNS."""
-        places = {name: place for place, name in enumerate(dict.fromkeys(names))}
-        return columns_of([self.parameters(*name) for name in places])[:, [places[name] for name in names]]
-
-    def column(self, asked: TaskRequest) -> list[float]:
-        """Of one task, (9,); kept, while it is an item or a cell that was fitted."""
-        name = (asked.item_id, asked.topic, asked.difficulty)
-        found = self._columns.get(name)
-        if found is None:
-            found = self.columns([name])[:, 0].tolist()
-            if (cell_label(*name[1:]) if asked.item_id is None else asked.item_id) in self.bank.items:
-                self._columns[name] = found
-        return found
 
     def answer(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> QueryFlow[Answer]:
         """The posterior predictive, from what the student's answers say up to this moment."""
         return self._calibration.answer((yield from self.predicted(version_id, asked, past)))
 
-    def predicted(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> QueryFlow[Said]:
+    def predicted(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> QueryFlow[Predictive[float]]:
         """What the model itself says of it, not calibrated; worked out once for all models that ask."""
-        known = past.memory.get((KIND, version_id))
+        known: Predictive[float] | None = past.memory.get((KIND, version_id))
         if known is None:
             state = yield from self.state(version_id, asked, past)
-            on_topic, on_item = float(past.groups[0, 0, TOPIC]), float(past.groups[0, 0, ITEM])
-            known = past.memory[KIND, version_id] = self._predicted(state, asked, on_topic, on_item)
-        said: Said = known
-        return said
+            practice = float(past.groups[0, 0, TOPIC]), float(past.groups[0, 0, ITEM])
+            known = past.memory[KIND, version_id] = self._predicted(state, asked, practice)
+        return known
 
     def answer_then(
         self, version_id: int, asked: TaskRequest, inputs: Floats | None, at: datetime
@@ -239,11 +209,12 @@ class ServedLnirt:
         practice = practice_on(asked, tasks)
         if inputs is not None:  # these know of the whole past
             practice = np.rint(inputs[PRACTICE_INPUTS] * PRACTICE_UNITS).tolist()
-        return self._answer(self._after(newcomers(self.population), tasks), asked, practice)
+        return self._calibration.answer(self._predicted(self.states_after(tasks)[-1:], asked, practice))
 
     def answer_after(self, tasks: Rows, asked: TaskRequest) -> Answer:
         """What it says where these are the student's finished tasks, as `student_sequences.PRACTISED` has them."""
-        return self._answer(self._after(newcomers(self.population), tasks), asked, practice_on(asked, tasks))
+        predicted = self._predicted(self.states_after(tasks)[-1:], asked, practice_on(asked, tasks))
+        return self._calibration.answer(predicted)
 
     def coalitions_then(self, asked: TaskRequest, at: datetime) -> QueryFlow[Coalitions]:
         """What it would have said `at` an earlier moment of each coalition of the task's parts."""
@@ -253,24 +224,26 @@ class ServedLnirt:
     def coalitions(self, tasks: Rows, asked: TaskRequest) -> Coalitions:
         """The same where these are the student's finished tasks; what they have practised counts throughout."""
         item = self.parameters(asked.item_id, asked.topic, asked.difficulty)
-        state, practice = self._after(newcomers(self.population), tasks), practice_on(asked, tasks)
-        said = self._calibration.answers(parts.predictions(self.bank, item, state, practice, asked))
-        return Coalitions(said, len(tasks), self.limits)
+        state, practice = self.states_after(tasks)[-1:], practice_on(asked, tasks)
+        predicted = parts.predictions(self.bank, item, state, practice, asked)
+        return Coalitions(self._calibration.answers(predicted), len(tasks), self.limits)
 
-    def on_average(self, known: Posterior) -> Answer:
-        """What is expected of a student on a task of which nothing is known."""
-        item = self.bank.find(NOT_FITTED, None, None).parameters
-        state = np.concatenate([[known.information, known.pull, 0.0], known.log_weights])
-        return self._calibration.answer(predict_one(self.population, state, columns_of([item])[:, 0].tolist()))
+    def on_average(self, state: Floats) -> Answer:
+        """What is expected of a student, known as `state` (nodes + 3,), on a task of which nothing is known."""
+        return self._calibration.answer(predict_one(self.population, state, self.bank.find(UNSEEN, None, None)))
 
-    def states_after(self, tasks: Rows) -> Floats:
-        """What is known of a student before these tasks, and after each, (1 + m, nodes + 3)."""
-        begin = newcomers(self.population)
-        return np.concatenate(
-            [begin, follow(self.population, self._answered(tasks), np.array([len(tasks)]), begin)] if tasks else [begin]
+    def states_after(self, tasks: Rows, begin: Floats | None = None) -> Floats:
+        """What is known of a student before these tasks, and after each, (1 + m, nodes + 3); `begin` of a newcomer."""
+        columns = columns_of([self.parameters(each["item_id"], each["topic"], each["difficulty"]) for each in tasks])
+        correct = np.array([each["is_correct"] for each in tasks], np.bool_)
+        seconds = np.array([each["actual_time_seconds"] for each in tasks], np.float64)
+        responses = Responses(
+            practised(self.population, columns, _practice(tasks)), correct, np.log(plausible(seconds))
         )
+        begin = newcomers(self.population) if begin is None else begin
+        return np.concatenate([begin, follow(self.population, responses, np.array([len(tasks)]), begin)])
 
-    def course(self, asked: TaskRequest, at: datetime, most: int) -> QueryFlow[Floats]:
+    def trajectory(self, asked: TaskRequest, at: datetime, most: int) -> QueryFlow[Floats]:
         """What was known of the student before their last m <= `most` tasks, and after each, (1 + m, nodes + 3)."""
         tasks, _ = yield from latest(asked, at, most + remembered(self.population), PRACTISED)
         return self.states_after(tasks)[-most - 1 :]
@@ -279,7 +252,7 @@ class ServedLnirt:
         """The same for these rows, each from all that its student had finished when it was created."""
         return self._calibration.answers(self.predictions(attempts, rows))
 
-    def predictions(self, attempts: Attempts, rows: NDArray[np.intp]) -> Predictions:
+    def predictions(self, attempts: Attempts, rows: NDArray[np.intp]) -> Predictive[Floats]:
         """What the model itself says of them, not calibrated."""
         mine = np.zeros(len(attempts.students), np.bool_)
         mine[attempts.student[rows]] = True
@@ -292,9 +265,9 @@ class ServedLnirt:
         known = history.before(created(own)[asked])
         spans = history.groups(own.student, own.student[asked], known)
         order = spans.order
-        answered = Answered(columns[:, order], own.correct[order], np.log(plausible(own.seconds))[order])
+        responses = Responses(columns[:, order], own.correct[order], np.log(plausible(own.seconds))[order])
         begin = newcomers(self.population, len(own.students))
-        after = follow(self.population, answered, np.bincount(own.student, minlength=len(begin)), begin)
+        after = follow(self.population, responses, np.bincount(own.student, minlength=len(begin)), begin)
         states = np.where((spans.end > spans.start)[:, None], after[np.maximum(spans.end - 1, 0)], begin[:1])
         return predict(self.population, states, coming)
 
@@ -304,45 +277,47 @@ class ServedLnirt:
         sums, known = past.sums, self._students.get(asked.user_id)
         if known and known.sums == sums:
             return known.state
-        state = Known(newcomers(self.population))
+        whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
         if known and past.last and known.sums == past.sums_before:
-            state = replace(known, state=self._after(known.state, [past.last]))
+            known = replace(known, state=self.states_after([past.last], known.state)[-1:])
         elif past.n:
-            state = yield from self._from_database(version_id, asked, past)
-        if past.n - state.kept >= max(1, min(KEEP_AFTER, past.n // 5)):
-            whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
-            packed = state.state.astype("<f8").tobytes()
+            known = yield from self._from_database(whose, asked, past)
+        else:
+            known = CachedState(newcomers(self.population))
+        if past.n - known.kept >= max(1, min(KEEP_AFTER, past.n // 5)):
+            packed = known.state.astype("<f8").tobytes()
             yield student_states.KEEP, {**whose, "n": past.n, "through": past.at, "state": packed}
-            state = replace(state, kept=past.n)
+            known = replace(known, kept=past.n)
         if len(self._students) >= MOST_STUDENTS:
             self._students.clear()
-        self._students[asked.user_id] = replace(state, sums=sums)
-        return state.state
+        self._students[asked.user_id] = replace(known, sums=sums)
+        return known.state
 
-    def _from_database(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> QueryFlow["Known"]:
-        whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
-        kept = self._kept((yield student_states.KEPT, whose))
-        if kept and kept[1] == past.n:
-            return Known(kept[0], past.n)
-        most, new = remembered(self.population), past.n - (kept[1] if kept else 0)
-        tasks, before = yield from latest(asked, past.at, min(max(new, 0), most), PRACTISED)
-        if kept and not (tasks and before and before["completed_at"] <= kept[2] < tasks[0]["completed_at"]):
-            kept = None
+    def _from_database(
+        self, whose: dict[str, Any], asked: TaskRequest, past: StudentHistory
+    ) -> QueryFlow["CachedState"]:
+        rows = yield student_states.KEPT, whose
+        begin = self._unpacked(rows[0]["state"]) if rows else None
+        n, through = (rows[0]["n"], rows[0]["through"]) if rows and begin is not None else (0, None)
+        if begin is not None and n == past.n:
+            return CachedState(begin, n)
+        most = remembered(self.population)
+        tasks, before = yield from latest(asked, past.at, min(max(past.n - n, 0), most), PRACTISED)
+        if through and not (tasks and before and before["completed_at"] <= through < tasks[0]["completed_at"]):
+            begin, n = None, 0
             tasks, _ = yield from latest(asked, past.at, min(past.n, most), PRACTISED)
-        begin = kept[0] if kept else newcomers(self.population)
-        return Known(self._after(begin, tasks), kept[1] if kept else 0)
+        return CachedState(self.states_after(tasks, begin)[-1:], n)
 
-    def posterior(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> QueryFlow[Posterior]:
-        """The same as a distribution."""
-        return posterior(self.population, (yield from self.state(version_id, asked, past))[0])
-
-    def told(self, state: bytes) -> dict[str, dict[str, float]]:
+    def ability_estimate(self, state: bytes) -> dict[str, dict[str, float]]:
         """What a kept state says of the student: ability and speed, each with its sd."""
-        known = self._read(state)
+        known = self._unpacked(state)
         if known is None:
             return {}
-        said = posterior(self.population, known[0]).summary()
-        return {"ability": {"mean": said.theta, "sd": said.theta_sd}, "speed": {"mean": said.zeta, "sd": said.zeta_sd}}
+        found = estimate(self.population, known[0])
+        return {
+            "ability": {"mean": found.theta, "sd": found.theta_sd},
+            "speed": {"mean": found.zeta, "sd": found.zeta_sd},
+        }
 
     def _columns_of(self, attempts: Attempts) -> Floats:
         """Of each row's item, (9, n)."""
@@ -351,30 +326,12 @@ class ServedLnirt:
         names = [(a.items[i] if i >= 0 else None, a.topics[t], DIFFICULTIES[d]) for i, t, d in rows.tolist()]
         return columns_of([self.parameters(*name) for name in names])[:, place.reshape(-1)]
 
-    def _answer(self, state: Floats, asked: TaskRequest, practice: Sequence[float]) -> Answer:
+    def _predicted(self, state: Floats, asked: TaskRequest, practice: Sequence[float]) -> Predictive[float]:
         """`practice`: tasks finished on the topic and on the exercise."""
-        return self._calibration.answer(self._predicted(state, asked, *practice))
+        column = list(self.parameters(asked.item_id, asked.topic, asked.difficulty))
+        return predict_one(self.population, state[0], practised(self.population, column, practice))
 
-    def _predicted(self, state: Floats, asked: TaskRequest, on_topic: float, on_item: float) -> Said:
-        column = practised_one(self.population, self.column(asked), on_topic, on_item)
-        return predict_one(self.population, state[0], column)
-
-    def _answered(self, tasks: Rows) -> Answered:
-        """A student's tasks, in order, as the database tells them."""
-        columns = self.columns([(task["item_id"], task["topic"], task["difficulty"]) for task in tasks])
-        correct = np.array([task["is_correct"] for task in tasks], np.bool_)
-        seconds = np.array([task["actual_time_seconds"] for task in tasks], np.float64)
-        return Answered(practised(self.population, columns, _practice(tasks)), correct, np.log(plausible(seconds)))
-
-    def _after(self, state: Floats, tasks: Rows) -> Floats:
-        """What is known after these tasks too."""
-        return follow(self.population, self._answered(tasks), np.array([len(tasks)]), state)[-1:] if tasks else state
-
-    def _kept(self, rows: Rows) -> tuple[Floats, int, datetime] | None:
-        state = self._read(rows[0]["state"]) if rows else None
-        return None if state is None else (state, rows[0]["n"], rows[0]["through"])
-
-    def _read(self, kept: bytes) -> Floats | None:
+    def _unpacked(self, kept: bytes) -> Floats | None:
         """A state that was kept; none where it was not written by this release or is no number."""
         state = np.frombuffer(kept, "<f8") if len(kept) % 8 == 0 else np.zeros(0)
         if state.shape != (self.population.nodes + STATE,) or not np.isfinite(state).all():

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.ml.lnirt.data import Answers, Floats
-from app.ml.lnirt.em import Expected, expect, maximise
+from app.ml.lnirt.data import Floats, ResponseMatrix
+from app.ml.lnirt.em import Expected, e_step, m_step
 from app.ml.lnirt.parameters import Grid, Parameters, Prior
 
 MEMORY = 8  # steps the acceleration looks back on
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Optimum:
     """Where the climb ended, the objective after each accepted step, and whether the steps had become small."""
 
     parameters: Parameters
@@ -24,37 +24,39 @@ class Run:
     converged: bool
 
 
-def climb(answers: Answers, start: Parameters, prior: Prior, grid: Grid, *, tolerance: float, steps: int) -> Run:
+def optimize(
+    answers: ResponseMatrix, start: Parameters, prior: Prior, grid: Grid, *, tolerance: float, steps: int
+) -> Optimum:
     """EM with Anderson acceleration; no step that lowers the objective is kept.
 
     An accelerated point that is worse than the last one is replaced by the plain EM point, and that one, should its
     Newton step have gone too far, is drawn back half-way until it is better (an EM direction points uphill).
     Stops when a plain EM step would move no parameter by more than `tolerance`.
     """
-    p, e = start, expect(answers, start, prior, grid)
+    p, e = start, e_step(answers, start, prior, grid)
     trace = [e.objective]
     points: list[Floats] = []
     moves: list[Floats] = []
     for _ in range(steps):
-        image = maximise(e, p, prior, answers, grid)
+        image = m_step(e, p, prior, answers, grid)
         here, move = p.vector(), image.vector() - p.vector()
         if np.max(np.abs(move)) < tolerance:
-            return Run(p, e, trace, True)
+            return Optimum(p, e, trace, True)
         points, moves = [*points[-MEMORY:], here], [*moves[-MEMORY:], move]
         slack = 1e-12 * abs(e.objective)  # rounding, no more: else it would creep downhill along a flat ridge
         following = p.like(_anderson(points, moves))
-        found = expect(answers, following, prior, grid)
+        found = e_step(answers, following, prior, grid)
         share = 1.0
         while not found.objective >= e.objective - slack:
             points, moves = [], []
             if share < 1e-3:  # rounding hides any further gain
-                return Run(p, e, trace, bool(np.max(np.abs(move)) < 10 * tolerance))
+                return Optimum(p, e, trace, bool(np.max(np.abs(move)) < 10 * tolerance))
             following = p.like(here + share * move)
-            found = expect(answers, following, prior, grid)
+            found = e_step(answers, following, prior, grid)
             share /= 2
         p, e = following, found
         trace.append(e.objective)
-    return Run(p, e, trace, False)
+    return Optimum(p, e, trace, False)
 
 
 def _anderson(points: list[Floats], moves: list[Floats]) -> Floats:

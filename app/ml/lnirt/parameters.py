@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.special import expit
 
-from app.ml.lnirt.data import Answers, Floats
+from app.ml.lnirt.data import Floats, ResponseMatrix
 
 SLOPE, INTERCEPT, TIME_SLOPE, INTENSITY = range(4)  # columns of `Parameters.x`
 SHARPNESS = 4.0  # of the softplus: above a slope of 0.5 it is a straight line to within 7 %
@@ -130,7 +130,7 @@ def normal_grid(nodes: int, reach: float = 4.5) -> Grid:
     return Grid(theta, log_weight - np.log(np.exp(log_weight).sum()))
 
 
-def log_prior(p: Parameters, prior: Prior, answers: Answers) -> float:
+def log_prior(p: Parameters, prior: Prior, answers: ResponseMatrix) -> float:
     """Log prior density up to a constant; the mean of the items is maximised out."""
     mean = item_mean(p.x, prior)
     off = p.x - prior.offset - mean
@@ -154,7 +154,7 @@ def item_mean(x: Floats, prior: Prior) -> Floats:
     return np.linalg.solve(np.diag(hold) + len(x) * precision, hold * prior.mean + precision @ x.sum(axis=0))
 
 
-def lost_degrees(answers: Answers) -> Floats:
+def lost_degrees(answers: ResponseMatrix) -> Floats:
     """Degrees of freedom that lambda and phi cost an item's residuals: near 2, less where the prior does the work.
 
     Without them sigma2 would be too small by 2/n, as any maximum-likelihood variance.

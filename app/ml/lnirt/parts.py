@@ -5,24 +5,20 @@ be left out: in its place stands what the population makes likely, with the vari
 needs both its topic and its difficulty. With app/ml/shapley.py the parts share what all of them together bring.
 """
 
-from dataclasses import astuple, replace
-
 import numpy as np
 
 from app.domain.tasks import TaskRequest
 from app.ml import shapley
 from app.ml.answers import parts_of
-from app.ml.lnirt.ability import Predictions, columns_of, newcomers, practised, predict
+from app.ml.lnirt.ability import Predictive, columns_of, newcomers, practised, predict
 from app.ml.lnirt.data import Floats
-from app.ml.lnirt.item_bank import LEAST_SLOPE, ItemBank
-from app.ml.lnirt.posterior import ItemParameters
-
-UNSEEN = object()  # no label of an item
+from app.ml.lnirt.item_bank import LEAST_SLOPE, UNSEEN, ItemBank
+from app.ml.lnirt.population import ItemParameters
 
 
 def predictions(
     bank: ItemBank, whole: ItemParameters, state: Floats, practice: tuple[float, float], asked: TaskRequest
-) -> Predictions:
+) -> Predictive[Floats]:
     """What is expected of each coalition of the n parts of a task, 2^n in the order of `shapley.coalitions`.
 
     `whole` has the parameters of the task itself, `state` (1, nodes + 3) what is known of its student, who has finished
@@ -33,44 +29,29 @@ def predictions(
     columns = columns_of([_task(bank, whole, asked, parts) for parts in known])
     by_student = np.array(["student" in parts for parts in known])
     states = np.where(by_student[:, None], state, newcomers(population))
-    return predict(
-        population, states, practised(population, columns, np.tile(np.reshape(practice, (2, 1)), len(known)))
-    )
+    return predict(population, states, practised(population, columns, practice))
 
 
 def _task(bank: ItemBank, whole: ItemParameters, asked: TaskRequest, known: frozenset[str]) -> ItemParameters:
+    """The parameters of a task of which only the `known` parts are; an exercise moves its group as it does its cell."""
     if known >= set(parts_of(asked)) - {"student"}:
         return whole
-    found = _group(bank, asked, known)
-    if "exercise" not in known:
-        return found
-    return _moved(found, whole, _group(bank, asked, frozenset({"topic", "difficulty"})))
-
-
-def _group(bank: ItemBank, asked: TaskRequest, known: frozenset[str]) -> ItemParameters:
-    """Of an exercise that nobody has seen, where the topic, the difficulty, both or neither are known."""
-    topic = asked.topic if "topic" in known else None
-    return bank.find(UNSEEN, topic, asked.difficulty if "difficulty" in known else None).parameters
+    topic, difficulty = asked.topic if "topic" in known else None, asked.difficulty if "difficulty" in known else None
+    group = bank.find(UNSEEN, topic, difficulty)
+    return _moved(group, whole, bank.find(UNSEEN, asked.topic, asked.difficulty)) if "exercise" in known else group
 
 
 def _moved(start: ItemParameters, whole: ItemParameters, group: ItemParameters) -> ItemParameters:
-    """The parameters `start`, moved as far as the exercise lies from its group."""
-    each = _columns(start) + _columns(whole) - _columns(group)
-    found = ItemParameters(*each.tolist())
-    alpha_var, beta_var, time_var = max(found.alpha_var, 0.0), max(found.beta_var, 0.0), max(found.time_var, 0.0)
+    """The parameters `start`, moved as far as the exercise lies from its group; sigma2 by its ratio."""
+    moved = ItemParameters(*(a + b - c for a, b, c in zip(start, whole, group, strict=True)))
+    alpha_var, beta_var = max(moved.alpha_var, 0.0), max(moved.beta_var, 0.0)
     most = (alpha_var * beta_var) ** 0.5
-    return replace(
-        found,
-        alpha=max(found.alpha, LEAST_SLOPE),
-        phi=max(found.phi, LEAST_SLOPE),
-        sigma2=float(np.exp(found.sigma2)),
+    return moved._replace(
+        alpha=max(moved.alpha, LEAST_SLOPE),
+        phi=max(moved.phi, LEAST_SLOPE),
+        sigma2=start.sigma2 * whole.sigma2 / group.sigma2,
         alpha_var=alpha_var,
         beta_var=beta_var,
-        alpha_beta_cov=min(max(found.alpha_beta_cov, -most), most),
-        time_var=time_var,
+        alpha_beta_cov=min(max(moved.alpha_beta_cov, -most), most),
+        time_var=max(moved.time_var, 0.0),
     )
-
-
-def _columns(item: ItemParameters) -> Floats:
-    """Its numbers in their order, sigma2 as its log."""
-    return np.array(astuple(replace(item, sigma2=float(np.log(item.sigma2)))))

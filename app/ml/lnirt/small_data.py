@@ -24,7 +24,7 @@ from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.ml.lnirt.data import Floats, Ints
 from app.ml.lnirt.em import LOG_SQRT_2PI
 from app.ml.lnirt.item_bank import SLIP, Effects, ItemBank, cell_label
-from app.ml.lnirt.posterior import ItemParameters, Population
+from app.ml.lnirt.population import ItemParameters, Population
 
 STUDENT, TOPIC, LEVEL, CELL, ITEM = range(1, 6)  # parts of a predictor beside the mean, which is 0
 SPREAD = np.array([0.35, 0.35, 0.18, 0.35, 0.04, 0.15])  # variances on the probit scale that are believed beforehand

@@ -19,15 +19,8 @@ from app.ml.lnirt.small_data import fit_small
 MOST = 64  # tasks: a first training comes long before
 Row = tuple[Any, ...]
 COLUMNS = (
-    "user_id",
-    "topic",
-    "difficulty",
-    "item_id",
-    "created_at",
-    "completed_at",
-    "is_correct",
-    "actual_time_seconds",
-)
+    "user_id", "topic", "difficulty", "item_id", "created_at", "completed_at", "is_correct", "actual_time_seconds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

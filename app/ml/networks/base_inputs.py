@@ -11,7 +11,7 @@ from app.domain.attempts import Attempts
 from app.domain.tasks import TaskRequest
 from app.ml.lnirt.ability import base_input, base_inputs
 from app.ml.lnirt.model import ServedLnirt, fitted_items
-from app.ml.lnirt.posterior import Population
+from app.ml.lnirt.population import Population
 
 Floats = NDArray[np.float64]
 

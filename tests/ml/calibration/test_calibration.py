@@ -26,9 +26,14 @@ def times(n: int, slower: float = 1.0) -> tuple[Floats, Floats]:
     return predicted * slower * RANDOM.lognormal(0, 0.5, n), predicted
 
 
+def fitted(correct: NDArray[np.bool_], p: Floats, seconds: Floats, predicted: Floats) -> Calibration:
+    """From tasks of as many students."""
+    return Calibration.fitted(correct, p, seconds, predicted, np.arange(1, len(p) + 1, dtype=np.int32))
+
+
 def test_an_overconfident_model_is_made_honest() -> None:
     correct, p = world(6000, slope=0.5)
-    found = Calibration.fitted(correct[:3000], p[:3000], *times(3000))
+    found = fitted(correct[:3000], p[:3000], *times(3000))
     said = found.answers(p[3000:], np.ones(3000))
     assert found.slope == pytest.approx(0.5, abs=0.06)
     assert metrics.calibration_error(correct[3000:], said.probability) < 0.03
@@ -38,7 +43,7 @@ def test_an_overconfident_model_is_made_honest() -> None:
 def test_half_of_a_level_is_carried_on() -> None:
     correct, p = world(6000, offset=0.4)
     seconds, predicted = times(6000, slower=1.5)
-    found = Calibration.fitted(correct, p, seconds, predicted)
+    found = fitted(correct, p, seconds, predicted)
     assert found.intercept == pytest.approx(0.2, abs=0.06)
     assert found.shift == pytest.approx(np.log(1.5) / 2, abs=0.03)
     said = found.answers(p, predicted)
@@ -71,20 +76,20 @@ def test_a_slope_leaves_the_mean_probability_where_it_was() -> None:
     correct, p = world(3000, slope=0.7)
     p = expit(logit(p) + 1.0)
     correct = RANDOM.random(3000) < expit(0.7 * (logit(p) - 1.5) + 1.5)
-    found = Calibration.fitted(correct, p, *times(3000))
+    found = fitted(correct, p, *times(3000))
     neutral = expit(found.slope * logit(p) + found.intercept).mean()
     assert neutral == pytest.approx((p.mean() + correct.mean()) / 2, abs=0.02)
 
 
 def test_what_is_right_already_stays() -> None:
     correct, p = world(3000)
-    found = Calibration.fitted(correct, p, *times(3000))
+    found = fitted(correct, p, *times(3000))
     assert np.abs(found.answers(p, np.ones(3000)).probability - p).max() < 0.03
 
 
 @pytest.mark.parametrize("rows", [0, 2, 8])
 def test_a_few_rows_hardly_change_anything(rows: int) -> None:
-    found = Calibration.fitted(np.ones(rows, np.bool_), np.full(rows, 0.4), np.full(rows, 60.0), np.full(rows, 20.0))
+    found = fitted(np.ones(rows, np.bool_), np.full(rows, 0.4), np.full(rows, 60.0), np.full(rows, 20.0))
     said = found.answers(np.array([0.2, 0.5, 0.9]), np.full(3, 20.0))
     assert np.abs(said.probability - [0.2, 0.5, 0.9]).max() < 0.05
     assert said.seconds[0] == pytest.approx(20, rel=0.2)
@@ -94,7 +99,7 @@ def test_a_few_rows_hardly_change_anything(rows: int) -> None:
 def test_four_of_five_times_lie_within_the_bounds() -> None:
     seconds, predicted = times(4000)
     correct, p = world(4000)
-    found = Calibration.fitted(correct[:2000], p[:2000], seconds[:2000], predicted[:2000])
+    found = fitted(correct[:2000], p[:2000], seconds[:2000], predicted[:2000])
     said = found.answers(p[2000:], predicted[2000:])
     within = (said.seconds_low <= seconds[2000:]) & (seconds[2000:] <= said.seconds_high)
     assert within.mean() == pytest.approx(0.8, abs=0.03)
@@ -105,7 +110,7 @@ def test_bounds_of_a_probability_shrink_with_the_rows_and_enclose_it() -> None:
     widths = []
     for rows in (20, 400, 20_000):
         correct, p = world(rows)
-        said = Calibration.fitted(correct, p, *times(rows)).answers(np.linspace(0.01, 0.99, 99), np.ones(99))
+        said = fitted(correct, p, *times(rows)).answers(np.linspace(0.01, 0.99, 99), np.ones(99))
         assert ((said.probability_low <= said.probability) & (said.probability <= said.probability_high)).all()
         widths.append(np.mean(said.probability_high - said.probability_low))
     assert widths[0] > widths[1] > widths[2] > 0
@@ -114,12 +119,12 @@ def test_bounds_of_a_probability_shrink_with_the_rows_and_enclose_it() -> None:
 def test_order_of_the_answers_stays() -> None:
     correct = RANDOM.random(500) < 0.5  # nothing to do with what was said, or even the opposite
     p = np.sort(RANDOM.random(500))
-    said = Calibration.fitted(correct[::-1], p, *times(500)).answers(p, np.ones(500)).probability
+    said = fitted(correct[::-1], p, *times(500)).answers(p, np.ones(500)).probability
     assert (np.diff(said) > 0).all()
 
 
 def test_logits_and_probabilities_come_to_the_same() -> None:
-    found = Calibration.fitted(*world(1000), *times(1000))
+    found = fitted(*world(1000), *times(1000))
     p, seconds = np.array([0.01, 0.3, 0.8]), np.array([5.0, 20.0, 400.0])
     one, other = found.answers(p, seconds), found.answers_of_scores(logit(p), seconds)
     for place in range(3):
@@ -128,7 +133,7 @@ def test_logits_and_probabilities_come_to_the_same() -> None:
 
 
 def test_one_answer_is_that_of_many() -> None:
-    found = Calibration.fitted(*world(1000), *times(1000))
+    found = fitted(*world(1000), *times(1000))
     p, seconds = RANDOM.random(50), RANDOM.uniform(5, 50, 50)
     many = found.answers(p, seconds)
     for place in range(50):
@@ -136,7 +141,7 @@ def test_one_answer_is_that_of_many() -> None:
 
 
 def test_kept_as_json_it_is_the_same() -> None:
-    found = Calibration.fitted(*world(1000), *times(1000))
+    found = fitted(*world(1000), *times(1000))
     assert Calibration.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 

@@ -16,25 +16,22 @@ from scipy.special import ndtr
 
 from app.domain.attempts import Attempts
 from app.ml.evaluation.simulated import DAY, FIRST_DAY, SECOND, School, school, simulate
-from app.ml.lnirt import posterior as lnirt_posterior
 from app.ml.lnirt.ability import (
     BOUND,
     INFORMATION,
-    Answered,
+    Responses,
     columns_of,
     follow,
     newcomers,
-    posterior,
     practised,
-    practised_one,
     predict,
     predict_one,
     remembered,
 )
 from app.ml.lnirt.dynamics import practice_of, practice_when_created
 from app.ml.lnirt.model import FittedLnirt, ServedLnirt, fit_lnirt
-from app.ml.lnirt.posterior import ItemParameters, Population
-from tests.ml.following import Followed, Told
+from app.ml.lnirt.population import ItemParameters, Population
+from tests.ml.following import Followed, Told, exactly
 
 STILL = Population(mu_theta=0.1, mu_zeta=-0.05, var_theta=0.8, var_zeta=0.1, cov=0.12)
 MOVING = replace(
@@ -59,11 +56,11 @@ seconds = st.floats(0.2, 500) | st.sampled_from([0.2, 86_400.0])
 told = st.builds(Told, items, st.booleans(), seconds, st.integers(0, 50), st.integers(0, 9))
 
 
-def answered(population: Population, tasks: Sequence[Told]) -> Answered:
+def answered(population: Population, tasks: Sequence[Told]) -> Responses:
     practice = np.array([(each.on_topic, each.on_item) for each in tasks], np.float64).reshape(-1, 2).T
     columns = practised(population, columns_of([each.item for each in tasks]), practice)
     correct = np.array([each.correct for each in tasks], np.bool_)
-    return Answered(columns, correct, np.log([each.seconds for each in tasks]))
+    return Responses(columns, correct, np.log([each.seconds for each in tasks]))
 
 
 def states(population: Population, students: Sequence[Sequence[Told]]) -> NDArray[np.float64]:
@@ -95,7 +92,7 @@ def test_who_is_known_from_earlier_goes_on_from_there(tasks: list[Told], so_far:
 def test_who_does_not_move_and_never_slips_is_known_exactly(
     answers: list[tuple[ItemParameters, bool, float]], asked: ItemParameters
 ) -> None:
-    known, tasks, student = lnirt_posterior.newcomer(STILL), [], Followed.through(STILL, [])
+    tasks, student = list[Told](), Followed.through(STILL, [])
     for item, correct, off in answers:
         centre, spread = student.expected_time(item)
         task = Told(item, correct, max(float(np.exp(centre + off * spread)), 0.11))
@@ -103,14 +100,11 @@ def test_who_does_not_move_and_never_slips_is_known_exactly(
             continue
         student.learn(task)
         tasks.append(task)
-        known = lnirt_posterior.update(known, item, correct, task.seconds)
     state = np.concatenate([newcomers(STILL), states(STILL, [tasks])])[-1]
-    assert posterior(STILL, state).to_array() == pytest.approx(known.to_array(), rel=1e-9, abs=1e-9)
-    said, expected = predict(STILL, state[None], columns_of([asked])), lnirt_posterior.predict(known, asked)
-    assert said.probability[0] == pytest.approx(expected.probability, abs=1e-7)
-    assert said.log_seconds[0] == pytest.approx(expected.mean_log_seconds, abs=1e-7)
-    assert (said.low[0], said.high[0]) == pytest.approx((expected.probability_low, expected.probability_high), abs=1e-6)
-    assert np.exp(said.log_seconds[0]) == pytest.approx(expected.seconds, rel=0.05)
+    exact = exactly(STILL, [(task.item, task.correct, task.seconds) for task in tasks])
+    assert state == pytest.approx(exact, rel=1e-9, abs=1e-9)
+    said = predict(STILL, state[None], columns_of([asked]))
+    assert (said.probability[0], said.log_seconds[0]) == pytest.approx(tuple(student.says(asked))[:2], abs=1e-7)
 
 
 def expected_seconds(population: Population, times: Sequence[float]) -> float:
@@ -224,7 +218,7 @@ def test_one_task_is_predicted_as_many_are(tasks: list[Told], asked: ItemParamet
     state = np.concatenate([newcomers(MOVING), states(MOVING, [tasks])])[-1]
     column = columns_of([asked])
     many = predict(MOVING, state[None], practised(MOVING, column, np.array([[topic], [item]], np.float64)))
-    one = predict_one(MOVING, state, practised_one(MOVING, column[:, 0].tolist(), topic, item))
+    one = predict_one(MOVING, state, practised(MOVING, list(asked), (topic, item)))
     assert [getattr(many, name)[0] for name in one._fields] == pytest.approx(list(one), rel=1e-9, abs=1e-9)
 
 
@@ -233,7 +227,7 @@ def test_what_is_predicted_is_what_marks_and_times_say_together(
     tasks: list[Told], asked: ItemParameters, topic: int, item: int
 ) -> None:
     student = Followed.through(MOVING, tasks)
-    column = practised_one(MOVING, columns_of([asked])[:, 0].tolist(), topic, item)
+    column = practised(MOVING, list(asked), (topic, item))
     said, expected = predict_one(MOVING, np.array(student.state), column), student.says(asked, topic, item)
     assert (said.probability, said.log_seconds, said.spread) == pytest.approx(tuple(expected), rel=1e-7, abs=1e-9)
 
@@ -346,6 +340,8 @@ def test_how_students_move_is_saved_with_the_items(tmp_path: Path) -> None:
 def test_a_state_that_says_less_than_this_release_keeps_is_not_read() -> None:
     model = FittedLnirt(fit_lnirt(lived(school(4), 20)).bank, {}).served()
     state = newcomers(model.population)[0]
-    assert model.told(state.tobytes())["ability"]["mean"] == pytest.approx(model.population.mu_theta, abs=1e-9)
-    assert model.told(state[1:].tobytes()) == {}
-    assert model.told(np.full_like(state, np.nan).tobytes()) == {}
+    assert model.ability_estimate(state.tobytes())["ability"]["mean"] == pytest.approx(
+        model.population.mu_theta, abs=1e-9
+    )
+    assert model.ability_estimate(state[1:].tobytes()) == {}
+    assert model.ability_estimate(np.full_like(state, np.nan).tobytes()) == {}

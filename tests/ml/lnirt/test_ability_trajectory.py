@@ -14,8 +14,7 @@ from app.domain.attempts import Attempts
 from app.domain.tasks import TaskRequest
 from app.ml.evaluation.simulated import SECOND, school, simulate
 from app.ml.features.inputs import INPUTS
-from app.ml.lnirt.ability import newcomers, posterior
-from app.ml.lnirt.ability_trajectory import standing
+from app.ml.lnirt.ability import newcomers, standing
 from app.ml.lnirt.dynamics import practice_when_created
 from app.ml.lnirt.model import (
     PRACTICE_INPUTS,
@@ -23,7 +22,7 @@ from app.ml.lnirt.model import (
     ServedLnirt,
     fit_lnirt,
 )
-from app.ml.lnirt.posterior import ItemParameters, Population, newcomer, update
+from app.ml.lnirt.population import ItemParameters, Population
 from app.web.beliefs import Belief
 from tests.ml import following
 from tests.school import imported
@@ -36,10 +35,8 @@ HARD = ItemParameters(0.8, 0.9, 1.1, 3.6, 0.3)
 def test_a_student_who_gets_better_goes_up_and_becomes_better_known() -> None:
     tasks = [(EASY, HARD)[place % 2] for place in range(60)]
     answers = [(False, 60.0)] * 20 + [(True, 12.0)] * 40
-    states = [newcomer(POPULATION)]
-    for item, (correct, seconds) in zip(tasks, answers, strict=True):
-        states.append(update(states[-1], item, correct, seconds))
-    places = [standing(states[answered]) for answered in (0, 20, 40, 60)]
+    history = [(item, *answer) for item, answer in zip(tasks, answers, strict=True)]
+    places = [standing(POPULATION, following.exactly(POPULATION, history[:n])) for n in (0, 20, 40, 60)]
     abilities, speeds = ([getattr(each, name).middle for each in places] for name in ("ability", "speed"))
     assert abilities[1] < abilities[2] < abilities[3]
     assert speeds[1] < speeds[2] < speeds[3]
@@ -49,7 +46,7 @@ def test_a_student_who_gets_better_goes_up_and_becomes_better_known() -> None:
 
 
 def test_who_is_not_known_is_in_the_middle_and_might_be_anywhere() -> None:
-    place = standing(newcomer(POPULATION)).ability
+    place = standing(POPULATION, newcomers(POPULATION)[0]).ability
     assert (place.low, place.middle, place.high) == pytest.approx((0.1, 0.5, 0.9), abs=0.01)
 
 
@@ -76,8 +73,8 @@ def believed(db: Session, attempts: Attempts, served: ServedLnirt) -> Belief:
     student = UUID(attempts.students[3])
     anything = TaskRequest(student, "", "medium")
     past = student_totals.past_of(student_totals.PAST.rows_now(db, **student_totals.question(anything, None))[0])
-    now = run_sync(served.posterior(1, anything, past), db)
-    return Belief(served, past, now, past.n, 12, lambda most: run_sync(served.course(anything, past.at, most), db))
+    now = run_sync(served.state(1, anything, past), db)[0]
+    return Belief(served, past, now, past.n, 12, lambda most: run_sync(served.trajectory(anything, past.at, most), db))
 
 
 def test_the_path_begins_with_a_newcomer_and_ends_with_what_the_service_believes_now(
@@ -86,10 +83,9 @@ def test_the_path_begins_with_a_newcomer_and_ends_with_what_the_service_believes
     course = believed.course(30)
     assert len(course) == 31
     assert course[0].tolist() == newcomers(served.population)[0].tolist()
-    last = posterior(served.population, course[-1])
-    assert believed.posterior is not None
-    assert last.to_array() == pytest.approx(believed.posterior.to_array(), abs=1e-9)
-    assert standing(last).ability.middle == pytest.approx(standing(believed.posterior).ability.middle, abs=1e-9)
+    assert course[-1] == pytest.approx(believed.state, abs=1e-9)
+    last = standing(served.population, course[-1])
+    assert last.ability.middle == pytest.approx(believed.now.ability.middle, abs=1e-9)
 
 
 def test_each_point_is_what_the_answers_up_to_it_say(attempts: Attempts, served: ServedLnirt, believed: Belief) -> None:
@@ -110,12 +106,12 @@ def test_the_page_shows_the_points_that_it_asks_for(db: Session, attempts: Attem
     first, middle, last = believed.path(done, [6, 11])
     assert last == believed.now
     course = believed.course(11)
-    assert [first, middle] == [standing(posterior(believed.model.population, course[at])) for at in (0, 6)]
+    assert [first, middle] == [standing(believed.model.population, course[at]) for at in (0, 6)]
     assert believed.path([], []) == []
 
 
 def test_who_has_finished_nothing_stands_where_newcomers_do(db: Session, served: ServedLnirt) -> None:
-    course = run_sync(served.course(TaskRequest(UUID(int=0), "", "medium"), datetime.now(UTC), 30), db)
+    course = run_sync(served.trajectory(TaskRequest(UUID(int=0), "", "medium"), datetime.now(UTC), 30), db)
     assert course.tolist() == newcomers(served.population).tolist()
 
 
@@ -129,7 +125,7 @@ def test_what_was_never_fitted_is_expected_to_be_like_its_kind(served: ServedLni
         (None, "new topic", "hard"),
     ]:
         for _ in range(2):  # asked again, it is remembered
-            assert served.parameters(item, topic, difficulty) == bank.find(item, topic, difficulty).parameters
+            assert served.parameters(item, topic, difficulty) == bank.find(item, topic, difficulty)
 
 
 def test_of_an_earlier_task_it_says_what_was_known_then(db: Session, attempts: Attempts, served: ServedLnirt) -> None:

@@ -1,5 +1,6 @@
 """Parameters for tasks that the fit has not seen."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 
 from app.ml.evaluation.simulated import school, simulate
+from app.ml.lnirt.ability import Predictive, newcomers, predict_one
 from app.ml.lnirt.estimation import LnirtFit, fit
 from app.ml.lnirt.item_bank import Cell, ItemBank, cell_label
 from app.ml.lnirt.model import fit_lnirt
-from app.ml.lnirt.posterior import newcomer, predict
+from app.ml.lnirt.population import ItemParameters, Population
 from app.ml.lnirt.small_data import fit_small
 
 TOPICS = ["algebra", "geometry", "logic", "sets"]
@@ -43,35 +45,38 @@ def bank(fitted: tuple[LnirtFit, list[Cell]]) -> ItemBank:
 
 def test_a_known_item_keeps_its_own_numbers(bank: ItemBank, fitted: tuple[LnirtFit, list[Cell]]) -> None:
     found = bank.find(4, "algebra", "medium")
-    assert found.source == "item"
-    assert found.parameters.beta == pytest.approx(fitted[0].beta[4], abs=0.05)
-    assert found.parameters.lambda_ == pytest.approx(fitted[0].lambda_[4], abs=0.02)
+    assert found is bank.items[4]
+    assert found.beta == pytest.approx(fitted[0].beta[4], abs=0.05)
+    assert found.lambda_ == pytest.approx(fitted[0].lambda_[4], abs=0.02)
 
 
-def test_each_step_back_is_named_and_less_certain(bank: ItemBank) -> None:
+def test_each_step_back_is_less_certain(bank: ItemBank) -> None:
     steps = [
         bank.find("new", "algebra", "medium"),
         bank.find("new", "sets", "hard"),
         bank.find("new", "unheard", "hard"),
         bank.find(None, None, None),
     ]
-    assert [step.source for step in steps] == ["cell", "topic and difficulty", "difficulty", "population"]
-    assert (np.diff([step.parameters.beta_var for step in steps]) > 0).all()
-    assert (np.diff([step.parameters.time_var for step in steps]) > 0).all()
-    assert bank.find("new", "algebra", "unheard").source == "topic"
+    assert (np.diff([step.beta_var for step in steps]) > 0).all()
+    assert (np.diff([step.time_var for step in steps]) > 0).all()
+    assert steps[0].time_var < bank.find("new", "algebra", "unheard").time_var < steps[3].time_var
 
 
 def test_an_unseen_cell_is_its_topic_and_its_difficulty(bank: ItemBank) -> None:
-    found = bank.find(None, "sets", "hard").parameters
+    found = bank.find(None, "sets", "hard")
     assert found.beta == pytest.approx(1.0, abs=0.35)
     assert found.lambda_ == pytest.approx(3 + 0.4 + 0.9, abs=0.25)
 
 
 def test_hard_tasks_look_hard_to_a_stranger(bank: ItemBank) -> None:
-    stranger = newcomer(bank.population)
-    easy, hard = (predict(stranger, bank.find(None, "unheard", d).parameters) for d in ("easy", "hard"))
+    easy, hard = (to_a_stranger(bank.population, bank.find(None, "unheard", d)) for d in ("easy", "hard"))
     assert easy.probability > 0.6 > 0.4 > hard.probability
-    assert easy.seconds < hard.seconds
+    assert easy.log_seconds < hard.log_seconds
+
+
+def to_a_stranger(population: Population, item: ItemParameters) -> Predictive[float]:
+    """What is predicted of somebody who has answered nothing."""
+    return predict_one(population, newcomers(population)[0], item)
 
 
 def test_a_rare_item_leans_on_its_cell() -> None:
@@ -85,13 +90,14 @@ def test_a_rare_item_leans_on_its_cell() -> None:
         np.append(person, 0), np.append(item, 12), np.append(correct, 0.0), np.append(rng.lognormal(3, 0.5, 1200), 20.0)
     )
     bank = ItemBank.build(fitted, cells)
-    assert bank.find(12, None, None).parameters.beta < fitted.beta[12] - 0.2
+    assert bank.find(12, None, None).beta < fitted.beta[12] - 0.2
 
 
 def test_a_cell_may_be_the_item_itself() -> None:
     bank = named(answers(per_cell=1))
-    assert bank.find(None, "logic", "hard").source == "item"
-    assert bank.find("an exercise", "logic", "hard").source == "cell"
+    known, unseen = bank.find(None, "logic", "hard"), bank.find("an exercise", "logic", "hard")
+    assert known is bank.items[cell_label("logic", "hard")]
+    assert known.beta_var < unseen.beta_var
 
 
 def named(data: tuple[LnirtFit, list[Cell]]) -> ItemBank:
@@ -103,9 +109,9 @@ def named(data: tuple[LnirtFit, list[Cell]]) -> ItemBank:
 def test_few_items_still_answer() -> None:
     fitted = fit(["a"] * 3, ["x", "y", "y"], [1, 0, 1], [10.0, 20.0, 30.0])
     bank = ItemBank.build(fitted, [("algebra", "easy"), ("algebra", "hard")])
-    said = predict(newcomer(fitted.population), bank.find("z", "algebra", "medium").parameters)
+    said = to_a_stranger(fitted.population, bank.find("z", "algebra", "medium"))
     assert 0.2 < said.probability < 0.95
-    assert 5 < said.seconds < 60
+    assert 5 < np.exp(said.log_seconds) < 60
 
 
 def test_reloaded_bank_says_the_same(tmp_path: Path) -> None:
@@ -123,10 +129,10 @@ def test_reloaded_bank_says_the_same(tmp_path: Path) -> None:
         assert again.population == made.population
 
 
-def test_an_earlier_releases_files_are_refused_in_a_sentence(
-    fitted: tuple[LnirtFit, list[Cell]], tmp_path: Path
-) -> None:
-    fitted[0].save(tmp_path)
+def test_an_earlier_releases_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "lnirt.json").write_text(
+        json.dumps({"population": {}, "prior_sigma2": 0.25, "items": [], "persons": []})
+    )
     with pytest.raises(ValueError, match="written by an earlier release"):
         ItemBank.load(tmp_path)
 

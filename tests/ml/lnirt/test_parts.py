@@ -11,7 +11,7 @@ from app.domain.tasks import TaskRequest
 from app.ml import shapley
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt import parts
-from app.ml.lnirt.ability import Answered, columns_of, follow, newcomers, practised, predict
+from app.ml.lnirt.ability import Responses, columns_of, follow, newcomers, practised, predict
 from app.ml.lnirt.item_bank import ItemBank
 from app.ml.lnirt.model import fit_lnirt
 
@@ -32,8 +32,8 @@ def bank(tasks: Attempts) -> ItemBank:
 
 
 def worth(bank: ItemBank, asked: TaskRequest, right: int = 0) -> np.ndarray:
-    whole, population = bank.find(asked.item_id, asked.topic, asked.difficulty).parameters, bank.population
-    done = Answered(columns_of([whole] * right), np.ones(right, np.bool_), np.full(right, np.log(5.0)))
+    whole, population = bank.find(asked.item_id, asked.topic, asked.difficulty), bank.population
+    done = Responses(columns_of([whole] * right), np.ones(right, np.bool_), np.full(right, np.log(5.0)))
     state = follow(population, done, np.array([right]), newcomers(population))[-1:] if right else newcomers(population)
     said = parts.predictions(bank, whole, state, (right, right), asked)
     alone = predict(population, state, practised(population, columns_of([whole]), np.full((2, 1), right)))
@@ -43,7 +43,7 @@ def worth(bank: ItemBank, asked: TaskRequest, right: int = 0) -> np.ndarray:
 
 def test_nothing_known_is_an_unseen_task_of_somebody_unknown(bank: ItemBank, tasks: Attempts) -> None:
     first = worth(bank, TaskRequest(WHO, tasks.topics[0], "hard", "e2"), right=3)[0]
-    column = columns_of([bank.find(object(), None, None).parameters])
+    column = columns_of([bank.find(object(), None, None)])
     unknown = predict(
         bank.population, newcomers(bank.population), practised(bank.population, column, np.full((2, 1), 3))
     )
