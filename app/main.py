@@ -24,7 +24,7 @@ from app.core.observability.metrics import shared_folder
 from app.ml.serving.model_order import serving_models
 from app.ml.training.scheduler import trainer
 from app.routers import audit, auth, health, metrics, model, people, practice_tasks, preparation
-from app.supervisor import FIRST_LOOK_SECONDS, Supervisor
+from app.supervisor import FIRST_POLL_SECONDS, Supervisor
 from app.web import every_page, pages
 
 NOTE_CONNECTIONS_SECONDS = 2.0
@@ -50,19 +50,18 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     sys.setswitchinterval(WAIT_FOR_THREADS_SECONDS)
     state = app.state
     with timeouts.watch.at_most(timeouts.STATEMENT_SECONDS):
-        looked = asyncio.Event()
-        looking = asyncio.create_task(Supervisor(state.serving, state.trainer, state.availability).for_ever(looked))
+        polled = asyncio.Event()
+        supervisor = Supervisor(state.serving, state.trainer, state.availability)
+        background = [asyncio.create_task(supervisor.run(polled))]
         with suppress(TimeoutError):
-            await asyncio.wait_for(looked.wait(), FIRST_LOOK_SECONDS)
-        if not looked.is_set():
+            await asyncio.wait_for(polled.wait(), FIRST_POLL_SECONDS)
+        if not polled.is_set():
             state.availability.closed = "The service has not seen its database yet. Try again shortly."
         _collect_less_often()
-        noting = asyncio.create_task(_note_connections(state.database))
-        warming = asyncio.create_task(_warm())
+        background += [asyncio.create_task(_note_connections(state.database)), asyncio.create_task(_warm())]
         yield
-        warming.cancel()
-        looking.cancel()
-        noting.cancel()
+        for task in background:
+            task.cancel()
         await asyncio.to_thread(state.trainer.close)
         state.serving.close()
         await state.database.close()

@@ -1,5 +1,4 @@
-"""The service looks at its database once a second: whether it is there, whether it fits, who should serve,
-whether a training is due."""
+"""The service polls its database every second: is it there, does it fit, who should serve, is a training due."""
 
 import asyncio
 import logging
@@ -14,8 +13,8 @@ from app.ml.serving.model_order import ServingModels
 from app.ml.training.scheduler import Trainer
 
 log = logging.getLogger("smartstudy")
-LOOK_SECONDS = 1.0
-FIRST_LOOK_SECONDS = 5.0  # a start waits no longer for it
+POLL_SECONDS = 1.0
+FIRST_POLL_SECONDS = 5.0  # a start waits no longer for it
 SLOW_SECONDS = 3.0  # a database that refuses does so at once; one that takes so long to fail would hang each request
 
 
@@ -31,13 +30,13 @@ class Supervisor:
         self._complaints: set[str] = set()
         self._seen = False  # a database that fits, since the start
 
-    async def for_ever(self, first: asyncio.Event) -> None:
+    async def run(self, first: asyncio.Event) -> None:
         while True:
-            await asyncio.to_thread(self.look)
+            await asyncio.to_thread(self.poll)
             first.set()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Once. Blocks, for about ten seconds at the most; raises nothing, for there has to be a next time."""
         started = time.monotonic()
         try:

@@ -13,59 +13,65 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from pydantic import ValidationError
 
-from app.backup.manifest import MANIFEST, Manifest, Member, of_table
+from app.backup.manifest import MANIFEST, Manifest, Member
 from app.core.files import sync
 
 MARK = b"SmartStudy backup, SHA-256 "
-DIGEST = 64
-PIECE = 1 << 20
+DIGEST = 64  # characters
+PIECE = 1 << 20  # bytes read at once
 MANIFEST_BYTES = 64 << 20
-Say = Callable[[int], None]  # bytes done
+Progress = Callable[[int], None]  # is told of bytes that were done
 
 
 class NoBackup(ValueError):
     """The file is not a whole backup."""
 
 
-class Tally:
-    """Passes on what is written, and knows its size, hash and lines."""
+class Counted:
+    """A file that knows the size and the hash of what was read from it or written to it."""
 
-    def __init__(self, into: IO[bytes], say: Say) -> None:
-        self._into, self._say = into, say
-        self._hash = hashlib.sha256()
-        self.size = self.lines = 0
+    def __init__(self, file: IO[bytes], progress: Progress) -> None:
+        self._file, self._progress = file, progress
+        self._size, self._hash = 0, hashlib.sha256()
 
     def write(self, data: bytes) -> int:
-        self._into.write(data)
-        self._hash.update(data)
-        self.size += len(data)
-        self.lines += data.count(b"\n")
-        self._say(len(data))
+        self._file.write(data)
+        self._count(data)
         return len(data)
 
-    def facts(self) -> dict[str, Any]:
-        return {"size": self.size, "sha256": self._hash.hexdigest()}
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._count(data)
+        return data
+
+    def _count(self, data: bytes) -> None:
+        self._size += len(data)
+        self._hash.update(data)
+        self._progress(len(data))
+
+    def member(self) -> Member:
+        return Member(size=self._size, sha256=self._hash.hexdigest())
 
 
 class Writer:
     """A backup in the making; it gets its name when it is whole."""
 
-    def __init__(self, file: IO[bytes], say: Say) -> None:
+    def __init__(self, file: IO[bytes], progress: Progress) -> None:
         self._zip = zipfile.ZipFile(file, "w", allowZip64=True)
-        self._say = say
+        self._progress = progress
 
     @contextmanager
-    def member(self, name: str, squeeze: bool = True) -> Iterator[Tally]:
+    def member(self, name: str, compress: bool = True) -> Iterator[Counted]:
         info = zipfile.ZipInfo(name)
-        info.compress_type = zipfile.ZIP_DEFLATED if squeeze else zipfile.ZIP_STORED
+        info.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
         info._compresslevel = 1  # type: ignore[attr-defined]  # public from Python 3.13 on; others take 4 times as long
         info.external_attr = (stat.S_IFREG | 0o600) << 16
-        with self._zip.open(info, "w", force_zip64=True) as into:
-            yield Tally(into, self._say)
+        with self._zip.open(info, "w", force_zip64=True) as file:
+            yield Counted(file, self._progress)
 
     def finish(self, manifest: Manifest) -> None:
         self._zip.writestr(MANIFEST, manifest.model_dump_json(indent=1))
@@ -78,7 +84,7 @@ class Writer:
 
 
 @contextmanager
-def new_file(path: Path, force: bool, say: Say) -> Iterator[Writer]:
+def new_file(path: Path, force: bool, progress: Progress) -> Iterator[Writer]:
     """Write a backup: at the end it is there whole and on disk for good, or there is nothing.
 
     Raises:
@@ -93,7 +99,7 @@ def new_file(path: Path, force: bool, say: Say) -> Iterator[Writer]:
         try:
             os.fchmod(file.fileno(), 0o600)
             file.truncate(0)
-            writer = Writer(file, say)
+            writer = Writer(file, progress)
             try:
                 yield writer
             except BaseException:
@@ -121,13 +127,14 @@ def _seal(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
-def _digest(file: IO[bytes], size: int, say: Say) -> bytes:
+def _digest(file: IO[bytes], size: int, progress: Progress) -> bytes:
+    """SHA-256 of the first `size` bytes, hexadecimal."""
     found = hashlib.sha256()
     file.seek(0)
     while size and (piece := file.read(min(PIECE, size))):
         found.update(piece)
         size -= len(piece)
-        say(len(piece))
+        progress(len(piece))
     return found.hexdigest().encode()
 
 
@@ -141,51 +148,65 @@ def _name(draft: Path, path: Path, force: bool) -> None:
 
 
 class Archive:
-    """A backup that was checked, byte by byte, and is held open: what is read later is what was checked."""
+    """A backup whose seal was checked, held open: what is read later is what was checked."""
 
-    def __init__(self, zipped: zipfile.ZipFile, manifest: Manifest) -> None:
-        self._zip, self.manifest = zipped, manifest
+    def __init__(self, zipped: zipfile.ZipFile, progress: Progress) -> None:
+        self._zip, self._progress = zipped, progress
+        self.manifest = _manifest(zipped)
+        self._members = self.manifest.members()
+        sizes = {name: member.size for name, member in self._members.items()}
+        there = [info for info in zipped.infolist() if info.filename != MANIFEST]
+        if sorted((info.filename, info.file_size) for info in there) != sorted(sizes.items()):
+            raise NoBackup("the files in it, or their sizes, are not those that its manifest lists.")
+        if any(info.flag_bits & 1 for info in there):
+            raise NoBackup("a file in it is encrypted.")
 
     @contextmanager
-    def open(self, name: str) -> Iterator[IO[bytes]]:
+    def open(self, name: str) -> Iterator[Counted]:
+        """A member, to be read to its end.
+
+        Raises:
+            NoBackup: it was not what the manifest says.
+        """
         with self._zip.open(name) as file:
-            yield file
+            counted = Counted(file, self._progress)
+            yield counted
+        expected, found = self._members[name], counted.member()
+        if (found.size, found.sha256) != (expected.size, expected.sha256):
+            raise NoBackup(f"{name} in it is not what its manifest says.")
 
 
 @contextmanager
-def checked(path: Path, say: Say) -> Iterator[Archive]:
-    """Open a backup. `say` is told of each byte twice: of the file, and of what is in it.
+def checked(path: Path, progress: Progress) -> Iterator[Archive]:
+    """Open a backup. `progress` is told of each byte twice: of the file, and of what is in it.
 
     Raises:
         NoBackup: it is foreign, cut short or damaged, or holds what no backup holds.
     """
     with path.open("rb") as file:
-        _check_seal(path, file, say)
+        _check_seal(path, file, progress)
         try:
             with zipfile.ZipFile(file) as zipped:
-                manifest = _manifest(zipped)
-                _check_names(zipped, manifest)
-                for name, member in manifest.members().items():
-                    _check_member(zipped, name, member, say)
-                archive = Archive(zipped, manifest)
-                yield archive
-        except (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError) as why:
+                yield Archive(zipped, progress)
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError) as why:
             raise NoBackup(f"{path} is damaged: {why}") from None
         except NoBackup as why:
             raise NoBackup(f"{path} is not a backup that can be restored: {why}") from None
 
 
-def _check_seal(path: Path, file: IO[bytes], say: Say) -> None:
+def _check_seal(path: Path, file: IO[bytes], progress: Progress) -> None:
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - DIGEST - len(MARK), 0))
     end = file.read()
     if not end.startswith(MARK) or len(end) != len(MARK) + DIGEST:
         raise NoBackup(f"{path} is not a whole backup of SmartStudy: it is another kind of file, or was cut short.")
-    if _digest(file, size - DIGEST, say) != end[len(MARK) :]:
+    if _digest(file, size - DIGEST, progress) != end[len(MARK) :]:
         raise NoBackup(f"{path} is damaged: it is not what `smartstudy backup` wrote.")
 
 
 def _manifest(zipped: zipfile.ZipFile) -> Manifest:
+    if zipped.namelist().count(MANIFEST) != 1:
+        raise NoBackup("it has no manifest, or two.")
     if zipped.getinfo(MANIFEST).file_size > MANIFEST_BYTES:
         raise NoBackup("its manifest is too large.")
     try:
@@ -193,28 +214,3 @@ def _manifest(zipped: zipfile.ZipFile) -> Manifest:
     except ValidationError as why:
         first = why.errors()[0]
         raise NoBackup(f"its manifest says {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
-
-
-def _check_names(zipped: zipfile.ZipFile, manifest: Manifest) -> None:
-    """Exactly the files that the manifest lists, each once and each a plain file."""
-    names = [info.filename for info in zipped.infolist()]
-    if sorted(names) != sorted([*manifest.members(), MANIFEST]):
-        raise NoBackup("the files in it are not those that its manifest lists.")
-    for info in zipped.infolist():
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG) or info.flag_bits & 1:
-            raise NoBackup(f"{info.filename!r} in it is no plain file.")
-
-
-def _check_member(zipped: zipfile.ZipFile, name: str, member: Member, say: Say) -> None:
-    if zipped.getinfo(name).file_size != member.size:
-        raise NoBackup(f"{name} in it has another size than its manifest says.")
-    found, lines = hashlib.sha256(), 0
-    with zipped.open(name) as file:
-        while piece := file.read(PIECE):
-            found.update(piece)
-            lines += piece.count(b"\n")
-            say(len(piece))
-    rows = getattr(member, "rows", lines)
-    if found.hexdigest() != member.sha256 or (name.startswith(of_table("")[:7]) and rows != lines):
-        raise NoBackup(f"{name} in it is not what its manifest says.")

@@ -16,7 +16,7 @@ SECRET = "secret_key"
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Member(Strict):
@@ -46,6 +46,10 @@ class Model(Strict):
     folder: Folder
     files: dict[FileName, Member]
 
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each file, as a version's row has them."""
+        return {name: member.sha256 for name, member in self.files.items()}
+
 
 class Manifest(Strict):
     format: Literal[1] = 1
@@ -66,10 +70,6 @@ class Manifest(Strict):
 
     def rows(self, table: str) -> int:
         return next((each.rows for each in self.tables if each.name == table), 0)
-
-    def total(self) -> int:
-        """Bytes."""
-        return sum(member.size for member in self.members().values())
 
 
 def of_table(name: str) -> str:

@@ -13,11 +13,11 @@ from app.cli.shared import File, SkipBad, Yes, end_on_sigterm, explained, in_tra
 from app.domain.actors import COMMAND_LINE
 
 with lazily():
-    from app.backup import archive, making, restoring
+    from app.backup import archive, create, restore
     from app.core import database, settings
     from app.crud import audit, erasures, imports
     from app.domain import interactions
-    from app.ml.evaluation import sample as made_up
+    from app.ml.evaluation import sample
     from app.privacy import erasure
 
 if TYPE_CHECKING:
@@ -69,14 +69,14 @@ class _Watched:
         self._show(self.read, "Storing")
 
 
-@app.command()
+@app.command("sample")
 @in_transaction
-def sample(db: "Session") -> str:
+def load_sample(db: "Session") -> str:
     """Load made-up students into an empty installation, to look around with: 40 who did 30 tasks each.
 
     The running service trains on them when it sees them, within seconds; `smartstudy train` does it now.
     """
-    return f"Loaded {made_up.load(db):,} tasks of {made_up.STUDENTS} made-up students."
+    return f"Loaded {sample.load(db):,} tasks of {sample.STUDENTS} made-up students."
 
 
 @app.command()
@@ -116,9 +116,9 @@ def _tasks(n: int) -> str:
     return f"{n:,} task" if n == 1 else f"{n:,} tasks"
 
 
-@app.command()
+@app.command("backup")
 @explained()
-def backup(
+def write_backup(
     file: Annotated[
         Path, typer.Argument(dir_okay=False, show_default=False, help="Where to; it must not be there yet.")
     ],
@@ -135,7 +135,7 @@ def backup(
     secret = _secret_file()
     key = secret.read_bytes() if secret and secret.exists() else None
     with bytes_progress(f"Backing up to {file.name}") as (show, _):
-        manifest = making.make(engine, settings.settings().model_dir, key, file, show, force)
+        manifest = create.create(engine, settings.settings().model_dir, key, file, show, force)
         _record("backed up", file)
         with archive.checked(file, lambda _: None):
             pass  # read back: what exits with 0 can be restored
@@ -150,9 +150,9 @@ def backup(
     say(*warnings, style="yellow")
 
 
-@app.command()
+@app.command("restore")
 @explained()
-def restore(
+def restore_backup(
     file: File,
     replace: Annotated[
         bool, typer.Option("--replace", help="Even if the database holds something: it is lost.")
@@ -169,14 +169,14 @@ def restore(
     end_on_sigterm()
     with bytes_progress(f"Restoring {file.name}") as (show, pause), archive.checked(file, show) as opened:
         manifest = opened.manifest
-        restoring.refuse_newer(manifest)
+        restore.refuse_newer(manifest)
         engine = database.engine_for(database.database_url())
-        lost = restoring.what_is_there(engine)
+        lost = restore.what_is_there(engine)
         engine.dispose()  # nobody may be connected, nor may we
         pause()
         if lost is not None:
             _agree(lost, manifest, replace, yes)
-        restoring.restore(engine, settings.settings().model_dir, _secret_file(), opened, show, replace)
+        restore.restore(engine, settings.settings().model_dir, _secret_file(), opened, replace)
         engine.dispose()
         _record("restored", file)
     say(f"Restored {_contents(manifest)}, as of {manifest.made_at:%Y-%m-%d %H:%M} UTC.")
@@ -185,7 +185,7 @@ def restore(
 def _agree(lost: str, manifest: "Manifest", replace: bool, yes: bool) -> None:
     """Go on only if a person wants what is there to be lost."""
     if not replace:
-        raise restoring.NotRestored(
+        raise restore.NotRestored(
             f"The database holds {lost}. --replace puts the backup in their place; they are lost then."
         )
     if not yes:

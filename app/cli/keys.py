@@ -16,8 +16,7 @@ from app.domain.actors import COMMAND_LINE
 with lazily():
     from app.cli import tables
     from app.core import security
-    from app.crud import accounts, service_keys
-    from app.crud import audit as audit_log
+    from app.crud import accounts, audit, service_keys
     from app.schemas import accounts as account_schemas
     from app.schemas import audit as audit_schemas
 
@@ -94,15 +93,15 @@ def revoke_key(
     return service_keys.revoke(db, which, COMMAND_LINE)
 
 
-@app.command()
+@app.command("audit")
 @in_transaction
-def audit(
+def list_audit(
     db: "Session",
     limit: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="How many, newest first.")] = 50,
     as_json: AsJson = False,
 ) -> RenderableType:
     """What was done that only admins may do: when, by whom, to what."""
-    found = audit_log.newest(db, limit)
+    found = audit.newest(db, limit)
     if as_json:
         items = [audit_schemas.AuditEntryOut.model_validate(entry).model_dump(mode="json") for entry in found]
         return to_json({"items": items})
@@ -128,12 +127,12 @@ def create_admin(
         return f"{address} is an admin already."
     if is_admin is False:
         accounts.make_admin(db, address)
-        audit_log.record(db, COMMAND_LINE, "admin created", address, account="had one before")
+        audit.record(db, COMMAND_LINE, "admin created", address, account="had one before")
         return f"{address} had an account and is an admin now; its password stays as it was."
     password, remark = _password(made)
     new = account_schemas.Registration(email=address, password=password, name=name)
     accounts.register(db, new.email, new.name, security.hash_password(new.password), is_admin=True)
-    audit_log.record(db, COMMAND_LINE, "admin created", new.email, account="made")
+    audit.record(db, COMMAND_LINE, "admin created", new.email, account="made")
     return f"{address} has an account now and is an admin.{remark}"
 
 

@@ -31,8 +31,7 @@ with lazily():
     from app.ml.explanation import network_inputs
     from app.ml.serving import model_order
     from app.ml.training import scheduler
-    from app.monitoring import comparison as live_comparison
-    from app.monitoring import version_text
+    from app.monitoring import comparison, version_text
     from app.schemas import model_versions as version_schemas
 
 if TYPE_CHECKING:
@@ -142,15 +141,15 @@ def resume(db: "Session") -> str:
     return "Trainings go on." if done else "Nothing held trainings up."
 
 
-@app.command()
+@app.command("comparison")
 @in_transaction
-def comparison(
+def compare(
     db: "Session",
     days: Annotated[int, typer.Option(min=1, max=366, help="Whole days, UTC; today is the last.")] = 30,
     as_json: AsJson = False,
 ) -> RenderableType:
     """How good the predictions of each kind and version were, on tasks that have been completed since."""
-    found = live_comparison.comparison(db, days)
+    found = comparison.comparison(db, days)
     if as_json:
         return found.model_dump_json(indent=2)
     return Group(tables.comparison(found), found.text) if found.kinds else found.text

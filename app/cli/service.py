@@ -1,6 +1,7 @@
 """Commands that run the service and its database."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from app.cli.shared import console, explained, usable_engine
+from app.cli.lazily import lazily
+from app.cli.shared import console, explained, say, usable_engine
 from app.core.one_thread import use_one_thread
+
+with lazily():
+    from app.cli import guided_run
+    from app.core import database, settings
+    from app.core.db import embedded_postgres, migrations, outages
+    from app.core.observability import logs
 
 app = typer.Typer(rich_markup_mode="markdown")
 
@@ -32,28 +40,23 @@ def serve(
 
     It logs to stderr: lines for people on a terminal, JSON everywhere else (LOG_FORMAT, LOG_LEVEL).
     """
-    import signal
-
     import uvicorn
-
-    from app.core.observability import logs
-    from app.core.settings import settings
 
     use_one_thread()  # an explanation's matrices are just large enough to be shared out, and wait for busy cores
     _set_for_all_processes(guided, access_log)
-    given = settings()
+    given = settings.settings()
     host, port = host or given.host, given.port if port is None else port
     logs.configure()
     _refuse_other_tables()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn passes it on at the end: leave by the front door
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
     if guided:
-        from app.cli import guided_run
-
         guided_run.in_background(address, Console(soft_wrap=True))
+    elif logs.is_json():
+        logs.log.info("SmartStudy on %s, its API at %s/docs.", address, address)
     else:
-        _say_where(address)
-    with _counting_together(workers):
+        console.print(f"SmartStudy on [link]{address}[/link], its API at {address}/docs. Ctrl-C ends it.")
+    with _shared_metrics(workers):
         uvicorn.run(
             "app.main:app",
             host=host,
@@ -68,60 +71,45 @@ def serve(
 
 
 @app.command()
+@explained()
 def migrate() -> None:
     """Bring the database's tables up to date. Harmless when they are; two at once take turns."""
-    from app.core.database import database_url, engine_for
-    from app.core.db import migrations
-
-    with explained():
-        engine = engine_for(database_url())
-        before = migrations.revision(engine)
-        migrations.migrate(engine)
+    engine = database.engine_for(database.database_url())
+    before = migrations.revision(engine)
+    migrations.migrate(engine)
     now = migrations.revision(engine)
-    console.print(f"The database stands at revision {now}" + (", as before." if now == before else "."))
+    say(f"The database stands at revision {now}" + (", as before." if now == before else "."))
 
 
 @app.command()
+@explained()
 def stop() -> None:
     """End the embedded database of this DATA_DIR, should one be left running."""
-    from app.core.database import is_embedded
-    from app.core.db import embedded_postgres
-    from app.core.settings import settings
-
-    if not is_embedded():
+    if not database.is_embedded():
         raise SystemExit("DATABASE_URL names a database of your own; SmartStudy doesn't stop that.")
-    with explained():
-        ended = embedded_postgres.stop(settings().data_dir)
-    console.print("The embedded database is stopped." if ended else "No embedded database was running.")
+    ended = embedded_postgres.stop(settings.settings().data_dir)
+    say("The embedded database is stopped." if ended else "No embedded database was running.")
 
 
 @app.command()
+@explained()
 def url() -> None:
     """Print the database's URL, for psql, a notebook or `create_engine`. It holds the password."""
-    from app.core.database import engine
-
-    usable_engine()
-    print(engine().url.render_as_string(hide_password=False))
+    say(usable_engine().url.render_as_string(hide_password=False))
 
 
+@explained()
 def _refuse_other_tables() -> None:
     """A service may start before its database, but not on one with other tables than its own."""
     from sqlalchemy.exc import DBAPIError
 
-    from app.core.database import engine
-    from app.core.db import migrations
-    from app.core.db.outages import outage, reason
-
-    with explained():
-        try:
-            migrations.check(engine())
-        except DBAPIError as error:
-            if outage(error) is None:
-                raise
-            print(
-                f"The database does not answer; the service starts all the same and waits for it: {reason(error)}",
-                file=sys.stderr,
-            )
+    try:
+        usable_engine()
+    except DBAPIError as error:
+        if outages.outage(error) is None:
+            raise
+        why = outages.reason(error)
+        print(f"The database does not answer; the service starts all the same and waits for it: {why}", file=sys.stderr)
 
 
 def _set_for_all_processes(guided: bool, access_log: bool) -> None:
@@ -134,17 +122,8 @@ def _set_for_all_processes(guided: bool, access_log: bool) -> None:
         os.environ.setdefault("LOG_LEVEL", "WARNING")
 
 
-def _say_where(address: str) -> None:
-    from app.core.observability import logs
-
-    if logs.is_json():
-        logs.log.info("SmartStudy on %s, its API at %s/docs.", address, address)
-    else:
-        console.print(f"SmartStudy on [link]{address}[/link], its API at {address}/docs. Ctrl-C ends it.")
-
-
 @contextmanager
-def _counting_together(workers: int) -> Iterator[None]:
+def _shared_metrics(workers: int) -> Iterator[None]:
     """Several web processes count for Prometheus in a folder of theirs, so that each of them can answer for all."""
     if workers == 1:
         yield

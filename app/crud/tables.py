@@ -51,9 +51,12 @@ def holds_anything(connection: Connection) -> bool:
     )
 
 
-def copy_out(connection: Connection, table: str, names: list[str], file: Sink) -> None:
-    """Its rows, a line each, in PostgreSQL's own text form, which every release reads and no number loses a bit in."""
-    _cursor(connection).copy_expert(f"COPY {_target(table, names)} TO STDOUT (ENCODING 'UTF8')", file, 1 << 20)
+def copy_out(connection: Connection, table: str, names: list[str], file: Sink) -> int:
+    """Its rows, in PostgreSQL's own text form, which every release reads and no number loses a bit in; how many."""
+    cursor = _cursor(connection)
+    cursor.copy_expert(f"COPY {_target(table, names)} TO STDOUT (ENCODING 'UTF8')", file, 1 << 20)
+    copied: int = cursor.rowcount
+    return copied
 
 
 def copy_in(connection: Connection, table: str, names: list[str], file: Source) -> int:

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.backup import archive, making, restoring
+from app.backup import archive, create, restore
 from app.backup.archive import MARK, NoBackup, checked
 from app.core import database, files
 from app.core.database import engine_for
@@ -60,12 +60,12 @@ class Place:
         return self.folder / "secret_key"
 
     def back_up(self, file: Path, **more: Any) -> Any:
-        return making.make(self.engine, self.models, SECRET, file, silent, **more)
+        return create.create(self.engine, self.models, SECRET, file, silent, **more)
 
     def restore(self, file: Path, replace: bool = False) -> None:
         self.engine.dispose()
         with checked(file, silent) as opened:
-            restoring.restore(self.engine, self.models, self.secret, opened, silent, replace)
+            restore.restore(self.engine, self.models, self.secret, opened, replace)
 
     def rows(self) -> dict[str, list[str]]:
         """Every row of every table, as text."""
@@ -262,15 +262,15 @@ def test_a_backup_that_fails_leaves_nothing_and_what_was_there(
     before = sorted(tmp_path.rglob("*"))
     written = 0
 
-    def write(tally: archive.Tally, data: bytes) -> int:
+    def write(counted: archive.Counted, data: bytes) -> int:
         nonlocal written
         written += len(data)
         if written > 50_000:
             raise OSError(28, "No space left on device")
-        return whole(tally, data)
+        return whole(counted, data)
 
-    whole = archive.Tally.write
-    monkeypatch.setattr(archive.Tally, "write", write)
+    whole = archive.Counted.write
+    monkeypatch.setattr(archive.Counted, "write", write)
     with pytest.raises(OSError, match="No space left"):
         here.back_up(path, force=force)
     here.models.rmdir()
@@ -433,7 +433,7 @@ def test_a_database_that_is_not_empty_is_only_replaced_when_told(
     db.commit()
     nobody_else(db)
     changed = here.rows()
-    with pytest.raises(restoring.NotRestored, match="--replace"):
+    with pytest.raises(restore.NotRestored, match="--replace"):
         here.restore(file)
     same(here.rows(), changed)
     here.restore(file, replace=True)
@@ -454,7 +454,7 @@ def test_a_restore_that_fails_at_its_end_changes_nothing(
         real(folder)
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(restoring, "sync", fail)
+    monkeypatch.setattr(restore, "sync", fail)
     with pytest.raises(OSError, match="Input/output"):
         here.restore(file, replace=True)
     same(here.rows(), before)
@@ -465,9 +465,9 @@ def test_a_restore_that_fails_at_its_end_changes_nothing(
 def test_a_database_that_somebody_works_with_is_left_alone(
     here: Place, file: Path, db: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restoring, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(restore, "DISCONNECT_SECONDS", 0.3)
     db.execute(text("SELECT 1"))
-    with pytest.raises(restoring.NotRestored, match="stop the service"):
+    with pytest.raises(restore.NotRestored, match="stop the service"):
         here.restore(file, replace=True)
 
 
@@ -498,7 +498,7 @@ def test_a_backup_of_an_earlier_revision_is_migrated_and_one_of_a_later_refused(
 
 def test_tables_of_somebody_else_are_left_alone(file: Path, there: Place) -> None:
     there.ask("CREATE TABLE users (id int); SELECT 1")
-    with pytest.raises((restoring.NotRestored, DatabaseError)):
+    with pytest.raises((restore.NotRestored, DatabaseError)):
         there.restore(file)
     assert there.ask("SELECT count(*) FROM users") == 0
 

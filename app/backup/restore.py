@@ -1,11 +1,12 @@
 """Restoring a backup: all of it or nothing, and only where nobody is at work and nothing is lost unasked."""
 
 import os
+import re
 import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 from uuid import uuid4
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
-from app.backup.archive import Archive, NoBackup, Say
+from app.backup.archive import PIECE, Archive, NoBackup
 from app.backup.manifest import SECRET, FileName, Folder, Manifest, Model, Table, of_model, of_table
 from app.core.db import migrations
 from app.core.db.migrations import SchemaMismatch
@@ -24,9 +25,9 @@ from app.core.files import sync
 from app.crud import model_versions, tables, training_runs
 from app.ml.serving import artifacts
 
-PIECE = 1 << 20
-PATIENCE_SECONDS = 3.0  # PostgreSQL may need a moment to see that a service has gone
+DISCONNECT_SECONDS = 3.0  # PostgreSQL may need a moment to see that a service has gone
 TABLE_IS_THERE = "42P07"
+STAGING = re.compile(r"versions/\.staging-[^/]*")  # a folder in which a run was at work
 FOLDER, FILE_NAME = TypeAdapter(Folder), TypeAdapter(FileName)
 
 
@@ -59,24 +60,21 @@ def what_is_there(engine: Engine) -> str | None:
     )
 
 
-def restore(
-    engine: Engine, model_dir: Path, secret_path: Path | None, archive: Archive, say: Say, replace: bool = False
-) -> None:
+def restore(engine: Engine, model_dir: Path, secret_path: Path | None, archive: Archive, replace: bool = False) -> None:
     """Put everything that the backup holds into this database and this folder, and migrate it to this code."""
     manifest = archive.manifest
     refuse_newer(manifest)
-    with _staging(model_dir) as staging, _drafted(secret_path, archive) as publish_secret:
+    with _staging(model_dir) as staging, _drafted(secret_path, archive) as publish_secret, ExitStack() as undo:
         for model in manifest.models:
-            _unpack(archive, model, staging, say)
-        with (
-            _placing(manifest.models, staging, model_dir) as place,
-            engine.connect() as connection,
-            connection.begin(),
-        ):
+            _unpack(archive, model, staging)
+        with engine.connect() as connection, connection.begin():
             before = _make_room(connection, replace)
-            _load(connection, archive, say)
+            _load(connection, archive)
             _settle(connection, manifest)
-            place()
+            for model in manifest.models:
+                _place(model, staging, model_dir, undo)
+            sync(model_dir / artifacts.VERSIONS)
+        undo.pop_all()  # the database has come along
         _tidy(model_dir, before - {model.folder for model in manifest.models})
         publish_secret()
 
@@ -96,7 +94,7 @@ def _make_room(connection: Connection, replace: bool) -> set[str]:
 
 
 def _alone(connection: Connection) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + DISCONNECT_SECONDS
     while others := tables.others_connected(connection):
         if time.monotonic() > deadline:
             raise NotRestored(
@@ -106,7 +104,7 @@ def _alone(connection: Connection) -> None:
         connection.execute(text("SELECT pg_stat_clear_snapshot()"))
 
 
-def _load(connection: Connection, archive: Archive, say: Say) -> None:
+def _load(connection: Connection, archive: Archive) -> None:
     """The tables as they were at the backup's revision, with what was in them."""
     try:
         migrations.upgrade(connection, archive.manifest.revision)
@@ -117,32 +115,20 @@ def _load(connection: Connection, archive: Archive, say: Say) -> None:
     if {table.name for table in archive.manifest.tables} != set(tables.present(connection)):
         raise NoBackup("The backup does not hold the tables of its revision.")
     for table in archive.manifest.tables:
-        _load_table(connection, archive, table, say)
+        _load_table(connection, archive, table)
     for number in archive.manifest.numbers:
         if (number.table, number.column) not in tables.numbered(connection):
             raise NoBackup(f"The backup counts {number.table}.{number.column}, which is not counted.")
         tables.go_on_after(connection, number.table, number.column, number.last)
 
 
-def _load_table(connection: Connection, archive: Archive, table: Table, say: Say) -> None:
+def _load_table(connection: Connection, archive: Archive, table: Table) -> None:
     if sorted(table.columns) != sorted(tables.columns(connection, table.name)):
         raise NoBackup(f"The table {table.name} of the backup has other columns than its revision.")
     with archive.open(of_table(table.name)) as file:
-        copied = tables.copy_in(connection, table.name, table.columns, _Told(file, say))
+        copied = tables.copy_in(connection, table.name, table.columns, file)
     if copied != table.rows:
         raise NoBackup(f"The table {table.name} came to {copied} rows instead of {table.rows}.")
-
-
-class _Told:
-    """A file that says how much of it was read."""
-
-    def __init__(self, file: IO[bytes], say: Say) -> None:
-        self._file, self._say = file, say
-
-    def read(self, size: int = -1) -> bytes:
-        piece = self._file.read(size)
-        self._say(len(piece))
-        return piece
 
 
 def _settle(connection: Connection, manifest: Manifest) -> None:
@@ -151,20 +137,14 @@ def _settle(connection: Connection, manifest: Manifest) -> None:
     with Session(connection) as db:
         training_runs.close_all(db, "The backup was made in the middle of the run.")
         kept = model_versions.kept(db)
-        _check_places([each.folder for each in kept], [name for each in kept for name in each.files])
-        _check_places(model_versions.folders(db), [])
-        _check_places([folder for folder in training_runs.folders(db) if not _is_staging(folder)], [])
-        there = {model.folder: {name: file.sha256 for name, file in model.files.items()} for model in manifest.models}
+        at_work = [folder for folder in training_runs.folders(db) if not STAGING.fullmatch(folder)]
+        _check_places([*model_versions.folders(db), *at_work], [name for each in kept for name in each.files])
+        there = {model.folder: model.hashes() for model in manifest.models}
         for version in kept:
             if version.folder not in manifest.left_out and there.get(version.folder) != dict(version.files):
                 raise NoBackup(f"The backup does not hold the files of version {version.id}.")
         model_versions.mark_gone(db, manifest.left_out)
         db.flush()
-
-
-def _is_staging(folder: str) -> bool:
-    """A folder in which a run was at work, below `versions` as all are."""
-    return folder.startswith("versions/.staging-") and "/" not in folder.removeprefix("versions/")
 
 
 def _check_places(folders: Sequence[str], names: Sequence[str]) -> None:
@@ -191,49 +171,38 @@ def _staging(model_dir: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _unpack(archive: Archive, model: Model, staging: Path, say: Say) -> None:
+def _unpack(archive: Archive, model: Model, staging: Path) -> None:
     folder = staging / Path(model.folder).name
     folder.mkdir()
     for name in model.files:
-        with archive.open(of_model(model.folder, name)) as source, (folder / name).open("xb") as target:
-            while piece := source.read(PIECE):
-                target.write(piece)
-                say(len(piece))
-            target.flush()
-            os.fsync(target.fileno())
-    artifacts.verify(folder, {name: file.sha256 for name, file in model.files.items()})
+        with (folder / name).open("xb") as target:
+            _write_member(archive, of_model(model.folder, name), target)
 
 
-@contextmanager
-def _placing(models: Sequence[Model], staging: Path, model_dir: Path) -> Iterator[Callable[[], None]]:
-    """To be called last: puts each version where it belongs. Undone where the database doesn't come along."""
-    moved: list[tuple[Path, Path | None]] = []  # where to, and where what was there has gone
+def _write_member(archive: Archive, name: str, target: IO[bytes]) -> None:
+    """All of it, on the disk for good."""
+    with archive.open(name) as source:
+        shutil.copyfileobj(source, target, PIECE)
+    target.flush()
+    os.fsync(target.fileno())
 
-    def place() -> None:
-        for model in models:
-            target, old = model_dir / model.folder, None
-            if _is_there(target, model):
-                continue
-            if os.path.lexists(target):
-                old = staging / f"old-{target.name}"
-                target.rename(old)
-            moved.append((target, old))
-            (staging / target.name).rename(target)
-        sync(model_dir / artifacts.VERSIONS)
 
-    try:
-        yield place
-    except BaseException:
-        for target, old in reversed(moved):
-            shutil.rmtree(target, ignore_errors=True)
-            if old:
-                old.rename(target)
-        raise
+def _place(model: Model, staging: Path, model_dir: Path, undo: ExitStack) -> None:
+    """Put a version where it belongs, and what was there aside."""
+    target = model_dir / model.folder
+    if _is_there(target, model):
+        return
+    if os.path.lexists(target):
+        old = staging / f"old-{target.name}"
+        target.rename(old)
+        undo.callback(old.rename, target)
+    undo.callback(shutil.rmtree, target, ignore_errors=True)
+    (staging / target.name).rename(target)
 
 
 def _is_there(place: Path, model: Model) -> bool:
     try:
-        artifacts.verify(place, {name: file.sha256 for name, file in model.files.items()})
+        artifacts.verify(place, model.hashes())
     except (artifacts.DamagedFiles, OSError):
         return False
     return not place.is_symlink()
@@ -248,30 +217,22 @@ def _tidy(model_dir: Path, gone: set[str]) -> None:
             continue
 
 
-class _Publish:
-    def __init__(self, draft: Path | None, path: Path | None) -> None:
-        self._draft, self._path = draft, path
-
-    def __call__(self) -> None:
-        if self._draft and self._path:
-            self._draft.replace(self._path)
-            sync(self._path.parent)
-
-
 @contextmanager
-def _drafted(path: Path | None, archive: Archive) -> Iterator[_Publish]:
-    """The key that tokens are signed with, beside its place; it changes when the database has."""
+def _drafted(path: Path | None, archive: Archive) -> Iterator[Callable[[], None]]:
+    """The key that tokens are signed with, beside its place; it goes there when the database has come along."""
     if path is None or archive.manifest.secret is None:
-        yield _Publish(None, None)
+        yield lambda: None
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+
+    def publish() -> None:
+        draft.replace(path)
+        sync(path.parent)
+
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            with archive.open(SECRET) as source:
-                file.write(source.read())
-            file.flush()
-            os.fsync(file.fileno())
-        yield _Publish(draft, path)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
+            _write_member(archive, SECRET, target)
+        yield publish
     finally:
         draft.unlink(missing_ok=True)

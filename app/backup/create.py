@@ -1,5 +1,6 @@
 """Making a backup: all tables and models of one moment, while the service goes on."""
 
+import io
 import os
 import shutil
 import time
@@ -7,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
-from app.backup.archive import Say, Writer, new_file, refuse_to_overwrite
+from app.backup.archive import PIECE, Progress, Writer, new_file, refuse_to_overwrite
 from app.backup.manifest import SECRET, Manifest, Member, Model, Number, Table, of_model, of_table
 from app.core.db import migrations
 from app.core.db.migrations import SchemaMismatch
@@ -21,14 +23,15 @@ from app.crud.model_versions import KeptFiles
 from app.ml.serving import artifacts
 
 ABANDONED_SECONDS = 86_400.0
-PIECE = 1 << 20
 
 
-def make(engine: Engine, model_dir: Path, secret: bytes | None, path: Path, say: Say, force: bool = False) -> Manifest:
+def create(
+    engine: Engine, model_dir: Path, secret: bytes | None, path: Path, progress: Progress, force: bool = False
+) -> Manifest:
     """Write the backup; what is in it."""
     if not force:
         refuse_to_overwrite(path)
-    with new_file(path, force, say) as writer, _moment(engine, model_dir) as (connection, kept, folder):
+    with new_file(path, force, progress) as writer, _moment(engine, model_dir) as (connection, kept, folder):
         revision = migrations.revision_of(connection)
         if revision is None:
             raise SchemaMismatch("The database is empty: there is nothing to back up.")
@@ -45,7 +48,7 @@ def make(engine: Engine, model_dir: Path, secret: bytes | None, path: Path, say:
             numbers=numbers,
             models=models,
             left_out=left_out,
-            secret=_secret(writer, secret) if secret else None,
+            secret=_copied(writer, SECRET, io.BytesIO(secret)) if secret else None,
         )
         writer.finish(manifest)
         return manifest
@@ -102,9 +105,9 @@ def _hold(source: Path, target: Path) -> None:
 
 def _table(connection: Connection, writer: Writer, name: str) -> Table:
     columns = tables.columns(connection, name)
-    with writer.member(of_table(name)) as into:
-        tables.copy_out(connection, name, columns, into)
-    return Table(name=name, columns=columns, rows=into.lines, **into.facts())
+    with writer.member(of_table(name)) as file:
+        rows = tables.copy_out(connection, name, columns, file)
+    return Table(name=name, columns=columns, rows=rows, **dict(file.member()))
 
 
 def _models(writer: Writer, kept: Sequence[KeptFiles], folder: Path) -> tuple[list[Model], list[str]]:
@@ -116,19 +119,15 @@ def _models(writer: Writer, kept: Sequence[KeptFiles], folder: Path) -> tuple[li
         except (artifacts.DamagedFiles, OSError):
             left_out.append(version.folder)
             continue
-        files = {name: _file(writer, folder, version.folder, name) for name in version.files}
+        files = {}
+        for name in version.files:
+            with (folder / version.folder / name).open("rb") as source:
+                files[name] = _copied(writer, of_model(version.folder, name), source, compress=False)
         models.append(Model(folder=version.folder, files=files))
     return models, left_out
 
 
-def _file(writer: Writer, held: Path, folder: str, name: str) -> Member:
-    with writer.member(of_model(folder, name), squeeze=False) as into, (held / folder / name).open("rb") as file:
-        while piece := file.read(PIECE):
-            into.write(piece)
-    return Member(**into.facts())
-
-
-def _secret(writer: Writer, secret: bytes) -> Member:
-    with writer.member(SECRET) as into:
-        into.write(secret)
-    return Member(**into.facts())
+def _copied(writer: Writer, name: str, source: IO[bytes], compress: bool = True) -> Member:
+    with writer.member(name, compress) as file:
+        shutil.copyfileobj(source, file, PIECE)
+    return file.member()
