@@ -13,7 +13,7 @@ from app.domain.attempts import Attempts
 from benchmarks import questions
 
 HOST = "127.0.0.1"  # never anybody else's service
-PATIENCE = 60.0  # seconds for an answer
+TIMEOUT_SECONDS = 60.0  # seconds for an answer
 IDLE = 2.0  # seconds after which a connection is given up: the service does so after five
 
 
@@ -43,7 +43,7 @@ class HttpClient:
         if since - self._used > IDLE:
             self.close()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 status, headers, said = await self._asked(questions.request(method, path, body, self._key))
         except (OSError, EOFError, asyncio.IncompleteReadError) as why:  # a timeout is an OSError
             self.close()

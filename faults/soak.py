@@ -27,11 +27,11 @@ console = Console()
 CLIENTS = 8
 MOST_GROWTH = 0.10  # of memory
 SLACK = 4  # threads or handles: a pool that fills up
-FEW = 3  # looks that a level is the median of
+FEW = 3  # samples that a level is the median of
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Sample:
     """At one process."""
 
     megabytes: float
@@ -39,7 +39,7 @@ class Look:
     handles: int
 
     @classmethod
-    def at(cls, pid: int) -> "Look":
+    def at(cls, pid: int) -> "Sample":
         threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
         return cls(megabytes(pid), threads, len(list(Path(f"/proc/{pid}/fd").iterdir())))
 
@@ -58,7 +58,7 @@ def main() -> int:
 def run(trainings: int, completions: int) -> list[str]:
     """What broke."""
     started, each = time.monotonic(), max(1, completions // trainings)
-    looks: dict[str, list[Look]] = {"web process": [], "trainer": []}
+    samples: dict[str, list[Sample]] = {"web process": [], "trainer": []}
     with deployment(RETRAIN_EVERY=str(each), KEEP_VERSIONS="3", TRAINER_IDLE_SECONDS="3600") as made:
         service = made.start()
         made.furnish()
@@ -67,23 +67,23 @@ def run(trainings: int, completions: int) -> list[str]:
             before = made.one("SELECT count(*) FROM training_runs WHERE outcome IN ('published', 'rejected')")
             asyncio.run(finish_some(service.port, made, each, training))
             until(lambda before=before: _trained(made, before), "a training")  # type: ignore[misc]
-            looks["web process"].append(Look.at(service.process.pid))
-            looks["trainer"].append(Look.at(trainer_of(service)))
+            samples["web process"].append(Sample.at(service.process.pid))
+            samples["trainer"].append(Sample.at(trainer_of(service)))
             if training % 20 == 19:
-                console.print(f"{training + 1} of {trainings} trainings; {_last(looks)}", style="dim")
+                console.print(f"{training + 1} of {trainings} trainings; {_last(samples)}", style="dim")
         done = made.one("SELECT count(*) FROM practice_tasks WHERE completed") - 60
         folders = len(list((made.model_dir / "versions").iterdir()))
         broken = made.broken(settled=True)
-    console.print(_table(looks))
+    console.print(_table(samples))
     console.print(
         f"{trainings} trainings, {done:,} completions in {time.monotonic() - started:.0f} s; {folders} folders."
     )
-    return [*broken, *(said for name, seen in looks.items() for said in grown(name, seen))]
+    return [*broken, *(said for name, seen in samples.items() for said in grown(name, seen))]
 
 
-def _last(looks: Mapping[str, Sequence[Look]]) -> str:
+def _last(samples: Mapping[str, Sequence[Sample]]) -> str:
     return "; ".join(f"{name}: {', '.join(f'{of(seen[-1]):.0f} {what}' for what, of in COLUMNS.items())}"
-                     for name, seen in looks.items())  # fmt: skip
+                     for name, seen in samples.items())  # fmt: skip
 
 
 async def finish_some(port: int, made: Deployment, n: int, seed: int) -> None:
@@ -116,21 +116,21 @@ def trainer_of(service: Service) -> int:
     raise LookupError("there is no training process")
 
 
-COLUMNS: dict[str, Callable[[Look], float]] = {
-    "MB": lambda look: look.megabytes,
-    "threads": lambda look: look.threads,
-    "handles": lambda look: look.handles,
+COLUMNS: dict[str, Callable[[Sample], float]] = {
+    "MB": lambda sample: sample.megabytes,
+    "threads": lambda sample: sample.threads,
+    "handles": lambda sample: sample.handles,
 }
 
 
-def levels(seen: Sequence[Look], of: Callable[[Look], float]) -> tuple[float, float]:
+def levels(seen: Sequence[Sample], of: Callable[[Sample], float]) -> tuple[float, float]:
     """After warming up, and at the end."""
     warm = min(max(FEW, len(seen) // 10), len(seen) - 1)
-    values = [of(look) for look in seen]
+    values = [of(sample) for sample in seen]
     return statistics.median(values[warm : warm + FEW]), statistics.median(values[-FEW:])
 
 
-def grown(name: str, seen: Sequence[Look]) -> list[str]:
+def grown(name: str, seen: Sequence[Sample]) -> list[str]:
     """What did not stay flat."""
     found = []
     for column, of in COLUMNS.items():
@@ -140,9 +140,9 @@ def grown(name: str, seen: Sequence[Look]) -> list[str]:
     return found
 
 
-def _table(looks: dict[str, list[Look]]) -> Table:
+def _table(samples: dict[str, list[Sample]]) -> Table:
     shown = Table("process", "what", "first", "warm", "last", "most", "growth", title="Flat")
-    for name, seen in looks.items():
+    for name, seen in samples.items():
         for column, of in COLUMNS.items():
             warm, last = levels(seen, of)
             values = (of(seen[0]), warm, last, max(map(of, seen)))

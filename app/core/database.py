@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any
 
 import asyncpg
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.core.db import embedded_postgres, migrations, timeouts
@@ -46,10 +45,8 @@ def engine_for(url: str) -> Engine:
 def without_password(said: str) -> str:
     """Remove the password of DATABASE_URL from what the database or its driver said."""
     url = settings().database_url
-    with suppress(ArgumentError):
-        password = make_url(url.get_secret_value()).password if url else None
-        return said.replace(str(password), "***") if password else said
-    return "DATABASE_URL can't be read: postgresql://user:password@host/database"
+    password = make_url(url.get_secret_value()).password if url else None
+    return said.replace(str(password), "***") if password else said
 
 
 def keep_up() -> bool:

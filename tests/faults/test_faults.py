@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from faults import invariants, soak
 from faults.failpoints import FILE_ERRORS, KILL, LOST, Failpoints, Fault
-from faults.soak import Look
+from faults.soak import Sample
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -78,6 +78,6 @@ def test_what_does_not_hold_is_told(spoilt: list[str]) -> None:
 
 
 def test_growth_is_told_and_a_level_that_holds_is_not() -> None:
-    flat = [Look(100.0, 5, 20)] * 30
+    flat = [Sample(100.0, 5, 20)] * 30
     assert soak.grown("web", flat) == []
-    assert len(soak.grown("web", [*flat, *[Look(120.0, 15, 40)] * 30])) == 3
+    assert len(soak.grown("web", [*flat, *[Sample(120.0, 15, 40)] * 30])) == 3

@@ -16,7 +16,7 @@ import psycopg2.extensions
 
 CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 6.0  # together with a new connection: an answer within ten
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 UNACKNOWLEDGED_MILLISECONDS = 15_000  # what was sent and nobody acknowledged: the other machine is gone
 
@@ -58,7 +58,7 @@ class Watch:
 
     def _poll(self) -> None:
         while True:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
             with self._turn:
                 now = time.monotonic()
                 for descriptor in [each for each, until in list(self._until.items()) if until < now]:

@@ -35,11 +35,6 @@ def configure() -> None:
     """Have this process log as the settings say."""
     logging.config.dictConfig(as_dict())
     logging.captureWarnings(True)
-    structlog.configure(
-        processors=[*_before(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
     if is_json():
         sys.excepthook = _uncaught
         threading.excepthook = lambda of: _uncaught(of.exc_type, of.exc_value, of.exc_traceback)
@@ -84,7 +79,6 @@ def _before() -> list[Processor]:
     return [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.stdlib.ExtraAdder(EXTRA),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _in_context,
