@@ -52,7 +52,7 @@ def our_way() -> Callable[[], Any]:
     serving.refresh()
     question, values = next(predict_and_save(serving, asked))
     with new_session().begin() as db:
-        row = question.rows_now(db, **values)[0]
+        row = question.rows_sync(db, **values)[0]
         run_sync(predict(serving, asked, past_of(row)), db)  # what is known of the student is kept now
         told = recorded(predict(serving, asked, past_of(row)), db)
 
@@ -74,7 +74,7 @@ def recorded(flow: Any, db: Any) -> list[Any]:
     try:
         question, values = next(flow)
         while True:
-            told.append(question.rows_now(db, **values))
+            told.append(question.rows_sync(db, **values))
             question, values = flow.send(told[-1])
     except StopIteration:
         return told

@@ -53,14 +53,14 @@ class NewExam:
 
 def check_room(db: Session, user_id: UUID) -> None:
     """Raise TooManyPlans where the student has as many as anybody may; no other comes in until the transaction ends."""
-    TURN.rows_now(db, user_id=str(user_id))
-    if COUNT.rows_now(db, user_id=user_id)[0]["n"] >= PLANS_MOST:
+    TURN.rows_sync(db, user_id=str(user_id))
+    if COUNT.rows_sync(db, user_id=user_id)[0]["n"] >= PLANS_MOST:
         raise TooManyPlans
 
 
 def add(db: Session, new: NewExam, account: UUID | None) -> Exam:
     """Store it; `account` is the student's, where a student asks. Call `check_room` before."""
-    row = INSERT.first_now(
+    row = INSERT.first_sync(
         db,
         user_id=new.user_id,
         name=new.name,
@@ -78,7 +78,7 @@ def add(db: Session, new: NewExam, account: UUID | None) -> Exam:
 
 def of_student(db: Session, user_id: UUID) -> Sequence[Exam]:
     """The next exam first, those that are over last."""
-    return [exam_of(row) for row in OF_STUDENT.rows_now(db, user_id=user_id)]
+    return [exam_of(row) for row in OF_STUDENT.rows_sync(db, user_id=user_id)]
 
 
 def following(user_id: UUID) -> QueryFlow[Exam | None]:
@@ -89,7 +89,7 @@ def following(user_id: UUID) -> QueryFlow[Exam | None]:
 
 def get(db: Session, plan_id: UUID, owner: UUID | None) -> Exam:
     """Raises PlanNotFound for what is not the owner's; without an owner it may be anybody's."""
-    row = GET.first_now(db, id=plan_id, owner=owner)
+    row = GET.first_sync(db, id=plan_id, owner=owner)
     if row is None:
         raise PlanNotFound
     return exam_of(row)
@@ -97,7 +97,7 @@ def get(db: Session, plan_id: UUID, owner: UUID | None) -> Exam:
 
 def delete(db: Session, plan_id: UUID, owner: UUID | None) -> None:
     """Raises PlanNotFound as `get` does."""
-    if not DELETE.rows_now(db, id=plan_id, owner=owner):
+    if not DELETE.rows_sync(db, id=plan_id, owner=owner):
         raise PlanNotFound
 
 

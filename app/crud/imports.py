@@ -77,7 +77,7 @@ def _copy(db: Session, table: str, interactions: Iterable[Interaction]) -> int:
 
 def count(db: Session, finished: int) -> int:
     """Add to the counter; where it stands now."""
-    row = model_tracker.COUNT.first_now(db, finished=finished)
+    row = model_tracker.COUNT.first_sync(db, finished=finished)
     return int(row["n_samples_since_training"]) if row else 0
 
 

@@ -113,9 +113,7 @@ class Interactions:
             return _GapParser(positions(header, ("student_id", "correct"), OTHER_NAMES), self.gaps)
         return _Parser(positions(header, NEEDED, {}))
 
-    def _parsed(
-        self, rows: "Rows", parse: Callable[[list[str], int], Interaction]
-    ) -> Generator[Interaction, None, bool]:
+    def _parsed(self, rows: "Rows", parse: Parse) -> Generator[Interaction, None, bool]:
         """Yield the rows up to one that is no CSV; True then says that reading may go on behind it."""
         try:
             for row in rows:

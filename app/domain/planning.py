@@ -159,8 +159,6 @@ class Plan:
 
     today: date  # UTC
     exam_date: date
-    minutes_per_day: int
-    target: float
     days: tuple[PlanDay, ...]  # at most DAYS_SHOWN; none when the exam is today or over
     later: Later | None
     topics: tuple[TopicOutlook, ...]  # in the exam's order

@@ -233,8 +233,6 @@ def planned(aim: Aim, topics: Sequence[TopicState], now: datetime, effect: Pract
     return Plan(
         today=way.now.date(),
         exam_date=aim.exam_date,
-        minutes_per_day=aim.minutes_per_day,
-        target=aim.target,
         days=days,
         later=later,
         topics=outlooks,

@@ -99,7 +99,7 @@ def list_tasks(
 @router.get("/{task_id}", responses=problems(400, 401, 404, 422))
 def get_task(task_id: UUID, caller: SignedIn, db: Db) -> TaskOut:
     """One task, with its prediction and its result."""
-    return out(practice_tasks.task_of(practice_tasks.GET.first_now(db, id=task_id, owner=caller.owner)))
+    return out(practice_tasks.task_of(practice_tasks.GET.first_sync(db, id=task_id, owner=caller.owner)))
 
 
 @router.get("/{task_id}/explanation", responses=problems(400, 401, 404, 409, 422))
@@ -111,7 +111,7 @@ def explain_task(task_id: UUID, caller: SignedIn, db: Db, serving: Serving) -> E
     they add up exactly to the difference. The prior has neither, for nothing moved it. A task that was imported was
     never predicted, which is a 409.
     """
-    task = practice_tasks.task_of(practice_tasks.GET.first_now(db, id=task_id, owner=caller.owner))
+    task = practice_tasks.task_of(practice_tasks.GET.first_sync(db, id=task_id, owner=caller.owner))
     found = explanation(db, serving, task, to_student=caller.student is not None)
     return Explanation.model_validate(found, from_attributes=True)
 

@@ -102,7 +102,7 @@ def _untrained(db: Session, student: UUID, past: StudentHistory) -> Belief | Non
 
 
 def _past(db: Session, student: UUID) -> StudentHistory:
-    rows = student_totals.PAST.rows_now(db, **student_totals.question(_anything(student), None))
+    rows = student_totals.PAST.rows_sync(db, **student_totals.question(_anything(student), None))
     return student_totals.past_of(rows[0])
 
 

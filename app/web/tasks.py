@@ -140,6 +140,6 @@ def why(request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serv
 def _own(db: Session, task_id: str, student: UUID) -> Task:
     """Raises TaskNotFound, for what is not theirs too."""
     try:
-        return practice_tasks.task_of(practice_tasks.GET.first_now(db, id=UUID(task_id), owner=student))
+        return practice_tasks.task_of(practice_tasks.GET.first_sync(db, id=UUID(task_id), owner=student))
     except ValueError:
         raise TaskNotFound from None

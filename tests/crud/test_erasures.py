@@ -85,7 +85,7 @@ def keep_state(db: Session, student: UUID) -> dict[str, Any]:
 
     values = {"kind": "lnirt", "version_id": 1, "n": 1, "state": b"", "user_id": student}
     at = db.scalar(text("SELECT now()"))
-    student_states.KEEP.rows_now(db, through=at, **values)
+    student_states.KEEP.rows_sync(db, through=at, **values)
     return values
 
 
@@ -148,12 +148,12 @@ def test_the_counter_survives_where_ops_have_emptied_it(db: Session, ada: UUID) 
 def test_a_task_asked_before_and_stored_after_is_not_stored(db: Session, other: Session, ada: UUID) -> None:
     flow = predict_and_save(serving_models(), TaskRequest(ada, "Calculus", "easy"), Claim(student=ada))
     question, values = next(flow)
-    newest, span = flow.send(question.rows_now(db, **values))
-    insert, row = flow.send(newest.rows_now(db, **span))
+    newest, span = flow.send(question.rows_sync(db, **values))
+    insert, row = flow.send(newest.rows_sync(db, **span))
     db.commit()
     erase(other, ada)
     with pytest.raises(NotSignedIn, match="is gone"):
-        flow.send(insert.rows_now(db, **row))
+        flow.send(insert.rows_sync(db, **row))
     db.commit()
     assert left(db, ada) == 0
 
@@ -195,7 +195,7 @@ def test_a_state_or_shadow_that_comes_late_is_not_kept(db: Session, ada: UUID) -
     keep_state(db, ada)
     said = {"correctness_prob": 0.5, "estimated_time_seconds": 60.0, "time_low_seconds": None}
     late = {"task_id": task, "model_version_id": made, "time_high_seconds": None, **said}
-    shadow_predictions.INSERT.rows_now(db, **late)
+    shadow_predictions.INSERT.rows_sync(db, **late)
     db.commit()
     assert left(db, ada) == 0
 
@@ -283,5 +283,5 @@ def test_the_insert_gives_one_row_whatever_happens(db: Session, ada: UUID) -> No
     task = ask(db, ada, Claim(student=ada))
     values = dict(db.execute(text("SELECT * FROM practice_tasks WHERE id = :id"), {"id": task}).mappings().one())
     row = values | {"id": uuid4(), "model_version": values["lnirt_model_version"]}
-    assert practice_tasks.INSERT.rows_now(db, **row | {"student": uuid4()}) == [{"stored": False}]
-    assert practice_tasks.INSERT.rows_now(db, **row | {"student": ada}) == [{"stored": True}]
+    assert practice_tasks.INSERT.rows_sync(db, **row | {"student": uuid4()}) == [{"stored": False}]
+    assert practice_tasks.INSERT.rows_sync(db, **row | {"student": ada}) == [{"stored": True}]

@@ -44,7 +44,7 @@ def insert(db: Session, task: dict[str, Any]) -> None:
 
 
 def served(db: Session, asked: dict[str, Any]) -> student_totals.StudentHistory:
-    return student_totals.past_of(student_totals.PAST.rows_now(db, **asked, student=None, key_hash=None)[0])
+    return student_totals.past_of(student_totals.PAST.rows_sync(db, **asked, student=None, key_hash=None)[0])
 
 
 def trained(db: Session, asked: dict[str, Any], at: datetime) -> Any:

@@ -339,7 +339,7 @@ def test_what_is_known_before_a_task_is_what_it_would_be_created_with(db: Sessio
     thought_of = run_sync(practised.pasts(who, asked), db)
     for each, past in zip(asked, thought_of, strict=True):
         values = student_totals.question(each, None)
-        alone = student_totals.past_of(student_totals.PAST.rows_now(db, **values)[0])
+        alone = student_totals.past_of(student_totals.PAST.rows_sync(db, **values)[0])
         assert np.array_equal(past.groups, alone.groups)
         assert np.array_equal(past.session_tasks, alone.session_tasks)
         assert past.since == pytest.approx(alone.since, abs=60)

@@ -144,7 +144,7 @@ def test_nothing_is_looked_up_for_a_stranger_that_is_not_for_the_owner(
 
         monkeypatch.setattr(kind, name, run)
 
-    for name in ("rows", "rows_now"):
+    for name in ("rows", "rows_sync"):
         counted(Statement, name)
     for path in ("/practice-tasks/{}", "/practice-tasks/{}/explanation"):
         asked = []

@@ -29,14 +29,14 @@ class Statement:
     def _placed(self, values: Mapping[str, object]) -> list[object]:
         return [values[name] for name in self._order]
 
-    def rows_now(self, db: Session, **values: object) -> Rows:
+    def rows_sync(self, db: Session, **values: object) -> Rows:
         """Return all rows, through the session."""
         result = cast(CursorResult[Any], db.execute(self._clause, values))
         return [dict(row) for row in result.mappings()] if result.returns_rows else []
 
-    def first_now(self, db: Session, **values: object) -> Row | None:
+    def first_sync(self, db: Session, **values: object) -> Row | None:
         """Return the first row, through the session."""
-        return next(iter(self.rows_now(db, **values)), None)
+        return next(iter(self.rows_sync(db, **values)), None)
 
 
 class BatchedStatement(Statement):
@@ -67,8 +67,8 @@ class BatchedColumns(BatchedStatement):
     async def rows(self, connection: Any, values: Mapping[str, object]) -> Rows:
         return await self.each(connection, [values])
 
-    def rows_now(self, db: Session, **values: object) -> Rows:
-        return super().rows_now(db, **{name: [values[name]] for name in self._order})
+    def rows_sync(self, db: Session, **values: object) -> Rows:
+        return super().rows_sync(db, **{name: [values[name]] for name in self._order})
 
 
 Query = tuple[Statement, Mapping[str, object]]
@@ -96,6 +96,6 @@ def run_sync(flow: QueryFlow[T], db: Session) -> T:
     try:
         statement, values = next(flow)
         while True:
-            statement, values = flow.send(statement.rows_now(db, **values))
+            statement, values = flow.send(statement.rows_sync(db, **values))
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]

@@ -72,7 +72,7 @@ def believed(db: Session, attempts: Attempts, served: ServedLnirt) -> Belief:
     imported(db, attempts)
     student = UUID(attempts.students[3])
     anything = TaskRequest(student, "", "medium")
-    past = student_totals.past_of(student_totals.PAST.rows_now(db, **student_totals.question(anything, None))[0])
+    past = student_totals.past_of(student_totals.PAST.rows_sync(db, **student_totals.question(anything, None))[0])
     now = run_sync(served.state(1, anything, past), db)[0]
     return Belief(served, past, now, past.n, 12, lambda most: run_sync(served.trajectory(anything, past.at, most), db))
 

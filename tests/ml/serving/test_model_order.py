@@ -283,7 +283,7 @@ def test_a_kept_posterior_equals_one_updated_answer_by_answer(db: Session, envir
     asked = TaskRequest(UUID(student), "algebra", "hard", "sum 1")
 
     def kept() -> Answer:
-        past = student_totals.past_of(student_totals.PAST.rows_now(db, **student_totals.question(asked, None))[0])
+        past = student_totals.past_of(student_totals.PAST.rows_sync(db, **student_totals.question(asked, None))[0])
         answer = run_sync(model.answer(row.id, asked, past), db)
         db.commit()
         return answer
