@@ -14,7 +14,7 @@ from app.domain.kinds import NETWORKS
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
 from app.ml.networks.base_inputs import Base
 from app.ml.networks.checkpoint import FittedNetwork
-from app.ml.networks.fit import Training, checked, fit, network_inputs
+from app.ml.networks.fit import checked, fit, network_inputs, untrained
 from app.ml.registry import network
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ class TaskPredictionModel:
         """
         tasks = _finished(user_ids, topics, difficulties, is_correct, actual_time_seconds, timestamps)
         base = fit_lnirt(checked(tasks)).served()
-        begun = Training.of(self.network, tasks, network_inputs(tasks, base), len(tasks), 0, None).begun
-        self._fitted = replace(begun, base=Base(base))
+        self._fitted = replace(untrained(self.network, tasks, network_inputs(tasks, base), len(tasks)), base=Base(base))
         self._tasks = tasks
         return self
 

@@ -19,7 +19,7 @@ from app.ml.features.vocabulary import Vocabulary
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
 from app.ml.networks.base_inputs import Base, cross_fitted
 from app.ml.networks.checkpoint import FittedNetwork, HeldOut, TrainingFailed
-from app.ml.networks.loop import TINY, Data, How, Loop, Snapshot, State, compiled, start, without_graph_optimizer
+from app.ml.networks.loop import TINY, Data, Loop, State, compiled, start, without_graph_optimizer
 from app.ml.networks.network import Examples, Network
 from app.ml.networks.scale import Scale
 from app.ml.networks.sequences import outcomes
@@ -60,61 +60,62 @@ def fit(
     base = base or fit_lnirt(checked(attempts)).served()
     inputs, n = network_inputs(attempts, base), len(attempts)
     held_out = min(max(LEAST_HELD_OUT, round(n * HELD_OUT)), MOST_HELD_OUT)
-    trial = Training.of(network, attempts, inputs, n - held_out, seed, epochs)
+    trial = Training.from_scratch(network, attempts, inputs, n - held_out, seed, epochs)
     stopping = EarlyStopping(trial, np.arange(n - held_out, n))
     stopping.run(progress)
-    fitted = trial.fitted(stopping.best())
+    state, begun = stopping.best_state(), trial.begun
     if held_out > AGAIN * n and n >= network.schedule.again_from:
-        again = Training.of(network, attempts, inputs, n, seed, epochs)
-        fitted = again.fitted(again.learn(stopping.best_epochs))
-    tried = stopping.tried()
+        again = Training.from_scratch(network, attempts, inputs, n, seed, epochs)
+        state, begun = again.learn(stopping.best_epochs), again.begun
+    tried = stopping.held_out()
     report = {"rows": n, "full_rows": n, "epochs": stopping.epochs, "best_epochs": stopping.best_epochs}
     report |= scores(tried, stopping.constant)
-    average = tuple(inputs.mean(axis=0).tolist())
-    tried = tried.of_vocabulary(trial.begun.vocabulary, fitted.vocabulary)
-    calibration = tried.calibration(network.schedule.intercept_sd)
-    fitted = replace(fitted, base=Base(base), held_out=tried, calibration=calibration, average=average, report=report)
-    return _sound(fitted)
+    fitted = replace(begun, state=state, average=tuple(inputs.mean(axis=0).tolist()), report=report)
+    return _calibrated(fitted, tried.of_vocabulary(trial.begun.vocabulary, begun.vocabulary), base)
 
 
 @without_graph_optimizer()
 def update(
     before: FittedNetwork,
     attempts: Attempts,
-    fresh: NDArray[np.bool_],
+    new_mask: NDArray[np.bool_],
     base: ServedLnirt | None = None,
     *,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> FittedNetwork:
-    """Go on from an earlier training with bounded work: learn from the `fresh` ones of n attempts, (n,), and a sample.
+    """Go on from an earlier training with bounded work: learn from those of n attempts that are new to it, (n,), and a
+    sample of the others.
 
-    What the network says of the fresh ones before it learns from them calibrates it anew. The scale stays; new names
+    What the network says of the new ones before it learns from them calibrates it anew. The scale stays; new names
     get vectors that begin as a stranger's. Raises TrainingFailed as `fit` does.
     """
     network, base = before.network, base or fit_lnirt(checked(attempts)).served()
     inputs = network_inputs(attempts, base)
-    step = seed + before.state.step
-    grown = before.with_names(attempts, np.flatnonzero(fresh))
+    step, passes = seed + before.state.step, network.schedule.passes
+    grown = before.with_names(attempts, np.flatnonzero(new_mask))
     everything = grown.examples(attempts, np.arange(len(attempts)), inputs)
-    learning = everything.take(_chosen(everything, fresh, step))
+    learning = everything.take(_chosen(everything, new_mask, step))
     training = Training(grown, attempts, inputs, learning, seed, before.report["full_rows"])
-    newest = training.tried(training.data(grown.examples(attempts, np.flatnonzero(fresh), inputs)))
-    newest = newest.known_to(before.vocabulary)
-    tried = before.held_out.and_then(newest, MOST_HELD_OUT)
-    for epoch in range(network.schedule.passes):
-        loss = training.epoch(None, step + epoch)
+    newest = training.held_out(training.data(grown.examples(attempts, np.flatnonzero(new_mask), inputs)))
+    for epoch in range(passes):
+        loss, time_loss = training.epoch(None, step + epoch).tolist()
         if progress:
-            now = {"loss": float(loss[0]), "time_loss": float(loss[1])}
-            progress({"step": "fit", "epoch": epoch + 1, "epochs": network.schedule.passes} | now)
+            progress({"step": "fit", "epoch": epoch + 1, "epochs": passes, "loss": loss, "time_loss": time_loss})
     report = before.report | {
-        "rows": before.report["rows"] + int(fresh.sum()),
+        "rows": before.report["rows"] + int(new_mask.sum()),
         "learnt_rows": int(learning.tasks().sum()),
     }
-    calibration = tried.calibration(network.schedule.intercept_sd)
-    fitted = training.fitted(training.state())
-    fitted = replace(fitted, base=Base(base), average=before.average)
-    return _sound(replace(fitted, held_out=tried, calibration=calibration, report=report))
+    fitted = replace(grown, state=training.loop.state(), report=report)
+    return _calibrated(fitted, before.held_out.and_then(newest.known_to(before.vocabulary), MOST_HELD_OUT), base)
+
+
+def _calibrated(fitted: FittedNetwork, held_out: HeldOut, base: ServedLnirt) -> FittedNetwork:
+    """The same with its base and what the held-out tasks say of how far to trust it."""
+    if not fitted.state.is_finite():
+        raise TrainingFailed("the trained model has weights that are no finite numbers")
+    calibration = held_out.calibration(fitted.network.schedule.intercept_sd)
+    return replace(fitted, base=Base(base), held_out=held_out, calibration=calibration)
 
 
 def checked(attempts: Attempts) -> Attempts:
@@ -165,6 +166,17 @@ def convincing(constant: Floats, losses: Floats) -> NDArray[np.bool_]:
     return np.asarray(gain.mean(axis=1) > error * (1 + FEW / n))
 
 
+def untrained(network: Network, attempts: Attempts, inputs: Floats, rows: int, seed: int = 0) -> FittedNetwork:
+    """For the names and the scale of the first `rows` attempts; it answers what the base says. `inputs` (n, 26)."""
+    without = () if "item" in network.groups else ("item",)
+    vocabulary = Vocabulary().grown(attempts, slice(rows), without)
+    sizes = network.sizes(vocabulary)
+    scale = Scale.of(inputs[:rows], outcomes(attempts)[:rows], network.groups)
+    return FittedNetwork(
+        network, sizes, vocabulary, scale, start(network, sizes, (0.0, BASE_SCORE[network.link]), seed)
+    )
+
+
 @dataclass
 class Training:
     """Both networks on their way through the epochs, learning from some examples."""
@@ -175,7 +187,7 @@ class Training:
     learning: Examples
     seed: int
     full_rows: int  # tasks of a training from scratch: they set the size of the batches
-    most_epochs: int = 0
+    most_epochs: int | None = None
 
     def __post_init__(self) -> None:
         network, sizes = self.begun.network, self.begun.sizes
@@ -187,24 +199,18 @@ class Training:
         self._data = self.data(self.learning)
         self._tasks = self.learning.tasks()
         self.batch = _batch(network, self.full_rows)
-        if not self.most_epochs:
+        if self.most_epochs is None:
             least, most = network.schedule.epochs
             wanted = network.schedule.updates * self.batch // self.full_rows
             self.most_epochs = int(np.clip(max(wanted, min(most, most * MANY_ROWS // self.full_rows)), least, most))
 
     @classmethod
-    def of(
+    def from_scratch(
         cls, network: Network, attempts: Attempts, inputs: Floats, rows: int, seed: int, epochs: int | None
     ) -> "Training":
-        """From scratch, to learn from the first `rows` attempts: the answer is the base's."""
-        without = () if "item" in network.groups else ("item",)
-        vocabulary = Vocabulary().grown(attempts, slice(rows), without)
-        sizes = network.sizes(vocabulary)
-        scale = Scale.of(inputs[:rows], outcomes(attempts)[:rows], network.groups)
-        state = start(network, sizes, (0.0, BASE_SCORE[network.link]), seed)
-        begun = FittedNetwork(network, sizes, vocabulary, scale, state)
-        learning = begun.examples(attempts, np.arange(rows), inputs)
-        return cls(begun, attempts, inputs, learning, seed, rows, epochs or 0)
+        """To learn from the first `rows` attempts."""
+        begun = untrained(network, attempts, inputs, rows, seed)
+        return cls(begun, attempts, inputs, begun.examples(attempts, np.arange(rows), inputs), seed, rows, epochs)
 
     def data(self, examples: Examples) -> Data:
         return Data(examples, self.attempts.correct.astype(np.float32), self._base, self._seconds)
@@ -218,53 +224,37 @@ class Training:
         schedule = self.begun.network.schedule
         order = random.random(len(self.learning)).argsort().astype(np.int32)
         ends = _ends(self._tasks[order], self.batch)
-        steps, before = len(ends), int(self.loop.steps())
+        steps, before = len(ends), self.loop.steps()
         noise = max(1.0, schedule.usual_batch / self.batch)
         at = np.zeros(steps) if number is None else (number + np.arange(steps) / steps) / self.most_epochs
         warm = np.minimum(1.0, (before + 1 + np.arange(steps)) / max(1, schedule.warm_up))
         rates = schedule.rate / noise**schedule.rate_power * warm * (1 + np.cos(np.pi * at)) / 2
+        decay = schedule.decay * (noise if schedule.decay_holds else 1.0)
         horizon = max(schedule.ema_horizon[0], schedule.ema_horizon[1] * steps)
-        how = How(schedule.decay * (noise if schedule.decay_holds else 1.0), horizon, self.seed)
-        loss = self.loop.epoch(self._data, order, ends, rates, how)
-        if not np.isfinite(loss).all():
-            raise TrainingFailed("the loss became something that is no finite number")
-        return loss
+        return _finite(self.loop.epoch(self._data, order, ends, rates, decay, horizon))
 
     def learn(self, epochs: Sequence[int]) -> State:
         """Each output's network after its number of epochs."""
-        kept = [self.loop.snapshot()] * 2
+        kept = [self.begun.state] * 2
         for number in range(max(epochs)):
             self.epoch(number, self.seed)
             for which in np.flatnonzero(np.array(epochs) == number + 1):
-                kept[which] = self.loop.snapshot()
-        return self.joined(kept)
+                kept[which] = self.loop.state()
+        return kept[0].joined(kept[1])
 
-    def joined(self, kept: Sequence[Snapshot]) -> State:
-        """The correctness network of the first and the time network of the second."""
-        first, second = (self.loop.state_of(each, self.begun.sizes) for each in kept)
-        return first.joined(second)
-
-    def state(self) -> State:
-        return self.loop.state_of(self.loop.snapshot(), self.begun.sizes)
-
-    def fitted(self, state: State) -> FittedNetwork:
-        return replace(self.begun, state=state)
-
-    def losses(self, said: Floats, tasks: NDArray[np.intp]) -> Floats:
-        """Cross-entropy and squared error of the log time of each of m tasks, (2, m)."""
+    def losses(self, scores: Floats, tasks: NDArray[np.intp]) -> Floats:
+        """Cross-entropy and squared error of the log time of each of m tasks, (2, m), from the scores, (2, m)."""
         sign = 2.0 * self.attempts.correct[tasks] - 1
-        time = said[1] if self.begun.network.link == "exponential" else np.log(np.logaddexp(0, said[1]) + TINY)
-        return np.stack(
-            [np.logaddexp(0, -sign * (said[0] + self._base[tasks])), np.square(time - self._seconds[tasks])]
-        )
+        entropy = np.logaddexp(0, -sign * (scores[0] + self._base[tasks]))
+        log_multiples = np.log(self.begun.network.multiples(scores[1]) + TINY)
+        return np.stack([entropy, np.square(log_multiples - self._seconds[tasks])])
 
-    def tried(self, data: Data, said: Floats | None = None) -> HeldOut:
+    def held_out(self, data: Data, scores: Floats | None = None) -> HeldOut:
         """What is said of tasks that were not learnt from."""
-        said = self.loop.scores(data) if said is None else said
-        multiples = np.exp(said[1]) if self.begun.network.link == "exponential" else np.logaddexp(0, said[1])
+        scores = self.loop.scores(data) if scores is None else scores
         base = self.inputs[data.tasks]
-        seconds = np.asarray(multiples * np.exp(base[:, BASE_TIME]), np.float64)
-        p = expit(said[0] + base[:, BASE_ODDS])
+        p = expit(scores[0] + base[:, BASE_ODDS])
+        seconds = self.begun.network.multiples(scores[1]) * np.exp(base[:, BASE_TIME])
         order = np.argsort(data.tasks, kind="stable")  # as they were finished
         asked = self.attempts.take(data.tasks[order])
         student = self.begun.vocabulary.places(asked)[0]
@@ -280,56 +270,62 @@ class EarlyStopping:
         self._best_scores = training.loop.scores(self._newest)  # (2, m)
         self.constant = training.losses(self._best_scores, self._newest.tasks)  # (2, m)
         self._best_losses = self.constant.mean(axis=1)  # (2,)
-        self._best = [training.loop.snapshot()] * 2
+        self._best = [training.begun.state] * 2
         self.best_epochs = [0, 0]
         self.epochs = 0
 
     def run(self, progress: Progress | None) -> None:
         """Epochs until neither output gets better any more."""
-        training, most = self._training, self._training.most_epochs
+        training, most = self._training, self._training.most_epochs or 0
         for number in range(most):
             learning = training.epoch(number, training.seed)
-            newest = self._enter(number + 1)
+            self.epochs = number + 1
+            newest = self._enter()
             if progress:
                 names = ("loss", "time_loss", "val_loss", "val_time_loss")
                 said = dict(zip(names, (*learning.tolist(), *newest.tolist()), strict=True))
-                progress({"step": "fit", "epoch": number + 1, "epochs": most} | said)
-            if number + 1 - max(self.best_epochs) >= training.begun.network.schedule.patience:
+                progress({"step": "fit", "epoch": self.epochs, "epochs": most} | said)
+            if self.epochs - max(self.best_epochs) >= training.begun.network.schedule.patience:
                 break
 
-    def _enter(self, epoch: int) -> Floats:
-        training, self.epochs = self._training, epoch
-        said = training.loop.scores(self._newest)
-        losses = training.losses(said, self._newest.tasks)
-        now = losses.mean(axis=1)
-        if not np.isfinite(now).all():
-            raise TrainingFailed("the loss became something that is no finite number")
-        least = training.begun.network.schedule.least_gain * max(1.0, MANY / said.shape[1]) ** 0.5
+    def _enter(self) -> Floats:
+        """The losses on the newest rows after this epoch, (2,), which is kept where it is better."""
+        training = self._training
+        scores = training.loop.scores(self._newest)
+        losses = training.losses(scores, self._newest.tasks)
+        now = _finite(losses.mean(axis=1))
+        least = training.begun.network.schedule.least_gain * max(1.0, MANY / scores.shape[1]) ** 0.5
         better = convincing(self.constant, losses) & (now < self._best_losses * (1 - least))
         if training.begun.network.is_joint:  # one network: both outputs or none
             better = np.repeat(better.any() and now.sum() < self._best_losses.sum(), 2)
         for which in np.flatnonzero(better):
-            self._best_losses[which], self._best_scores[which] = now[which], said[which]
-            self._best[which], self.best_epochs[which] = training.loop.snapshot(), epoch
-        return np.asarray(now)
+            self._best_losses[which], self._best_scores[which] = now[which], scores[which]
+            self._best[which], self.best_epochs[which] = training.loop.state(), self.epochs
+        return now
 
-    def best(self) -> State:
+    def best_state(self) -> State:
         """Each output's network at its best epoch."""
-        return self._training.joined(self._best)
+        return self._best[0].joined(self._best[1])
 
-    def tried(self) -> HeldOut:
+    def held_out(self) -> HeldOut:
         """What the kept epochs say of the newest rows."""
-        return self._training.tried(self._newest, self._best_scores)
+        return self._training.held_out(self._newest, self._best_scores)
 
 
-def _chosen(everything: Examples, fresh: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
-    """Which examples an update learns from: those with fresh tasks first, then as many others as make a sample."""
+def _finite(loss: Floats) -> Floats:
+    if not np.isfinite(loss).all():
+        raise TrainingFailed("the loss became something that is no finite number")
+    return loss
+
+
+def _chosen(everything: Examples, new_mask: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
+    """Which examples an update learns from: those with new tasks first, then as many others as make a sample."""
     tasks = everything.tasks()
     rows = everything.rows.reshape(len(everything), -1)
-    new = (fresh[np.maximum(rows, 0)] & (rows >= 0)).any(axis=1)
-    order = np.random.default_rng([seed, len(fresh)]).permutation(len(everything))
+    new = (new_mask[np.maximum(rows, 0)] & (rows >= 0)).any(axis=1)
+    order = np.random.default_rng([seed, len(new_mask)]).permutation(len(everything))
     order = order[np.argsort(~np.asarray(new)[order], kind="stable")]
-    wanted = max(int(tasks[new].sum()) + REPLAY * int(fresh.sum()), LEAST_LEARNT)
+    wanted = max(int(tasks[new].sum()) + REPLAY * int(new_mask.sum()), LEAST_LEARNT)
     enough = np.searchsorted(np.cumsum(tasks[order]), min(wanted, MOST_LEARNT))
     return np.sort(order[: enough + 1])
 
@@ -348,9 +344,3 @@ def _ends(tasks: NDArray[np.intp], batch: int) -> NDArray[np.int32]:
     if len(ends) > 1 and tasks[ends[-2] :].sum() < batch / 2:
         ends = ends[:-1]
     return ends.astype(np.int32)
-
-
-def _sound(fitted: FittedNetwork) -> FittedNetwork:
-    if not fitted.state.is_finite():
-        raise TrainingFailed("the trained model has weights that are no finite numbers")
-    return fitted

@@ -60,7 +60,6 @@ class ServedNetwork(ABC):
             Scale.from_dict(metadata["scale"]),
             Calibration.from_dict(metadata["calibration"]),
         )
-        self._link = np.exp if network.link == "exponential" else _softplus
         self.vocabulary = Vocabulary.from_dict(metadata["names"])
         self.index = [
             {name: place for place, name in enumerate(getattr(self.vocabulary, kind), start=1)} for kind in IDS
@@ -159,7 +158,7 @@ class ServedNetwork(ABC):
     def answers_of_scores(self, scores: Floats, inputs: Floats) -> Answers:
         """Calibrated answers with their bounds from scores (2, n) and what the base says (n, 26), not clipped."""
         odds, log_time = inputs[:, OF_PAST], inputs[:, OF_PAST + 1]
-        return self.calibration.answers_of_scores(scores[0] + odds, self._link(scores[1]) * np.exp(log_time))
+        return self.calibration.answers_of_scores(scores[0] + odds, self.kind.multiples(scores[1]) * np.exp(log_time))
 
     def answers_of(self, raw: Arrays) -> Answers:
         """The same from raw inputs by name, as the Keras models take them; n tasks."""
@@ -179,10 +178,6 @@ def load_served(network: "Network", folder: Path) -> ServedNetwork:
     if "network" not in metadata:
         raise ValueError(f"{folder.name} was written by an earlier release; the next training replaces it")
     return network.of_dict(metadata["network"]).served(load_arrays(folder / WEIGHTS_FILE), metadata)
-
-
-def _softplus(x: Floats) -> Floats:
-    return np.asarray(np.logaddexp(0, x))
 
 
 def dense(weights: Arrays, layer: str) -> tuple[Singles, Singles]:

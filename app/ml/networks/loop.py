@@ -25,14 +25,14 @@ from app.ml.networks.network import ASKED, EMBEDDING_START, RATES, TIMES, Exampl
 Floats = NDArray[np.float64]
 # What a network pays for its error about right and wrong, and about the time; a guess at the former is cheap, for its
 # loss is three times larger.
-COSTS = ((1.0, 1.0), (0.25, 1.0))  # of the correctness network, of the time network
-JOINT_COSTS = ((1.0, 1.0),)
-TOLD = ("correct", "base", "log_time", "is_task")  # of each task: what came of it, and what its scores are added to
+LOSS_WEIGHTS = ((1.0, 1.0), (0.25, 1.0))  # of the correctness network, of the time network
+JOINT_LOSS_WEIGHTS = ((1.0, 1.0),)
+TARGETS = ("correct", "base", "log_time", "is_task")  # of each task: its outcome, and what its scores are added to
 TINY = 1e-7
-YOUNG = 2.0  # steps: while there are no more, the mean weights forget faster
+EMA_WARM_UP = 2.0  # steps: while there are no more, the mean weights forget faster
 MOST_RISE = 2.0  # standard deviations that a rate or time is raised by
-ONE_IN = 8  # examples of a batch is asked which way it goes
-AT_ONCE = 8192  # tasks of a pass without learning
+MONOTONICITY_SHARE = 8  # one in so many examples of a batch is asked which way it goes
+SCORED_AT_ONCE = 8192  # tasks
 MOMENTS = ("momentum", "velocity")  # Adam's
 
 
@@ -118,57 +118,51 @@ class Loop:
     """The compiled functions of both networks, for any number of examples, steps and, within a room, names."""
 
     def __init__(self, network: Network, room: Sizes) -> None:
-        import tensorflow as tf
-
         self._network, self._room = network, room
-        self._costs = JOINT_COSTS if network.is_joint else COSTS
-        self._nets = [network.layers(room, 2, learning=True) for _ in self._costs]
-        variables = {_name(variable): variable for variable in self._nets[0].trainable_variables}
-        self._names = list(variables)
-        self._shapes = {name: tuple(variables[name].shape) for name in self._names}
-        if missing := [name for name in network.readers if f"{name}/kernel" not in variables]:
+        self._sizes, self._seed = room, 0  # of the state that was loaded
+        self._loss_weights = JOINT_LOSS_WEIGHTS if network.is_joint else LOSS_WEIGHTS
+        self._nets = [network.layers(room, 2, learning=True) for _ in self._loss_weights]
+        self._shapes = {variable.path: tuple(variable.shape) for variable in self._nets[0].trainable_variables}
+        if missing := [name for name in network.readers if f"{name}/kernel" not in self._shapes]:
             raise ValueError(f"{network.name}: `readers` names {missing[0]}, but no layer of that name has a kernel")
         rest = self._nets[0].non_trainable_variables
-        self.statistics = {_name(v): tuple(v.shape) for v in rest if not _is_seed(v)}
+        self.statistics = {v.path: tuple(v.shape) for v in rest if not _is_seed(v)}
         self._lengths = [int(np.prod(shape)) for shape in self._shapes.values()]
-        self._decays = np.repeat(np.array([_decays(name) for name in self._names], np.float32), self._lengths)
-        self._build(tf)
+        decayed = [np.float32(name.endswith(("kernel", "embeddings"))) for name in self._shapes]
+        self._decayed = np.repeat(decayed, self._lengths)
+        self._build()
 
-    def _build(self, tf: Any) -> None:
-        """Variables of the training, and the two functions."""
+    def _build(self) -> None:
+        """Variables of the training, and the two functions, each traced once for any number and length of examples."""
         import keras
+        import tensorflow as tf
 
-        nets, total = len(self._nets), sum(self._lengths)
-        self._flat = keras.Variable(np.zeros((nets, total), np.float32), name="weights")
+        self._flat = keras.Variable(np.zeros((len(self._nets), sum(self._lengths)), np.float32), name="weights")
         self._optimizer = keras.optimizers.Adam(1.0)
         self._optimizer.build([self._flat])
-        self._mean = tf.Variable(tf.zeros((nets, total)))
-        self._rest = [[tf.Variable(v.value) for v in net.non_trainable_variables] for net in self._nets]
-        self._mean_rest = [[tf.Variable(v.value) for v in net.non_trainable_variables] for net in self._nets]
-        data, number, many = self._specs(tf), tf.TensorSpec((), tf.float32), tf.TensorSpec((None,), tf.int32)
-        rates, seed = tf.TensorSpec((None,), tf.float32), tf.TensorSpec((), tf.int32)
-        how = [data, many, many, rates, number, number, seed]
-        self._run = tf.function(self._epoch, input_signature=how, autograph=False)
-        self._ask = tf.function(self._scores, input_signature=[data, many], autograph=False)
-
-    def _specs(self, tf: Any) -> dict[str, Any]:
-        """Of `Data.tensors`, for any number of examples and length of their axes: each function is traced once."""
+        self._slots = self._optimizer.variables[2:]  # behind its count and its rate
+        self._mean = tf.Variable(tf.zeros(self._flat.shape))
+        self._rest, self._mean_rest = (
+            [[tf.Variable(v.value) for v in net.non_trainable_variables] for net in self._nets] for _ in range(2)
+        )
         axes = self._network.axes
         asked = (None, None) if ASKED in axes.values() else (None,)
-
-        def of(name: str, shape: tuple[int | None, ...], dtype: str) -> Any:
-            return tf.TensorSpec((*(asked if axes.get(name) == ASKED else (None,)), *shape), dtype)
-
-        columns = {name: of(name, *spec) for name, spec in self._network.inputs().items()}
+        columns = {
+            name: tf.TensorSpec((*(asked if axes.get(name) == ASKED else (None,)), *shape), dtype)
+            for name, (shape, dtype) in self._network.inputs().items()
+        }
         lengths = {axis: tf.TensorSpec((None,), tf.int32) for axis in set(axes.values())}
-        told = {name: tf.TensorSpec(asked, tf.float32) for name in TOLD}
-        return {**told, "columns": columns, "lengths": lengths}
+        data = {name: tf.TensorSpec(asked, tf.float32) for name in TARGETS} | {"columns": columns, "lengths": lengths}
+        rows, rates, number = (tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,)), tf.TensorSpec(()))
+        signature = [data, rows, rows, rates, number, number, tf.TensorSpec((), tf.int32)]
+        self._run = tf.function(self._epoch, input_signature=signature, autograph=False)
+        self._ask = tf.function(self._scores, input_signature=[data, rows], autograph=False)
 
     # States, in and out.
 
     def shapes(self, sizes: Sizes) -> dict[str, tuple[int, ...]]:
         """Of every weight of one network with these sizes, by name."""
-        return {name: tuple(len(rows) for rows in self._places(name, sizes)) for name in self._names}
+        return {name: tuple(map(len, self._places(name, sizes))) for name in self._shapes}
 
     def first(self, name: str, shape: tuple[int, ...], random: np.random.Generator) -> Singles:
         """What a weight of each network begins with."""
@@ -176,59 +170,49 @@ class Loop:
 
     def load(self, state: State, sizes: Sizes, seed: int) -> None:
         """Begin here."""
-        self._flat.assign(self._roomy(state.weights, sizes))
-        self._mean.assign(self._roomy(state.mean, sizes))
-        for slot, moment in zip(self._slots(), MOMENTS, strict=True):
-            slot.assign(self._roomy(state.moments[moment], sizes))
+        self._sizes, self._seed = sizes, seed
+        kept = (state.weights, state.mean, *(state.moments[moment] for moment in MOMENTS))
+        for variable, arrays in zip((self._flat, self._mean, *self._slots), kept, strict=True):
+            variable.assign(self._roomy(arrays))
         self._optimizer.iterations.assign(state.step)
-        for kept, arrays in ((self._rest, state.statistics), (self._mean_rest, state.mean)):
-            for place, (net, values) in enumerate(zip(self._nets, kept, strict=True)):
-                for number, (variable, value) in enumerate(zip(net.non_trainable_variables, values, strict=True)):
+        for values, arrays in ((self._rest, state.statistics), (self._mean_rest, state.mean)):
+            for place, (net, own) in enumerate(zip(self._nets, values, strict=True)):
+                for number, (variable, value) in enumerate(zip(net.non_trainable_variables, own, strict=True)):
                     seeded = np.array([seed + state.step, 100 * place + number], np.uint32)
-                    value.assign(seeded if _is_seed(variable) else arrays[_name(variable)][place])
+                    value.assign(seeded if _is_seed(variable) else arrays[variable.path][place])
 
     def steps(self) -> int:
         """How many the optimizer has made."""
         return int(self._optimizer.iterations.numpy())
 
-    def snapshot(self) -> "Snapshot":
-        """Where it stands now, as it lies in memory: cheap, so that every epoch may be kept."""
-        flat = [each.numpy() for each in (self._flat, self._mean, *self._slots())]
-        rest = [[[v.numpy() for v in net] for net in kept] for kept in (self._rest, self._mean_rest)]
-        return Snapshot(flat, rest, self.steps())
+    def state(self) -> State:
+        """Where it stands now."""
+        weights, mean, *moments = (self._trimmed(each.numpy()) for each in (self._flat, self._mean, *self._slots))
+        statistics, means = map(self._statistics_of, (self._rest, self._mean_rest))
+        return State(weights, mean | means, statistics, dict(zip(MOMENTS, moments, strict=True)), self.steps())
 
-    def state_of(self, kept: "Snapshot", sizes: Sizes) -> State:
-        """The same by names."""
-        weights, mean, *moments = (self._trimmed(flat, sizes) for flat in kept.flat)
-        statistics, means = map(self._statistics_of, kept.rest)
-        return State(weights, mean | means, statistics, dict(zip(MOMENTS, moments, strict=True)), kept.step)
+    def _statistics_of(self, values: list[list[Any]]) -> dict[str, Singles]:
+        names = [v.path for v in self._nets[0].non_trainable_variables]
+        return {name: np.stack([own[names.index(name)].numpy() for own in values]) for name in self.statistics}
 
-    def _slots(self) -> list[Any]:
-        return list(self._optimizer.variables[2:])  # behind its count and its rate
-
-    def _statistics_of(self, kept: list[list[NDArray[Any]]]) -> dict[str, Singles]:
-        names = [_name(v) for v in self._nets[0].non_trainable_variables]
-        return {name: np.stack([net[names.index(name)] for net in kept]) for name in self.statistics}
-
-    def _roomy(self, named: Mapping[str, Singles], sizes: Sizes) -> Singles:
+    def _roomy(self, named: Mapping[str, Singles]) -> Singles:
         """All weights as one array (networks, w), with room for more names; the room is filled with zeros.
 
         Zeros stay zeros: where a column of an embedding and the row of the kernel behind it are 0, so are their
         gradients. Rows of names that are not there are never asked for.
         """
-        parts = []
+        parts, networks = [], range(len(self._nets))
         for name, shape in self._shapes.items():
-            part = np.zeros((len(self._nets), *shape), np.float32)
-            part[np.ix_(np.arange(len(self._nets)), *self._places(name, sizes))] = named[name]
-            parts.append(part.reshape(len(self._nets), -1))
+            part = np.zeros((len(networks), *shape), np.float32)
+            part[np.ix_(networks, *self._places(name, self._sizes))] = named[name]
+            parts.append(part.reshape(len(networks), -1))
         return np.concatenate(parts, axis=1)
 
-    def _trimmed(self, flat: Singles, sizes: Sizes) -> dict[str, Singles]:
+    def _trimmed(self, flat: Singles) -> dict[str, Singles]:
         """The reverse of `_roomy`."""
-        parts = np.split(flat, np.cumsum(self._lengths)[:-1], axis=1)
-        networks = np.arange(len(self._nets))
+        parts, networks = np.split(flat, np.cumsum(self._lengths)[:-1], axis=1), range(len(self._nets))
         return {
-            name: part.reshape(-1, *shape)[np.ix_(networks, *self._places(name, sizes))]
+            name: part.reshape(-1, *shape)[np.ix_(networks, *self._places(name, self._sizes))]
             for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
         }
 
@@ -248,28 +232,36 @@ class Loop:
     # Learning and asking.
 
     def epoch(
-        self, data: "Data", order: NDArray[np.int32], ends: NDArray[np.int32], rates: Singles, how: "How"
+        self,
+        data: "Data",
+        order: NDArray[np.int32],
+        ends: NDArray[np.int32],
+        rates: Floats,
+        decay: float,
+        horizon: float,
     ) -> Floats:
-        """One step for each rate, with the examples of `order` up to its end; the mean loss of each output, (2,)."""
+        """One step for each rate, with the examples of `order` up to its end; the mean loss of each output, (2,).
+
+        `decay` is that of the weights, `horizon` how many steps their means reach back.
+        """
         losses = self._run(
-            data.tensors, order, np.concatenate([[0], ends]).astype(np.int32), rates.astype(np.float32),
-            np.float32(how.decay), np.float32(how.horizon), np.int32(how.seed),
+            data.tensors, order, np.append(0, ends).astype(np.int32), rates.astype(np.float32),
+            np.float32(decay), np.float32(horizon), np.int32(self._seed),
         )  # fmt: skip
         return np.asarray(losses.numpy(), np.float64)
 
     def scores(self, data: "Data") -> Floats:
         """What the mean weights say of every task before sigmoid and link, (2, tasks) in the order of `data.tasks`."""
-        at_once = max(1, AT_ONCE // data.widest)
-        chosen = [np.arange(first, min(first + at_once, data.n), dtype=np.int32) for first in range(0, data.n, at_once)]
-        found = [np.asarray(self._ask(data.tensors, each)).reshape(2, len(each), -1) for each in chosen]
         asked = data.examples.rows.reshape(data.n, -1)
-        whole = np.zeros((2, *asked.shape), np.float32)
-        for rows, said in zip(chosen, found, strict=True):
-            whole[:, rows, : said.shape[2]] = said
-        return whole[:, asked >= 0].astype(np.float64)
+        at_once = max(1, SCORED_AT_ONCE // asked.shape[1])
+        found = np.zeros((2, *asked.shape), np.float32)
+        for rows in np.split(np.arange(data.n, dtype=np.int32), range(at_once, data.n, at_once)):
+            said = np.asarray(self._ask(data.tensors, rows)).reshape(2, len(rows), -1)
+            found[:, rows, : said.shape[2]] = said
+        return found[:, asked >= 0].astype(np.float64)
 
     def _batch(self, data: Any, rows: Any) -> tuple[dict[str, Any], Any, Any, Any, Any]:
-        """Inputs and what `TOLD` names, of these examples; axes cut to the longest."""
+        """Inputs and targets of these examples; axes cut to the longest."""
         import tensorflow as tf
 
         lengths = {axis: tf.reduce_max(tf.gather(length, rows)) for axis, length in data["lengths"].items()}
@@ -281,7 +273,7 @@ class Loop:
         axes = self._network.axes
         inputs = {name: cut(column, axes.get(name)) for name, column in data["columns"].items()}
         asked = ASKED if ASKED in axes.values() else None
-        return inputs, *(cut(data[name], asked) for name in TOLD)
+        return inputs, *(cut(data[name], asked) for name in TARGETS)
 
     def _parts(self, flat: Any) -> list[list[Any]]:
         """The weights of each network in Keras' order."""
@@ -317,49 +309,48 @@ class Loop:
     def _step(self, data: Any, rows: Any, rate: Any, decay: Any, horizon: Any, seed: Any) -> Any:
         import tensorflow as tf
 
-        inputs, correct, base, log_time, is_task = self._batch(data, rows)
-        count = self._optimizer.iterations.value
-        seeds = tf.stack([seed, tf.cast(count, tf.int32)])
-        inputs = self._with_hidden_ids(inputs, seeds)
+        inputs, *targets = self._batch(data, rows)
+        seeds = tf.stack([seed, tf.cast(self._optimizer.iterations.value, tf.int32)])
+        inputs = self._with_id_dropout(inputs, seeds)
+        schedule = self._network.schedule
         with tf.GradientTape() as tape:
             flat = tf.identity(self._flat.value)
             tape.watch(flat)
-            total, told = tf.constant(0.0), []
+            total, losses = tf.constant(0.0), []
             for place, (net, parts) in enumerate(zip(self._nets, self._parts(flat), strict=True)):
                 scores, rest = net.stateless_call(parts, list(self._rest[place]), inputs, training=True)
-                each = _losses(scores, correct, base, log_time, is_task, self._network.link)
-                told.append(each)
-                total += sum(cost * loss for cost, loss in zip(self._costs[place], each, strict=True))
-                if self._network.schedule.monotonicity:
-                    total += self._wrong_way(net, parts, place, inputs, seeds)
+                losses.append(_losses(scores, *targets, self._network.link))
+                total += sum(weight * loss for weight, loss in zip(self._loss_weights[place], losses[-1], strict=True))
+                if schedule.monotonicity:
+                    total += schedule.monotonicity * self._falls(net, parts, place, inputs, seeds)
                 for variable, new in zip(self._rest[place], rest, strict=True):
                     variable.assign(new)
-        slope = tape.gradient(total, flat)
-        if self._network.schedule.clip_norm:
-            slope = tf.clip_by_norm(slope, self._network.schedule.clip_norm, axes=[1])
-        self._move(slope, rate, decay, horizon)
-        return tf.stack([told[0][0], told[-1][1]])
+        gradients = tape.gradient(total, flat)
+        if schedule.clip_norm:
+            gradients = tf.clip_by_norm(gradients, schedule.clip_norm, axes=[1])
+        self._apply(gradients, rate, decay, horizon)
+        return tf.stack([losses[0][0], losses[-1][1]])
 
-    def _move(self, slope: Any, rate: Any, decay: Any, horizon: Any) -> None:
+    def _apply(self, gradients: Any, rate: Any, decay: Any, horizon: Any) -> None:
         """A step of the optimizer, with decoupled weight decay, and of the mean weights."""
         import tensorflow as tf
 
-        self._flat.assign(self._flat.value * (1 - rate * decay * self._decays))
+        self._flat.assign(self._flat.value * (1 - rate * decay * self._decayed))
         self._optimizer.learning_rate.assign(rate)
-        self._optimizer.apply([slope], [self._flat])
+        self._optimizer.apply([gradients], [self._flat])
         count = tf.cast(self._optimizer.iterations.value, tf.float32)
-        forget = 1 - tf.minimum(1 - 1 / horizon, count / (count + YOUNG))
+        forget = 1 - tf.minimum(1 - 1 / horizon, count / (count + EMA_WARM_UP))
         self._mean.assign_add(forget * (self._flat.value - self._mean))
         for net, means, values in zip(self._nets, self._mean_rest, self._rest, strict=True):
             for variable, mean, value in zip(net.non_trainable_variables, means, values, strict=True):
                 if not _is_seed(variable):
                     mean.assign_add(forget * (value - mean))
 
-    def _with_hidden_ids(self, inputs: dict[str, Any], seeds: Any) -> dict[str, Any]:
+    def _with_id_dropout(self, inputs: dict[str, Any], seeds: Any) -> dict[str, Any]:
         """Some ids shown as unknown; a student's in a whole sequence or not at all."""
         import tensorflow as tf
 
-        hidden, chances = dict(inputs), dict(zip(IDS, self._network.schedule.id_dropout, strict=True))
+        shown, chances = dict(inputs), dict(zip(IDS, self._network.schedule.id_dropout, strict=True))
         for number, prefix in enumerate(("", "past_")):
             names = [name for name in IDS if f"{prefix}{name}" in inputs]
             if not names:
@@ -369,22 +360,22 @@ class Loop:
             for name, each in zip(names, tf.unstack(random, num=len(names)), strict=True):
                 whole = each if name != "student" or len(each.shape) == 1 else each[:, :1]
                 column = inputs[f"{prefix}{name}"]
-                hidden[f"{prefix}{name}"] = column * tf.cast(whole >= chances[name], column.dtype)
-        return hidden
+                shown[f"{prefix}{name}"] = column * tf.cast(whole >= chances[name], column.dtype)
+        return shown
 
-    def _wrong_way(self, net: Any, parts: Any, place: int, inputs: Any, seeds: Any) -> Any:
-        """What it costs that a success rate (for the time network: an average time) alone rises and the score falls.
+    def _falls(self, net: Any, parts: Any, place: int, inputs: Any, seeds: Any) -> Any:
+        """How far the score falls, on average, where a success rate (for the time: an average time) alone rises.
 
         Asked of some of the batch, without dropout and with the batch norms' memory, as in serving.
         """
         import tensorflow as tf
 
-        some = {name: column[: (tf.shape(column)[0] + ONE_IN - 1) // ONE_IN] for name, column in inputs.items()}
-        cost = tf.constant(0.0)
-        for output in {place, (len(self._nets) - 1) * place} if not self._network.is_joint else {0, 1}:
-            chance = tf.random.stateless_uniform(
-                (2, *tf.unstack(tf.shape(some["inputs"])[:-1])), seeds * 100 + 90 + output
-            )
+        share = MONOTONICITY_SHARE
+        some = {name: column[: (tf.shape(column)[0] + share - 1) // share] for name, column in inputs.items()}
+        fall = tf.constant(0.0)
+        for output in (0, 1) if self._network.is_joint else (place,):
+            shape = (2, *tf.unstack(tf.shape(some["inputs"])[:-1]))
+            chance = tf.random.stateless_uniform(shape, seeds * 100 + 90 + output)
             columns = tf.constant(RATES if output == 0 else TIMES)
             which = tf.gather(columns, tf.cast(chance[0] * len(RATES), tf.int32))
             rise = tf.one_hot(which, some["inputs"].shape[-1]) * (MOST_RISE * chance[1])[..., None]
@@ -392,26 +383,8 @@ class Loop:
             both["inputs"] = tf.concat([some["inputs"], some["inputs"] + rise], 0)
             said = net.stateless_call(parts, list(self._rest[place]), both, training=False)[0][..., output]
             before, after = tf.split(said, 2)
-            cost += self._network.schedule.monotonicity * tf.reduce_mean(tf.nn.relu(before - after))
-        return cost
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A state as the loop has it: weights, their means and moments, each as one array (networks, w) with its room."""
-
-    flat: list[Singles]
-    rest: list[list[list[NDArray[Any]]]]  # statistics and their means: of each network what Keras does not train
-    step: int
-
-
-@dataclass(frozen=True, slots=True)
-class How:
-    """How an epoch learns, beside the rate of each step."""
-
-    decay: float
-    horizon: float  # steps
-    seed: int
+            fall += tf.reduce_mean(tf.nn.relu(before - after))
+        return fall
 
 
 class Data:
@@ -422,13 +395,10 @@ class Data:
         import tensorflow as tf
 
         self.examples, self.n = examples, len(examples)
-        self.widest = max(1, int(np.prod(examples.rows.shape[1:])))
         rows, is_task = np.maximum(examples.rows, 0), examples.rows >= 0
-        told = (correct[rows], base[rows], log_time[rows], is_task.astype(np.float32))
-        columns = dict(zip(TOLD, told, strict=True))
-        self.tensors: dict[str, Any] = {name: tf.constant(column) for name, column in columns.items()}
-        self.tensors["columns"] = {name: tf.constant(column) for name, column in examples.columns.items()}
-        self.tensors["lengths"] = {name: tf.constant(column) for name, column in examples.lengths.items()}
+        targets = (correct[rows], base[rows], log_time[rows], is_task.astype(np.float32))
+        columns = {"columns": dict(examples.columns), "lengths": dict(examples.lengths)}
+        self.tensors = tf.nest.map_structure(tf.constant, dict(zip(TARGETS, targets, strict=True)) | columns)
 
     @property
     def tasks(self) -> NDArray[np.intp]:
@@ -461,14 +431,5 @@ def _first(name: str, shape: tuple[int, ...], random: np.random.Generator) -> Fl
     return np.full(shape, float(part in ("gamma", "moving_variance")))
 
 
-def _name(variable: Any) -> str:
-    """`dense_1/kernel`: the layer and the weight."""
-    return str(variable.path)
-
-
 def _is_seed(variable: Any) -> bool:
     return "seed_generator" in variable.path
-
-
-def _decays(name: str) -> bool:
-    return name.endswith(("kernel", "embeddings"))

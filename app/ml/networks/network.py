@@ -171,6 +171,10 @@ class Network(ABC):
     def served(self, weights: Weights, metadata: dict[str, Any]) -> "ServedNetwork":
         """The forward pass in NumPy. `weights` are (2, ...) by `layer/weight`: correctness, time."""
 
+    def multiples(self, scores: Floats) -> Floats:
+        """Of the base's time, from the time's scores before the link."""
+        return np.asarray(np.exp(scores) if self.link == "exponential" else np.logaddexp(0, scores))
+
     def sizes(self, vocabulary: Vocabulary, lengths: Sequence[int] | None = None) -> Sizes:
         """For these names; `lengths` are those of an earlier training that this one goes on from."""
         counts = vocabulary.counts()
