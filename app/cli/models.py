@@ -27,7 +27,7 @@ with lazily():
     from app.cli import monitor, tables
     from app.core import database
     from app.crud import model_versions, serving_changes, training_acts
-    from app.ml import embedding_service
+    from app.ml import registry
     from app.ml.explanation import network_inputs
     from app.ml.serving import model_order
     from app.ml.training import scheduler
@@ -50,7 +50,7 @@ def train(kind: KindName = None) -> None:
         bar = progress.add_task("Training", total=None, detail="")
 
         def show(step: Any) -> None:
-            detail = embedding_service.describe(step)
+            detail = registry.describe(step)
             progress.update(bar, detail=detail, total=step.get("epochs"), completed=step.get("epoch", 0))
 
         try:

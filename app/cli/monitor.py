@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.cli import tables
 from app.crud import model_versions, training_runs
 from app.domain.shares import of_contributions
-from app.ml.embedding_service import describe
+from app.ml.registry import describe
 from app.ml.serving.model_order import serving_models
 from app.ml.serving.pool import in_words
 from app.monitoring.status import model_status

@@ -60,7 +60,7 @@ def _waves(positions: Any) -> Any:
 class ServedAttention(ServedSequence):
     """Reads at most 128 finished tasks for an answer; nothing is kept of a student."""
 
-    at_once = 256
+    batch = 256
 
     def prepare(self, weights: Arrays) -> None:
         super().prepare(weights)
@@ -79,7 +79,7 @@ class ServedAttention(ServedSequence):
         back[windows.rows] = np.arange(len(windows.rows))
         at = back[rows]
         steps = np.maximum(windows.steps, 0)[windows.window[at]]
-        return places[:, steps], self.told(attempts)[steps], windows.done[at]
+        return places[:, steps], self.scaled_outcomes(attempts)[steps], windows.done[at]
 
     def past_of_raw(self, raw: Arrays) -> Any:
         return *self.steps_of_raw(raw), raw["done"]
@@ -93,10 +93,12 @@ class ServedAttention(ServedSequence):
         return tuple(np.repeat(part, n, axis=axis) for part, axis in zip(past, (1, 0, 0), strict=True))
 
     def scores(self, ids: Sequence[Places | slice], inputs: Floats, past: Any) -> Floats:
-        step_ids, told, done = past
+        step_ids, past_outcomes, done = past
         asked = self.asked(ids, inputs)
         steps = [table[:, places] for table, places in zip(self.tables, step_ids, strict=True)]
-        x = np.concatenate([*steps, np.broadcast_to(told, (2, *told.shape))], axis=-1)  # (2, n, s, ...)
+        x = np.concatenate(
+            [*steps, np.broadcast_to(past_outcomes, (2, *past_outcomes.shape))], axis=-1
+        )  # (2, n, s, ...)
         x = relu(x @ self._step[0][:, None] + self._step[1][:, None])
         x = np.concatenate([np.zeros((*x.shape[:2], 1, x.shape[3]), np.float32), x], axis=2)  # nothing yet
         places = np.arange(x.shape[2])

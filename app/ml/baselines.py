@@ -111,58 +111,27 @@ def elo(attempts: Attempts) -> Answers:
     The chance is the logistic function of their sum; each result moves the three by its surprise, the less the more it
     has moved them. Log seconds have ratings of the same kind around a typical time.
     """
-    ratings, said = _Ratings.unrated(attempts), np.empty((2, len(attempts)))
-    log_seconds = np.log(plausible(attempts.seconds))
-    for row, is_finished in _as_it_came(attempts):
-        if is_finished:
-            ratings.learn(row, bool(attempts.correct[row]), float(log_seconds[row]))
-        else:
-            said[:, row] = ratings.expected(row)
-    return expit(said[0]), np.exp(said[1])
-
-
-def _as_it_came(attempts: Attempts) -> Iterator[tuple[int, bool]]:
-    """Rows by what happened to them and when: created (False) and finished (True), the latter first on a tie."""
-    n = len(attempts)
-    moments = np.concatenate([attempts.finished, created(attempts)])
+    n, levels, topics = len(attempts), len(DIFFICULTIES), len(attempts.topics)
+    rated = np.column_stack([attempts.difficulty, levels + attempts.topic, levels + topics + attempts.student])
+    ratings = np.zeros((2, levels + topics + len(attempts.students)))  # logits, log seconds
+    counts = np.zeros(ratings.shape[1])  # results so far
+    typical, tasks = float(np.log(UNKNOWN_SECONDS)), 0
+    log_seconds, said = np.log(plausible(attempts.seconds)), np.empty((2, n))
+    moments = np.concatenate([attempts.finished, created(attempts)])  # on a tie what was finished comes first
     for place in np.argsort(moments, kind="stable").tolist():
-        yield place % n, place < n
-
-
-@dataclass(slots=True)
-class _Ratings:
-    """Ratings of p students, topics and levels."""
-
-    rated: NDArray[np.int64]  # (n, 3) which of them each attempt is of
-    values: Floats  # (2, p) logits, log seconds
-    counts: Floats  # (p,) results so far
-    typical: float  # log seconds
-    tasks: int = 0
-
-    @classmethod
-    def unrated(cls, attempts: Attempts) -> "_Ratings":
-        rated, p = _parts(attempts)
-        return cls(rated, np.zeros((2, p)), np.zeros(p), float(np.log(UNKNOWN_SECONDS)))
-
-    def expected(self, row: int) -> Floats:
-        """Logits and log seconds, (2,)."""
-        return np.asarray(np.array([0.0, self.typical]) + self.values[:, self.rated[row]].sum(axis=1))
-
-    def learn(self, row: int, correct: bool, log_seconds: float) -> None:
-        logits, log_time = self.expected(row)
-        surprise, slower, rated = correct - expit(logits), log_seconds - log_time, self.rated[row]
-        self.counts[rated] += 1
-        self.tasks += 1
-        self.values[0, rated] += surprise / (1 + ELO_RATE * self.counts[rated])
-        self.values[1, rated] += ELO_TIME_STEP * slower / (1 + ELO_TIME_RATE * self.counts[rated])
-        self.typical += slower / min(self.tasks, ELO_AVERAGED)
-
-
-def _parts(attempts: Attempts) -> tuple[NDArray[np.int64], int]:
-    """The level, topic and student of each attempt, (n, 3), numbered one after another, and how many there are."""
-    levels, topics = len(DIFFICULTIES), len(attempts.topics)
-    columns = attempts.difficulty, levels + attempts.topic.astype(np.int64), levels + topics + attempts.student
-    return np.column_stack(columns), levels + topics + len(attempts.students)
+        row = place % n
+        own = rated[row]
+        logits, log_time = expected = np.array([0.0, typical]) + ratings[:, own].sum(axis=1)
+        if place >= n:
+            said[:, row] = expected
+            continue
+        surprise, slower = attempts.correct[row] - expit(logits), float(log_seconds[row]) - log_time
+        counts[own] += 1
+        tasks += 1
+        ratings[0, own] += surprise / (1 + ELO_RATE * counts[own])
+        ratings[1, own] += ELO_TIME_STEP * slower / (1 + ELO_TIME_RATE * counts[own])
+        typical += slower / min(tasks, ELO_AVERAGED)
+    return expit(said[0]), np.exp(said[1])
 
 
 SPREAD = 1.0, (1.0, 1.0, 0.5)  # prior variances in logits: of a student; of what all share, a level, a topic
@@ -260,10 +229,10 @@ class _Regression:
         self.pulled = (cross * (1 / self.information)[:, None]).tocsr()
         inner = (what.T @ (what * information[:, None]) - cross.T @ self.pulled).toarray() + np.diag(1 / other_spread)
         self.cov = np.linalg.inv(inner)
-        slope = who.T @ score - self.students / spread
-        moved = self.cov @ (what.T @ score - (self.others - self.start) / other_spread - self.pulled.T @ slope)
+        gradient = who.T @ score - self.students / spread
+        moved = self.cov @ (what.T @ score - (self.others - self.start) / other_spread - self.pulled.T @ gradient)
         self.others = self.others + moved
-        self.students = self.students + slope / self.information - self.pulled @ moved
+        self.students = self.students + gradient / self.information - self.pulled @ moved
 
     def answer(self, rows: NDArray[np.intp], information: Floats, score: Floats) -> Answers:
         """Mean and variance, (r,) each; what each row's student did since the fit has this information and score."""

@@ -3,20 +3,17 @@ correctness, one for time. The layers are the source documents'."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.db.statements import QueryFlow
 from app.domain.attempts import Attempts
-from app.domain.tasks import TaskRequest
 from app.ml.features.inputs import NETWORK_INPUTS
 from app.ml.features.vocabulary import IDS, Vocabulary
 from app.ml.networks.inference import EPSILON, Arrays, Floats, Places, ServedNetwork, relu
 from app.ml.networks.network import Examples, Network, Schedule, Weights, golden_inputs
-from app.ml.networks.scale import Scale, transformed
+from app.ml.networks.scale import Scale
 
 BATCH_MEMORY = 0.9  # of the batch norms; the usual 0.99 lags behind on some dozen batches
 SCHEDULE = Schedule(monotonicity=5.0)
@@ -69,16 +66,13 @@ class ServedV2(ServedNetwork):
 
     def prepare(self, weights: Arrays) -> None:
         w = {name: np.asarray(array, np.float64) for name, array in weights.items()}
-        s = self.scale
-        self._inputs = tuple(np.array(each) for each in (s.low, s.high, s.units, s.factors))
         kernel, bias = w["dense_1/kernel"], w["dense_1/bias"][:, None]
         through = []
         for table in self.tables:
             through.append((table.astype(np.float64) @ kernel[:, : table.shape[2]]).astype(np.float32))  # (2, k, 128)
             kernel = kernel[:, table.shape[2] :]
         self.tables = through
-        self._mean = np.array(s.mean)  # taken off before single precision, of which it would use up some digits
-        layers = [(kernel / np.sqrt(s.variance)[:, None], bias)]
+        layers = [(kernel / np.sqrt(self.scale.variance)[:, None], bias)]
         behind = [f"dense_{place}" for place in range(2, len(self.kind.units) + 1)]  # type: ignore[attr-defined]
         for place, layer in enumerate([*behind, "score"], start=1):
             kernel = self.score_kernel.astype(np.float64) if layer == "score" else w[f"{layer}/kernel"]
@@ -92,19 +86,14 @@ class ServedV2(ServedNetwork):
 
     def scores(self, ids: Sequence[Places | slice], inputs: Floats, past: Any = None) -> Floats:
         first, *behind = self._layers
-        x = (transformed(inputs, *self._inputs) - self._mean).astype(np.float32) @ first[0] + first[1]  # (2, n, 128)
+        # The mean is taken off before single precision, of which it would use up some digits.
+        centred = (self.scale.transformed(inputs) - self.scale.mean).astype(np.float32)
+        x = centred @ first[0] + first[1]  # (2, n, 128)
         for table, places in zip(self.tables, ids, strict=True):
             x += table[:, places]
         for kernel, bias in behind:
             x = relu(x) @ kernel + bias
         return np.asarray(x[..., 0], np.float64)
-
-    def past_of(self, attempts: Attempts, rows: NDArray[np.intp], places: Places) -> None:
-        """What it knows of the past are the inputs."""
-
-    def past_of_task(self, version_id: int, asked: TaskRequest, at: datetime, n: int, *, keep: bool) -> QueryFlow[None]:
-        return None
-        yield  # what makes it a query flow
 
 
 @dataclass(frozen=True)

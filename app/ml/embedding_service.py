@@ -29,7 +29,7 @@ from app.ml.calibration.time_limits import USUAL, Limits
 from app.ml.calibration.time_limits import limits as as_set
 from app.ml.features.inputs import inputs_of_past
 from app.ml.prior import PRIOR
-from app.ml.registry import BY_NAME
+from app.ml.registry import BY_NAME, print_progress
 from app.ml.serving.fallback import cause
 from app.ml.serving.model_order import Loaded, ServingModels, serving_models
 from app.ml.serving.pool import pool_one
@@ -80,9 +80,9 @@ def predict(serving: ServingModels, asked: TaskRequest, past: StudentHistory) ->
     why = [*model_order.why_not_better(None), *unhealthy]
     from app.ml.lnirt import untrained  # SciPy with it, which a process with models need not import
 
-    told, found_limits = yield from untrained.answer(asked, past)
-    if told is not None and told.is_finite():
-        return _prediction(BY_NAME[BASE].wire_name, None, told, why, found_limits)
+    base, found_limits = yield from untrained.answer(asked, past)
+    if base is not None and base.is_finite():
+        return _prediction(BY_NAME[BASE].wire_name, None, base, why, found_limits)
     return replace(PRIOR, fallback_reason=" ".join(why) or None)
 
 
@@ -105,7 +105,7 @@ def _pooled(
 
 
 def _base_of(past: StudentHistory, prediction: Prediction) -> list[float]:
-    """What LNIRT said of the task, as the networks are told it: log odds and log seconds."""
+    """What LNIRT said of the task, as the networks take it in: log odds and log seconds."""
     known = next((said for (kind, _), said in past.memory.items() if kind == BASE), None)
     if known is None:
         p = min(max(prediction.correctness_prob, 1e-6), 1 - 1e-6)
@@ -229,7 +229,7 @@ class EmbeddingModelService:
 
         Returns {"outcome": "published" | "failed", "message": a sentence, ...}; with `verbose` it tells how it goes.
         """
-        result = self.train(_print_progress if verbose else silent)
+        result = self.train(print_progress if verbose else silent)
         if verbose:
             print(result["message"])
         return result
@@ -240,17 +240,3 @@ class EmbeddingModelService:
         result = trainer().train_now(say)
         serving_models().refresh()
         return result
-
-
-def _print_progress(step: Mapping[str, Any]) -> None:
-    print(describe(step), flush=True)
-
-
-def describe(step: Mapping[str, Any]) -> str:
-    """A step of a training in words."""
-    if "epoch" not in step:
-        return str(step.get("step", "training"))
-    numbers = "  ".join(
-        f"{name.replace('_', ' ')} {value:.4f}" for name, value in step.items() if isinstance(value, float)
-    )
-    return f"{step.get('step', 'fit')}: epoch {step['epoch']} of {step.get('epochs', '?')}  {numbers}"

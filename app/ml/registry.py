@@ -24,8 +24,23 @@ def within(progress: Progress | None, **facts: Any) -> Progress:
     return (lambda step: progress(facts | step)) if progress else (lambda step: None)
 
 
+def describe(step: Mapping[str, Any]) -> str:
+    """A step of a training in words."""
+    if "epoch" not in step:
+        return str(step.get("step", "training"))
+    numbers = "  ".join(
+        f"{name.replace('_', ' ')} {value:.4f}" for name, value in step.items() if isinstance(value, float)
+    )
+    return f"{step.get('step', 'fit')}: epoch {step['epoch']} of {step.get('epochs', '?')}  {numbers}"
+
+
+def print_progress(step: Mapping[str, Any]) -> None:
+    """For consoles and notebooks."""
+    print(describe(step), flush=True)
+
+
 class Fitted(Protocol):
-    """A model fresh from its training."""
+    """A model that a training made."""
 
     @property
     def report(self) -> dict[str, Any]: ...
@@ -85,11 +100,11 @@ def _network(name: str) -> ModelSpec:
         return FittedNetwork.load(network(name), folder)
 
     def update(
-        before: Any, attempts: Attempts, fresh: NDArray[np.bool_], progress: Progress, base: Any = None
+        before: Any, attempts: Attempts, new_mask: NDArray[np.bool_], progress: Progress, base: Any = None
     ) -> Fitted:
         from app.ml.networks import fit
 
-        return fit.update(before, attempts, fresh, base, progress=progress)
+        return fit.update(before, attempts, new_mask, base, progress=progress)
 
     return ModelSpec(name, name, fit, load, load_checkpoint, update)
 

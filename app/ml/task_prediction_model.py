@@ -15,7 +15,7 @@ from app.ml.lnirt.model import ServedLnirt, fit_lnirt
 from app.ml.networks.base_inputs import Base
 from app.ml.networks.checkpoint import FittedNetwork
 from app.ml.networks.fit import checked, fit, network_inputs, untrained
-from app.ml.registry import network
+from app.ml.registry import network, print_progress
 
 if TYPE_CHECKING:
     import keras
@@ -86,7 +86,10 @@ class TaskPredictionModel:
         if epochs is not None and epochs < 1:
             raise ValueError(f"expected at least 1 epoch, got {epochs}")
         tasks = _finished(user_ids, topics, difficulties, is_correct, actual_time_seconds, timestamps)
-        self._fitted, self._tasks = fit(self.network, tasks, epochs=epochs, progress=_say if verbose else None), tasks
+        self._fitted, self._tasks = (
+            fit(self.network, tasks, epochs=epochs, progress=print_progress if verbose else None),
+            tasks,
+        )
         return dict(self._fitted.report)
 
     def predict(
@@ -202,8 +205,3 @@ def _after(past: Attempts, asked: Attempts) -> Attempts:
     return Attempts(
         students, topics, past.items, *(np.concatenate([getattr(past, name), own[name]]) for name in COLUMNS)
     )
-
-
-def _say(step: dict[str, Any]) -> None:
-    numbers = "  ".join(f"{name} {value:.4f}" for name, value in step.items() if isinstance(value, float))
-    print(f"epoch {step['epoch']} of {step['epochs']}  {numbers}", flush=True)

@@ -65,7 +65,7 @@ def pairs(first: NDArray[np.int32], second: NDArray[np.int32], n_second: int) ->
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """For m questions, the stretch [start, end) of the past that answers each; the past sorted by group, then time."""
+    """For m questions, the span [start, end) of the past that answers each; the past sorted by group, then time."""
 
     order: NDArray[np.intp]  # (n,) rows of the past
     start: NDArray[np.intp]  # (m,)
@@ -82,7 +82,7 @@ class Spans:
         return (running[self.end] - running[self.start]).astype(np.float64)
 
     def newest(self, n: int) -> "Spans":
-        """Only the last n of each stretch."""
+        """Only the last n of each span."""
         return Spans(self.order, np.maximum(self.start, self.end - n), self.end)
 
 

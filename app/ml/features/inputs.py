@@ -1,4 +1,4 @@
-"""Everything that a network is told of a task to come: the eleven features, the context, the past on the very item.
+"""All inputs of a network for a task to come: the eleven features, the context, the past on the very item.
 
 One definition for training (all rows at once) and serving (one row of `student_totals.PAST`). Time of day and day of
 week were tried and made answers worse: docs/models.md has the table.
@@ -36,7 +36,7 @@ BASE: tuple[str, ...] = (
 )
 GROUPS: dict[str, tuple[str, ...]] = {"eleven": FEATURES, "context": CONTEXT, "item": ITEM, "base": BASE}
 INPUTS: tuple[str, ...] = FEATURES + CONTEXT + ITEM  # of the past
-NETWORK_INPUTS: tuple[str, ...] = INPUTS + BASE  # what a network is told, and what is kept with a task
+NETWORK_INPUTS: tuple[str, ...] = INPUTS + BASE  # of a network; kept with each task
 CONTEXT_AT, ITEM_AT = len(FEATURES), len(FEATURES + CONTEXT)  # columns
 
 SECOND = 1_000_000  # microseconds

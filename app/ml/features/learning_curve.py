@@ -43,7 +43,7 @@ def estimated(attempts: Attempts) -> PracticeEffect:
     """From n finished tasks: the most probable gain under the prior, not below 0."""
     rise, late_right = pairs(attempts)
     gain = _most_probable(rise, late_right)
-    information = float(np.sum(rise**2 * _variance(gain * rise))) + PRIOR_SD**-2
+    information = _derivatives(gain, rise, late_right)[1]
     return PracticeEffect(min(max(gain, 0.0), MOST_GAIN), information**-0.5, len(attempts))
 
 
@@ -76,18 +76,19 @@ def _most_probable(rise: Floats, late_right: NDArray[np.bool_]) -> float:
     """Newton's steps on a log posterior that is concave everywhere."""
     gain = PRIOR_GAIN
     for _ in range(STEPS):
-        expected = 1 / (1 + np.exp(-gain * rise))
-        slope = float(np.sum(rise * (late_right - expected))) - (gain - PRIOR_GAIN) / PRIOR_SD**2
-        step = slope / (float(np.sum(rise**2 * expected * (1 - expected))) + PRIOR_SD**-2)
+        gradient, information = _derivatives(gain, rise, late_right)
+        step = gradient / information
         gain += min(max(step, -0.5), 0.5)
         if abs(step) < CLOSE:
             break
     return gain
 
 
-def _variance(logits: Floats) -> Floats:
-    p = 1 / (1 + np.exp(-logits))
-    return np.asarray(p * (1 - p))
+def _derivatives(gain: float, rise: Floats, late_right: NDArray[np.bool_]) -> tuple[float, float]:
+    """Gradient of the log posterior, and minus its second derivative."""
+    p = 1 / (1 + np.exp(-gain * rise))
+    gradient = float(np.sum(rise * (late_right - p))) - (gain - PRIOR_GAIN) / PRIOR_SD**2
+    return gradient, float(np.sum(rise**2 * p * (1 - p))) + PRIOR_SD**-2
 
 
 def to_dict(effect: PracticeEffect) -> dict[str, float]:

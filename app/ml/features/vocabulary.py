@@ -32,12 +32,11 @@ class Vocabulary:
         for name, names, column in columns(attempts):
             known: tuple[str, ...] = getattr(self, name)
             seen, counts = np.unique(column[rows][column[rows] >= 0], return_counts=True)
-            fresh = [place for place in seen.tolist() if names[place] not in set(known)] if name not in without else []
-            room = max(0, MOST.get(name, len(fresh) + len(known)) - len(known))
-            if len(fresh) > room:
-                often = dict(zip(seen.tolist(), counts.tolist(), strict=True))
-                fresh = sorted(sorted(fresh, key=lambda place: -often[place])[:room])
-            found[name] = (*known, *(names[place] for place in fresh))
+            taken = set(names if name in without else known)
+            is_new = np.array([names[place] not in taken for place in seen], np.bool_)
+            room = max(0, MOST[name] - len(known)) if name in MOST else len(seen)
+            new = seen[is_new][np.argsort(-counts[is_new], kind="stable")[:room]]
+            found[name] = (*known, *(names[place] for place in np.sort(new)))
         return Vocabulary(**found)
 
     def counts(self) -> tuple[int, int, int, int]:

@@ -1,4 +1,4 @@
-"""What LNIRT says of a task, as a network is told it: the base that its scores are added to, and two of its inputs."""
+"""What LNIRT says of a task, as a network takes it in: the base that its scores are added to, and two of its inputs."""
 
 from dataclasses import dataclass
 
@@ -41,22 +41,22 @@ def cross_fitted(attempts: Attempts, moving: Population) -> Floats:
     """Of n attempts, log odds and log seconds from fits that did not see the row, (n, 2); students move as in `moving`.
 
     With many students by folds of them (cross-fitting: Chernozhukov and others 2018, Econometrics Journal 21, C1-C68);
-    else each doubling of the tasks is told what a fit to those before says, and the first ones nothing.
+    else each doubling of the tasks gets what a fit to those before says, and the first ones nothing.
     """
     whose = np.unique(attempts.student)
-    told = np.tile(NOTHING_KNOWN, (len(attempts), 1))
+    inputs = np.tile(NOTHING_KNOWN, (len(attempts), 1))
     if len(whose) >= MANY_STUDENTS and len(attempts) > MANY_TASKS:
         fold = np.zeros(len(attempts.students), np.intp)
         fold[whose] = np.random.default_rng(0).permutation(len(whose)) % FOLDS
         for part in range(FOLDS):
             rows = np.flatnonzero(fold[attempts.student] == part)
             others = attempts.take(fold[attempts.student] != part)
-            told[rows] = Base(fitted_items(others).moving_as(moving).served()).of_attempts(attempts, rows)
-        return told
+            inputs[rows] = Base(fitted_items(others).moving_as(moving).served()).of_attempts(attempts, rows)
+        return inputs
     begin = FIRST
     while begin < len(attempts):
         rows = np.arange(begin, min(2 * begin, len(attempts)))
         earlier = fitted_items(attempts.take(slice(begin))).moving_as(moving).served()
-        told[rows] = Base(earlier).of_attempts(attempts.take(slice(2 * begin)), rows)
+        inputs[rows] = Base(earlier).of_attempts(attempts.take(slice(2 * begin)), rows)
         begin *= 2
-    return told
+    return inputs

@@ -1,7 +1,7 @@
 """A trained network on disk: two Keras models, the arrays that are served, and where a later training goes on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,15 @@ from app.ml.calibration.calibration import INTERCEPT_SD, Calibration
 from app.ml.features.inputs import NETWORK_INPUTS
 from app.ml.features.vocabulary import Vocabulary
 from app.ml.networks.base_inputs import Base
-from app.ml.networks.inference import METADATA_FILE, OF_PAST, WEIGHTS_FILE, ServedNetwork, load_arrays, save_arrays
+from app.ml.networks.inference import (
+    METADATA_FILE,
+    OF_PAST,
+    WEIGHTS_FILE,
+    ServedNetwork,
+    load_arrays,
+    read_metadata,
+    save_arrays,
+)
 from app.ml.networks.loop import MOMENTS, State
 from app.ml.networks.network import OUTPUTS, Examples, Network, Output, Sizes
 from app.ml.networks.scale import Scale
@@ -57,10 +65,6 @@ class HeldOut:
         index = {name: place for place, name in enumerate(now.student, start=1)}
         places = np.array([0, *(index.get(name, 0) for name in before.student)], np.int32)
         return replace(self, student=places[self.student])
-
-    def known_to(self, vocabulary: Vocabulary) -> "HeldOut":
-        """The same with 0 for the students who are not in the vocabulary, of which theirs is a longer one."""
-        return replace(self, student=np.where(self.student <= len(vocabulary.student), self.student, 0))
 
     def and_then(self, newer: "HeldOut", most: int) -> "HeldOut":
         """These and newer ones, the newest `most` of them."""
@@ -143,11 +147,13 @@ class FittedNetwork:
         from keras import layers
 
         which = OUTPUTS.index(output)
+        weights, *moments = (
+            self._own(arrays, which) for arrays in (self.state.mean, *(self.state.moments[name] for name in MOMENTS))
+        )
         core = self.network.layers(self.sizes, 1)
-        place = 0 if self.network.is_joint else which
-        weights = {name: array[place] for name, array in self.state.mean.items()}
-        moments = [{name: array[place] for name, array in self.state.moments[moment].items()} for moment in MOMENTS]
-        _set(core, weights, which)
+        for variable in core.variables:
+            if variable.path in weights:  # not where random numbers come from
+                variable.assign(weights[variable.path])
         for layer in core.layers:
             layer.trainable = not isinstance(layer, layers.BatchNormalization)
         inputs = {
@@ -168,12 +174,19 @@ class FittedNetwork:
         model = keras.Model(list(inputs.values()), answer, name=output)
         model.compile(keras.optimizers.AdamW(FIT_RATE, weight_decay=self.network.schedule.decay), LOSSES[output])
         model.optimizer.build(model.trainable_variables)
-        names = [_name(variable, core) for variable in model.trainable_variables]
-        values = [_own(each, name, which) for name in names for each in moments]  # as Keras keeps them
+        values = [each[v.path] for v in model.trainable_variables for each in moments]  # as Keras keeps them
         for slot, value in zip(model.optimizer.variables[2:], values, strict=True):  # behind its count and its rate
             slot.assign(value)
         model.optimizer.iterations.assign(self.state.step)
         return model
+
+    def _own(self, arrays: Mapping[str, NDArray[Any]], which: int) -> dict[str, NDArray[Any]]:
+        """One network's; of the last layer only what is its own answer: the guess at the other's is dropped."""
+        place = 0 if self.network.is_joint else which
+        return {
+            name: array[place][..., which : which + 1] if name.startswith("score/") else array[place]
+            for name, array in arrays.items()
+        }
 
     def save(self, folder: Path) -> None:
         """Write both Keras models, the served arrays, metadata.json and where a training goes on, and check that the
@@ -188,23 +201,24 @@ class FittedNetwork:
         save_arrays(folder / WEIGHTS_FILE, self.state.mean)
         save_arrays(folder / CHECKPOINT, {**self.state.arrays(), **self.held_out.arrays()})
         (folder / METADATA_FILE).write_text(json.dumps(self.metadata(), indent=1, ensure_ascii=False), encoding="utf-8")
-        self.compare(models, self.network.served(self.state.mean, json.loads(json.dumps(self.metadata()))))
+        self.compare(models, self.served())
 
     @classmethod
     def load(cls, network: Network, folder: Path) -> "FittedNetwork":
         """What `save` wrote, to go on from; raises ValueError, KeyError or OSError where it can't be read."""
-        kept = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
-        if kept.get("kind") != network.name:
-            raise ValueError(f"expected an {network.name} model in {folder}")
-        if tuple(kept["inputs"]) != NETWORK_INPUTS:
-            raise ValueError(f"{folder.name} was written by an earlier release; the next training replaces it")
-        arrays = load_arrays(folder / CHECKPOINT)
-        state, held_out = State.of_arrays(arrays), HeldOut.of_arrays(arrays)
-        vocabulary, own = Vocabulary.from_dict(kept["names"]), network.of_dict(kept["network"])
-        sizes = own.sizes(vocabulary, kept["lengths"])
-        calibration, scale = Calibration.from_dict(kept["calibration"]), Scale.from_dict(kept["scale"])
-        known = {"average": tuple(kept["average"]), "calibration": calibration, "report": kept["report"]}
-        return cls(own, sizes, vocabulary, scale, state, held_out, **known)
+        own, kept = read_metadata(network, folder)
+        arrays, vocabulary = load_arrays(folder / CHECKPOINT), Vocabulary.from_dict(kept["names"])
+        return cls(
+            own,
+            own.sizes(vocabulary, kept["lengths"]),
+            vocabulary,
+            Scale.from_dict(kept["scale"]),
+            State.of_arrays(arrays),
+            HeldOut.of_arrays(arrays),
+            tuple(kept["average"]),
+            calibration=Calibration.from_dict(kept["calibration"]),
+            report=kept["report"],
+        )
 
     def compare(self, models: Sequence["keras.Model"], served: ServedNetwork) -> None:
         """Raise TrainingFailed where the served arrays say something else than Keras on made-up tasks."""
@@ -219,20 +233,3 @@ class FittedNetwork:
         if not np.allclose(said.seconds, seconds, rtol=SAME_SECONDS, atol=0):
             off = np.abs(said.seconds / seconds - 1).max()
             raise TrainingFailed(f"`served` gives other times than the Keras model, by up to {off:.2g} of them")
-
-
-def _set(core: "keras.Model", weights: dict[str, NDArray[Any]], which: int) -> None:
-    for variable in core.variables:
-        name = str(variable.path)
-        if name in weights:
-            variable.assign(_own(weights, name, which))
-
-
-def _own(arrays: dict[str, NDArray[Any]], name: str, which: int) -> NDArray[Any]:
-    """Of the last layer only what is its own answer: the guess at the other's is dropped."""
-    return arrays[name][..., which : which + 1] if name.startswith("score/") else arrays[name]
-
-
-def _name(variable: Any, core: "keras.Model") -> str:
-    """As the training names it."""
-    return str(variable.path).removeprefix(f"{core.name}/")

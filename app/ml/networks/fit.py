@@ -107,7 +107,8 @@ def update(
         "learnt_rows": int(learning.tasks().sum()),
     }
     fitted = replace(grown, state=training.loop.state(), report=report)
-    return _calibrated(fitted, before.held_out.and_then(newest.known_to(before.vocabulary), MOST_HELD_OUT), base)
+    newest = newest.of_vocabulary(grown.vocabulary, before.vocabulary)
+    return _calibrated(fitted, before.held_out.and_then(newest, MOST_HELD_OUT), base)
 
 
 def _calibrated(fitted: FittedNetwork, held_out: HeldOut, base: ServedLnirt) -> FittedNetwork:
@@ -129,8 +130,8 @@ def checked(attempts: Attempts) -> Attempts:
 
 
 def network_inputs(attempts: Attempts, base: ServedLnirt) -> Floats:
-    """What a network is told of each of n attempts, (n, 26) as in NETWORK_INPUTS; the base that a row is shown was not
-    fitted to it, but moves as `base` does."""
+    """What a network takes in of each of n attempts, (n, 26) as in NETWORK_INPUTS; the base that a row is shown was
+    not fitted to it, but moves as `base` does."""
     inputs = np.column_stack([inputs_of(known_before(checked(attempts))), cross_fitted(attempts, base.population)])
     if not np.isfinite(inputs).all():
         raise TrainingFailed("expected finite inputs")
@@ -187,7 +188,7 @@ class Training:
     learning: Examples
     seed: int
     full_rows: int  # tasks of a training from scratch: they set the size of the batches
-    most_epochs: int | None = None
+    most_epochs: int = 0  # none: as the schedule has it
 
     def __post_init__(self) -> None:
         network, sizes = self.begun.network, self.begun.sizes
@@ -199,7 +200,7 @@ class Training:
         self._data = self.data(self.learning)
         self._tasks = self.learning.tasks()
         self.batch = _batch(network, self.full_rows)
-        if self.most_epochs is None:
+        if not self.most_epochs:
             least, most = network.schedule.epochs
             wanted = network.schedule.updates * self.batch // self.full_rows
             self.most_epochs = int(np.clip(max(wanted, min(most, most * MANY_ROWS // self.full_rows)), least, most))
@@ -210,7 +211,7 @@ class Training:
     ) -> "Training":
         """To learn from the first `rows` attempts."""
         begun = untrained(network, attempts, inputs, rows, seed)
-        return cls(begun, attempts, inputs, begun.examples(attempts, np.arange(rows), inputs), seed, rows, epochs)
+        return cls(begun, attempts, inputs, begun.examples(attempts, np.arange(rows), inputs), seed, rows, epochs or 0)
 
     def data(self, examples: Examples) -> Data:
         return Data(examples, self.attempts.correct.astype(np.float32), self._base, self._seconds)
@@ -276,7 +277,7 @@ class EarlyStopping:
 
     def run(self, progress: Progress | None) -> None:
         """Epochs until neither output gets better any more."""
-        training, most = self._training, self._training.most_epochs or 0
+        training, most = self._training, self._training.most_epochs
         for number in range(most):
             learning = training.epoch(number, training.seed)
             self.epochs = number + 1

@@ -48,9 +48,12 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 class ServedNetwork(ABC):
-    """Predicts from names, inputs and past; unknown names are answered by the vector trained for strangers."""
+    """Predicts from names, inputs and past; unknown names are answered by the vector trained for strangers.
 
-    at_once: ClassVar[int] = 8192  # tasks of a pass
+    What a network knows of a past beside the inputs is its own affair; one that knows nothing more leaves it at None.
+    """
+
+    batch: ClassVar[int] = 8192  # tasks of a pass
 
     base: Base | None = None
 
@@ -64,13 +67,10 @@ class ServedNetwork(ABC):
         self.index = [
             {name: place for place, name in enumerate(getattr(self.vocabulary, kind), start=1)} for kind in IDS
         ]
-        both = {
-            name: np.repeat(array, 2 // len(array), axis=0) for name, array in weights.items()
-        }  # one or two networks
-        score = both["score/kernel"], both["score/bias"]
-        own = np.arange(2)
-        self.score_kernel = score[0][own, :, own][..., None]  # (2, u, 1): each network's own answer, not its guess
-        self.score_bias = score[1][own, own][:, None, None]  # (2, 1, 1)
+        both = {name: np.repeat(array, 2 // len(array), axis=0) for name, array in weights.items()}  # of one or two
+        own = np.arange(2)  # each network's own answer, not its guess at the other's
+        self.score_kernel = both["score/kernel"][own, :, own][..., None]  # (2, u, 1)
+        self.score_bias = both["score/bias"][own, own][:, None, None]  # (2, 1, 1)
         self.tables = [both[f"{name}_vector/embeddings"] for name in IDS]
         self.prepare(both)
 
@@ -92,13 +92,18 @@ class ServedNetwork(ABC):
         """What the last layer makes of (2, n, u), (2, n)."""
         return np.asarray((x @ self.score_kernel + self.score_bias)[..., 0], np.float64)
 
-    @abstractmethod
     def past_of(self, attempts: Attempts, rows: NDArray[np.intp], places: Places) -> Any:
         """What `scores` is to know of each of these rows' past; `places` (4, all) are the ids of all rows."""
+        return None
 
-    @abstractmethod
     def past_of_task(self, version_id: int, asked: TaskRequest, at: datetime, n: int, *, keep: bool) -> QueryFlow[Any]:
         """The same for one task, which is created `at` that moment after `n` finished ones."""
+        return None
+        yield  # what makes it a query flow
+
+    def past_of_raw(self, raw: Arrays) -> Any:
+        """The same from the Keras models' inputs."""
+        return None
 
     def places(self, asked: TaskRequest, n: int = 1) -> list[Places | slice]:
         """Index in the embeddings of one task's ids; of a single one as a slice, for which NumPy copies nothing."""
@@ -139,7 +144,7 @@ class ServedNetwork(ABC):
         inputs[asked, OF_PAST:] = self.corrected().of_attempts(own, asked)
         parts = [
             self.scores(list(places[:, part]), inputs[part], self.past_of(own, part, places))
-            for part in np.split(asked, range(self.at_once, len(asked), self.at_once))
+            for part in np.split(asked, range(self.batch, len(asked), self.batch))
         ]
         return self.answers_of_scores(np.concatenate(parts, axis=1), inputs[asked])
 
@@ -165,19 +170,24 @@ class ServedNetwork(ABC):
         scores = self.scores([raw[name] for name in IDS], raw["inputs"], self.past_of_raw(raw))
         return self.answers_of_scores(scores, np.asarray(raw["inputs"], np.float64))
 
-    def past_of_raw(self, raw: Arrays) -> Any:
-        """What `scores` is to know of the past, from the Keras models' inputs."""
-        return None
 
+def read_metadata(network: "Network", folder: Path) -> tuple["Network", dict[str, Any]]:
+    """The network with its own settings, and all else that metadata.json says.
 
-def load_served(network: "Network", folder: Path) -> ServedNetwork:
-    """Read what `FittedNetwork.save` wrote; raises ValueError if the folder holds another kind of model."""
+    Raises ValueError if the folder holds another kind of model.
+    """
     metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
     if metadata.get("kind") != network.name or tuple(metadata.get("inputs", ())) != NETWORK_INPUTS:
         raise ValueError(f"expected an {network.name} model with the inputs of this version in {folder}")
     if "network" not in metadata:
         raise ValueError(f"{folder.name} was written by an earlier release; the next training replaces it")
-    return network.of_dict(metadata["network"]).served(load_arrays(folder / WEIGHTS_FILE), metadata)
+    return network.of_dict(metadata["network"]), metadata
+
+
+def load_served(network: "Network", folder: Path) -> ServedNetwork:
+    """Read what `FittedNetwork.save` wrote; raises ValueError as `read_metadata` does."""
+    own, metadata = read_metadata(network, folder)
+    return own.served(load_arrays(folder / WEIGHTS_FILE), metadata)
 
 
 def dense(weights: Arrays, layer: str) -> tuple[Singles, Singles]:

@@ -6,7 +6,7 @@ a step instead of some hundreds. What is compiled depends on the sizes of the em
 
 While it learns, each network also guesses what the other is asked, which makes better use of the same rows (Caruana
 1997, Machine Learning 28); the guesses are dropped. What is scored and kept are exponential means of the weights
-(Polyak and Juditsky 1992), which are calmer than those of the last step.
+(Polyak and Juditsky 1992), which vary less than those of the last step.
 """
 
 import sys
@@ -201,20 +201,22 @@ class Loop:
         Zeros stay zeros: where a column of an embedding and the row of the kernel behind it are 0, so are their
         gradients. Rows of names that are not there are never asked for.
         """
-        parts, networks = [], range(len(self._nets))
-        for name, shape in self._shapes.items():
-            part = np.zeros((len(networks), *shape), np.float32)
-            part[np.ix_(networks, *self._places(name, self._sizes))] = named[name]
-            parts.append(part.reshape(len(networks), -1))
-        return np.concatenate(parts, axis=1)
+        flat = np.zeros(self._flat.shape, np.float32)
+        for name, part in self._views(flat).items():
+            part[self._grid(name)] = named[name]
+        return flat
 
     def _trimmed(self, flat: Singles) -> dict[str, Singles]:
         """The reverse of `_roomy`."""
-        parts, networks = np.split(flat, np.cumsum(self._lengths)[:-1], axis=1), range(len(self._nets))
-        return {
-            name: part.reshape(-1, *shape)[np.ix_(networks, *self._places(name, self._sizes))]
-            for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
-        }
+        return {name: part[self._grid(name)] for name, part in self._views(flat).items()}
+
+    def _views(self, flat: Singles) -> dict[str, Singles]:
+        """Each weight of all networks (networks, w), as it lies in there."""
+        parts = zip(self._shapes.items(), np.split(flat, np.cumsum(self._lengths)[:-1], axis=1), strict=True)
+        return {name: part.reshape(-1, *shape, copy=False) for (name, shape), part in parts}
+
+    def _grid(self, name: str) -> tuple[NDArray[np.intp], ...]:
+        return np.ix_(np.arange(len(self._nets)), *self._places(name, self._sizes))
 
     def _places(self, name: str, sizes: Sizes) -> list[NDArray[np.intp]]:
         """Where a weight of a network of these sizes lies in one with room, along each axis."""
@@ -319,7 +321,7 @@ class Loop:
             total, losses = tf.constant(0.0), []
             for place, (net, parts) in enumerate(zip(self._nets, self._parts(flat), strict=True)):
                 scores, rest = net.stateless_call(parts, list(self._rest[place]), inputs, training=True)
-                losses.append(_losses(scores, *targets, self._network.link))
+                losses.append(_losses(self._network.link, scores, *targets))
                 total += sum(weight * loss for weight, loss in zip(self._loss_weights[place], losses[-1], strict=True))
                 if schedule.monotonicity:
                     total += schedule.monotonicity * self._falls(net, parts, place, inputs, seeds)
@@ -406,7 +408,7 @@ class Data:
         return self.examples.rows[self.examples.rows >= 0]
 
 
-def _losses(scores: Any, correct: Any, base: Any, log_time: Any, is_task: Any, link: str) -> tuple[Any, Any]:
+def _losses(link: str, scores: Any, correct: Any, base: Any, log_time: Any, is_task: Any) -> tuple[Any, Any]:
     """Cross-entropy and squared error of the log time, means over the tasks; `base` are log odds to be corrected."""
     import tensorflow as tf
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
-from app.ml.features.inputs import NETWORK_INPUTS
+from app.ml.features.inputs import GROUPS, NETWORK_INPUTS
 from app.ml.features.vocabulary import IDS, Vocabulary
 from app.ml.networks.scale import Scale
 
@@ -67,10 +67,7 @@ class Schedule:
     decay_holds: bool = True
     warm_up: int = 0  # steps
     decay: float = 0.3  # share of a kernel or vector given back at each step, times rate (Loshchilov, Hutter 2019)
-    ema_horizon: tuple[int, float] = (
-        400,
-        1.0,
-    )  # steps, epochs: what the mean weights reach back to, the longer of both
+    ema_horizon: tuple[int, float] = (400, 1.0)  # steps, epochs: how far the mean weights reach back, the longer one
     id_dropout: tuple[float, ...] = (0.9, 0.02, 0.02, 0.02)  # chance that a student, topic, ... is shown as unknown
     monotonicity: float = 0.0  # what a score's fall costs where a success rate (an average time) alone rises, in losses
     clip_norm: float = 0.0  # that a network's gradient is cut to; 0: it is not
@@ -116,12 +113,7 @@ class Network(ABC):
     axes: ClassVar[Mapping[str, str]] = {}  # inputs that have a second axis, and what it counts: see Examples.lengths
 
     schedule: Schedule = Schedule()
-    groups: tuple[str, ...] = (
-        "eleven",
-        "context",
-        "item",
-        "base",
-    )  # of the inputs (app.ml.features.inputs.GROUPS) that are used
+    groups: tuple[str, ...] = tuple(GROUPS)  # of the inputs that are used
     vector: float = 8.0  # a vector's length is the fourth root of the number of ids times this, within its bounds
 
     @abstractmethod
@@ -188,15 +180,17 @@ class Network(ABC):
 
     def of_dict(self, kept: Mapping[str, Any]) -> "Network":
         """The one whose fields were written to metadata.json."""
-        schedule: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in kept["schedule"].items()}
-        own: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items() if k != "schedule"}
-        return replace(self, schedule=Schedule(**schedule), **own)
+        return replace(self, **_tuples(kept) | {"schedule": Schedule(**_tuples(kept["schedule"]))})
 
     def tuned(self, settings: Mapping[str, Any]) -> "Network":
         """The same kind with other values for some fields of its own or of its schedule."""
         schedule = {name: value for name, value in settings.items() if name in Schedule.__slots__}
         own = {name: value for name, value in settings.items() if name not in schedule}
         return replace(self, schedule=replace(self.schedule, **schedule), **own)
+
+
+def _tuples(kept: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
 
 
 def golden_inputs(vocabulary: Vocabulary, n: int) -> dict[str, NDArray[Any]]:

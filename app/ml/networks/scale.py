@@ -1,8 +1,8 @@
 """How raw inputs become numbers around 0: logarithms of counts and times, then a Keras `Normalization`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +32,14 @@ def unit_of(name: str) -> float:
 class Scale:
     """What is known of the rows before the training begins. An input x enters as log(1 + units x) + factors x."""
 
-    low: tuple[float, ...]  # (26,) the least of each input; what lies beyond low and high counts as these
-    high: tuple[float, ...]  # (26,)
-    units: tuple[float, ...]  # (26,) of what enters as a logarithm, else 0
-    factors: tuple[float, ...]  # (26,) of what enters as it is, else 0
-    mean: tuple[float, ...]  # (26,) of the transformed inputs
-    variance: tuple[float, ...]  # (26,)
-    outcome_mean: tuple[float, ...]  # (3,)
-    outcome_variance: tuple[float, ...]  # (3,)
+    low: Floats  # (26,) the least of each input; what lies beyond low and high counts as these
+    high: Floats  # (26,)
+    units: Floats  # (26,) of what enters as a logarithm, else 0
+    factors: Floats  # (26,) of what enters as it is, else 0
+    mean: Floats  # (26,) of the transformed inputs
+    variance: Floats  # (26,)
+    outcome_mean: Floats  # (3,)
+    outcome_variance: Floats  # (3,)
 
     @classmethod
     def of(cls, inputs: Floats, outcomes: Floats, groups: Sequence[str]) -> "Scale":
@@ -47,17 +47,18 @@ class Scale:
         names = {name for group in groups for name in GROUPS.get(group, (group,))}
         units = np.array([unit_of(name) if name in names else 0.0 for name in NETWORK_INPUTS])
         factors = np.array([float(name in names and unit_of(name) == 0) for name in NETWORK_INPUTS])
-        low, high = inputs.min(axis=0), inputs.max(axis=0)
-        x = transformed(inputs, low, high, units, factors)
-        told = np.array([0.0, *outcomes[:, 1:].mean(axis=0)]), np.array([1.0, *outcomes[:, 1:].var(axis=0)])
-        columns = (low, high, units, factors, x.mean(axis=0), x.var(axis=0) + LEAST_VARIANCE)
-        kept: list[Any] = [tuple(column.tolist()) for column in (*columns, told[0], told[1] + LEAST_VARIANCE)]
-        return cls(*kept)
+        ranges = inputs.min(axis=0), inputs.max(axis=0), units, factors
+        x = transformed(inputs, *ranges)
+        mean, variance = np.append(0.0, outcomes[:, 1:].mean(axis=0)), np.append(1.0, outcomes[:, 1:].var(axis=0))
+        return cls(*ranges, x.mean(axis=0), x.var(axis=0) + LEAST_VARIANCE, mean, variance + LEAST_VARIANCE)
+
+    def transformed(self, inputs: Floats) -> Floats:
+        """The inputs (..., 26) before normalising."""
+        return transformed(inputs, self.low, self.high, self.units, self.factors)
 
     def normalised(self, inputs: Floats) -> Floats:
         """As the first layer sees them, (..., 26)."""
-        x = transformed(inputs, *(np.array(each) for each in (self.low, self.high, self.units, self.factors)))
-        return np.asarray((x - self.mean) / np.sqrt(self.variance))
+        return np.asarray((self.transformed(inputs) - self.mean) / np.sqrt(self.variance))
 
     def normalised_outcomes(self, outcomes: Floats) -> Floats:
         """As the steps of a sequence see them, (..., 3)."""
@@ -67,30 +68,28 @@ class Scale:
         """`normalised` as layers of Keras: in doubles, as the served arrays do it, for a small variance magnifies."""
         from keras import layers, ops
 
-        within = ops.clip(ops.cast(inputs, "float64"), list(self.low), list(self.high))
-        logs = ops.log1p(layers.Rescaling(list(self.units), dtype="float64", name="units")(within))
-        x = layers.Add(dtype="float64")(
-            [logs, layers.Rescaling(list(self.factors), dtype="float64", name="factors")(within)]
-        )
-        scale = layers.Normalization(mean=list(self.mean), variance=list(self.variance), dtype="float64", name="scale")
+        kept = self.to_dict()
+        within = ops.clip(ops.cast(inputs, "float64"), kept["low"], kept["high"])
+        logs = ops.log1p(layers.Rescaling(kept["units"], dtype="float64", name="units")(within))
+        plain = layers.Rescaling(kept["factors"], dtype="float64", name="factors")(within)
+        x = layers.Add(dtype="float64")([logs, plain])
+        scale = layers.Normalization(mean=kept["mean"], variance=kept["variance"], dtype="float64", name="scale")
         return ops.cast(scale(x), "float32")
 
     def outcome_layers(self, outcomes: "keras.KerasTensor") -> "keras.KerasTensor":
         """`normalised_outcomes` as a layer of Keras."""
         from keras import layers
 
-        return layers.Normalization(
-            mean=list(self.outcome_mean), variance=list(self.outcome_variance), name="outcome_scale"
-        )(outcomes)
+        mean, variance = self.outcome_mean.tolist(), self.outcome_variance.tolist()
+        return layers.Normalization(mean=mean, variance=variance, name="outcome_scale")(outcomes)
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    def to_dict(self) -> dict[str, list[float]]:
+        return {name: getattr(self, name).tolist() for name in self.__slots__}
 
     @classmethod
-    def from_dict(cls, kept: Mapping[str, Any]) -> "Scale":
-        """Back from `to_dict`, through JSON or not."""
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()}
-        return cls(**values)
+    def from_dict(cls, kept: Mapping[str, Sequence[float]]) -> "Scale":
+        """Back from `to_dict`."""
+        return cls(**{name: np.array(values) for name, values in kept.items()})
 
 
 def transformed(inputs: Floats, low: Floats, high: Floats, units: Floats, factors: Floats) -> Floats:

@@ -96,7 +96,7 @@ class Windows:
 
 
 def outcomes(attempts: Attempts) -> Floats:
-    """What each finished task tells the steps, (n, 3) as in `outcome`."""
+    """The outcome of each finished task, (n, 3) as in `outcome`: with its ids what a step takes in."""
     order = np.argsort(attempts.student, kind="stable")
     finished, student = attempts.finished[order], attempts.student[order]
     since = np.full(len(order), LONG_AGO)
@@ -142,9 +142,11 @@ class SequenceNetwork(Network):
         from keras import layers, ops
 
         now = [vectors[name](inputs[name]) for name in IDS]  # (w, a, length) each
-        told = inputs["past_outcomes"]
-        whose = now[0][:, :1] * ops.ones_like(told[..., :1])  # (w, s, length)
-        steps = layers.Concatenate()([whose, *(vectors[name](inputs[f"past_{name}"]) for name in STEP_IDS), told])
+        past_outcomes = inputs["past_outcomes"]
+        whose = now[0][:, :1] * ops.ones_like(past_outcomes[..., :1])  # (w, s, length)
+        steps = layers.Concatenate()(
+            [whose, *(vectors[name](inputs[f"past_{name}"]) for name in STEP_IDS), past_outcomes]
+        )
         asked = layers.Concatenate()([*now, inputs["inputs"]])
         known = layers.Dropout(self.dropouts[-2])(self.known(steps, asked, inputs["done"], learning=learning))
         x = layers.Dense(self.units[-2], activation="relu", name="dense_1")(layers.Concatenate()([asked, known]))
@@ -189,7 +191,7 @@ class SequenceNetwork(Network):
         n, counts = 32, dict(zip(IDS, vocabulary.counts(), strict=True))
         random = np.random.default_rng(1)
         steps = {f"past_{k}": random.integers(0, counts[k] + 1, (n, GOLDEN_STEPS)).astype(np.int32) for k in STEP_IDS}
-        told = outcome(
+        past_outcomes = outcome(
             random.random(n * GOLDEN_STEPS) < 0.5,
             random.lognormal(3, 1.5, n * GOLDEN_STEPS).clip(0.1, 5000),
             (random.lognormal(12, 4, n * GOLDEN_STEPS) * SECOND).clip(0, LONG_AGO).astype(np.int64),
@@ -199,7 +201,7 @@ class SequenceNetwork(Network):
             **golden_inputs(vocabulary, n),
             "done": done,
             **steps,
-            "past_outcomes": told.reshape(n, GOLDEN_STEPS, OUTCOME).astype(np.float32),
+            "past_outcomes": past_outcomes.reshape(n, GOLDEN_STEPS, OUTCOME).astype(np.float32),
         }
 
 
@@ -232,7 +234,7 @@ class ServedSequence(ServedNetwork):
     def prepare(self, weights: Arrays) -> None:
         self._first, self._second = dense(weights, "dense_1"), dense(weights, "dense_2")
 
-    def told(self, attempts: Attempts) -> Singles:
+    def scaled_outcomes(self, attempts: Attempts) -> Singles:
         """Scaled outcomes of n finished tasks, (n, 3)."""
         return self.scale.normalised_outcomes(outcomes(attempts)).astype(np.float32)
 
@@ -246,8 +248,8 @@ class ServedSequence(ServedNetwork):
         """The same of a student's s tasks, in order, as the database tells them: (4, 1, s) and (1, s, 3)."""
         columns = [[str(asked.user_id)] * len(tasks), *([task[c] for task in tasks] for c in ID_COLUMNS)]
         ids = [[index.get(name, 0) for name in names] for index, names in zip(self.index, columns, strict=True)]
-        told = self.scale.normalised_outcomes(outcomes_of(tasks, before)) if tasks else np.zeros((0, OUTCOME))
-        return np.array(ids, np.int32)[:, None], told.astype(np.float32)[None]
+        past = self.scale.normalised_outcomes(outcomes_of(tasks, before)) if tasks else np.zeros((0, OUTCOME))
+        return np.array(ids, np.int32)[:, None], past.astype(np.float32)[None]
 
     def scores_of(self, asked: Singles, known: Singles) -> Floats:
         """From what is asked (2, n, lengths + 26) and what is known of the past (2, n, u), (2, n)."""
