@@ -25,7 +25,7 @@ from app.ml.serving.model_order import serving_models
 from app.ml.training.scheduler import trainer
 from app.routers import audit, auth, health, metrics, model, people, practice_tasks, preparation
 from app.supervisor import FIRST_POLL_SECONDS, Supervisor
-from app.web import every_page, pages
+from app.web import pages, routes
 
 NOTE_CONNECTIONS_SECONDS = 2.0
 WARM_AFTER_SECONDS = 1.0
@@ -106,7 +106,7 @@ def create_app() -> FastAPI:
     errors.install(made)
     made.include_router(practice_tasks.router)  # first, for routes are tried in this order
     pages.install(made)
-    for part in every_page.ROUTERS:
+    for part in routes.ROUTERS:
         made.include_router(part)
     for each in (auth, preparation, people, model, audit, health, metrics):
         made.include_router(each.router)

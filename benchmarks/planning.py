@@ -16,22 +16,22 @@ os.environ.update(ONE_THREAD)
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from itertools import zip_longest
+from uuid import UUID
 
 import numpy as np
 
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
-from app.domain.planning import TARGET, Done, PracticeEffect, TopicState
+from app.domain.planning import TARGET, Done, Exam, PracticeEffect, TopicState
 from app.domain.tasks import Prediction
 from app.ml.evaluation.simulated import TOPICS
 from app.ml.features import learning_curve
 from app.ml.lnirt.ability import Predictive, Responses, columns_of, follow, newcomers, practised, predict
 from app.ml.lnirt.model import FittedLnirt, fit_lnirt
-from app.planning import exam_planner
-from app.planning.exam_planner import OVERHEAD_SECONDS
+from app.planning.exam_planner import OVERHEAD_SECONDS, Schedule, planned
 from benchmarks.learners import EASY, HARD, MEDIUM, WORLDS, Floats, Task, World
 
 FIRST = datetime(2026, 3, 2, 15, tzinfo=UTC)
@@ -48,7 +48,11 @@ class Preparation:
     minutes_per_day: int
     topics: tuple[str, ...] = TOPICS
     target: float = TARGET
-    chances_at_start: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def exam(self) -> Exam:
+        wanted = (self.exam_date, self.topics, self.minutes_per_day, self.target)
+        return Exam(UUID(int=0), UUID(int=0), None, *wanted, {}, FIRST)
 
     @property
     def days(self) -> int:
@@ -182,7 +186,7 @@ def by_plan(
 ) -> Iterator[Cell]:
     """The day's part of the plan, its topics mixed; planned anew where it was done sooner than expected."""
     while True:
-        day = exam_planner.today(wanted, teacher.states(learner), now, teacher.effect)
+        day = Schedule.of(wanted.exam, teacher.states(learner), now, teacher.effect).day(0)
         blocks = [
             [(wanted.topics.index(item.topic), DIFFICULTIES.index(item.difficulty))] * item.tasks for item in day.items
         ]
@@ -312,7 +316,7 @@ def foreseen(kind: type[World], wanted: Preparation, seeds: Sequence[int]) -> fl
     for seed in seeds:
         teacher = teacher_of(kind, seed)
         learner = Learner.new(0, len(wanted.topics), teacher.model)
-        plan = exam_planner.planned(wanted, teacher.states(learner), FIRST, teacher.effect)
+        plan = planned(wanted.exam, teacher.states(learner), FIRST, teacher.effect)
         expected.append(plan.chance_at_exam)
     return float(np.mean(expected))
 

@@ -31,7 +31,8 @@ with lazily():
     from app.ml.explanation import network_inputs
     from app.ml.serving import model_order
     from app.ml.training import scheduler
-    from app.monitoring import comparison, version_text
+    from app.monitoring import comparison
+    from app.monitoring.status import outcome, version_fields
     from app.schemas import model_versions as version_schemas
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def versions(
     """The trained models, newest first: which answers, how good each is on tasks it was not fitted on, and why."""
     found = model_versions.latest(db, limit, kind)
     if as_json:
-        told = [version_schemas.VersionOut.model_validate(version_text.told(version)) for version in found]
+        told = [version_schemas.VersionOut.model_validate(version_fields(version)) for version in found]
         return to_json({"items": [each.model_dump(mode="json") for each in told]})
     if not found:
         return f"No {kind} has been trained yet." if kind else tables.NO_VERSION
@@ -120,7 +121,7 @@ def _change_who_serves(change: "Callable[[Session], str]") -> None:
         first = next(iter(model_versions.serving(db).values()))
     serving = model_order.serving_models()
     serving.refresh()
-    say(version_text.outcome(message, first, serving))
+    say(outcome(message, first, serving))
 
 
 @app.command()

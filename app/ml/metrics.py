@@ -86,6 +86,14 @@ def calibration_error(correct: Bools, p: Floats) -> float:
     return float(np.abs(gaps).sum() / len(p))
 
 
+def reliability(correct: Bools, p: Floats, least: int = 1) -> list[tuple[float, float, int]]:
+    """By tenths of the probability, where there are so many rows: mean probability, share correct, rows."""
+    place = np.minimum((p * BINS).astype(np.int64), BINS - 1)
+    rows = np.bincount(place, minlength=BINS)
+    said, right = (np.bincount(place, values, BINS) for values in (p, correct))
+    return [(float(said[k] / rows[k]), float(right[k] / rows[k]), int(rows[k])) for k in np.flatnonzero(rows >= least)]
+
+
 def rmse_log_time(seconds: Floats, predicted: Floats) -> float:
     """Root mean squared error of natural log seconds."""
     return float(np.sqrt(np.square(np.log(predicted) - np.log(plausible(seconds))).mean()))

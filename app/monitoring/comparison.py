@@ -1,21 +1,23 @@
-"""The live quality of the versions: what they predicted, against what was completed since."""
+"""The live quality of the versions: what they predicted, against what was completed since; and who is ahead."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from app.crud import comparison as predictions
-from app.crud.comparison import Ints, Predicted
+from app.crud.comparison import Floats, Ints, Predicted
 from app.ml import metrics
-from app.monitoring.comparison_text import sentence
 from app.schemas.comparison import Comparison, DayOut, KindQuality, VersionQuality
 
 PRIOR = "prior"
 EPOCH = date(1970, 1, 1)
+Name = Callable[[int], str]
+Rows = NDArray[np.intp]
 
 
 def comparison(db: Session, days: int, limit: int = 50, most_a_day: int | None = None) -> Comparison:
@@ -25,52 +27,30 @@ def comparison(db: Session, days: int, limit: int = 50, most_a_day: int | None =
     """
     data = predictions.completed(db, days, most_a_day)
     versions, which = np.unique(data.version, return_inverse=True)
-    known = {0: PRIOR, **predictions.kinds_of(db, versions.tolist())}
-    kinds = {version: known[version] for version in versions.tolist()}
-    names = sorted(set(kinds.values()))
-    of_kind = np.array([names.index(kind) for kind in kinds.values()], np.int32)[which]
+    kinds = {0: PRIOR, **predictions.kinds_of(db, versions.tolist())}
+    names, of_version = np.unique([kinds[version] for version in versions.tolist()], return_inverse=True)
+    of_kind = of_version.astype(np.int32)[which]
+    newest = data.take(np.isin(data.version, versions[-limit:]))
+    by_version = [
+        VersionQuality(id=version or None, kind=kinds[version], **fields)
+        for version, fields in _qualities(newest, newest.version)
+    ]
     return Comparison(
         days=days,
-        text=sentence(data, kinds, of_kind, names, days),
-        kinds=[
-            KindQuality(kind=names[of.label], role=of.role, **quality(of.rows), by_day=by_day(of.rows))
-            for of in groups(data, of_kind)
-        ],
-        versions=_versions(data, kinds, limit),
+        text=_text(data, kinds, of_kind, names.tolist(), days),
+        kinds=[KindQuality(kind=names[kind], **fields) for kind, fields in _qualities(data, of_kind)],
+        versions=by_version[::-1],
     )
 
 
-def _versions(data: Predicted, kinds: Mapping[int, str], limit: int) -> list[VersionQuality]:
-    newest = sorted(set(data.version.tolist()), reverse=True)[:limit]
-    kept = data.take(np.isin(data.version, newest))
-    found = [
-        VersionQuality(
-            id=of.label or None, kind=kinds[of.label], role=of.role, **quality(of.rows), by_day=by_day(of.rows)
-        )
-        for of in groups(kept, kept.version)
-    ]
-    return found[::-1]
+def _qualities(data: Predicted, labels: Ints) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Of each label, what was shown and what was a shadow, over all days and by day, the oldest first."""
+    for label, role, rows in _groups(data, labels):
+        by_day = [DayOut(day=EPOCH + timedelta(day), **quality(of_day)) for day, _, of_day in _groups(rows, rows.day)]
+        yield label, {"role": role, **quality(rows), "by_day": by_day}
 
 
-def by_day(rows: Predicted) -> list[DayOut]:
-    """Oldest day first."""
-    return [DayOut(day=EPOCH + timedelta(of.label), **quality(of.rows)) for of in groups(rows, rows.day)]
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The predictions with one label, shown or shadow."""
-
-    label: int
-    shadow: bool
-    rows: Predicted
-
-    @property
-    def role(self) -> str:
-        return "shadow" if self.shadow else "served"
-
-
-def groups(data: Predicted, labels: Ints) -> Iterator[Group]:
+def _groups(data: Predicted, labels: Ints) -> Iterator[tuple[int, str, Predicted]]:
     """By label and role, in one sort."""
     if len(data) == 0:
         return
@@ -78,10 +58,83 @@ def groups(data: Predicted, labels: Ints) -> Iterator[Group]:
     order = np.argsort(keys, kind="stable")
     found, starts = np.unique(keys[order], return_index=True)
     for key, rows in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
-        yield Group(key // 2, bool(key % 2), data.take(rows))
+        yield key // 2, "shadow" if key % 2 else "served", data.take(rows)
 
 
 def quality(rows: Predicted) -> dict[str, Any]:
     """The scores of n predictions, n at least 1."""
     columns = (rows.correct, rows.probability, rows.seconds, rows.estimate, rows.low, rows.high)
     return {"n": len(rows), **asdict(metrics.summary(*columns))}
+
+
+def _text(data: Predicted, kinds: dict[int, str], of_kind: Ints, names: list[str], days: int) -> str:
+    """Who is ahead, of the versions; of the kinds too, where one of them had several versions."""
+    if len(data) == 0:
+        span = "today" if days == 1 else f"in the last {days} days"
+        return f"Nothing to compare yet: no predicted task has been completed {span}."
+    by_version = _ahead(data, data.version, lambda id_: f"version {id_} of {kinds[id_]}" if id_ else "the prior")
+    by_version = by_version[0].upper() + by_version[1:]
+    if len(names) < 2 or len(set(data.version.tolist())) == len(names):
+        return by_version
+    by_kind = _ahead(data, of_kind, lambda place: "the prior" if names[place] == PRIOR else names[place])
+    return f"{by_version} All versions of a kind taken together: {by_kind}"
+
+
+def _ahead(data: Predicted, labels: Ints, name: Name) -> str:
+    """On tasks that both predicted, where there are any."""
+    losses = metrics.losses(data.correct, data.probability)
+    pair = both_predicted(data, labels)
+    return _on_the_same(*pair, losses, name) if pair else _on_others(labels, losses, name)
+
+
+def both_predicted(data: Predicted, labels: Ints) -> tuple[int, int, Rows, Rows] | None:
+    """Of a label that was shown and one that was a shadow, those with the most tasks in common, the newer on a tie: the
+    newer label and the older, and the rows in which each predicted the same m tasks, (m,)."""
+    shadows, shown = np.flatnonzero(data.shadow), np.flatnonzero(~data.shadow)
+    row_of = np.zeros(int(data.task.max()) + 1, np.intp)
+    row_of[data.task[shown]] = shown
+    partners = row_of[data.task[shadows]]
+    apart = labels[partners] != labels[shadows]
+    shadows, partners = shadows[apart], partners[apart]
+    if len(shadows) == 0:
+        return None
+    pairs = np.sort(np.column_stack([labels[partners], labels[shadows]]), axis=1)
+    found, which, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+    best = int(np.flatnonzero(counts == counts.max())[-1])
+    mine = which.reshape(-1) == best
+    older, newer = found[best].tolist()
+    swapped = labels[partners[mine]] == older
+    newers = np.where(swapped, shadows[mine], partners[mine])
+    olders = np.where(swapped, partners[mine], shadows[mine])
+    return newer, older, newers, olders
+
+
+def _on_the_same(newer: int, older: int, newers: Rows, olders: Rows, losses: Floats, name: Name) -> str:
+    differences = losses[newers] - losses[olders]
+    mean, n = float(differences.mean()), len(differences)
+    both = [(name(newer), float(losses[newers].mean())), (name(older), float(losses[olders].mean()))]
+    (first, lower), (second, higher) = both if mean <= 0 else both[::-1]
+    digits = next((d for d in range(2, 6) if round(lower, d) != round(higher, d)), 2)
+    numbers = f"log-loss {lower:.{digits}f} against {higher:.{digits}f}"
+    if mean == 0:
+        return f"{first} and {second} are level on {_tasks(n)}: {numbers}."
+    chance = n < 2 or abs(mean) < 2 * float(differences.std(ddof=1)) / np.sqrt(n)
+    doubt = ", which may well be chance" if chance else ""
+    return f"{first} is ahead of {second} on {_tasks(n)}: {numbers}{doubt}."
+
+
+def _on_others(labels: Ints, losses: Floats, name: Name) -> str:
+    """No two predicted the same task: the two with the most tasks, each on its own."""
+    found, counts = np.unique(labels, return_counts=True)
+    most = sorted(zip(counts.tolist(), found.tolist(), strict=True), reverse=True)[:2]
+    said = [(name(label), f"{losses[labels == label].mean():.2f}", n) for n, label in most]
+    (one, loss, n), *other = said
+    text = f"{one} has a log-loss of {loss} on {_tasks(n)}"
+    if not other:
+        return f"{text}; there is no other to compare it with."
+    ((another, loss, n),) = other
+    return f"{text}, {another} {loss} on {_tasks(n, 'other ')}."
+
+
+def _tasks(n: int, which: str = "") -> str:
+    return f"{n:,} {which}task{'s' * (n != 1)}"

@@ -1,14 +1,12 @@
 """Live quality: what students were told lately, against what then happened."""
 
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy.orm import Session
 
 from app.crud import live, model_versions
 from app.crud.live import Completed, Floats
-from app.crud.model_versions import Version
 from app.ml import metrics
 from app.schemas.live import LiveOut, LiveQuality
 
@@ -30,23 +28,11 @@ def live_quality(db: Session) -> LiveOut:
     return LiveOut(n=len(found), minimum=LEAST, kinds=told, text=text)
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Tasks that were given about the same chance."""
-
-    promised: float  # mean chance
-    right: float  # share
-    n: int
-
-
-def groups(db: Session) -> list[Group]:
-    """The same tasks, whoever predicted them, by their chance in ten steps; none while there are few."""
+def groups(db: Session) -> list[tuple[float, float, int]]:
+    """The same tasks, whoever predicted them, by their chance in ten steps: mean chance, share right, tasks; none while
+    there are few."""
     found = live.completed(db, NEWEST)
-    if len(found) < LEAST:
-        return []
-    step = np.minimum((found.probability * metrics.BINS).astype(np.int64), metrics.BINS - 1)
-    parts = [found.take(step == each) for each in np.unique(step).tolist()]
-    return [Group(float(part.probability.mean()), float(part.correct.mean()), len(part)) for part in parts]
+    return metrics.reliability(found.correct, found.probability) if len(found) >= LEAST else []
 
 
 def _quality(db: Session, kind: str, rows: Completed) -> LiveQuality:
@@ -54,6 +40,7 @@ def _quality(db: Session, kind: str, rows: Completed) -> LiveQuality:
     observed = float(rows.correct.mean())
     losses, of_base_rate = (metrics.losses(rows.correct, p) for p in (rows.probability, np.full(len(rows), observed)))
     scores = metrics.summary(rows.correct, rows.probability, rows.seconds, rows.estimate, rows.low, rows.high)
+    then = (model_versions.get(db, newest).scores if newest else None) or {}
     quality = LiveQuality(
         kind=kind,
         model_version_id=newest or None,
@@ -62,7 +49,8 @@ def _quality(db: Session, kind: str, rows: Completed) -> LiveQuality:
         **{name: getattr(scores, name) for name in SCORES},
         log_loss_standard_error=_standard_error(losses),
         log_loss_of_base_rate=float(of_base_rate.mean()),
-        **_at_training(model_versions.get(db, newest) if newest else None),
+        log_loss_at_training=then.get("log_loss"),
+        log_loss_at_training_standard_error=then.get("log_loss_standard_error"),
         mean_predicted=float(rows.probability.mean()),
         observed=observed,
         text="",
@@ -73,14 +61,6 @@ def _quality(db: Session, kind: str, rows: Completed) -> LiveQuality:
 def _standard_error(values: Floats) -> float:
     """Of their mean."""
     return float(values.std(ddof=1) / np.sqrt(len(values)))
-
-
-def _at_training(version: Version | None) -> dict[str, float | None]:
-    scores = (version.scores if version else None) or {}
-    return {
-        "log_loss_at_training": scores.get("log_loss"),
-        "log_loss_at_training_standard_error": scores.get("log_loss_standard_error"),
-    }
 
 
 def sentence(live: LiveQuality, error_against_base_rate: float) -> str:

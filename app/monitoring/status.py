@@ -1,10 +1,13 @@
-"""Who serves and how training stands, for the API, the command line and the pages alike."""
+"""Who serves, versions, and how training stands, for the API, the command line and the pages alike."""
+
+from collections.abc import Mapping
 
 from sqlalchemy.orm import Session
 
 from app.core.settings import settings
 from app.crud import attempts, model_tracker, training_control, training_runs
 from app.crud.model_tracker import Tracker
+from app.crud.model_versions import Version
 from app.crud.training_control import Control
 from app.crud.training_runs import Run
 from app.domain.kinds import BASE
@@ -108,3 +111,18 @@ def _text(serving: ServingModels, counter: CounterOut, run: Run | None, last: Ru
     elif last and last.outcome != "published":
         parts.append(f"The last run {last.outcome}: {last.message}")
     return " ".join(parts)
+
+
+def version_fields(version: Version) -> Mapping[str, object]:
+    """A version as the schemas have it."""
+    kept = {name: getattr(version, name) for name in Version.__slots__}
+    return kept | {"answers_first": version.answers}
+
+
+def outcome(message: str, wanted: Version, serving: ServingModels) -> str:
+    """What was done, and should another than the wanted version answer all the same, who and why."""
+    now = serving.model_order.first
+    if now is not None and now.version.id == wanted.id:
+        return message
+    why = " ".join(serving.problems) or "The setting MODEL asks for that kind."
+    return f"{message} Yet {now or 'LNIRT fitted to the newest tasks'} answers: {why}"

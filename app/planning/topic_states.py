@@ -18,95 +18,88 @@ from app.crud import exam_plans, practised, student_states
 from app.crud.practised import Known, Practised
 from app.crud.student_totals import StudentHistory
 from app.domain.attempts import DIFFICULTIES
-from app.domain.planning import TOPICS_MOST, Exam, PracticeEffect, TopicState
+from app.domain.planning import TOPICS_MOST, Done, Exam, PracticeEffect, TopicState
 from app.domain.tasks import Prediction, TaskRequest
 from app.ml.embedding_service import predict
 from app.ml.features import learning_curve
 from app.ml.serving.model_order import ServingModels
-from app.planning import difficulty as choosing
 from app.planning import spacing
-from app.planning.suggestions import Last
+from app.planning.difficulty import need
 
 T = TypeVar("T")
 FEW = 5  # topics of one's own, below which those that several others practise are suggested too
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Whose outlook, and on what."""
+class Last:
+    """The task finished last, whatever its topic."""
 
-    student: UUID
-    topics: tuple[str, ...] = ()
-    and_own: bool = False  # what they practise, too
-    exam: Exam | None = None
+    topic: str
+    done: Done
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class TopicStates:
     """A student's topics as they are now."""
 
     now: datetime  # UTC
     topics: tuple[TopicState, ...]
     effect: PracticeEffect
     last: Last | None
-    exam: Exam | None
+    exam: Exam | None  # the next one, where no topics were asked for
 
 
-async def outlook(serving: ServingModels, database: Database, wanted: QueryFlow[Wanted]) -> Outlook:
-    """Through the asynchronous door; others have their turn between two predictions."""
-    found = await run_async(_found(wanted), database)
-    said, answered = list[Prediction](), Answered()
+async def topic_states(
+    serving: ServingModels, database: Database, student: UUID, topics: tuple[str, ...]
+) -> TopicStates:
+    """Of these topics; without any, of the next exam's and all that the student practises.
+
+    Through the asynchronous driver; others have their turn between two predictions.
+    """
+    found = await run_async(_found(student, topics), database)
+    predictions, answered = list[Prediction](), Answered()
     for asked, past in found.cells:
-        said.append(await run_async(asked_once(predict(serving, asked, past), past, answered), database))
+        predictions.append(await run_async(asked_once(predict(serving, asked, past), past, answered), database))
         await asyncio.sleep(0)
-    return _outlook(serving, found, said)
+    return _states(serving, found, predictions)
 
 
-def outlook_now(serving: ServingModels, db: Session, wanted: QueryFlow[Wanted]) -> Outlook:
+def topic_states_now(serving: ServingModels, db: Session, student: UUID, topics: tuple[str, ...]) -> TopicStates:
     """The same through the session."""
-    found, answered = run_sync(_found(wanted), db), Answered()
-    said = [run_sync(asked_once(predict(serving, asked, past), past, answered), db) for asked, past in found.cells]
-    return _outlook(serving, found, said)
-
-
-def for_wishes(student: UUID, topics: tuple[str, ...]) -> QueryFlow[Wanted]:
-    """These topics; without any the next exam's, and all that the student practises."""
-    if topics:
-        return Wanted(student, topics)
-    exam = yield from exam_plans.following(student)
-    return Wanted(student, exam.topics if exam else (), True, exam)
-
-
-def for_exam(student: UUID, topics: tuple[str, ...]) -> QueryFlow[Wanted]:
-    """An exam's topics."""
-    return Wanted(student, topics)
-    yield  # what makes it a query flow
+    found, answered = run_sync(_found(student, topics), db), Answered()
+    predictions = [
+        run_sync(asked_once(predict(serving, asked, past), past, answered), db) for asked, past in found.cells
+    ]
+    return _states(serving, found, predictions)
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     """What the database knows."""
 
-    wanted: Wanted
     known: Known
+    exam: Exam | None
     topics: Sequence[Practised]
     others: Mapping[str, int]
     cells: Sequence[tuple[TaskRequest, StudentHistory]]
 
 
-def _found(wanted_by: QueryFlow[Wanted]) -> QueryFlow[_Found]:
-    wanted = yield from wanted_by
-    known = yield from practised.known(wanted.student, wanted.topics, and_own=wanted.and_own)
+def _found(student: UUID, wanted: tuple[str, ...]) -> QueryFlow[_Found]:
+    and_own, exam = not wanted, None
+    if and_own:
+        exam = yield from exam_plans.following(student)
+        wanted = exam.topics if exam else ()
+    known = yield from practised.known(student, wanted, and_own=and_own)
     others = dict[str, int]()
-    topics = _most_needed(known, wanted.topics)
-    if wanted.and_own and len(topics) < FEW:
-        popular = yield from practised.of_others(wanted.student)
+    topics = _most_needed(known, wanted)
+    if and_own and len(topics) < FEW:
+        popular = yield from practised.of_others(student)
         own = {topic.topic for topic in topics}
         others = dict([each for each in popular.items() if each[0] not in own][: FEW - len(topics)])
         topics += [Practised(topic) for topic in others]
-    asked = [TaskRequest(wanted.student, topic.topic, each) for topic in topics for each in DIFFICULTIES]
-    pasts = (yield from practised.pasts(wanted.student, asked)) if asked else []
-    return _Found(wanted, known, topics, others, list(zip(asked, pasts, strict=True)))
+    asked = [TaskRequest(student, topic.topic, each) for topic in topics for each in DIFFICULTIES]
+    pasts = (yield from practised.pasts(student, asked)) if asked else []
+    return _Found(known, exam, topics, others, list(zip(asked, pasts, strict=True)))
 
 
 def _most_needed(known: Known, first: Sequence[str]) -> list[Practised]:
@@ -121,11 +114,11 @@ def _most_needed(known: Known, first: Sequence[str]) -> list[Practised]:
 def _seems_to_need(topic: Practised, now: datetime) -> float:
     wrong = (topic.n - topic.n_correct + 1) / (topic.n + 2)
     due = spacing.due(spacing.days_since(topic.recent, now), spacing.strength(topic.recent))
-    return choosing.need(wrong, due, topic.tasks_today)
+    return need(wrong, due, topic.tasks_today)
 
 
-def _outlook(serving: ServingModels, found: _Found, said: Iterable[Prediction]) -> Outlook:
-    predictions = iter(said)
+def _states(serving: ServingModels, found: _Found, predicted: Iterable[Prediction]) -> TopicStates:
+    predictions, known = iter(predicted), found.known
     topics = tuple(
         TopicState(
             topic.topic,
@@ -141,10 +134,8 @@ def _outlook(serving: ServingModels, found: _Found, said: Iterable[Prediction]) 
     )
     if found.cells:
         serving.request_refresh(found.cells[0][1].serving)
-    known = found.known
     last = Last(known.last_topic, known.last) if known.last_topic is not None and known.last else None
-    effect = learning_curve.from_report(known.effect)
-    return Outlook(known.now, topics, effect, last, found.wanted.exam)
+    return TopicStates(known.now, topics, learning_curve.from_report(known.effect), last, found.exam)
 
 
 Answered = dict[object, Rows]  # by statement and values

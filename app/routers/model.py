@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session
 from app.crud import model_versions, serving_changes, training_acts, training_runs
 from app.ml.serving.model_order import ServingModels
 from app.monitoring.comparison import comparison
-from app.monitoring.status import model_status
-from app.monitoring.version_text import outcome, told
+from app.monitoring.status import model_status, outcome, version_fields
 from app.routers.dependencies import Acting, Admin, Db, Serving, TheTrainer
 from app.schemas.comparison import Comparison
 from app.schemas.model_status import ModelStatus, PauseChanged, PauseWish, RunOut
@@ -55,14 +54,14 @@ def list_versions(
 ) -> VersionPage:
     """Every version that was ever trained, newest first, with its scores and why it serves or doesn't. For admins."""
     found = model_versions.latest(db, limit + 1, kind, before)
-    items = [VersionOut.model_validate(told(version)) for version in found[:limit]]
+    items = [VersionOut.model_validate(version_fields(version)) for version in found[:limit]]
     return VersionPage(items=items, next=items[-1].id if len(found) > limit else None)
 
 
 @router.get("/versions/{version_id}", responses=problems(401, 403, 404, 422))
 def get_version(version_id: VersionId, _admin: Admin, db: Db) -> VersionDetail:
     """One version, with the report of its training and the hashes of its files. For admins."""
-    return VersionDetail.model_validate(told(model_versions.get(db, version_id)))
+    return VersionDetail.model_validate(version_fields(model_versions.get(db, version_id)))
 
 
 @router.post("/versions/{version_id}/promote", responses=problems(401, 403, 404, 409, 422))
@@ -147,4 +146,4 @@ def changed(db: Session, serving: ServingModels, message: str) -> Promoted:
     first = next(iter(model_versions.serving(db).values()))
     db.commit()
     serving.refresh()
-    return Promoted.model_validate({**told(first), "message": outcome(message, first, serving)})
+    return Promoted.model_validate({**version_fields(first), "message": outcome(message, first, serving)})

@@ -24,7 +24,7 @@ from app.domain.planning import (
     Wishes,
 )
 from app.domain.reasons import Reason
-from app.planning.exam_plans import Asked, plan_exam_now, prepare
+from app.planning.exam_planner import plan_exam, prepare
 from app.planning.reasons import sentence
 from app.planning.recommender import recommend
 from app.routers.dependencies import AsyncDb, CallerFirst, Db, Serving, SignedIn, student_named
@@ -91,8 +91,7 @@ def create_plan(new: NewPlan, caller: SignedIn, db: Db, serving: Serving) -> Pla
     until then; what has been done today is taken off today's minutes. A student may have 20 plans.
     """
     student = student_named(new.user_id, caller, ABOUT_YOU)
-    asked = Asked(student, new.exam_date, tuple(new.topics), new.minutes_per_day, new.target_success_rate, new.name)
-    return plan_out(*prepare(serving, db, asked, caller.student))
+    return plan_out(*prepare(serving, db, student, new, caller.student))
 
 
 @router.get("/preparation/plans", responses=problems(401, 422))
@@ -106,7 +105,7 @@ def list_plans(caller: SignedIn, db: Db, user_id: OfStudent = None) -> PlanList:
 def get_plan(plan_id: UUID, caller: SignedIn, db: Db, serving: Serving) -> PlanOut:
     """A plan as it looks now, planned anew."""
     exam = exam_plans.get(db, plan_id, caller.owner)
-    return plan_out(exam, plan_exam_now(serving, db, exam))
+    return plan_out(exam, plan_exam(serving, db, exam))
 
 
 @router.delete(
@@ -177,4 +176,4 @@ def _values(of: Any) -> dict[str, Any]:
 
 
 def reason_out(reason: Reason) -> ReasonOut:
-    return ReasonOut(code=reason.code, values=dict(reason.values), text=sentence(reason, IN_ENGLISH))
+    return ReasonOut(code=reason.code, values=dict(reason.values), text=sentence(IN_ENGLISH, reason))

@@ -1,42 +1,57 @@
-"""For admins: who answers now and how well, trainings, and what can be done about either."""
+"""For admins: who answers now and how well, every training and version, and what can be done about either."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Any
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.crud import serving_changes, training_acts
-from app.domain.errors import AppError
+from app.crud import audit, model_versions, serving_changes, training_acts, training_runs
+from app.domain.errors import AppError, VersionNotFound
 from app.domain.kinds import KINDS
 from app.ml.evaluation import sample
 from app.ml.serving.model_order import ServingModels
 from app.monitoring import live_quality
+from app.monitoring.comparison import comparison
 from app.monitoring.status import model_status
+from app.routers.audit import MOST as MOST_ACTS
 from app.routers.dependencies import Db, Serving, TheTrainer
 from app.routers.model import changed
 from app.schemas.model_status import PauseWish
 from app.web import admin_charts
-from app.web.admin_words import what_was_done
 from app.web.pages import go_to, render
-from app.web.scores import explained, shown
-from app.web.sessions import Acting, Admin, only_own_forms, translator_of
-from app.web.training import model_name, panel
+from app.web.sessions import Acting, Admin, FormText, page_router, translator_of
+from app.web.training import panel
 
-router = APIRouter(prefix="/admin", include_in_schema=False, dependencies=[Depends(only_own_forms)])
+router = page_router("/admin")
 PAGE = "/admin"
-NEWEST_CHANGES = 5
-Text = Annotated[str, Form()]
+AT_ONCE = 50  # entries of a list
+MOST_ID = 2**31 - 1
+CHANGES_ON_OVERVIEW, CHANGES = 5, 20
+DRAWN = 3 * admin_charts.MOST_RUNS  # versions, of three kinds
+SPANS, USUAL_SPAN = (7, 30, 90), 30  # days to compare over
+COMPARED = 5_000  # finished tasks in all: a page is quick, however many there are
+COMPARED_VERSIONS = 20  # the newest
 
 
 @router.get("")
 def overview(request: Request, _admin: Admin, db: Db, serving: Serving, done: str = "") -> Response:
+    translator = translator_of(request)
+    messages = {  # of what a form came to; the address bar holds its code only
+        "paused": translator("Trainings are paused: none begins by itself until somebody lets them go on."),
+        "resumed": translator("Trainings go on; one that is due begins now."),
+        "asked": translator("The training begins as soon as no other is at work."),
+        "promoted": translator("The version was promoted; who answers now is said below."),
+        "rolledback": translator("Rolled back; who answers now is said below."),
+        "sample": translator("The sample is loaded, and the models learn from it right now."),
+    }
     serving.refresh()
-    return _page(request, db, serving, done=what_was_done(translator_of(request), done))
+    return _overview(request, db, serving, done=messages.get(done))
 
 
-def _page(
+def _overview(
     request: Request,
     db: Session,
     serving: ServingModels,
@@ -44,22 +59,19 @@ def _page(
     done: str | None = None,
     wrong: str | None = None,
 ) -> Response:
-    translator, found, who = translator_of(request), model_status(db, serving), serving.named
+    translator, groups = translator_of(request), live_quality.groups(db)
     return render(
         request,
         "admin.html",
         status,
         done=done,
         wrong=wrong,
-        found=found,
-        version=who.version if who else None,
-        scores=explained(translator, who.version.scores if who else {}),
-        live_chart=admin_charts.live(translator, promised) if (promised := live_quality.groups(db)) else None,
-        changes=serving_changes.latest(db, NEWEST_CHANGES),
+        found=model_status(db, serving),
+        version=serving.named.version if serving.named else None,
+        live_chart=admin_charts.live(translator, groups) if groups else None,
+        changes=serving_changes.latest(db, CHANGES_ON_OVERVIEW),
         panel=panel(db, serving, translator),
-        model_name=model_name,
         kinds=KINDS,
-        shown=shown,
         has_room=sample.has_room(db),
     )
 
@@ -69,33 +81,32 @@ def roll_back(request: Request, _admin: Admin, actor: Acting, db: Db, serving: S
     try:
         changed(db, serving, serving_changes.roll_back(db, actor))
     except AppError as error:
-        return _page(request, db, serving, error.status, wrong=error.detail)
+        return _overview(request, db, serving, error.status, wrong=error.detail)
     return go_to(request, PAGE, done="rolledback")
 
 
 @router.post("/train")
 def train(
-    request: Request, _admin: Admin, actor: Acting, db: Db, serving: Serving, trainer: TheTrainer, kind: Text = ""
+    request: Request, _admin: Admin, actor: Acting, db: Db, serving: Serving, trainer: TheTrainer, kind: FormText = ""
 ) -> Response:
     """All kinds, or one; it waits for its turn."""
     if kind not in ("", *KINDS):
-        return _page(
-            request, db, serving, 422, wrong=translator_of(request)("Please choose one of the kinds of model.")
-        )
+        wrong = translator_of(request)("Please choose one of the kinds of model.")
+        return _overview(request, db, serving, 422, wrong=wrong)
     try:
         trainer.ask([kind] if kind else None, actor)
     except AppError as error:
-        return _page(request, db, serving, error.status, wrong=error.detail)
+        return _overview(request, db, serving, error.status, wrong=error.detail)
     return go_to(request, PAGE, done="asked")
 
 
 @router.post("/pause")
-def pause(request: Request, _admin: Admin, actor: Acting, db: Db, serving: Serving, reason: Text = "") -> Response:
+def pause(request: Request, _admin: Admin, actor: Acting, db: Db, serving: Serving, reason: FormText = "") -> Response:
     try:
         wish = PauseWish.model_validate({"reason": reason.strip() or None})
     except ValidationError:
         wrong = translator_of(request)("A reason has at most 200 characters.")
-        return _page(request, db, serving, 422, wrong=wrong)
+        return _overview(request, db, serving, 422, wrong=wrong)
     training_acts.pause(db, actor, wish.reason or "A person wanted it so.")
     return go_to(request, PAGE, done="paused")
 
@@ -106,3 +117,95 @@ def resume(request: Request, _admin: Admin, actor: Acting, db: Db, trainer: TheT
     db.commit()
     trainer.request()
     return go_to(request, PAGE, done="resumed")
+
+
+@router.get("/versions")
+def versions(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
+    """The newest, or those before one of them."""
+    start, scored = _position(before), model_versions.held_out_scores(db, DRAWN)
+    translator = translator_of(request)
+    return render(
+        request,
+        "admin_versions.html",
+        **_listed(model_versions.latest(db, AT_ONCE + 1, before=start, with_reports=False), start),
+        chart_of_versions=admin_charts.held_out(translator, scored) if scored and start is None else None,
+        changes=serving_changes.latest(db, CHANGES) if start is None else [],
+    )
+
+
+@router.get("/versions/{version_id}")
+def version(request: Request, version_id: str, _admin: Admin, db: Db) -> Response:
+    """One version, with what it learned from."""
+    return _version(request, db, _version_id(version_id))
+
+
+def _version(request: Request, db: Session, number: int, status: int = 200, wrong: str | None = None) -> Response:
+    return render(request, "admin_version.html", status, version=model_versions.get(db, number), wrong=wrong)
+
+
+@router.post("/versions/{version_id}/promote")
+def promote(request: Request, version_id: str, _admin: Admin, actor: Acting, db: Db, serving: Serving) -> Response:
+    """Let it answer from now on."""
+    number = _version_id(version_id)
+    try:
+        changed(db, serving, serving_changes.promote(db, number, actor))
+    except VersionNotFound:
+        raise
+    except AppError as error:
+        return _version(request, db, number, error.status, error.detail)
+    return go_to(request, PAGE, done="promoted")
+
+
+@router.get("/runs")
+def runs(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
+    """Every training run, how it ended and why."""
+    start = _position(before)
+    listed = _listed(training_runs.newest(db, AT_ONCE + 1, start), start)
+    timed = [run for run in listed["entries"] if admin_charts.seconds(run) is not None]
+    chart = admin_charts.seconds_by_run(translator_of(request), timed) if timed else None
+    return render(request, "admin_runs.html", **listed, chart_of_runs=chart, seconds=admin_charts.seconds)
+
+
+@router.get("/comparison")
+def compare(request: Request, _admin: Admin, db: Db, days: str = "") -> Response:
+    """How good the predictions of each kind and version were, on the same days."""
+    span = next((span for span in SPANS if str(span) == days), USUAL_SPAN)
+    found = comparison(db, span, COMPARED_VERSIONS, COMPARED // span)
+    return render(
+        request,
+        "admin_comparison.html",
+        found=found,
+        spans=SPANS,
+        most_a_day=COMPARED // span,
+        chart_of_days=admin_charts.by_day(translator_of(request), found) if found.kinds else None,
+    )
+
+
+@router.get("/audit")
+def acts(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
+    """What was done that only admins may do."""
+    start = _position(before, MOST_ACTS)
+    return render(request, "admin_audit.html", **_listed(audit.newest(db, AT_ONCE + 1, start), start))
+
+
+def _listed(found: Sequence[Any], start: int | None) -> dict[str, Any]:
+    """What a page of a list shows, of one entry more than it has room for; `older` leads to the next page."""
+    older = found[AT_ONCE - 1].id if len(found) > AT_ONCE else None
+    return {"entries": found[:AT_ONCE], "older": older, "is_newest": start is None}
+
+
+def _position(given: str, most: int = MOST_ID) -> int | None:
+    """Where a page of a list begins, as its link has it; none, the newest, for anything else."""
+    try:
+        found = int(given)
+    except ValueError:
+        return None
+    return found if 1 <= found <= most else None
+
+
+def _version_id(given: str) -> int:
+    """Raises VersionNotFound."""
+    found = _position(given)
+    if found is None:
+        raise VersionNotFound
+    return found

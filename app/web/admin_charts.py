@@ -11,12 +11,11 @@ from app.core.languages import Translator
 from app.crud.model_versions import HeldOutScore
 from app.crud.training_runs import Run
 from app.domain.kinds import KINDS
-from app.monitoring.live_quality import Group
 from app.schemas.comparison import Comparison, KindQuality
 from app.web.charts import Axis, Series, over, reliability
-from app.web.scores import COIN
-from app.web.training import model_name
+from app.web.names import model_name, role_name
 
+COIN = 0.693  # log-loss of always saying 50 %
 MOST_RUNS = 40
 MOST_SERIES = 4  # that are told apart by their colours
 STEP = 0.04  # that the axis of a log-loss begins and ends at, so that its four parts are whole hundredths
@@ -40,15 +39,14 @@ def held_out(translator: Translator, scored: Sequence[HeldOutScore]) -> Markup:
     return over(translator, translator("Log-loss on unseen tasks"), text, labels, series, _around(series))
 
 
-def live(translator: Translator, found: Sequence[Group]) -> Markup:
+def live(translator: Translator, groups: Sequence[tuple[float, float, int]]) -> Markup:
     """What students were told, against what came of it."""
     text = translator(
         "Tasks grouped by the chance that students were told; the larger a dot, the more tasks. On the dashed line as"
         " many went right as was promised; below it too much was promised, above it too little."
     )
-    points = [(each.promised, each.right, each.n) for each in found]
     axes = (translator("Promised"), translator("Really right"))
-    return reliability(translator, translator("Promised and kept"), text, points, axes)
+    return reliability(translator, translator("Promised and kept"), text, groups, axes)
 
 
 def by_day(translator: Translator, found: Comparison) -> Markup:
@@ -68,11 +66,6 @@ def _of_kind(translator: Translator, each: KindQuality, days: Sequence[date]) ->
     values = {day.day: day.log_loss for day in each.by_day}
     kind: Literal["dashes", "line"] = "dashes" if each.role == "shadow" else "line"
     return Series(role_name(translator, each), [values.get(day) for day in days], kind=kind)
-
-
-def role_name(translator: Translator, each: KindQuality) -> str:
-    name = model_name(translator, each.kind)
-    return translator("%(model)s, on the side", model=name) if each.role == "shadow" else name
 
 
 def seconds_by_run(translator: Translator, runs: Sequence[Run]) -> Markup:

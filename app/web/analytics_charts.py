@@ -1,6 +1,7 @@
 """The charts of the analytics page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,58 +11,54 @@ from app.core.languages import Translator
 from app.crud.studying import Done
 from app.domain.tasks import Task
 from app.ml.explanation.values import Explanation, FeatureEffect, PartEffect
-from app.web import charts, reckoned
-from app.web.beliefs import LEAST_BELIEVED, Belief
-from app.web.charts import GRID_LINES, Axis, Series
-from app.web.features import feature_name, feature_value, part_name
-from app.web.reckoned import DayFigures, Judged
+from app.web import charts, statistics
+from app.web.ability import LEAST_ANSWERS, AbilityEstimate
+from app.web.charts import Axis, Series, axis_end
+from app.web.names import feature_name, feature_value, part_name
+from app.web.statistics import Figures, Judged
 
 if TYPE_CHECKING:
     from app.ml.lnirt.ability import Place
 
 ROUND_SECONDS = (2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 3600, 7200, 21_600)  # apart, the lines of an axis
-POINTS, FEW_DAYS = 60, 5  # of a path; with fewer days it goes task by task
+POINTS, FEW_DAYS = 60, 5  # of a trajectory; with fewer days it goes task by task
 
 
-def success_chart(translator: Translator, days: Sequence[DayFigures]) -> Markup:
+def success_chart(translator: Translator, days: Mapping[date, Figures]) -> Markup:
     """Share right, and what was predicted."""
     return charts.over(
         translator,
         translator("Share right, day by day"),
         _with_line(translator, translator("Each bar is the share of a day's tasks that you got right."), days),
-        [translator.short_day(day.day) for day in days],
+        [translator.short_day(day) for day in days],
         [
-            Series(translator("Right"), [day.right for day in days], kind="bars"),
-            *_where_predicted(Series(translator("Predicted"), [day.chance for day in days])),
+            Series(translator("Right"), [each.right for each in days.values()], kind="bars"),
+            *_where_predicted(Series(translator("Predicted"), [each.chance for each in days.values()])),
         ],
         Axis("percent", 0, 1),
     )  # fmt: skip
 
 
-def time_chart(translator: Translator, days: Sequence[DayFigures]) -> Markup:
+def time_chart(translator: Translator, days: Mapping[date, Figures]) -> Markup:
     """The time in the middle, and what was predicted."""
+    most = max(max(each.seconds, each.expected_seconds or 0.0) for each in days.values())
     bars = translator("Each bar is the time in the middle of a day's tasks: half took longer.")
     return charts.over(
         translator,
         translator("Time for a task, day by day"),
         _with_line(translator, bars, days),
-        [translator.short_day(day.day) for day in days],
+        [translator.short_day(day) for day in days],
         [
-            Series(translator("Your time"), [day.seconds for day in days], kind="bars"),
-            *_where_predicted(Series(translator("Predicted"), [day.expected_seconds for day in days])),
+            Series(translator("Your time"), [each.seconds for each in days.values()], kind="bars"),
+            *_where_predicted(Series(translator("Predicted"), [each.expected_seconds for each in days.values()])),
         ],
-        Axis("seconds", 0, _high([day.seconds for day in days] + [day.expected_seconds or 0.0 for day in days])),
+        Axis("seconds", 0, axis_end(most, ROUND_SECONDS)),
     )  # fmt: skip
 
 
-def _high(seconds: Sequence[float]) -> float | None:
-    """Where an axis ends so that a short, round time stands at each line."""
-    return next((GRID_LINES * line for line in ROUND_SECONDS if GRID_LINES * line >= max(seconds)), None)
-
-
-def _with_line(translator: Translator, bars: str, days: Sequence[DayFigures]) -> str:
+def _with_line(translator: Translator, bars: str, days: Mapping[date, Figures]) -> str:
     """What there is to be seen."""
-    if all(day.chance is None for day in days):
+    if all(each.chance is None for each in days.values()):
         return bars
     return f"{bars} " + translator("The line is what had been predicted for them.")
 
@@ -70,23 +67,27 @@ def _where_predicted(series: Series) -> list[Series]:
     return [series] if any(value is not None for value in series.values) else []
 
 
-def path_charts(
-    translator: Translator, found: Belief | None, done: Sequence[Done], days: Sequence[DayFigures]
+def trajectory_charts(
+    translator: Translator, found: AbilityEstimate | None, done: Sequence[Done], days: Mapping[date, Figures]
 ) -> tuple[Markup, Markup] | None:
     """Ability and speed, as places among 100 students, over the window; none where there are too few of either."""
-    if found is None or found.past.n < LEAST_BELIEVED or not found.compares:
+    if found is None or found.past.n < LEAST_ANSWERS or not found.compares:
         return None
-    steps = reckoned.steps(days, POINTS, FEW_DAYS)
-    path = found.path(done, [n for n, _ in steps])
+    steps = statistics.steps(days, POINTS, FEW_DAYS)
+    standings = found.trajectory(done, [n for n, _ in steps])
     named = [translator.short_day(day) if day else translator("task %(n)s", n=n) for n, day in steps]
-    draw = partial(_path, translator, [translator("before"), *named])
+    draw = partial(_trajectory, translator, [translator("before"), *named])
     return (
-        draw(translator("Ability over time"), translator("more able than, of 100"), [each.ability for each in path]),
-        draw(translator("Speed over time"), translator("quicker than, of 100"), [each.speed for each in path]),
+        draw(
+            translator("Ability over time"), translator("more able than, of 100"), [each.ability for each in standings]
+        ),
+        draw(translator("Speed over time"), translator("quicker than, of 100"), [each.speed for each in standings]),
     )
 
 
-def _path(translator: Translator, labels: Sequence[str], title: str, called: str, places: "Sequence[Place]") -> Markup:
+def _trajectory(
+    translator: Translator, labels: Sequence[str], title: str, called: str, places: "Sequence[Place]"
+) -> Markup:
     text = translator("How many of 100 students you are ahead of; in four of five cases it is within the band.")
     low, middle, high = ([round(100 * getattr(each, name)) for each in places] for name in ("low", "middle", "high"))
     return charts.over(translator, title, text, labels, [Series(called, middle, low, high)], Axis("number", 0, 100))

@@ -177,6 +177,11 @@ def interval(
     return _picture(title, text, parts, 400, 60, "strip")
 
 
+def axis_end(most: float, steps: Sequence[float]) -> float | None:
+    """Where an axis ends so that one of these round numbers lies between its lines; none where `most` is too high."""
+    return next((GRID_LINES * step for step in steps if GRID_LINES * step >= most), None)
+
+
 def told(translator: Translator, value: float | None, unit: Unit) -> str:
     """A value with its unit."""
     if value is None:

@@ -3,7 +3,7 @@
 from ipaddress import ip_address
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Form, Header, Request
+from fastapi import APIRouter, BackgroundTasks, Header, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, Response
 
@@ -22,17 +22,17 @@ from app.web.sessions import (
     THEME,
     THEMES,
     Anybody,
-    only_own_forms,
+    FormText,
     own_path,
+    page_router,
     remember,
     visitor,
 )
 
-router = APIRouter(include_in_schema=False, dependencies=[Depends(only_own_forms)])
+router = page_router()
 welcome = APIRouter()
 
 WELCOME = {"message": "Welcome to StudySmart AI API", "version": __version__, "docs": "/docs"}
-Text = Annotated[str, Form()]
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
@@ -97,7 +97,7 @@ def begin(request: Request, found: Anybody, db: Db, trainer: TheTrainer, backgro
 
 @router.post("/preferences")
 def prefer(
-    request: Request, found: Anybody, db: Db, language: Text = "", theme: Text = "", next: Text = "/"
+    request: Request, found: Anybody, db: Db, language: FormText = "", theme: FormText = "", next: FormText = "/"
 ) -> Response:
     """Language and colours: kept with the account, and in this browser."""
     answer = go_to(request, own_path(next, "/"))

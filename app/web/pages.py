@@ -1,7 +1,7 @@
 """How a page is made: a template, the visitor's language and theme, and the same guards on each."""
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from app.core.http.content_negotiation import weight
 from app.core.languages import NAMES, sentences
-from app.web import charts
+from app.planning.reasons import sentence
+from app.web import charts, names
+from app.web.ability import percentile
 from app.web.sessions import SignInFirst, path_of, theme, translator_of, way_to_sign_in
 
 HERE = Path(__file__).parent
@@ -37,7 +39,7 @@ def environment(language: str) -> Environment:
         lstrip_blocks=True,
     )
     made.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
-    made.globals.update(sentences(language), asset=asset, languages=NAMES, chart=charts)
+    made.globals.update(sentences(language), asset=asset, languages=NAMES, chart=charts, percentile=percentile)
     return made
 
 
@@ -52,20 +54,16 @@ def warm() -> None:
 def render(request: Request, template: str, status: int = 200, **values: object) -> HTMLResponse:
     """A page of ours."""
     translator = translator_of(request)
-    text = (
-        environment(translator.language)
-        .get_template(template)
-        .render(
-            {
-                "visitor": getattr(request.state, "visitor", None),
-                "translator": translator,
-                "theme": theme(request),
-                "root": root(request),
-                "path": path_of(request),
-                **values,
-            }
-        )
-    )
+    given = {
+        "visitor": getattr(request.state, "visitor", None),
+        "translator": translator,
+        "theme": theme(request),
+        "root": root(request),
+        "path": path_of(request),
+        **{function.__name__: partial(function, translator) for function in (sentence, *names.FOR_TEMPLATES)},
+        **values,
+    }
+    text = environment(translator.language).get_template(template).render(given)
     return HTMLResponse(text, status, HEADERS)
 
 

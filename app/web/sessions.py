@@ -5,7 +5,7 @@ from urllib.parse import quote
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from fastapi import Depends, Request
+from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import Response
 from python_multipart.multipart import parse_options_header
 from sqlalchemy.orm import Session
@@ -83,6 +83,14 @@ async def only_own_forms(request: Request) -> None:
     _, options = parse_options_header(request.headers.get("content-type"))
     if options.get(b"charset", b"utf-8").lower() != b"utf-8":  # others can write what no UTF-8 can, and no table holds
         raise NotAccepted("A form has to be written in UTF-8.")
+
+
+def page_router(prefix: str = "") -> APIRouter:
+    """For pages, which the API's description leaves out."""
+    return APIRouter(prefix=prefix, include_in_schema=False, dependencies=[Depends(only_own_forms)])
+
+
+FormText = Annotated[str, Form()]
 
 
 def let_in(request: Request, db: Session, answer: Response, user_id: UUID) -> None:

@@ -1,8 +1,6 @@
 """Signing in and out, and registering, by forms."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import ValidationError
 
@@ -11,11 +9,10 @@ from app.routers.auth import made_account, who_signs_in
 from app.routers.dependencies import Db
 from app.schemas.accounts import Registration
 from app.web.pages import go_to, render
-from app.web.sessions import Anybody, let_in, let_out, only_own_forms, own_path, translator_of
+from app.web.sessions import Anybody, FormText, let_in, let_out, own_path, page_router, translator_of
 
-router = APIRouter(include_in_schema=False, dependencies=[Depends(only_own_forms)])
+router = page_router()
 DASHBOARD = "/dashboard"
-Text = Annotated[str, Form()]
 
 
 @router.get("/sign-in")
@@ -26,7 +23,7 @@ def sign_in_page(request: Request, found: Anybody, next: str = "") -> Response:
 
 
 @router.post("/sign-in")
-def sign_in(request: Request, db: Db, email: Text = "", password: Text = "", next: Text = "") -> Response:
+def sign_in(request: Request, db: Db, email: FormText = "", password: FormText = "", next: FormText = "") -> Response:
     try:
         user_id = who_signs_in(email, password, request, db)
     except NotSignedIn as error:
@@ -68,7 +65,7 @@ def register_page(request: Request, found: Anybody, loaded: str = "") -> Respons
 
 
 @router.post("/register")
-def register(request: Request, db: Db, email: Text = "", password: Text = "", name: Text = "") -> Response:
+def register(request: Request, db: Db, email: FormText = "", password: FormText = "", name: FormText = "") -> Response:
     given = {"email": email, "name": name}
     try:
         new = Registration.model_validate({"email": email, "password": password, "name": name.strip() or None})

@@ -1,10 +1,10 @@
 """Practising: choose a task, see the prediction, do it, say how it went, see how it compares, go on."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Form, Request
+from fastapi import BackgroundTasks, Request
 from fastapi.responses import Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
@@ -19,14 +19,12 @@ from app.ml.embedding_service import complete, predict_and_save
 from app.ml.explanation.explainer import explanation
 from app.routers.dependencies import Db, Serving, TheTrainer
 from app.schemas.practice_tasks import NewTask, TaskResult
-from app.web.features import feature_name, feature_value, part_name
 from app.web.pages import go_to, render
-from app.web.sessions import SignedIn, only_own_forms, translator_of
-from app.web.suggesting import suggested
-from app.web.training import model_name, panel
+from app.web.preparation import suggested
+from app.web.sessions import FormText, SignedIn, page_router, translator_of
+from app.web.training import panel
 
-router = APIRouter(prefix="/dashboard/tasks", include_in_schema=False, dependencies=[Depends(only_own_forms)])
-Text = Annotated[str, Form()]
+router = page_router("/dashboard/tasks")
 LEAST_SECONDS = 0.1
 
 
@@ -58,14 +56,13 @@ def _choose(
         difficulties=DIFFICULTIES,
         open_task=studying.last_open(db, student),
         panel=panel(db, serving, translator_of(request)),
-        model_name=model_name,
         **suggested(db, serving, student, given.get("target", "")),
     )
 
 
 @router.post("")
 def ask(
-    request: Request, visitor: SignedIn, db: Db, serving: Serving, topic: Text = "", difficulty: Text = "medium"
+    request: Request, visitor: SignedIn, db: Db, serving: Serving, topic: FormText = "", difficulty: FormText = "medium"
 ) -> Response:
     """Create the task with its prediction."""
     try:
@@ -88,14 +85,14 @@ def show(request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Ser
 
 def _show(request: Request, db: Session, serving: Any, task: Task, wrong: str | None = None) -> Response:
     translator = translator_of(request)
-    values = {"task": task, "model_name": model_name, "wrong": wrong, "panel": panel(db, serving, translator)}
+    values = {"task": task, "wrong": wrong, "panel": panel(db, serving, translator)}
     return render(request, "result.html" if task.completed else "task.html", 422 if wrong else 200, **values)
 
 
 @router.post("/{task_id}")
 def finish(
     request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serving, trainer: TheTrainer,
-    background: BackgroundTasks, result: Text = "", seconds: Text = "",
+    background: BackgroundTasks, result: FormText = "", seconds: FormText = "",
 ) -> Response:  # fmt: skip
     """Record how it went. Without a time, the time since the task was asked for counts."""
     task = _own(db, task_id, visitor.id)
@@ -133,8 +130,7 @@ def why(request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serv
         found = explanation(db, serving, task, to_student=True)
     except NotKept:
         found = None
-    named: dict[str, Any] = {"feature_name": feature_name, "feature_value": feature_value, "part_name": part_name}
-    return render(request, "why.html", task=task, found=found, **named)
+    return render(request, "why.html", task=task, found=found)
 
 
 def _own(db: Session, task_id: str, student: UUID) -> Task:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Request
 from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
@@ -14,10 +14,11 @@ from app.domain.shares import as_contributions
 from app.domain.tasks import Contributions
 from app.ml.serving.model_order import Loaded, ServingModels
 from app.routers.dependencies import Db, Serving
+from app.web.names import step_name
 from app.web.pages import render
-from app.web.sessions import SignedIn, only_own_forms, translator_of
+from app.web.sessions import SignedIn, page_router, translator_of
 
-router = APIRouter(include_in_schema=False, dependencies=[Depends(only_own_forms)])
+router = page_router()
 WATCHED_MS = 1000
 
 
@@ -62,7 +63,7 @@ def panel(db: Session, serving: ServingModels, translator: Translator) -> Panel:
         settings().retrain_every,
         max(missing, 0),
         run,
-        in_words(translator, str(progress.get("step", ""))),
+        step_name(translator, str(progress.get("step", ""))),
         epoch / epochs if epoch and epochs else None,
         training_control.read(db).is_paused,
         next(iter(training_runs.latest(db)), None),
@@ -71,34 +72,8 @@ def panel(db: Session, serving: ServingModels, translator: Translator) -> Panel:
     )
 
 
-def in_words(translator: Translator, step: str) -> str:
-    """A step of a run, as its row has it, in words for people."""
-    said = {
-        "read": translator("reading the finished tasks"),
-        "judge": translator("judging the new versions on tasks they have not seen"),
-        "publish": translator("publishing"),
-    }
-    if step.startswith("fit "):
-        return translator("fitting %(model)s", model=model_name(translator, step.removeprefix("fit ")))
-    return said.get(step, translator("getting ready"))
-
-
-def model_name(translator: Translator, kind: str | None) -> str:
-    """A kind of model, by its name in the registry or on a task, as people call it."""
-    names = {
-        "embedding_v2": translator("the V2 network"),
-        "embedding_lstm": translator("the LSTM network"),
-        "embedding_attention": translator("the attention network"),
-        "embedding_joint": translator("the joint network"),
-        "lnirt": "LNIRT",
-        "v1.0": "LNIRT",
-        "prior": translator("the first guess"),
-    }
-    return names.get(kind or "prior", kind or "")
-
-
 @router.get("/dashboard/training")
 def training(request: Request, _visitor: SignedIn, db: Db, serving: Serving) -> Response:
     """The panel alone: what the script looks at again and again, and a page for those without."""
     translator = translator_of(request)
-    return render(request, "training.html", panel=panel(db, serving, translator), model_name=model_name)
+    return render(request, "training.html", panel=panel(db, serving, translator))

@@ -12,9 +12,8 @@ from app.core.languages import IN_ENGLISH
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import DAYS_SHOWN, Exam, Plan, PlanItem, PracticeEffect, TopicState
 from app.ml.features.learning_curve import PRIOR_EFFECT
-from app.planning import exam_planner as planning
 from app.planning.difficulty import wrong_lately
-from app.planning.exam_planner import planned
+from app.planning.exam_planner import Schedule, planned
 from app.planning.reasons import sentence
 from benchmarks import learners
 from benchmarks import planning as preparing
@@ -183,19 +182,19 @@ def test_before_there_is_a_model_it_plans_and_promises_nothing_in_words() -> Non
     found = plan(exam("a", "b"), [unknown("a"), unknown("b")], PRIOR_EFFECT)
     assert all(item.difficulty == "easy" for item in found.days[0].items)
     assert found.summary.code == "plan_without_model"
-    assert "%" not in sentence(found.summary, IN_ENGLISH)
+    assert "%" not in sentence(IN_ENGLISH, found.summary)
 
 
 def test_from_a_handful_of_tasks_nothing_is_promised() -> None:
     found = plan(exam("a", "b", days=3), [topic("a", n=4), topic("b", n=9)])
     assert found.summary.code == "plan_too_early"
-    assert sentence(found.summary, IN_ENGLISH).endswith("5 finished tasks on each topic; still missing: 1.")
+    assert sentence(IN_ENGLISH, found.summary).endswith("5 finished tasks on each topic; still missing: 1.")
     assert [each.missing for each in found.topics] == [1, 0]
 
 
 def test_the_summary_says_where_it_leads() -> None:
     found = plan(exam("a", "b", days=3), [topic("a", n=5), topic("b", n=9)])
-    said = sentence(found.summary, IN_ENGLISH)
+    said = sentence(IN_ENGLISH, found.summary)
     assert said.startswith("3 days to practise until Mar 5, 2026, 2 topics:")
     assert "from 80% to" in said
 
@@ -249,7 +248,7 @@ def test_whatever_is_prepared_for_the_plan_is_sound(
     aim = exam(*names, days=days, minutes_per_day=per_day, target=target)
     found = plan(aim, topics, effect)
     assert found == plan(aim, topics, effect)
-    assert planning.today(aim, topics, NOW, effect) == found.days[0]
+    assert Schedule.of(aim, topics, NOW, effect).day(0) == found.days[0]
     assert [each.topic for each in found.topics] == names
     for place, day in enumerate(found.days):
         assert day.minutes <= per_day + 1e-6
@@ -259,7 +258,7 @@ def test_whatever_is_prepared_for_the_plan_is_sound(
             assert item.tasks >= 1
             assert item.minutes >= 0
             assert 0 < item.chance_before <= item.chance_after < 1
-            assert all(sentence(reason, IN_ENGLISH) for reason in item.reasons)
+            assert all(sentence(IN_ENGLISH, reason) for reason in item.reasons)
     for each, state in zip(found.topics, topics, strict=True):
         assert 0 < each.chance_now <= each.chance_at_exam + 1e-12 < 1 + 1e-12
         first = next(iter(items(found, each.topic)), None)

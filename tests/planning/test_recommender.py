@@ -30,9 +30,8 @@ from app.ml.training.run import Order, train
 from app.planning import difficulty as choosing
 from app.planning import spacing
 from app.planning.reasons import sentence
-from app.planning.recommender import recommend, recommend_now
-from app.planning.suggestions import Last, Moment, suggestions
-from app.planning.topic_states import Answered, asked_once
+from app.planning.recommender import Moment, recommend, recommend_now, suggestions
+from app.planning.topic_states import Answered, Last, asked_once
 from tests.school import Student, imported
 from tests.topics import NOW, done, exam, topic, unknown
 
@@ -228,7 +227,7 @@ def test_whatever_was_practised_suggestions_are_sound(
     assert len({each.topic for each in found[: len(topics)]}) == min(len(topics), len(found))
     for each in found:
         assert each.reasons
-        assert all(sentence(reason, IN_ENGLISH) for reason in each.reasons)
+        assert all(sentence(IN_ENGLISH, reason) for reason in each.reasons)
     for each in found[: len(topics)]:
         state = next(one for one in topics if one.topic == each.topic)
         if choosing.wrong_lately(state, NOW) or (moment.just_done and moment.just_done.topic == each.topic):
@@ -238,7 +237,7 @@ def test_whatever_was_practised_suggestions_are_sound(
 
 
 def test_names_are_quoted_as_they_were_typed() -> None:
-    said = sentence(Reason(ReasonKind.SPREADS_OVER_TOPICS, {"topic": "{0} {topic} %s %(topic)s"}), IN_ENGLISH)
+    said = sentence(IN_ENGLISH, Reason(ReasonKind.SPREADS_OVER_TOPICS, {"topic": "{0} {topic} %s %(topic)s"}))
     assert said.startswith("A change after {0} {topic} %s %(topic)s:")
 
 

@@ -12,7 +12,7 @@ from app.crud.studying import Done, Lately
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt import untrained
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
-from app.web import analytics, charts, reckoned
+from app.web import analytics, charts, statistics
 from tests.finished import account_of, class_of, finish
 from tests.routers.test_explanation import Plain, answered_by
 from tests.web.browsing import Browser, said
@@ -114,12 +114,12 @@ def test_predictions_are_judged_in_one_sentence(
 
 
 def test_a_difference_that_may_be_luck_is_no_verdict() -> None:
-    few = reckoned.judged([done(0.6, correct=number < 16) for number in range(32)])  # half of 32
-    many = reckoned.judged([done(0.6, correct=number < 200) for number in range(400)])
+    few = statistics.judged([done(0.6, correct=number < 16) for number in range(32)])  # half of 32
+    many = statistics.judged([done(0.6, correct=number < 200) for number in range(400)])
     assert (few.off, few.missing) == (0, 0)
     assert many.off == pytest.approx(0.1)
-    assert reckoned.judged([done(0.5, correct=True)]).missing == 29
-    assert reckoned.judged([]).n == 0
+    assert statistics.judged([done(0.5, correct=True)]).missing == 29
+    assert statistics.judged([]).n == 0
 
 
 def test_groups_hold_what_was_predicted_alike() -> None:
@@ -129,7 +129,7 @@ def test_groups_hold_what_was_predicted_alike() -> None:
         *(done(0.1, correct=True) for _ in range(4)),
         done(None, correct=True),
     ]
-    judged = reckoned.judged(tasks)
+    judged = statistics.judged(tasks)
     assert judged.groups == [(pytest.approx(0.75), 0.5, 10), (1.0, 1.0, 6)]  # four are too few
     assert judged.gap == pytest.approx(0.25 * 10 / 16)
     assert (judged.n, judged.timed, judged.within) == (20, 21, 21)
@@ -137,19 +137,20 @@ def test_groups_hold_what_was_predicted_alike() -> None:
 
 def test_a_day_ends_at_midnight_where_the_visitor_is() -> None:
     tasks = [done(0.5, correct=True, at=NOON + timedelta(hours=hours), seconds=hours + 1) for hours in (0, 1, 4)]
-    tokyo = reckoned.by_day(tasks, ZoneInfo("Asia/Tokyo"))
-    assert [(day.day.day, day.n, day.seconds) for day in tokyo] == [(10, 2, 1.5), (11, 1, 5)]
-    assert [day.n for day in reckoned.by_day(tasks, UTC)] == [3]
+    tokyo = statistics.by_day(tasks, ZoneInfo("Asia/Tokyo"))
+    assert [(day.day, each.n, each.seconds) for day, each in tokyo.items()] == [(10, 2, 1.5), (11, 1, 5)]
+    assert [each.n for each in statistics.by_day(tasks, UTC).values()] == [3]
 
 
 def test_a_path_has_a_point_for_each_day_but_not_too_many() -> None:
-    days = reckoned.by_day([done(None, correct=True, at=NOON + day * DAY) for day in range(7) for _ in range(2)], UTC)
-    each = reckoned.steps(days, 60, 5)
+    days = statistics.by_day([done(None, correct=True, at=NOON + day * DAY) for day in range(7) for _ in range(2)], UTC)
+    two = dict(list(days.items())[:2])
+    each = statistics.steps(days, 60, 5)
     assert [n for n, _ in each] == [2, 4, 6, 8, 10, 12, 14]
-    assert [n for n, _ in reckoned.steps(days, 3, 2)] == [2, 8, 14]  # always with the last
-    assert reckoned.steps(days[:2], 60, 5) == [(1, None), (2, None), (3, None), (4, None)]
-    assert [n for n, _ in reckoned.steps(days[:2], 2, 5)] == [2, 4]
-    assert reckoned.steps([], 60, 5) == []
+    assert [n for n, _ in statistics.steps(days, 3, 2)] == [2, 8, 14]  # always with the last
+    assert statistics.steps(two, 60, 5) == [(1, None), (2, None), (3, None), (4, None)]
+    assert [n for n, _ in statistics.steps(two, 2, 5)] == [2, 4]
+    assert statistics.steps({}, 60, 5) == []
 
 
 def test_ability_and_speed_are_drawn_with_their_bands(ada: Browser, db: Session, lnirt: ServedLnirt) -> None:
@@ -246,7 +247,7 @@ def test_mastered_and_shaky_topics_lead_to_practising(ada: Browser, db: Session,
 )  # fmt: skip
 def test_where_mastered_and_shaky_begin(n: int, right: int, mastered: bool, shaky: bool) -> None:
     topic = Lately("Waves", n, n, right)
-    assert (reckoned.is_mastered(topic), reckoned.is_shaky(topic)) == (mastered, shaky)
+    assert (statistics.is_mastered(topic), statistics.is_shaky(topic)) == (mastered, shaky)
 
 
 def test_many_topics_are_shown_in_two_parts(ada: Browser, db: Session, student: UUID) -> None:

@@ -23,7 +23,7 @@ from app.ml.lnirt.model import (
     fit_lnirt,
 )
 from app.ml.lnirt.population import ItemParameters, Population
-from app.web.beliefs import Belief
+from app.web.ability import AbilityEstimate
 from tests.ml import following
 from tests.school import imported
 
@@ -67,47 +67,49 @@ def served(attempts: Attempts) -> ServedLnirt:
 
 
 @pytest.fixture
-def believed(db: Session, attempts: Attempts, served: ServedLnirt) -> Belief:
-    """What is believed of one of the students, who have done thirty tasks each."""
+def estimate(db: Session, attempts: Attempts, served: ServedLnirt) -> AbilityEstimate:
+    """What is known of one of the students, who have done thirty tasks each."""
     imported(db, attempts)
     student = UUID(attempts.students[3])
     anything = TaskRequest(student, "", "medium")
     past = student_totals.past_of(student_totals.PAST.rows_sync(db, **student_totals.question(anything, None))[0])
     now = run_sync(served.state(1, anything, past), db)[0]
-    return Belief(served, past, now, past.n, 12, lambda most: run_sync(served.trajectory(anything, past.at, most), db))
+    return AbilityEstimate(served, past, now, 12, lambda most: run_sync(served.trajectory(anything, past.at, most), db))
 
 
-def test_the_path_begins_with_a_newcomer_and_ends_with_what_the_service_believes_now(
-    served: ServedLnirt, believed: Belief
+def test_the_path_begins_with_a_newcomer_and_ends_with_what_the_service_says_now(
+    served: ServedLnirt, estimate: AbilityEstimate
 ) -> None:
-    course = believed.course(30)
+    course = estimate.states(30)
     assert len(course) == 31
     assert course[0].tolist() == newcomers(served.population)[0].tolist()
-    assert course[-1] == pytest.approx(believed.state, abs=1e-9)
+    assert course[-1] == pytest.approx(estimate.state, abs=1e-9)
     last = standing(served.population, course[-1])
-    assert last.ability.middle == pytest.approx(believed.now.ability.middle, abs=1e-9)
+    assert last.ability.middle == pytest.approx(estimate.now.ability.middle, abs=1e-9)
 
 
-def test_each_point_is_what_the_answers_up_to_it_say(attempts: Attempts, served: ServedLnirt, believed: Belief) -> None:
+def test_each_point_is_what_the_answers_up_to_it_say(
+    attempts: Attempts, served: ServedLnirt, estimate: AbilityEstimate
+) -> None:
     rows = np.flatnonzero(attempts.student == 3)
     finished, _ = following.told(served, [following.Task.of(attempts, int(row)) for row in rows])
     states = [following.Followed.through(served.population, finished[:n]).state for n in range(31)]
-    assert believed.course(30) == pytest.approx(np.array(states), abs=1e-9)
+    assert estimate.states(30) == pytest.approx(np.array(states), abs=1e-9)
 
 
-def test_a_window_shows_the_same_points_as_the_whole(believed: Belief) -> None:
-    whole, window = believed.course(30), believed.course(11)
+def test_a_window_shows_the_same_points_as_the_whole(estimate: AbilityEstimate) -> None:
+    whole, window = estimate.states(30), estimate.states(11)
     assert window.tolist() == whole[-12:].tolist()
-    assert believed.course(31).tolist() == whole.tolist()
+    assert estimate.states(31).tolist() == whole.tolist()
 
 
-def test_the_page_shows_the_points_that_it_asks_for(db: Session, attempts: Attempts, believed: Belief) -> None:
-    done = studying.window(db, UUID(attempts.students[3]), believed.past.at, 11, 10_000)
-    first, middle, last = believed.path(done, [6, 11])
-    assert last == believed.now
-    course = believed.course(11)
-    assert [first, middle] == [standing(believed.model.population, course[at]) for at in (0, 6)]
-    assert believed.path([], []) == []
+def test_the_page_shows_the_points_that_it_asks_for(db: Session, attempts: Attempts, estimate: AbilityEstimate) -> None:
+    done = studying.window(db, UUID(attempts.students[3]), estimate.past.at, 11, 10_000)
+    first, middle, last = estimate.trajectory(done, [6, 11])
+    assert last == estimate.now
+    course = estimate.states(11)
+    assert [first, middle] == [standing(estimate.model.population, course[at]) for at in (0, 6)]
+    assert estimate.trajectory([], []) == []
 
 
 def test_who_has_finished_nothing_stands_where_newcomers_do(db: Session, served: ServedLnirt) -> None:

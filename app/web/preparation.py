@@ -1,10 +1,10 @@
-"""Preparing for an exam: which, when, how much a day; and the way there, day by day."""
+"""What to practise next; and preparing for an exam: which, when, how much a day, and the way there, day by day."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import Form, Request
 from fastapi.responses import Response
 from markupsafe import Markup
 from pydantic import ValidationError
@@ -13,22 +13,39 @@ from sqlalchemy.orm import Session
 from app.core.languages import Translator
 from app.crud import exam_plans, studying
 from app.domain.errors import AppError, NotAccepted, PlanNotFound, TooManyPlans
-from app.domain.planning import MINUTES_LEAST, MINUTES_MOST, TARGET, TOPICS_MOST, Plan
-from app.planning.exam_plans import Asked, plan_exam_now, prepare
-from app.planning.reasons import sentence
+from app.domain.planning import (
+    MINUTES_LEAST,
+    MINUTES_MOST,
+    TARGET,
+    TARGET_LEAST,
+    TARGET_MOST,
+    TOPICS_MOST,
+    Plan,
+    Wishes,
+)
+from app.ml.serving.model_order import ServingModels
+from app.planning.exam_planner import plan_exam, prepare
+from app.planning.recommender import recommend_now
 from app.routers.dependencies import Db, Serving
 from app.schemas.planning import NewPlan
 from app.web import charts
 from app.web.charts import Axis, Series
 from app.web.pages import go_to, render
-from app.web.sessions import SignedIn, only_own_forms, translator_of
-from app.web.suggesting import TARGETS
+from app.web.sessions import FormText, SignedIn, page_router, translator_of
 
-router = APIRouter(prefix="/dashboard/preparation", include_in_schema=False, dependencies=[Depends(only_own_forms)])
-Text = Annotated[str, Form()]
+router = page_router("/dashboard/preparation")
 Texts = Annotated[list[str], Form()]
 MOST_OFFERED = 40  # topics
+SUGGESTIONS = 5
+TARGETS = (0.70, 0.75, 0.80, 0.85)
 LIMITS = {"least": MINUTES_LEAST, "most": MINUTES_MOST, "topics": TOPICS_MOST}
+
+
+def suggested(db: Session, serving: ServingModels, student: UUID, target: str) -> dict[str, Any]:
+    """What suggestions.html shows; `target` as its form sends it, anything else counts as the usual one."""
+    wanted = _number(target)
+    wishes = Wishes(wanted if wanted and TARGET_LEAST <= wanted <= TARGET_MOST else TARGET)
+    return {"suggestions": recommend_now(serving, db, student, wishes, SUGGESTIONS), "targets": TARGETS}
 
 
 @router.get("")
@@ -74,17 +91,13 @@ def _exams(
 
 @router.post("")
 def plan(
-    request: Request, visitor: SignedIn, db: Db, serving: Serving, name: Text = "", exam_date: Text = "",
-    topics: Texts = [], more: Text = "", minutes: Text = "", target: Text = "",  # noqa: B006
+    request: Request, visitor: SignedIn, db: Db, serving: Serving, name: FormText = "", exam_date: FormText = "",
+    topics: Texts = [], more: FormText = "", minutes: FormText = "", target: FormText = "",  # noqa: B006
 ) -> Response:  # fmt: skip
     """Plan an exam."""
     given = {"name": name, "exam_date": exam_date, "topics": topics, "more": more, "minutes": minutes, "target": target}
     try:
-        new = _read(given)
-        asked = Asked(
-            visitor.id, new.exam_date, tuple(new.topics), new.minutes_per_day, new.target_success_rate, new.name
-        )
-        exam, _ = prepare(serving, db, asked, visitor.id)
+        exam, _ = prepare(serving, db, visitor.id, _read(given), visitor.id)
     except ValidationError as error:
         return _exams(request, db, visitor.id, given, _wrong(translator_of(request), error), 422)
     except (NotAccepted, TooManyPlans) as error:
@@ -139,14 +152,13 @@ def _refused(translator: Translator, error: AppError) -> dict[str, str]:
 def show(request: Request, plan_id: str, visitor: SignedIn, db: Db, serving: Serving) -> Response:
     """The plan as it looks now."""
     exam = exam_plans.get(db, _id(plan_id), visitor.id)
-    found = plan_exam_now(serving, db, exam)
+    found = plan_exam(serving, db, exam)
     translator = translator_of(request)
     return render(
         request,
         "plan.html",
         exam=exam,
         plan=found,
-        sentence=sentence,
         chart_of=_chart(translator, found),
         today=found.today,
     )

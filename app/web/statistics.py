@@ -1,17 +1,19 @@
-"""What the pages reckon from a student's finished tasks: plain numbers, without words and without the database."""
+"""Statistics of a student's finished tasks, for the pages: plain numbers, without words and without the database."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, tzinfo
 from itertools import groupby
 from math import sqrt
 from statistics import median
 
+import numpy as np
+
 from app.crud.studying import Done, Lately
+from app.ml.metrics import reliability
 
 LEAST_JUDGED = 30  # predicted tasks before a word is said about the predictions
 LEAST_IN_GROUP = 5  # fewer come out anyhow
-GROUPS = 10
 SMALL = 0.03  # a difference that nobody needs to hear of
 LAST = 8  # tasks of a topic that it is judged by
 MASTERED = 0.85  # share right of them
@@ -19,10 +21,9 @@ SHAKY, LEAST_SHAKY = 0.6, 5  # share right, and tasks
 
 
 @dataclass(frozen=True, slots=True)
-class DayFigures:
-    """The tasks of one day; what was predicted is of those that were predicted, None where none was."""
+class Figures:
+    """Some tasks; what was predicted is of those that were predicted, None where none was."""
 
-    day: date
     n: int
     right: float  # share
     chance: float | None  # mean
@@ -30,23 +31,27 @@ class DayFigures:
     expected_seconds: float | None  # median
 
 
-def by_day(done: Sequence[Done], zone: tzinfo) -> list[DayFigures]:
-    """Of each day that has a task; `done` in the order of time."""
-    days = groupby(done, lambda each: each.at.astimezone(zone).date())
-    return [_of_day(day, list(tasks)) for day, tasks in days]
-
-
-def _of_day(day: date, tasks: list[Done]) -> DayFigures:
-    chances = [each.chance for each in tasks if each.chance is not None]
-    expected = [each.expected_seconds for each in tasks if each.expected_seconds is not None]
-    return DayFigures(
-        day,
-        len(tasks),
-        mean([each.correct for each in tasks]),
+def figures(tasks: Iterable[tuple[bool, float, float | None, float | None]]) -> Figures:
+    """Of at least one task: whether it was right, its seconds, the chance and the seconds that were predicted."""
+    right, seconds, *predicted = zip(*tasks, strict=True)
+    chances, expected = ([each for each in column if each is not None] for column in predicted)
+    return Figures(
+        len(right),
+        mean(right),
         mean(chances) if chances else None,
-        median([each.seconds for each in tasks]),
+        median(seconds),
         median(expected) if expected else None,
     )
+
+
+def of_done(done: Sequence[Done]) -> Figures:
+    return figures((each.correct, each.seconds, each.chance, each.expected_seconds) for each in done)
+
+
+def by_day(done: Sequence[Done], zone: tzinfo) -> dict[date, Figures]:
+    """Of each day that has a task; `done` in the order of time."""
+    days = groupby(done, lambda each: each.at.astimezone(zone).date())
+    return {day: of_done(list(tasks)) for day, tasks in days}
 
 
 def mean(values: Sequence[float]) -> float:
@@ -86,6 +91,7 @@ class Judged:
 def judged(done: Sequence[Done]) -> Judged:
     """The predicted ones among these tasks."""
     predicted = [(each.chance, each.correct) for each in done if each.chance is not None]
+    chance, correct = (np.array(column) for column in zip(*predicted, strict=True)) if predicted else (np.zeros(0),) * 2
     n = max(len(predicted), 1)
     timed = [
         each.low_seconds <= each.seconds <= each.high_seconds
@@ -94,25 +100,13 @@ def judged(done: Sequence[Done]) -> Judged:
     ]
     return Judged(
         len(predicted),
-        sum(chance for chance, _ in predicted) / n,
-        sum(correct for _, correct in predicted) / n,
-        sqrt(sum(chance * (1 - chance) for chance, _ in predicted)) / n,
-        _groups(predicted),
+        float(chance.sum()) / n,
+        float(correct.sum()) / n,
+        sqrt(float((chance * (1 - chance)).sum())) / n,
+        reliability(correct.astype(np.bool_), chance, LEAST_IN_GROUP),
         len(timed),
         sum(timed),
     )
-
-
-def _groups(predicted: Sequence[tuple[float, bool]]) -> list[tuple[float, float, int]]:
-    """By tenths of the chance; those of a few tasks are left out."""
-    groups: list[list[tuple[float, bool]]] = [[] for _ in range(GROUPS)]
-    for chance, correct in predicted:
-        groups[min(int(chance * GROUPS), GROUPS - 1)].append((chance, correct))
-    return [
-        (mean([chance for chance, _ in group]), mean([correct for _, correct in group]), len(group))
-        for group in groups
-        if len(group) >= LEAST_IN_GROUP
-    ]
 
 
 def is_mastered(topic: Lately) -> bool:
@@ -123,16 +117,16 @@ def is_shaky(topic: Lately) -> bool:
     return topic.lately >= LEAST_SHAKY and topic.rate < SHAKY
 
 
-def steps(days: Sequence[DayFigures], most: int, least: int) -> list[tuple[int, date | None]]:
-    """Where to look at a path: after how many tasks, and the day that ends there.
+def steps(days: Mapping[date, Figures], most: int, least: int) -> list[tuple[int, date | None]]:
+    """Where to look at a trajectory: after how many tasks, and the day that ends there.
 
     After each day, or every so many days where there are more than `most`; where there are fewer than `least`, after
     every so many tasks (None for the day).
     """
     ends, n = list[tuple[int, date | None]](), 0
-    for figures in days:
-        n += figures.n
-        ends.append((n, figures.day))
+    for day, of_day in days.items():
+        n += of_day.n
+        ends.append((n, day))
     if len(ends) < least:
         ends = [(done, None) for done in range(1, n + 1)]
     every = -(-len(ends) // most) or 1

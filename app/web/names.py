@@ -1,0 +1,209 @@
+"""What the pages call things, in the visitor's language; templates call these functions without the translator."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import exp
+from typing import Any
+
+from app.core.languages import Translator
+from app.crud.model_versions import Version
+from app.crud.training_runs import Run
+from app.domain.kinds import KINDS
+from app.domain.tasks import Task
+from app.schemas.comparison import KindQuality
+
+
+def model_name(translator: Translator, kind: str | None) -> str:
+    """A kind of model, by its name in the registry or on a task, as people call it."""
+    names = {
+        "embedding_v2": translator("the V2 network"),
+        "embedding_lstm": translator("the LSTM network"),
+        "embedding_attention": translator("the attention network"),
+        "embedding_joint": translator("the joint network"),
+        "lnirt": "LNIRT",
+        "v1.0": "LNIRT",
+        "prior": translator("the first guess"),
+    }
+    return names.get(kind or "prior", kind or "")
+
+
+def role_name(translator: Translator, each: KindQuality) -> str:
+    name = model_name(translator, each.kind)
+    return translator("%(model)s, on the side", model=name) if each.role == "shadow" else name
+
+
+def step_name(translator: Translator, step: str) -> str:
+    """A step of a training run, by its name in the run's row."""
+    fits = {f"fit {kind}": translator("fitting %(model)s", model=model_name(translator, kind)) for kind in KINDS}
+    names = {
+        "read": translator("reading the finished tasks"),
+        "judge": translator("judging the new versions on tasks they have not seen"),
+        "publish": translator("publishing"),
+    }
+    return (names | fits).get(step, translator("getting ready"))
+
+
+def difficulty_name(translator: Translator, name: str) -> str:
+    return {"easy": translator("easy"), "medium": translator("medium"), "hard": translator("hard")}[name]
+
+
+def feature_name(translator: Translator, name: str) -> str:
+    """One of the eleven features, as students understand it."""
+    names = {
+        "overall_success_rate": translator("Right, of all your tasks"),
+        "overall_avg_time": translator("Time, of all your tasks"),
+        "overall_task_count": translator("Tasks done"),
+        "topic_success_rate": translator("Right, on this topic"),
+        "topic_avg_time": translator("Time, on this topic"),
+        "topic_task_count": translator("Tasks done on this topic"),
+        "difficulty_success_rate": translator("Right, at this difficulty"),
+        "difficulty_avg_time": translator("Time, at this difficulty"),
+        "difficulty_task_count": translator("Tasks done at this difficulty"),
+        "recent_success_rate": translator("Right, of your last five"),
+        "recent_avg_time": translator("Time, of your last five"),
+    }
+    return names.get(name, name)
+
+
+def feature_value(translator: Translator, name: str, value: float) -> str:
+    """A share, seconds, or a number of tasks."""
+    if name.endswith("_success_rate"):
+        return translator.percent(value)
+    return translator.seconds(value) if name.endswith("_avg_time") else translator.number(value)
+
+
+def part_name(translator: Translator, part: str, task: Task) -> str:
+    """One of the parts that LNIRT adds up."""
+    difficulty = difficulty_name(translator, task.difficulty)
+    return {
+        "student": translator("Your ability and speed"),
+        "topic": translator("The topic: %(name)s", name=task.topic),
+        "difficulty": translator("The difficulty: %(name)s", name=difficulty),
+        "exercise": translator("The exercise: %(name)s", name=task.item_id),
+    }[part]
+
+
+def state_of(translator: Translator, version: Version) -> tuple[str, str]:
+    """A version's state in a word or two, and how it is coloured."""
+    if version.state == "serving":
+        return (translator("answers") if version.answers else translator("stands in")), "good"
+    if version.pruned_at is not None:
+        return translator("files deleted"), ""
+    names = {
+        "candidate": translator("not decided"),
+        "retired": translator("answered before"),
+        "rejected": translator("not good enough"),
+    }
+    return names.get(version.state, version.state), ""
+
+
+def outcome_of(translator: Translator, run: Run) -> tuple[str, str]:
+    """A run's outcome in a word or two, and how it is coloured."""
+    names = {
+        "asked": (translator("waits"), ""),
+        "running": (translator("at work"), ""),
+        "published": (translator("in service"), "good"),
+        "rejected": (translator("nothing better"), ""),
+        "failed": (translator("failed"), "bad"),
+        "interrupted": (translator("interrupted"), "warn"),
+        "merged": (translator("joined another"), ""),
+    }
+    return names.get(run.outcome, (run.outcome, ""))
+
+
+def act_name(translator: Translator, act: str) -> str:
+    """An act in the audit trail."""
+    names = {
+        "promoted": translator("let it answer"),
+        "rolled back": translator("rolled back"),
+        "training asked": translator("asked for a training"),
+        "trainings paused": translator("paused trainings"),
+        "trainings resumed": translator("let trainings go on"),
+        "admin created": translator("made an admin"),
+        "key created": translator("made a key"),
+        "key rotated": translator("replaced a key"),
+        "key revoked": translator("revoked a key"),
+        "student erased": translator("erased a student"),
+        "settings tuned": translator("tuned the settings"),
+        "tuned settings forgotten": translator("put the settings back"),
+    }
+    return names.get(act, act)
+
+
+def score_texts(translator: Translator) -> dict[str, tuple[str, str]]:
+    """What the scores are called and what they mean, by their names in a version's row."""
+    return {
+        "log_loss": (
+            translator("Log-loss"),
+            translator(
+                "How surprising the results were after what had been promised: 0 would be knowing them all, 0.69 is"
+                " tossing a coin. Less is better; what follows ± is how far chance may move it."
+            ),
+        ),
+        "auc": (
+            translator("Told apart (AUC)"),
+            translator(
+                "Take a task that went right and one that went wrong: in so many of such pairs the right one had been"
+                " given the higher chance. 50 % is guessing; more is better."
+            ),
+        ),
+        "calibration_error": (
+            translator("Off the promise (calibration)"),
+            translator(
+                "Of tasks with a promised chance of 0.70 a share of 0.70 should go right; so far it was off on the"
+                " average. 0 is best."
+            ),
+        ),
+        "rmse_log_time": (
+            translator("Time, by factor"),
+            translator("A predicted time is typically too long or too short by this factor; 1 is exact."),
+        ),
+        "mae_seconds": (
+            translator("Time, in seconds"),
+            translator("So far is a predicted time off on the average."),
+        ),
+        "time_interval_coverage": (
+            translator("Times within bounds"),
+            translator(
+                "So many of the real times lay between the bounds that were given with the prediction; 80 % is meant."
+            ),
+        ),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A version's score, for people who have never heard its name."""
+
+    name: str
+    value: str
+    meaning: str
+
+
+def explained_scores(translator: Translator, scores: Mapping[str, Any]) -> list[Score]:
+    """Those that are there; a version that gave no usable answers has none."""
+    error = scores.get("log_loss_standard_error")
+    return [
+        Score(called, score_value(translator, name, scores[name], error if name == "log_loss" else None), meaning)
+        for name, (called, meaning) in score_texts(translator).items()
+        if scores.get(name) is not None
+    ]
+
+
+def score_value(translator: Translator, name: str, value: float | None, error: float | None = None) -> str:
+    """One score as a table has it, with its standard error where there is one."""
+    if value is None:
+        return "–"
+    if name in ("auc", "time_interval_coverage"):
+        return translator.percent(value)
+    if name == "mae_seconds":
+        return translator.seconds(value)
+    if name == "rmse_log_time":
+        return f"× {translator.number(exp(value), 2)}"
+    return translator.number(value, 3) + ("" if error is None else f" ± {translator.number(error, 3)}")
+
+
+FOR_TEMPLATES = (
+    model_name, role_name, difficulty_name, feature_name, feature_value, part_name, state_of, outcome_of, act_name,
+    score_texts, explained_scores, score_value,
+)  # fmt: skip

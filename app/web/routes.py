@@ -1,0 +1,16 @@
+"""All pages there are."""
+
+from app.web import admin, analytics, home, preparation, settings, signing_in, tasks, today, training
+
+ROUTERS = (
+    home.welcome,
+    home.router,
+    signing_in.router,
+    today.router,
+    analytics.router,
+    tasks.router,
+    preparation.router,
+    training.router,
+    settings.router,
+    admin.router,
+)

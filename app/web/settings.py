@@ -1,0 +1,214 @@
+"""The settings: name, password, browsers; data taken along and erased; service keys, for admins."""
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Literal
+
+from fastapi import BackgroundTasks, Request
+from fastapi.responses import Response
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.orm import Session
+
+from app.core import security
+from app.core.settings import settings
+from app.crud import accounts, browser_sessions, erasures, service_keys
+from app.crud.browser_sessions import Visitor
+from app.crud.service_keys import Key
+from app.domain.errors import KeyNotFound, NotSignedIn, TooManyTries
+from app.domain.fields import Text200
+from app.routers.auth import who_signs_in
+from app.routers.dependencies import Db, Serving, TheTrainer
+from app.routers.people import download, erase_now
+from app.schemas.accounts import Password
+from app.web.pages import go_to, render
+from app.web.sessions import (
+    COOKIE,
+    Acting,
+    Admin,
+    FormText,
+    SignedIn,
+    forget,
+    let_in,
+    page_router,
+    translator_of,
+)
+from app.web.signing_in import how_long
+
+PAGE = "/dashboard/settings"
+router = page_router(PAGE)
+NAME: TypeAdapter[str] = TypeAdapter(Text200)
+PASSWORD: TypeAdapter[str] = TypeAdapter(Password)
+MOST_HOURS = 24 * 365  # that a replaced key goes on
+
+
+@router.get("")
+def show(request: Request, visitor: SignedIn, db: Db, done: str = "") -> Response:
+    translator = translator_of(request)
+    messages = {  # of what a form came to; the address bar holds its code only
+        "name": translator("Your name is saved."),
+        "look": translator("Language and colours are saved."),
+        "password": translator("Your password is changed, and every other browser is signed out."),
+        "browsers": translator("Every other browser is signed out."),
+        "revoked": translator("The key is revoked: whoever sends it is refused from now on."),
+    }
+    return _page(request, db, visitor, done=messages.get(done))
+
+
+def _page(
+    request: Request, db: Session, visitor: Visitor, status: int = 200, done: str | None = None, **wrong: str
+) -> Response:
+    """The page; `wrong` says by field what is not accepted."""
+    return render(
+        request,
+        "settings.html",
+        status,
+        done=done,
+        wrong=wrong,
+        browsers=browser_sessions.count(db, visitor.id),
+        token_seconds=settings().token_hours * 3600,
+        keys=service_keys.listed(db) if visitor.is_admin else [],
+    )
+
+
+@router.post("/name")
+def rename(request: Request, visitor: SignedIn, db: Db, name: FormText = "") -> Response:
+    try:
+        accounts.store_name(db, visitor.id, NAME.validate_python(name) if name.strip() else None)
+    except ValidationError:
+        wrong = translator_of(request)("A name has at most 200 characters.")
+        return _page(request, db, visitor, 422, name=wrong)
+    return go_to(request, PAGE, done="name")
+
+
+@router.post("/password")
+def change_password(request: Request, visitor: SignedIn, db: Db, old: FormText = "", new: FormText = "") -> Response:
+    try:
+        PASSWORD.validate_python(new)
+    except ValidationError:
+        wrong = translator_of(request)("A password has 8 to 200 characters.")
+        return _page(request, db, visitor, 422, new=wrong)
+    if refused := _wrong_password(request, db, visitor, old):
+        text, status, headers = refused
+        answer = _page(request, db, visitor, status, old=text)
+        answer.headers.update(headers)
+        return answer
+    accounts.store_password(db, visitor.id, security.hash_password(new))
+    return _only_this_browser(request, db, visitor, "password")
+
+
+def _wrong_password(
+    request: Request, db: Session, visitor: Visitor, given: str
+) -> tuple[str, int, Mapping[str, str]] | None:
+    """Why it is not accepted, with the answer's status and headers; none where it is right.
+
+    Asked for once more before what a stolen session must not do; counted and limited as a sign-in is, so that nobody
+    can try here what is slow there.
+    """
+    try:
+        who_signs_in(visitor.email, given, request, db)
+    except NotSignedIn:
+        return translator_of(request)("This is not your password."), 422, {}
+    except TooManyTries as error:
+        return how_long(request, error), error.status, error.headers
+    return None
+
+
+@router.post("/browsers")
+def sign_out_others(request: Request, visitor: SignedIn, db: Db) -> Response:
+    return _only_this_browser(request, db, visitor, "browsers")
+
+
+def _only_this_browser(request: Request, db: Session, visitor: Visitor, done: str) -> Response:
+    """And with a new cookie: whoever holds a copy of this one is signed out too."""
+    answer = go_to(request, PAGE, done=done)
+    browser_sessions.end_others(db, visitor.id, request.cookies[COOKIE])
+    let_in(request, db, answer, visitor.id)
+    return answer
+
+
+@router.get("/export")
+def export(visitor: SignedIn, db: Db, serving: Serving, format: Literal["json", "csv"] = "json") -> Response:
+    """What `GET /users/me/export` gives for a token, for the browser's session."""
+    return download(db, serving, visitor.id, format)
+
+
+@router.get("/delete")
+def ask_first(request: Request, visitor: SignedIn, db: Db) -> Response:
+    """What goes, and that it is for good."""
+    return render(request, "settings_delete.html", wrong=None, found=erasures.find(db, visitor.id))
+
+
+@router.post("/delete")
+def delete(
+    request: Request, visitor: SignedIn, db: Db, serving: Serving, trainer: TheTrainer, background: BackgroundTasks,
+    password: FormText = "",
+) -> Response:  # fmt: skip
+    """Erase everything and the account, as `DELETE /users/me` does."""
+    if refused := _wrong_password(request, db, visitor, password):
+        text, status, headers = refused
+        answer = render(request, "settings_delete.html", status, wrong=text, found=erasures.find(db, visitor.id))
+        answer.headers.update(headers)
+        return answer
+    erase_now(visitor.id, db, serving, trainer, background)
+    gone = go_to(request, "/", erased=1)
+    forget(request, gone)
+    return gone
+
+
+@router.post("/keys")
+def create_key(request: Request, admin: Admin, actor: Acting, db: Db, name: FormText = "") -> Response:
+    """A new service key, shown once, in the answer itself."""
+    try:
+        key = service_keys.create(db, name, actor)
+    except ValueError as error:
+        return _page(request, db, admin, 422, key=str(error))
+    return render(request, "key_made.html", key=key, name=name.strip(), old_hours=None)
+
+
+@router.get("/keys/{key_id}")
+def show_key(request: Request, key_id: str, _admin: Admin, db: Db) -> Response:
+    """One key, and what can be done with it."""
+    return render(request, "key.html", key=_key(db, key_id), wrong=None)
+
+
+@router.post("/keys/{key_id}/rotate")
+def rotate(request: Request, key_id: str, _admin: Admin, actor: Acting, db: Db, hours: FormText = "") -> Response:
+    """A new key of the same name; the old one goes on for so many hours."""
+    old = _key(db, key_id)
+    try:
+        goes_on = _hours(hours)
+    except ValueError:
+        translator = translator_of(request)
+        most = translator.number(MOST_HOURS)
+        wrong = translator("Please give a number of hours from 0 to %(most)s.", most=most)
+        return render(request, "key.html", 422, key=old, wrong=wrong)
+    try:
+        key = service_keys.rotate(db, old.name, goes_on, actor)
+    except ValueError as error:
+        return render(request, "key.html", 409, key=old, wrong=str(error))
+    return render(request, "key_made.html", key=key, name=old.name, old_hours=goes_on)
+
+
+@router.post("/keys/{key_id}/revoke")
+def revoke(request: Request, key_id: str, _admin: Admin, actor: Acting, db: Db) -> Response:
+    key = _key(db, key_id)
+    try:
+        service_keys.revoke(db, key.prefix, actor)
+    except ValueError as error:
+        return render(request, "key.html", 409, key=key, wrong=str(error))
+    return go_to(request, PAGE, done="revoked")
+
+
+def _hours(given: str) -> float:
+    hours = float(given.strip().replace(",", "."))
+    if not (isfinite(hours) and 0 <= hours <= MOST_HOURS):
+        raise ValueError(given)
+    return hours
+
+
+def _key(db: Session, key_id: str) -> Key:
+    """Raises KeyNotFound."""
+    found = next((key for key in service_keys.listed(db) if str(key.id) == key_id.lower()), None)
+    if found is None:
+        raise KeyNotFound
+    return found
