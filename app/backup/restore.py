@@ -116,8 +116,9 @@ def _load(connection: Connection, archive: Archive) -> None:
         raise NoBackup("The backup does not hold the tables of its revision.")
     for table in archive.manifest.tables:
         _load_table(connection, archive, table)
+    numbered = tables.numbered(connection)
     for number in archive.manifest.numbers:
-        if (number.table, number.column) not in tables.numbered(connection):
+        if (number.table, number.column) not in numbered:
             raise NoBackup(f"The backup counts {number.table}.{number.column}, which is not counted.")
         tables.go_on_after(connection, number.table, number.column, number.last)
 

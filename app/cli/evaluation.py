@@ -20,7 +20,6 @@ from app.cli.shared import (
     explained,
     in_transaction,
     say,
-    skipped,
     to_json,
     usable_engine,
 )
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from app.domain.attempts import Attempts
+    from app.domain.interactions import Interactions
 
 app = typer.Typer(rich_markup_mode="markdown")
 
@@ -73,14 +73,14 @@ def replay(
     """
     use_one_thread()
     check_outputs(file, json_file, rows)
-    data = _data_set(file, skip_bad)
+    tasks, source = _read(file, skip_bad)
     given = settings.settings()
     with (
-        research.rows_file(rows, data.attempts, data.names) as said_by,
+        research.rows_file(rows, tasks, source.names) as said_by,
         watched("Replaying") as watch,
     ):
         report = prequential.replay(
-            data.attempts,
+            tasks,
             retrain_every=retrain_every or given.retrain_every,
             min_training=given.min_training_tasks,
             early=early,
@@ -91,7 +91,7 @@ def replay(
             said_by=said_by,
         )
     say(figures.replayed(report))
-    _write_json(json_file, asdict(report) | {"files": [data.facts()]})
+    _write_json(json_file, asdict(report) | {"files": [asdict(source.gaps)]})
     _end(report.interrupted, watch)
 
 
@@ -122,12 +122,17 @@ def evaluate(
     """
     use_one_thread()
     check_outputs(file, json_file, rows)
-    sets = [_data_set(each, skip_bad) for each in (file, test) if each]
-    train, judges = (sets[0].attempts, sets[1].attempts) if test else benchmark.split_by_student(sets[0].attempts)
+    train, source = _read(file, skip_bad)
+    sources = [source]
+    if test:
+        judges, source = _read(test, skip_bad)
+        sources.append(source)
+    else:
+        train, judges = benchmark.split_by_student(train)
     contestants = _named(benchmark.contestants(ablation), only)
-    with research.rows_file(rows, judges, sets[-1].names) as said_by, watched("Training") as watch:
+    with research.rows_file(rows, judges, source.names) as said_by, watched("Training") as watch:
         found = benchmark.evaluate(train, judges, contestants, watch, said_by)
-    facts = benchmark.as_dict(found, train, judges) | {"files": [each.facts() for each in sets]}
+    facts = benchmark.as_dict(found, train, judges) | {"files": [asdict(each.gaps) for each in sources]}
     say(figures.evaluated(found, facts))
     _write_json(json_file, facts)
     _end(found.interrupted, watch)
@@ -183,7 +188,7 @@ def tune(
     if kind not in NETWORKS:
         raise typer.BadParameter(f"there is no network {kind!r}: {', '.join(NETWORKS)}", param_hint="--kind")
     engine = usable_engine()
-    tasks = _attempts_in(file, skip_bad) if file else _finished()
+    tasks = _read(file, skip_bad, gaps_allowed=False)[0] if file else _finished()
     url = database.database_url()
     opened = tuning_study.opened(engine, url, kind, tasks, name=study, seed=seed, grows=file is None)
     say(figures.study_begins(opened))
@@ -214,16 +219,6 @@ def tune(
         with database.new_session().begin() as db:
             network_settings.put(db, opened.tuned(verdict), COMMAND_LINE)
     say(figures.tuned(opened, verdict))
-
-
-def _attempts_in(file: Path, skip_bad: bool) -> "Attempts":
-    """The tasks of a CSV file in the common form."""
-    with interactions.opened(file) as (text, _):
-        rows = interactions.Interactions(text, skip_bad)
-        found = interactions.attempts_of(rows)
-    if rows.bad:
-        say(skipped(rows))
-    return found
 
 
 def _finished() -> "Attempts":
@@ -277,15 +272,16 @@ def fit_lnirt(
         say("The fit came to rest short of the tolerance: take the figures with care.", style="yellow")
 
 
-def _data_set(file: Path, skip_bad: bool) -> "research.DataSet":
-    """The tasks of a CSV file that may have gaps; says which it has."""
-    with watched(f"Reading {file.name}"):
-        data = research.read(file, skip_bad)
-    for line in data.remarks():
+def _read(file: Path, skip_bad: bool, gaps_allowed: bool = True) -> "tuple[Attempts, Interactions]":
+    """The tasks of a CSV file, and what else it says; what a reader should know of it is said."""
+    with watched(f"Reading {file.name}"), interactions.opened(file) as (text, _):
+        rows = interactions.Interactions(text, skip_bad, gaps_allowed)
+        tasks = interactions.attempts_of(rows)
+    for line in research.remarks(rows):
         say(f"{file.name}: {line}")
-    if len(data.attempts) == 0:
+    if len(tasks) == 0:
         raise ValueError(f"{file.name} holds no finished task.")
-    return data
+    return tasks, rows
 
 
 def _write_json(file: Path | None, facts: Any) -> None:

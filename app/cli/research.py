@@ -1,11 +1,10 @@
-"""What `evaluate` and `replay` share: data sets with gaps, and a file with a row per prediction."""
+"""What `evaluate` and `replay` share: remarks on data sets with gaps, and a file with a row per prediction."""
 
 import csv
 import gzip
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from math import isnan
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from app.cli.shared import skipped
 from app.domain.attempts import DIFFICULTIES, Attempts
-from app.domain.interactions import NO_TOPIC, Gaps, Interactions, attempts_of, opened
+from app.domain.interactions import NO_TOPIC, Interactions
 from app.ml.answers import Answers
 from app.ml.baselines import timed
 
@@ -28,41 +27,20 @@ DIGITS = 6
 SaidBy = Callable[[str, Answers], None]
 
 
-@dataclass(frozen=True, slots=True)
-class DataSet:
-    """The tasks of a file, times NaN where they are missing, and what else it says."""
-
-    attempts: Attempts
-    gaps: Gaps
-    names: Mapping[str, str]  # students' names in the file, by id
-    skipped: str | None  # what was skipped because it can't be used
-
-    def remarks(self) -> list[str]:
-        """A line for everything that a reader of the figures should know of the file."""
-        gaps, said = self.gaps, [self.skipped] if self.skipped else []
-        if gaps.no_result:
-            said.append(f"{gaps.no_result:,} rows have no result (correct is empty) and were left out.")
-        if gaps.rows and gaps.no_time == gaps.rows:
-            said.append("No row has a time, so times are not judged.")
-        elif gaps.no_time:
-            said.append(f"{gaps.no_time:,} of {gaps.rows:,} rows have no time; times are judged on the others.")
-        if gaps.rows and gaps.no_topic == gaps.rows:
-            said.append("No row names a topic, so all tasks count as one topic.")
-        elif gaps.no_topic:
-            said.append(f"{gaps.no_topic:,} of {gaps.rows:,} rows name no topic; these count as one topic.")
-        return said
-
-    def facts(self) -> dict[str, int]:
-        """For JSON."""
-        return asdict(self.gaps)
-
-
-def read(file: Path, skip_bad: bool) -> DataSet:
-    """Raises BadRow, naming the line, where a row can't be used."""
-    with opened(file) as (text, _):
-        rows = Interactions(text, skip_bad, gaps_allowed=True)
-        attempts = attempts_of(rows)
-    return DataSet(attempts, rows.gaps, rows.names, skipped(rows) if rows.bad else None)
+def remarks(rows: Interactions) -> list[str]:
+    """A line for everything that a reader of the figures should know of the file that was read."""
+    gaps, lines = rows.gaps, [skipped(rows)] if rows.bad else []
+    if gaps.no_result:
+        lines.append(f"{gaps.no_result:,} rows have no result (correct is empty) and were left out.")
+    if gaps.rows and gaps.no_time == gaps.rows:
+        lines.append("No row has a time, so times are not judged.")
+    elif gaps.no_time:
+        lines.append(f"{gaps.no_time:,} of {gaps.rows:,} rows have no time; times are judged on the others.")
+    if gaps.rows and gaps.no_topic == gaps.rows:
+        lines.append("No row names a topic, so all tasks count as one topic.")
+    elif gaps.no_topic:
+        lines.append(f"{gaps.no_topic:,} of {gaps.rows:,} rows name no topic; these count as one topic.")
+    return lines
 
 
 @contextmanager
@@ -102,8 +80,8 @@ def _task(attempts: Attempts, names: Mapping[str, str]) -> list[list[Any]]:
 def _predicted(said: Answers, attempts: Attempts) -> list[list[Any]]:
     """Probability and seconds, each with its bounds; of times nothing where none is known."""
     times = np.array([said.seconds, said.seconds_low, said.seconds_high])
-    times[:] = times if timed(attempts).any() else np.nan
-    return [_cells(each) for each in (said.probability, said.probability_low, said.probability_high, *times)]
+    known = times if timed(attempts).any() else np.full_like(times, np.nan)
+    return [_cells(each) for each in (said.probability, said.probability_low, said.probability_high, *known)]
 
 
 def _cells(column: NDArray[np.float64]) -> list[Any]:

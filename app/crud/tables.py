@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from app.models import Base
 
@@ -20,21 +20,12 @@ class Source(Protocol):
 
 def present(connection: Connection) -> list[str]:
     """Those of our tables that are there, each after those that it refers to."""
-    there = set(
-        connection.scalars(
-            text("SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()")
-        )
-    )
+    there = inspect(connection).get_table_names()
     return [table.name for table in Base.metadata.sorted_tables if table.name in there]
 
 
 def columns(connection: Connection, table: str) -> list[str]:
-    found = connection.scalars(
-        text("""SELECT column_name FROM information_schema.columns
-                WHERE table_schema = current_schema() AND table_name = :table ORDER BY ordinal_position"""),
-        {"table": table},
-    )
-    return list(found)
+    return [column["name"] for column in inspect(connection).get_columns(table)]
 
 
 def count(connection: Connection, table: str) -> int:
@@ -81,12 +72,13 @@ def empty(connection: Connection) -> None:
 
 def numbered(connection: Connection) -> list[tuple[str, str]]:
     """Table and column of each number that the database gives out itself."""
-    rows = connection.execute(
-        text("""SELECT table_name, column_name FROM information_schema.columns
-                WHERE table_schema = current_schema() AND column_default LIKE 'nextval(%' ORDER BY 1, 2""")
-    )
-    ours = set(present(connection))
-    return [(row[0], row[1]) for row in rows if row[0] in ours]
+    found = inspect(connection)
+    return [
+        (table, column["name"])
+        for table in present(connection)
+        for column in found.get_columns(table)
+        if str(column["default"]).startswith("nextval(")
+    ]
 
 
 def last_number(connection: Connection, table: str, column: str) -> int:
