@@ -87,9 +87,7 @@ class Settings(BaseSettings):
     min_seconds: float | None = Field(None, gt=0, le=86_400)  # none: from the data (app/ml/calibration/time_limits.py)
     max_seconds: float | None = Field(None, gt=0, le=86_400)
 
-    log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(str.lower)] = (
-        "auto"  # auto: for people on a terminal, json everywhere else
-    )
+    log_format: LogFormat = "auto"  # auto: for people on a terminal, json everywhere else
     log_level: LogLevel = "INFO"
     access_log: bool = False  # a line for every request; those that fail have one anyway
     metrics_token: SecretStr | None = None  # none: whoever reaches /metrics may read it
@@ -109,11 +107,18 @@ class Settings(BaseSettings):
     @classmethod
     def _is_postgresql(cls, secret: SecretStr | None) -> SecretStr | None:
         """Check it here: whoever stumbles over it later quotes it, password and all."""
+        from sqlalchemy.engine import make_url  # here, for who only fits a file needs no database
+        from sqlalchemy.exc import ArgumentError
+
         url = secret.get_secret_value() if secret else DATABASE_FORM
         if not url.startswith(("postgresql://", "postgres://", "postgresql+psycopg2://")):
             raise ValueError(f"SmartStudy runs on PostgreSQL: {DATABASE_FORM}")
-        if not _can_be_read(url):
-            raise ValueError(f"can't be read as {DATABASE_FORM}; signs such as @ : / in a password are written %40 ...")
+        try:
+            make_url(url)
+        except (ArgumentError, ValueError):
+            raise ValueError(
+                f"can't be read as {DATABASE_FORM}; signs such as @ : / in a password are written %40 ..."
+            ) from None
         try:
             _ = urlsplit(url).port
         except ValueError:
@@ -181,17 +186,6 @@ class Settings(BaseSettings):
         if self.secret_key:
             return self.secret_key.get_secret_value()
         return _kept_secret(self.data_dir / "secret_key")
-
-
-def _can_be_read(url: str) -> bool:
-    from sqlalchemy.engine import make_url  # here, for who only fits a file needs no database
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        make_url(url)
-    except (ArgumentError, ValueError):
-        return False
-    return True
 
 
 def _listed(written: str) -> list[str]:
