@@ -51,9 +51,14 @@ def claim_of(request: Request) -> Claim:
     """Return the same, without FastAPI."""
     claim: Claim | None = request.scope.get("claim")
     if claim is None:
-        scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-        request.scope["claim"] = claim = _claim(secret.strip() if scheme.lower() == "bearer" else "")
+        request.scope["claim"] = claim = _claim(bearer_of(request))
     return claim
+
+
+def bearer_of(request: Request) -> str:
+    """Return what follows `Bearer` in the Authorization header; empty where it says something else."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
 
 
 def _claim(secret: str) -> Claim:

@@ -19,6 +19,7 @@ from app.core.timeout_cache import TimeoutCache
 from app.domain.errors import NotSignedIn
 from app.ml.serving.model_order import ServingModels
 from app.monitoring.stored_metrics import Figures, figures
+from app.routers.dependencies import bearer_of
 from app.schemas.problem import problems
 
 router = APIRouter(tags=["Health"])
@@ -41,32 +42,19 @@ async def metrics(request: Request) -> Response:
     With METRICS_TOKEN set it wants `Authorization: Bearer` with that token. While the database is away, what it would
     say is left out and `smartstudy_database_up` is 0.
     """
-    _only_with_token(request.headers.get("authorization", ""))
+    wanted = settings().metrics_token
+    if wanted and not hmac.compare_digest(bearer_of(request).encode(), wanted.get_secret_value().encode()):
+        raise NotSignedIn("Send `Authorization: Bearer` with METRICS_TOKEN.")
     state = request.app.state
     note_connections(state.database)
     stored = await _stored(state.figures)
     registry = CollectorRegistry()
-    for part in (
-        aggregated(),
-        Processes(),
-        ServiceFigures(request.app.version, state.serving, stored is not None),
-        stored,
-    ):
-        if part is not None:
-            registry.register(part)
+    here = ServiceFigures(request.app.version, state.serving, stored is not None)
+    for collector in (aggregated(), Processes(), here, stored):
+        if collector is not None:
+            registry.register(collector)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(registry), media_type=None, headers={"Content-Type": content_type})
-
-
-def _only_with_token(authorization: str) -> None:
-    wanted = settings().metrics_token
-    if wanted is None:
-        return
-    scheme, _, token = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(
-        token.strip().encode(), wanted.get_secret_value().encode()
-    ):
-        raise NotSignedIn("Send `Authorization: Bearer` with METRICS_TOKEN.")
 
 
 async def _stored(asked: TimeoutCache[Figures]) -> Figures | None:
