@@ -53,7 +53,7 @@ class Supervisor:
 
     def _follow_up(self) -> None:
         """A version that can't be loaded, or a run that can't begin, is no reason to answer nobody."""
-        for step in (self._serving.refresh, self._trainer.look):  # the latter: whoever should have asked may have died
+        for step in (self._serving.refresh, self._trainer.poll):  # the latter: whoever should have asked may have died
             try:
                 step()
             except NO_DATABASE:

@@ -12,8 +12,8 @@ STEPS = (
     ("app.crud.training_runs", "ask"),
     ("app.crud.training_runs", "take_turn"),
     ("app.crud.training_runs", "start"),
-    ("app.ml.training.run", "whole"),  # the snapshot
-    ("app.ml.training.run", "some"),
+    ("app.ml.training.run", "full"),  # the snapshot
+    ("app.ml.training.run", "subsampled"),
     ("app.ml.networks.fit", "network_inputs"),  # features and base
     ("app.ml.lnirt.model", "fit_lnirt"),
     ("app.ml.networks.fit", "fit"),
@@ -31,7 +31,7 @@ STEPS = (
     ("app.ml.networks.inference", "load_served"),
     ("app.ml.serving.artifacts", "hashes"),
     ("app.ml.serving.artifacts", "verify"),
-    ("app.ml.training.gate", "HoldoutSet.judge"),
+    ("app.ml.training.gate", "HoldoutSet.evaluate"),
     ("app.ml.serving.artifacts", "settle"),
     ("app.ml.training.publication", "Publication.decide"),
     ("app.crud.model_versions", "add"),  # the version's row

@@ -233,7 +233,7 @@ def _forget() -> None:
 class SharedProcess(TrainingProcess):
     """TensorFlow takes long to import: the tests share one warm process, which closing a trainer doesn't end."""
 
-    def close(self, patience: float = 3) -> None:
+    def close(self, seconds: float = 3) -> None:
         pass
 
     def end(self) -> None:

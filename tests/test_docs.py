@@ -245,10 +245,10 @@ def test_the_kind_of_the_how_to_keeps_the_contract(tmp_path: Path) -> None:
     fitted = made.TopicMeans.fit(attempts, lambda step: None)
     fitted.save(tmp_path)
     holdout = HoldoutSet(attempts)
-    judged, again = holdout.judge(fitted.served()), holdout.judge(made.TopicMeans.load(tmp_path))
+    judged, again = holdout.evaluate(fitted.served()), holdout.evaluate(made.TopicMeans.load(tmp_path))
     assert judged.answers.are_finite()
     assert judged.log_loss == again.log_loss < holdout.prior.log_loss
-    assert judged.wrong_way is None
+    assert judged.violation is None
 
 
 @pytest.mark.slow
@@ -263,9 +263,9 @@ def test_the_network_of_the_how_to_keeps_the_contract(tmp_path: Path) -> None:
     holdout = HoldoutSet(attempts)
     assert fitted.base is not None
     loaded = load_served(made.Small(), tmp_path).on(fitted.base)
-    judged, again = holdout.judge(fitted.served()), holdout.judge(loaded)
+    judged, again = holdout.evaluate(fitted.served()), holdout.evaluate(loaded)
     assert judged.log_loss == again.log_loss < holdout.prior.log_loss
-    assert judged.wrong_way is None
+    assert judged.violation is None
 
 
 # What the first documents name

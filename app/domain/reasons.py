@@ -74,3 +74,18 @@ class Reason(NamedTuple):
     def code(self) -> str:
         """What the API calls it."""
         return self.kind.name.lower()
+
+
+class SentenceEnum(Enum):
+    """Reasons that are told in English only, each with its sentence, which names the values that it needs."""
+
+    def said(self, **values: object) -> "Said":
+        """The reason with these values."""
+        return Said(self, str(self.value).format(**values))
+
+
+class Said(NamedTuple):
+    """A reason and its sentence: what decides asks for the `kind`, what is stored and shown is the `text`."""
+
+    kind: SentenceEnum
+    text: str

@@ -21,6 +21,7 @@ class Prediction:
     time_low_seconds: float | None = None  # 10-90 %
     time_high_seconds: float | None = None
     fallback_reason: str | None = None  # why no better model answered
+    fallback_cause: str = "none"  # the same in one word
     contributions: Contributions | None = None  # where a network had its part
 
 

@@ -22,6 +22,7 @@ from app.domain.attempts import Difficulty
 from app.domain.fields import RightOrWrong, Seconds, Text200
 from app.domain.interactions import SECONDS_MAX
 from app.domain.kinds import BASE
+from app.domain.reasons import Said
 from app.domain.shares import Share, as_contributions
 from app.domain.tasks import Claim, Prediction, Task, TaskRequest
 from app.ml.answers import Answer
@@ -30,9 +31,8 @@ from app.ml.calibration.time_limits import limits as as_set
 from app.ml.features.inputs import inputs_of_past
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME, print_progress
-from app.ml.serving.fallback import cause
-from app.ml.serving.model_order import Loaded, ServingModels, serving_models
-from app.ml.serving.pool import pool_one
+from app.ml.serving.model_order import Loaded, Problem, ServingModels, cause, serving_models
+from app.ml.serving.pool import pool
 from app.ml.training.scheduler import silent, trainer
 
 LEAST_SECONDS = 0.001  # of an interval's lower end
@@ -54,7 +54,7 @@ def predict_and_save(serving: ServingModels, asked: TaskRequest, claim: Claim | 
     if claim and not inserted["stored"]:
         raise accounts.refused(claim)  # erased between the two round trips
     task = practice_tasks.stored(row)
-    metrics.count_prediction(prediction.model_version, cause(serving.model_order, prediction.fallback_reason))
+    metrics.count_prediction(prediction.model_version, prediction.fallback_cause)
     for kind in settings().shadows():
         yield from _shadow(serving, kind, asked, past, task)
     serving.request_refresh(past.serving)
@@ -65,7 +65,7 @@ def predict(serving: ServingModels, asked: TaskRequest, past: StudentHistory) ->
     """What the kinds that serve say together, by their shares; where none of these gives finite numbers, the next best
     one; before there is any, LNIRT of the tasks finished so far; without any task finished, the prior. Says why no
     better model answered."""
-    model_order, unhealthy, found = serving.model_order, list[str](), list[tuple[Loaded, Answer]]()
+    model_order, unhealthy, found = serving.model_order, list[Said](), list[tuple[Loaded, Answer]]()
     shares, others = model_order.for_student(asked.user_id)
     for loaded in others:
         if found and loaded.kind.name not in shares:
@@ -83,11 +83,11 @@ def predict(serving: ServingModels, asked: TaskRequest, past: StudentHistory) ->
     base, found_limits = yield from untrained.answer(asked, past)
     if base is not None and base.is_finite():
         return _prediction(BY_NAME[BASE].wire_name, None, base, why, found_limits)
-    return replace(PRIOR, fallback_reason=" ".join(why) or None)
+    return replace(PRIOR, fallback_reason=_in_words(why), fallback_cause=cause(why))
 
 
 def _pooled(
-    found: list[tuple[Loaded, Answer]], shares: Mapping[str, Share], why: list[str], limits: Limits
+    found: list[tuple[Loaded, Answer]], shares: Mapping[str, Share], why: list[Said], limits: Limits
 ) -> Prediction:
     """One prediction of all answers whose kinds have a part; the first, where none has. It names the network that had
     most part, if any had."""
@@ -96,7 +96,7 @@ def _pooled(
         loaded, answer = parts[0]
         return _prediction(loaded.kind.wire_name, loaded.version.id, answer, why, limits)
     each = [(loaded, answer, shares[loaded.kind.name]) for loaded, answer in parts]
-    answer = pool_one([(answer, share) for _, answer, share in each])
+    answer = pool([(answer, share) for _, answer, share in each])
     networks = [(share.chance + share.time, loaded) for loaded, _, share in each if loaded.kind.name != BASE]
     named = max(networks, key=lambda pair: pair[0])[1]
     made_of = as_contributions({loaded.kind.name: share for loaded, _, share in each})
@@ -117,13 +117,13 @@ def _base_of(past: StudentHistory, prediction: Prediction) -> list[float]:
 
 def _sound_answer(
     serving: ServingModels, loaded: Loaded, asked: TaskRequest, past: StudentHistory
-) -> QueryFlow[Answer | str]:
+) -> QueryFlow[Answer | Said]:
     """What the model says, or why that is of no use."""
     try:
         answer = yield from loaded.model.answer(loaded.version.id, asked, past)
     except (ArithmeticError, LookupError, TypeError, ValueError) as why:  # the model's own; the database's are others
-        return serving.mark_unhealthy(loaded, repr(why))
-    return answer if answer.is_finite() else serving.mark_unhealthy(loaded, "a number that is not finite")
+        return serving.mark_unhealthy(loaded, Problem.MODEL_FAILED, why=repr(why))
+    return answer if answer.is_finite() else serving.mark_unhealthy(loaded, Problem.NOT_FINITE)
 
 
 def _shadow(serving: ServingModels, kind: str, asked: TaskRequest, past: StudentHistory, task: Task) -> QueryFlow[None]:
@@ -142,7 +142,7 @@ def _shadow(serving: ServingModels, kind: str, asked: TaskRequest, past: Student
 
 
 def _prediction(
-    model: str, version_id: int | None, answer: Answer, why_not_better: list[str], found: Limits = USUAL
+    model: str, version_id: int | None, answer: Answer, why_not_better: list[Said], found: Limits = USUAL
 ) -> Prediction:
     """What the model says, within the limits of the settings; of the time, within those `found` in the data, if the
     settings leave that open."""
@@ -162,8 +162,13 @@ def _prediction(
         chance(answer.probability_high),
         max(min(answer.seconds_low, seconds), LEAST_SECONDS),
         min(max(answer.seconds_high, seconds), SECONDS_MAX),
-        " ".join(why_not_better) or None,
+        _in_words(why_not_better),
+        cause(why_not_better),
     )
+
+
+def _in_words(why_not_better: list[Said]) -> str | None:
+    return " ".join(why.text for why in why_not_better) or None
 
 
 def complete(task_id: UUID, claim: Claim | None, is_correct: bool, seconds: float) -> QueryFlow[tuple[Task, int]]:

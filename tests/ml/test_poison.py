@@ -152,8 +152,10 @@ def test_a_model_with_numbers_that_are_none_is_not_opened_or_the_gate_refuses_it
         model = on_base(BY_NAME[name].load(tmp_path), fit_lnirt(TASKS).served())
     except ValueError:
         return
-    refused = rejection_reason(holdout, "version 2", holdout.judge(model), Champion("the prior", holdout.prior), None)
-    assert refused == "version 2 gives answers that are no finite numbers"
+    prior = Champion("the prior", holdout.prior, is_baseline=True)
+    refused = rejection_reason(holdout, "version 2", holdout.evaluate(model), prior, None)
+    assert refused is not None
+    assert refused.text == "version 2 gives answers that are no finite numbers"
 
 
 def with_nan(array: NDArray[Any]) -> NDArray[Any]:

@@ -4,7 +4,7 @@ Where a time is missing (NaN seconds), contestants learn from a stand-in: what t
 would have expected, with the surprise of an earlier task. No stand-in is judged.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Protocol
@@ -63,6 +63,18 @@ class Outcome:
     failures: list[str] = field(default_factory=list)  # a sentence for each training without a model
     bounds: Floats | None = None  # (4, n) 10-90 % of p, low and high, then of the seconds; NaN or none: nothing is said
 
+    @classmethod
+    def of_prior(cls, n: int) -> "Outcome":
+        """What is said of n tasks before there is a model."""
+        said = prior_answers(n)
+        return cls(said.probability, said.seconds, np.zeros(n, np.bool_), bounds=said.bounds())
+
+    def put(self, rows: Rows, said: Answers, by_model: NDArray[np.bool_] | bool = True) -> None:
+        """A model's answers to these rows."""
+        self.p[rows], self.seconds[rows], self.by_model[rows] = said.probability, said.seconds, by_model
+        if self.bounds is not None:
+            self.bounds[:, rows] = said.bounds()
+
     def clip(self, p_limits: tuple[float, float], seconds_limits: tuple[Floats, Floats]) -> None:
         """Within the limits, as the service does: bounds of times are not clipped, but hold the answer."""
         self.p, self.seconds = self.p.clip(*p_limits), self.seconds.clip(*seconds_limits)
@@ -110,28 +122,27 @@ class Retrained:
 
     def answer(self, attempts: Attempts, pace: Pace, progress: Progress | None) -> Outcome:
         """A task created at or after a training's last completion is answered by that training's model."""
-        n, prior = len(attempts), prior_answers(len(attempts))
-        bounds = prior.bounds()
-        outcome = Outcome(prior.probability, prior.seconds, np.zeros(n, np.bool_), bounds=bounds)
-        due = pace.due(n)
-        newest = np.searchsorted(attempts.finished[due - 1], attempts.started, side="right")  # trainings until then
-        trained = Trained(self)
-        for turn, completed in enumerate(due, start=1):
-            rows = np.flatnonzero(newest == turn)
-            if len(rows) == 0:
-                continue  # the next training comes before anybody asks
-            steps = within(progress, training=turn, trainings=len(due), tasks=int(completed), of=n)
-            steps({})
-            trained.again(attempts.take(slice(completed)), outcome, steps)
-            if trained.model:
-                said = trained.model.answers(attempts, rows)
-                outcome.p[rows], outcome.seconds[rows] = said.probability, said.seconds
-                bounds[:, rows] = said.bounds()
-                outcome.by_model[rows] = True
+        outcome, trained = Outcome.of_prior(len(attempts)), _Trained(self)
+        for rows, completed, steps in turns(attempts, pace, progress):
+            if completed and len(rows):  # else the next training comes before anybody asks
+                steps({})
+                trained.again(attempts.take(slice(completed)), outcome, steps)
+                if trained.model:
+                    outcome.put(rows, trained.model.answers(attempts, rows))
         return outcome
 
 
-class Trained:
+def turns(attempts: Attempts, pace: Pace, progress: Progress | None) -> Iterator[tuple[Rows, int, Progress]]:
+    """For each training, and before the first: the rows that are created from then on until the next, how many tasks
+    are completed by then (0 before the first), and whom its steps are told."""
+    due = pace.due(len(attempts))
+    newest = np.searchsorted(attempts.finished[due - 1], attempts.started, side="right")  # trainings until then
+    for turn, completed in enumerate([0, *due.tolist()]):
+        steps = within(progress, training=turn, trainings=len(due), tasks=completed, of=len(attempts))
+        yield np.flatnonzero(newest == turn), completed, steps
+
+
+class _Trained:
     """How far the trainings of one contestant have come."""
 
     def __init__(self, contestant: Retrained) -> None:

@@ -10,16 +10,16 @@ from app.domain.attempts import Attempts
 from app.domain.kinds import BASE, TRAINED
 from app.domain.shares import Share
 from app.ml.answers import Answers, TaskModel
-from app.ml.evaluation.prequential import BASELINES, Contestant, Outcome, Pace, Retrained
+from app.ml.evaluation.prequential import BASELINES, Contestant, Outcome, Pace, Retrained, turns
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
 from app.ml.lnirt.small_data import fit_small
 from app.ml.lnirt.untrained import MOST as MOST_UNTRAINED
 from app.ml.prior import prior_answers
-from app.ml.registry import BY_NAME, MODELS, Fitted, ModelSpec, Progress, within
+from app.ml.registry import BY_NAME, MODELS, Fitted, ModelSpec, Progress
 from app.ml.serving.model_order import on_base
 from app.ml.serving.pool import pool
 from app.ml.training.dataset import due_from_scratch
-from app.ml.training.decision import Decision, Standing
+from app.ml.training.decision import Decision, Incumbent
 from app.ml.training.gate import HoldoutSet, cut
 
 Rows = NDArray[np.intp]
@@ -32,7 +32,7 @@ class Version:
     id: int
     kind: ModelSpec
     fitted: Fitted
-    judged: TaskModel  # as the gate asks it
+    evaluated: TaskModel  # as the gate asks it
     serving: TaskModel  # as students are answered: LNIRT fitted to all tasks
     n_tasks: int  # that it has learnt from
 
@@ -47,25 +47,13 @@ class Served:
 
     def answer(self, attempts: Attempts, pace: Pace, progress: Progress | None) -> Outcome:
         """A task created at or after a training's last completion is answered by what serves from then on."""
-        n = len(attempts)
-        said, by_model = prior_answers(n), np.zeros(n, np.bool_)
-        due = pace.due(n)
-        newest = np.searchsorted(attempts.finished[due - 1], attempts.started, side="right")  # trainings until then
-        house = Installation(self.kinds, self.growth)
-        outcome = Outcome(said.probability, said.seconds, by_model, bounds=said.bounds())
-        bounds = said.bounds()
-        for turn in range(len(due) + 1):
-            if turn:
-                done = int(due[turn - 1])
-                steps = within(progress, training=turn, trainings=len(due), tasks=done, of=n)
-                house.train(attempts.take(slice(done)), outcome, steps)
-            rows = np.flatnonzero(newest == turn)
-            if len(rows) == 0:
-                continue
-            found = house.answers(attempts, rows) if house.serving else untrained(attempts, rows)
-            outcome.p[rows], outcome.seconds[rows] = found.probability, found.seconds
-            by_model[rows], bounds[:, rows] = attempts.started[rows] >= attempts.finished.min(), found.bounds()
-        outcome.bounds = bounds
+        outcome, house = Outcome.of_prior(len(attempts)), Installation(self.kinds, self.growth)
+        for rows, completed, steps in turns(attempts, pace, progress):
+            if completed:
+                house.train(attempts.take(slice(completed)), outcome, steps)
+            if len(rows):
+                found = house.answers(attempts, rows) if house.serving else untrained(attempts, rows)
+                outcome.put(rows, found, attempts.started[rows] >= attempts.finished.min())
         return outcome
 
 
@@ -114,16 +102,16 @@ class Installation:
         holdout, older = HoldoutSet(finished), finished.take(slice(judging))
         made, failures = self._made(older, from_scratch, progress)
         base = next((each for each in made if each.kind.name == BASE), self.serving.get(BASE))
-        decision = Decision(holdout, self._standing(holdout), self.shares, self.skilled)
+        decision = Decision(holdout, self._incumbents(holdout), self.shares, self.skilled)
         for version in made:
-            model = on_base(version.judged, base.judged if base else None)
-            decision.settle(version.kind.name, version.id, holdout.judge(model))
+            model = on_base(version.evaluated, base.evaluated if base else None)
+            decision.settle(version.kind.name, version.id, holdout.evaluate(model))
         by_id = {version.id: version for version in (*self.serving.values(), *made)}
         model_order = decision.model_order()
         self.shares = decision.shares()
-        self.serving = {kind: self._finished(by_id[standing.id], finished) for kind, standing in model_order}
+        self.serving = {kind: self._finished(by_id[each.id], finished) for kind, each in model_order}
         first = model_order[0][1] if model_order else None
-        self.skilled = first.id if first and first.judged and first.judged.skilled else None
+        self.skilled = first.id if first and first.evaluation and first.evaluation.skilled else None
         outcome.failures += [f"after {n} tasks: {kind}: {why}" for kind, why in failures.items()]
         outcome.trainings += 1
         if made:
@@ -131,15 +119,15 @@ class Installation:
         if from_scratch:
             self.last_from_scratch = n
 
-    def _standing(self, holdout: HoldoutSet) -> dict[str, Standing]:
+    def _incumbents(self, holdout: HoldoutSet) -> dict[str, Incumbent]:
         base = self.serving.get(BASE)
-        judged = {k: holdout.judge(on_base(v.judged, base.judged if base else None)) for k, v in self.serving.items()}
-        return {kind: Standing(version.id, judged[kind]) for kind, version in self.serving.items()}
+        models = {k: on_base(v.evaluated, base.evaluated if base else None) for k, v in self.serving.items()}
+        return {k: Incumbent(v.id, holdout.evaluate(models[k])) for k, v in self.serving.items()}
 
     def _made(self, older: Attempts, from_scratch: bool, progress: Progress) -> tuple[list[Version], dict[str, str]]:
         made, failures = list[Version](), dict[str, str]()
         standing = self.serving.get(BASE)
-        base = standing.judged if standing else None
+        base = standing.evaluated if standing else None
         for spec in reversed(MODELS):
             if spec.name not in self.kinds and spec.name != BASE:
                 continue
@@ -164,10 +152,10 @@ class Installation:
 
     def _finished(self, version: Version, finished: Attempts) -> Version:
         """LNIRT serves as fitted to all tasks."""
-        if version.kind.finish is None or version.serving is not version.judged:
+        if version.kind.finish is None or version.serving is not version.evaluated:
             return version
         served = fit_lnirt(finished).served()
-        return Version(version.id, version.kind, version.fitted, version.judged, served, version.n_tasks)
+        return Version(version.id, version.kind, version.fitted, version.evaluated, served, version.n_tasks)
 
 
 def contestants(*, lstm: bool = False, growth: float | None) -> tuple[Contestant, ...]:

@@ -6,7 +6,7 @@ judge too.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,31 +32,12 @@ DROPOUT_STEP = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """A whole number from `least` to `most` in steps."""
-
-    least: int
-    most: int
-    step: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A chance, in steps of 0.05."""
+class Range:
+    """What a parameter may be: in steps, whole numbers where these are; or its logarithm searched evenly."""
 
     least: float
     most: float
-
-
-@dataclass(frozen=True, slots=True)
-class Scaled:
-    """A number above 0 whose logarithm is searched evenly."""
-
-    least: float
-    most: float
-
-
-Range = Whole | Share | Scaled
+    step: float | None = None
 
 
 def space(network: "Network") -> dict[str, Range]:
@@ -64,15 +45,15 @@ def space(network: "Network") -> dict[str, Range]:
     found: dict[str, Range] = {}
     for place, units in enumerate(default(network, "units"), start=1):
         step = max(1, units // 4)
-        found[f"units_{place}"] = Whole(step, 2 * units, step)
+        found[f"units_{place}"] = Range(step, 2 * units, step)
     for place, _ in enumerate(default(network, "dropouts"), start=1):
-        found[f"dropout_{place}"] = Share(0.0, 0.6)
+        found[f"dropout_{place}"] = Range(0.0, 0.6, DROPOUT_STEP)
     schedule = network.schedule
-    found["vector"] = Scaled(network.vector / 4, network.vector * 2)
-    found["rate"] = Scaled(schedule.rate / 10, schedule.rate * 4)
-    found["decay"] = Scaled(schedule.decay / 10, schedule.decay * 10)
-    found["epochs"] = Whole(schedule.epochs[0], 2 * schedule.epochs[1])
-    found["student_dropout"] = Share(0.0, 1.0)
+    found["vector"] = Range(network.vector / 4, network.vector * 2)
+    found["rate"] = Range(schedule.rate / 10, schedule.rate * 4)
+    found["decay"] = Range(schedule.decay / 10, schedule.decay * 10)
+    found["epochs"] = Range(schedule.epochs[0], 2 * schedule.epochs[1], 1)
+    found["student_dropout"] = Range(0.0, 1.0, DROPOUT_STEP)
     return found
 
 
@@ -194,9 +175,6 @@ class Verdict:
     def is_better(self) -> bool:
         """Whether the best settings beat the defaults by more than the standard error."""
         return self.students >= LEAST_STUDENTS and self.gain > self.error
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def compared(

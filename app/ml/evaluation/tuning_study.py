@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from time import perf_counter
@@ -20,7 +20,7 @@ from app.crud.network_settings import Tuned
 from app.domain.attempts import Attempts
 from app.ml import registry
 from app.ml.evaluation import tuning
-from app.ml.evaluation.tuning import Parts, Progress, Range, Scaled, Share, Verdict, Whole
+from app.ml.evaluation.tuning import Parts, Progress, Range, Verdict
 
 if TYPE_CHECKING:
     import optuna
@@ -47,17 +47,13 @@ class Study:
     """The trials of one kind of network on the same tasks."""
 
     def __init__(self, study: "optuna.Study", kind: str, parts: Parts, seed: int) -> None:
-        self._study, self._kind, self._parts, self._seed = study, kind, parts, seed
+        self._study, self._kind, self.parts, self._seed = study, kind, parts, seed
         self._network = registry.network(kind)
         self._space = tuning.space(self._network)
 
     @property
     def name(self) -> str:
         return str(self._study.study_name)
-
-    @property
-    def parts(self) -> Parts:
-        return self._parts
 
     def completed(self) -> int:
         """How many trials came to a score, of all processes."""
@@ -87,7 +83,7 @@ class Study:
         try:
             settings = tuning.settings_of(self._network, parameters)
             score = tuning.tried(
-                self._kind, settings, self._parts, self._seed, lambda step: progress({**step, "trial": trial.number})
+                self._kind, settings, self.parts, self._seed, lambda step: progress({**step, "trial": trial.number})
             )
             if not math.isfinite(score.value):
                 raise TrainingFailed("the answers are no finite numbers")
@@ -122,8 +118,8 @@ class Study:
         if known and known["trial"] == best.number:
             return Verdict(**known)
         settings = tuning.settings_of(self._network, best.params)
-        found = tuning.compared(self._kind, settings, best.number, self._parts, self._seed, progress)
-        self._study.set_user_attr("verdict", found.as_dict())
+        found = tuning.compared(self._kind, settings, best.number, self.parts, self._seed, progress)
+        self._study.set_user_attr("verdict", asdict(found))
         return found
 
     def tuned(self, verdict: Verdict) -> Tuned:
@@ -191,13 +187,9 @@ def _with_default(study: "optuna.Study", parameters: dict[str, float]) -> None:
 
 
 def _suggested(trial: "optuna.Trial", name: str, within: Range) -> float:
-    match within:
-        case Whole(least, most, step):
-            return trial.suggest_int(name, least, most, step=step)
-        case Share(least, most):
-            return trial.suggest_float(name, least, most, step=tuning.DROPOUT_STEP)
-        case Scaled(least, most):
-            return trial.suggest_float(name, least, most, log=True)
+    if isinstance(within.step, int):
+        return trial.suggest_int(name, int(within.least), int(within.most), step=within.step)
+    return trial.suggest_float(name, within.least, within.most, step=within.step, log=within.step is None)
 
 
 def _storage(url: str) -> "optuna.storages.RDBStorage":

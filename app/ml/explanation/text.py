@@ -86,32 +86,31 @@ def of_part(part: str, task: Task, known: int, reader: Reader) -> str:
 def summary(own: Foreseen, average: Foreseen, sorted_effects: Sequence[FeatureEffect], reader: Reader) -> str:
     """The prediction, the average student's, and what made the difference."""
     they = "You are" if reader.is_student else "The student is"
-    told = (
-        f"{they} {percent(own.correctness_prob)} likely to get this right, in about "
-        f"{own.estimated_time_seconds:.0f} s; with the past of an average student it would be "
-        f"{percent(average.correctness_prob)}, in about {average.estimated_time_seconds:.0f} s."
-    )
+    told = _beside(they, own, "with the past of an average student it would be", average)
     most = _most({_label(each.feature): each.correctness_effect for each in sorted_effects})
     return f"{told} {most or 'No single thing in the past moves it by as much as a point.'}"
+
+
+def summary_of_parts(own: Foreseen, average: Foreseen, sorted_effects: Sequence[PartEffect], reader: Reader) -> str:
+    """The same of LNIRT's parts."""
+    they = f"LNIRT made this prediction: {'you are' if reader.is_student else 'the student is'}"
+    told = _beside(they, own, "of an average student on an average task it would say", average)
+    names = {"student": f"{reader.their} ability"}
+    most = _most({names.get(each.part, f"the {each.part}"): each.correctness_effect for each in sorted_effects})
+    return f"{told} {most or 'Nothing moves the chance by as much as a point.'}"
+
+
+def _beside(they_are: str, own: Foreseen, else_it: str, average: Foreseen) -> str:
+    (chance, time), (other, usual) = (
+        (percent(each.correctness_prob), f"in about {each.estimated_time_seconds:.0f} s") for each in (own, average)
+    )
+    return f"{they_are} {chance} likely to get this right, {time}; {else_it} {other}, {usual}."
 
 
 def _most(sorted_effects: Mapping[str, float]) -> str:
     """The three that moved the chance furthest, as far as they did by a point."""
     named = [f"{name} ({effect(by, 0)})" for name, by in list(sorted_effects.items())[:3] if round(100 * by)]
     return f"What moves it most: {', '.join(named)}." if named else ""
-
-
-def summary_of_parts(own: Foreseen, average: Foreseen, sorted_effects: Sequence[PartEffect], reader: Reader) -> str:
-    """The same of LNIRT's parts."""
-    they = "you are" if reader.is_student else "the student is"
-    told = (
-        f"LNIRT made this prediction: {they} {percent(own.correctness_prob)} likely to get this right, in about "
-        f"{own.estimated_time_seconds:.0f} s; of an average student on an average task it would say "
-        f"{percent(average.correctness_prob)}, in about {average.estimated_time_seconds:.0f} s."
-    )
-    names = {"student": f"{reader.their} ability"}
-    most = _most({names.get(each.part, f"the {each.part}"): each.correctness_effect for each in sorted_effects})
-    return f"{told} {most or 'Nothing moves the chance by as much as a point.'}"
 
 
 def _label(feature: str) -> str:

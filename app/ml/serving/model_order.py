@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
@@ -19,6 +19,7 @@ from app.core.settings import settings
 from app.crud import model_versions
 from app.crud.model_versions import Version
 from app.domain.kinds import BASE
+from app.domain.reasons import Said, SentenceEnum
 from app.domain.shares import ALL, Share
 from app.ml.answers import TaskModel
 from app.ml.calibration.time_limits import USUAL, Limits
@@ -27,6 +28,19 @@ from app.ml.serving import artifacts
 from app.ml.serving.pool import in_words
 
 log = logging.getLogger("smartstudy.serving")
+
+
+class Problem(SentenceEnum):
+    """Why no better model answers, the gravest first; the names are the causes that /metrics counts."""
+
+    NOT_FINITE = "{model} gave no usable answer: a number that is not finite."
+    MODEL_FAILED = "{model} gave no usable answer: {why}."
+    FILES_DAMAGED = "Version {id} of {kind} can't be loaded: {why}.{instead}"
+    KIND_NOT_TRAINED = "MODEL asks for {kind}, but none has been trained yet."
+    NO_MODEL_YET = "No model has been trained yet."
+
+
+GRAVEST_FIRST = list[SentenceEnum](Problem)
 UNLOADABLE = (artifacts.DamagedFiles, OSError, ValueError, KeyError)
 RETRY_SECONDS = 30.0  # files that could not be loaded may be put back
 
@@ -48,8 +62,8 @@ class ModelOrder:
     """Who answers, best first, and of each kind that does not, why."""
 
     models: tuple[Loaded, ...] = ()
-    missing: Mapping[str, str] = field(default_factory=dict)  # asked for by the settings, but never trained
-    broken: Mapping[str, str] = field(default_factory=dict)  # can't be loaded
+    missing: Mapping[str, Said] = field(default_factory=dict)  # asked for by the settings, but never trained
+    broken: Mapping[str, Said] = field(default_factory=dict)  # can't be loaded
     order: tuple[str, ...] = ()  # the kinds as they should answer
     wanted: tuple[int, ...] = ()  # the versions this was made from, each with its shares in thousandths
 
@@ -94,13 +108,18 @@ class ModelOrder:
         """What each kind has to say to students who are in no rollout: all of it the one that MODEL pins."""
         return {self.first.kind.name: ALL} if self.first and settings().model != "auto" else self.shares
 
-    def why_not_better(self, than: Loaded | None) -> list[str]:
+    def why_not_better(self, than: Loaded | None) -> list[Said]:
         """Why no version that should come before this one answers; before the prior come all."""
         if than is None and not self.broken:
-            return ["No model has been trained yet."]
+            return [Problem.NO_MODEL_YET.said()]
         pinned = than is not None and settings().model != "auto"  # else whoever serves may have its part
         better = self.order[: self.order.index(than.kind.name) + 1] if than and pinned else self.order
-        return [text for name in better for text in (self.missing.get(name), self.broken.get(name)) if text]
+        return [why for name in better for why in (self.missing.get(name), self.broken.get(name)) if why]
+
+
+def cause(why_not_better: Sequence[Said]) -> str:
+    """Why no better model answered, in one word: the gravest of the reasons."""
+    return min((why.kind for why in why_not_better), key=GRAVEST_FIRST.index).name.lower() if why_not_better else "none"
 
 
 def rolled_out_to(student: UUID) -> str:
@@ -123,31 +142,31 @@ class ServingModels:
         self._turn = threading.Lock()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load-model")
         self._again_at = float("inf")  # when to try once more what could not be loaded
-        self._unhealthy: dict[int, str] = {}  # versions that gave a number that is none, and what is said of it
+        self._unhealthy: dict[int, Said] = {}  # versions without a usable answer
 
     @property
     def problems(self) -> list[str]:
         """What is wrong: files that can't be loaded, numbers that are none, and who stands in for whom."""
-        model_order = self.model_order
-        told = [*model_order.broken.values(), *(t for v, t in self._unhealthy.items() if v in model_order.versions)]
-        return [*told, *model_order.missing.values()]
+        order = self.model_order
+        unhealthy = (why for version, why in self._unhealthy.items() if version in order.versions)
+        return [why.text for why in (*order.broken.values(), *unhealthy, *order.missing.values())]
 
     @property
     def answering(self) -> Loaded | None:
-        """Who answers first, unless it turned out unsound."""
-        return next(self._sound(), None)
+        """Who answers first, unless it turned out unhealthy."""
+        return next(self._healthy(), None)
 
     @property
     def named(self) -> Loaded | None:
         """Whose name stands on tasks: the network that has most part, if any has, else who answers first."""
         shares = self.model_order.spoken
         networks = [
-            (shares[each.kind.name], each) for each in self._sound() if each.kind.name in shares.keys() - {BASE}
+            (shares[each.kind.name], each) for each in self._healthy() if each.kind.name in shares.keys() - {BASE}
         ]
         most = max(networks, key=lambda pair: pair[0].chance + pair[0].time, default=None)
         return most[1] if most else self.answering
 
-    def _sound(self) -> Iterator[Loaded]:
+    def _healthy(self) -> Iterator[Loaded]:
         return (each for each in self.model_order.models if each.version.id not in self._unhealthy)
 
     def request_refresh(self, serving: tuple[int, ...]) -> None:
@@ -163,13 +182,13 @@ class ServingModels:
             if not self._is_current(marks(wanted.values())):
                 self._switch_to(wanted)
 
-    def mark_unhealthy(self, loaded: Loaded, said: str) -> str:
+    def mark_unhealthy(self, loaded: Loaded, problem: Problem, **values: object) -> Said:
         """The model has no answer that can be used: say so, once."""
-        told = f"{str(loaded).capitalize()} gave no usable answer: {said}."
-        if self._unhealthy.get(loaded.version.id) != told:
-            self._unhealthy[loaded.version.id] = told
-            log.error("%s", told)
-        return told
+        why = problem.said(model=str(loaded).capitalize(), **values)
+        if self._unhealthy.get(loaded.version.id) != why:
+            self._unhealthy[loaded.version.id] = why
+            log.error("%s", why.text)
+        return why
 
     def close(self) -> None:
         self._loader.shutdown(cancel_futures=True)
@@ -180,18 +199,16 @@ class ServingModels:
     def _switch_to(self, wanted: dict[str, Version]) -> None:
         here = {loaded.version.id: loaded for loaded in self.model_order.models}
         models: list[Loaded] = []
-        broken: dict[str, str] = {}
+        broken: dict[str, Said] = {}
         order = _order(tuple(wanted))
         for version in (wanted[name] for name in order if name in wanted):
             try:
                 models.append(self._loaded(version, here))
             except UNLOADABLE as why:
-                stand_in = self._stand_in(version, here)
-                models += [stand_in] if stand_in else []
-                broken[version.kind] = _cannot_load(version, why, stand_in)
-        missing = {
-            name: f"MODEL asks for {name}, but none has been trained yet." for name in order if name not in wanted
-        }
+                fallback = self._fallback(version, here)
+                models += [fallback] if fallback else []
+                broken[version.kind] = _cannot_load(version, why, fallback)
+        missing = {name: Problem.KIND_NOT_TRAINED.said(kind=name) for name in order if name not in wanted}
         base = next((each for each in models if each.kind.name == BASE), None)
         if base:
             models = [replace(each, model=on_base(each.model, base.model, base.version.id)) for each in models]
@@ -209,7 +226,7 @@ class ServingModels:
             raise ValueError(f"this release has no kind {version.kind}")
         return load(self._model_dir, BY_NAME[version.kind], version)
 
-    def _stand_in(self, broken: Version, here: Mapping[int, Loaded]) -> Loaded | None:
+    def _fallback(self, broken: Version, here: Mapping[int, Loaded]) -> Loaded | None:
         """The version of this kind that served last before and can be loaded, with as much to say."""
         with self._open_session() as db:
             earlier = model_versions.retired(db, broken.kind)
@@ -224,7 +241,7 @@ class ServingModels:
         for kind, problem in model_order.broken.items():
             if self.model_order.broken.get(kind) != problem:
                 who = str(model_order.first).capitalize() if model_order.first else "LNIRT of the newest tasks"
-                log.error("%s %s answers now.", problem, who)
+                log.error("%s %s answers now.", problem.text, who)
         for loaded in model_order.models:
             if loaded.version.id not in self.model_order.versions:
                 log.info("%s is loaded", loaded)
@@ -238,9 +255,9 @@ class ServingModels:
             log.exception("the serving versions could not be looked up")
 
 
-def _cannot_load(version: Version, why: Exception, stand_in: Loaded | None) -> str:
-    instead = f" Version {stand_in.version.id}, which served before, answers instead." if stand_in else ""
-    return f"Version {version.id} of {version.kind} can't be loaded: {why}.{instead}"
+def _cannot_load(version: Version, why: Exception, fallback: Loaded | None) -> Said:
+    instead = f" Version {fallback.version.id}, which served before, answers instead." if fallback else ""
+    return Problem.FILES_DAMAGED.said(id=version.id, kind=version.kind, why=why, instead=instead)
 
 
 def show_files(model_dir: Path, best_first: Iterable[Version]) -> None:

@@ -1,56 +1,41 @@
 """Several kinds answer together: a linear pool of their chances and of their log times."""
 
+import math
 from collections.abc import Sequence
-from math import exp, log
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.domain.kinds import BASE
 from app.domain.shares import Share, Shares
 from app.ml.answers import Answer, Answers
 
-Floats = NDArray[np.float64]
-T = TypeVar("T", float, Floats)
+T = TypeVar("T", Answer, Answers)
 SECONDS = "seconds"  # how the names of times begin
 
 
-def pool(parts: Sequence[tuple[Answers, Share]]) -> Answers:
-    """What several kinds say together of n tasks; the shares need not add up to 1, a part may have failed."""
-    chance, time = _parts([share for _, share in parts])
-    columns = {name: [getattr(said, name) for said, _ in parts] for name in Answers.__slots__}
-    logs = {name: [np.log(each) for each in columns[name]] for name in Answers.__slots__ if name.startswith(SECONDS)}
-    return Answers(
-        **{name: np.exp(_sum(logs[name], time)) if name in logs else _sum(columns[name], chance) for name in columns}
-    )
+def pool(parts: Sequence[tuple[T, Share]]) -> T:
+    """What several kinds say together, of one task or of n; the shares need not add up to 1, a part may have failed.
 
-
-def pool_one(parts: Sequence[tuple[Answer, Share]]) -> Answer:
-    """The same of one task, in plain numbers, which is quicker."""
-    chance, time = _parts([share for _, share in parts])
-    found = {}
-    for name in Answer.__slots__:
+    Of a single task it reckons in plain numbers, which is quicker.
+    """
+    of_answer = type(parts[0][0])
+    exp, log = (np.exp, np.log) if of_answer is Answers else (math.exp, math.log)
+    chance, time = (_normed([getattr(share, what) for _, share in parts]) for what in ("chance", "time"))
+    found = dict[str, Any]()
+    for name in of_answer.__slots__:
         values = [getattr(said, name) for said, _ in parts]
-        is_time = name.startswith(SECONDS)
-        found[name] = exp(_sum([log(each) for each in values], time)) if is_time else _sum(values, chance)
-    return Answer(**found)
+        if name.startswith(SECONDS):
+            found[name] = exp(sum(log(value) * share for value, share in zip(values, time, strict=True)))
+        else:
+            found[name] = sum(value * share for value, share in zip(values, chance, strict=True))
+    return of_answer(**found)
 
 
-def _parts(shares: Sequence[Share]) -> tuple[list[float], list[float]]:
-    """The shares of chance and time, adding up to 1 each."""
-    found = []
-    for values in ([share.chance for share in shares], [share.time for share in shares]):
-        total = sum(values)
-        found.append([value / total for value in values] if total else [1 / len(values)] * len(values))
-    return found[0], found[1]
-
-
-def _sum(values: Sequence[T], shares: Sequence[float]) -> T:
-    total = values[0] * shares[0]
-    for value, share in zip(values[1:], shares[1:], strict=True):
-        total = total + value * share
-    return total
+def _normed(shares: Sequence[float]) -> list[float]:
+    """The same adding up to 1; equal ones where all are 0."""
+    total = sum(shares)
+    return [share / total if total else 1 / len(shares) for share in shares]
 
 
 def in_words(found: Shares) -> str:

@@ -1,8 +1,8 @@
 """What a run works with: all finished tasks while that is quick or a training from scratch is due, else some students'.
 
-A training from scratch reads, fits and judges everything, and its cost grows with the data. So it is due only now and
-then (`from_scratch`). The runs between go on from the models there are, with bounded work: they read whole histories,
-so that every number is exact, but only of students who say something new and of some drawn by lot.
+A training from scratch reads, fits and evaluates everything, and its cost grows with the data. So it is due only now
+and then (`from_scratch`). The runs between go on from the models there are, with bounded work: they read whole
+histories, so that every number is exact, but only of students who say something new and of some drawn by lot.
 """
 
 from collections.abc import Sequence
@@ -34,12 +34,12 @@ class TrainingSet:
     attempts: Attempts  # all, or the whole histories of some students
     judging: int  # the first of the newest rows, which judge; the models learn from those before
     tasks: int  # finished in all
-    taken: int  # of the counter: finished since the last training
+    counter_snapshot: int  # finished since the last training
     from_scratch: bool
     erasures: int = 0  # the last one of these tasks' moment: nobody erased by then is among them
 
     @property
-    def is_whole(self) -> bool:
+    def is_full(self) -> bool:
         """Whether all finished tasks are here."""
         return len(self.attempts) == self.tasks
 
@@ -54,14 +54,14 @@ class TrainingSet:
         return self.attempts.take(slice(self.judging))
 
 
-def whole(db: Session, taken: int, from_scratch: bool) -> TrainingSet:
+def full(db: Session, counter_snapshot: int, from_scratch: bool) -> TrainingSet:
     """Every finished task. Call it in a snapshot."""
     attempts = finished_tasks.read_all(db)
     erasures = model_versions.last_erasure(db)
-    return TrainingSet(attempts, cut(len(attempts)), len(attempts), taken, from_scratch, erasures)
+    return TrainingSet(attempts, cut(len(attempts)), len(attempts), counter_snapshot, from_scratch, erasures)
 
 
-def some(db: Session, tasks: int, taken: int, since: datetime | None, seed: int) -> TrainingSet:
+def subsampled(db: Session, tasks: int, counter_snapshot: int, since: datetime | None, seed: int) -> TrainingSet:
     """Some students' tasks, for a run that goes on with what was finished after `since`. Call it in a snapshot."""
     judging = tasks - cut(tasks)
     newest = finished_tasks.newest(db, judging + MOST_FRESH)
@@ -69,13 +69,13 @@ def some(db: Session, tasks: int, taken: int, since: datetime | None, seed: int)
     fresh = [task.student for task in newest[judging:] if since is None or task.finished > since]
     students, counts = finished_tasks.per_student(db)
     judges = [task.student for task in newest[: min(judging, JUDGES)]]
-    chosen = some_students(students, counts, fresh, judges, seed)
+    chosen = drawn_students(students, counts, fresh, judges, seed)
     attempts = finished_tasks.read_students(db, chosen)
     start = int(np.searchsorted(attempts.finished, finished_tasks.microseconds(first)))
-    return TrainingSet(attempts, start, tasks, taken, from_scratch=False, erasures=model_versions.last_erasure(db))
+    return TrainingSet(attempts, start, tasks, counter_snapshot, False, model_versions.last_erasure(db))
 
 
-def some_students(
+def drawn_students(
     students: Sequence[str], tasks: NDArray[np.int64], fresh: Sequence[str], judging: Sequence[str], seed: int
 ) -> list[str]:
     """Whose histories are read, READ tasks of them at most: those with new tasks first, those whose tasks judge, and

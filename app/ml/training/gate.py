@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts, plausible
 from app.domain.kinds import BASE
+from app.domain.reasons import Said
 from app.ml import metrics
 from app.ml.answers import Answers, TaskModel, plain_answers
 from app.ml.prior import prior_answers
-from app.ml.training.monotonicity import reversal
+from app.ml.training.monotonicity import violation
+from app.ml.training.reasons import Rejection, RunReason
 
 Floats = NDArray[np.float64]
 
@@ -56,11 +58,15 @@ class Evaluation:
     scores: Mapping[str, Any]
     skilled: bool  # tells right answers from wrong ones
     panel: Floats  # (m,) probabilities of older tasks and of these
-    wrong_way: str | None = None  # in words
+    violation: Rejection | None = None  # of what every sound model keeps to
 
     @property
     def log_loss(self) -> float:
         return float(self.scores["log_loss"])
+
+    @property
+    def is_finite(self) -> bool:
+        return self.answers.are_finite()
 
 
 class HoldoutSet:
@@ -79,7 +85,7 @@ class HoldoutSet:
         return len(self.rows)
 
     @cached_property
-    def one_sided(self) -> str | None:
+    def unfit(self) -> Said | None:
         """Why these rows can't judge: nearly all of them are one student's; or a good part of them, and all right or
         all wrong, as in nonsense."""
         if len(np.unique(self._attempts.student)) < SEVERAL:
@@ -90,25 +96,24 @@ class HoldoutSet:
         if n < MANY_IN_A_ROW or n < GOOD_PART * len(self):
             return None
         if n > NEARLY_ALL * len(self):
-            return f"{n} of the newest {len(self)} tasks are one student's, who can't speak for the others"
+            return Rejection.ONE_STUDENTS.said(rows=n, tasks=len(self))
         if 0 < results.sum() < n:
             return None
-        way = "right" if results[0] else "wrong"
-        return f"{n} of the newest {len(self)} tasks are one student's and all {way}, too one-sided to judge by"
+        return Rejection.ALL_ALIKE.said(rows=n, tasks=len(self), way="right" if results[0] else "wrong")
 
-    def judge(self, model: TaskModel) -> Evaluation:
+    def evaluate(self, model: TaskModel) -> Evaluation:
         """Its answers to these rows, and whether they go the right way on made-up students."""
         older = np.unique(np.linspace(0, self.rows[0] - 1, PANEL).astype(np.intp))
         said = model.answers(self._attempts, np.concatenate([older, self.rows]))
-        judged = self._judged(said.take(slice(len(older), None)))
-        return replace(judged, panel=said.probability, wrong_way=reversal(model, self._attempts))
+        evaluation = self._evaluation(said.take(slice(len(older), None)))
+        return replace(evaluation, panel=said.probability, violation=violation(model, self._attempts))
 
     @cached_property
     def prior(self) -> Evaluation:
         """What is said before there is a model."""
-        return self._judged(prior_answers(len(self)))
+        return self._evaluation(prior_answers(len(self)))
 
-    def _judged(self, answers: Answers) -> Evaluation:
+    def _evaluation(self, answers: Answers) -> Evaluation:
         losses = metrics.losses(self._correct, answers.probability)
         with np.errstate(divide="ignore", invalid="ignore"):
             errors = np.square(np.log(answers.seconds) - np.log(plausible(self._seconds)))
@@ -122,9 +127,9 @@ class HoldoutSet:
         pairs = right * (len(self) - right)
         return 0.0 if area is None else float((area - 0.5) / np.sqrt((len(self) + 1) / (12 * pairs)))
 
-    def learnt_nothing(self, judged: Evaluation) -> bool:
+    def learnt_nothing(self, evaluation: Evaluation) -> bool:
         """Whether these rows, with both results among them, show no skill; a few rows have to show it less clearly."""
-        area = judged.scores.get("auc")
+        area = evaluation.scores.get("auc")
         return area is not None and self._beyond_luck(area) < (NOT_LUCK if len(self) >= ENOUGH else NOT_LUCK / 2)
 
     def clearly_greater(self, one: Floats, other: Floats, errors: float = 1.0) -> bool:
@@ -155,7 +160,7 @@ class HoldoutSet:
         found = {}
         for name, means in BASELINES.items():
             p, seconds = getattr(import_module("app.ml.baselines"), means)(newest)  # SciPy with it: only a run judges
-            found[name] = self._judged(plain_answers(p[rows], seconds[rows]))
+            found[name] = self._evaluation(plain_answers(p[rows], seconds[rows]))
         return found
 
     def _difference(self, difference: Floats) -> tuple[float, float]:
@@ -200,82 +205,72 @@ class HoldoutSet:
 
 @dataclass(frozen=True, slots=True)
 class Champion:
-    """A model in service, or about to be."""
+    """Who is to be outdone: a version in service, or a baseline."""
 
     name: str  # "version 12"
-    judged: Evaluation
+    evaluation: Evaluation
     by_hand: bool = False
+    is_baseline: bool = False
 
 
 def rejection_reason(
     holdout: HoldoutSet, name: str, new: Evaluation, old: Champion, lnirt: Champion | None
-) -> str | None:
+) -> Said | None:
     """Why the new model may not take the place of `old`; None if it may."""
-    if not new.answers.are_finite():
-        return f"{name} gives answers that are no finite numbers"
-    if new.wrong_way:
-        return f"{name} {new.wrong_way}"
-    baselines = [Champion(each, judged) for each, judged in holdout.baselines.items()] if lnirt else []
+    if not new.is_finite:
+        return Rejection.NOT_FINITE.said(name=name)
+    if new.violation:
+        return new.violation.said(name=name)
+    baselines = [Champion(each, found, is_baseline=True) for each, found in holdout.baselines.items()] if lnirt else []
     for rival in (old, *([lnirt] if lnirt else []), *baselines):
-        if worse := _worse(holdout, name, new, rival):
-            return worse
-    return _not_better_enough(holdout, name, new, old)
+        if rival.evaluation.is_finite and holdout.clearly_greater(new.losses, rival.evaluation.losses):
+            kind = Rejection.WORSE_THAN_BASELINE if rival.is_baseline else Rejection.WORSE
+            return kind.said(**_against(holdout, name, new, rival))
+    return _not_better_enough(holdout, name, new, old) if old.evaluation.is_finite else None
 
 
-def _worse(holdout: HoldoutSet, name: str, new: Evaluation, rival: Champion) -> str | None:
-    if not rival.judged.answers.are_finite():
+def _not_better_enough(holdout: HoldoutSet, name: str, new: Evaluation, old: Champion) -> Said | None:
+    numbers = _against(holdout, name, new, old)
+    if moved := holdout.jump(new, old.evaluation):
+        return Rejection.JUMP.said(moved=moved, **numbers)
+    if holdout.clearly_greater(old.evaluation.losses, new.losses):
         return None
-    if holdout.clearly_greater(new.losses, rival.judged.losses):
-        than = f"{_two(new.log_loss, rival.judged.log_loss, ' is worse than ')}"
-        return f"{name}'s log-loss {than}{_of(rival)} on {len(holdout)} tasks"
-    return None
-
-
-def _not_better_enough(holdout: HoldoutSet, name: str, new: Evaluation, old: Champion) -> str | None:
-    if not old.judged.answers.are_finite():
-        return None
-    numbers = f"log-loss {_two(new.log_loss, old.judged.log_loss, ' against ')} on {len(holdout)} tasks"
-    if moved := holdout.jump(new, old.judged):
-        return f"{name} moves the probabilities by {moved:+.2f} on average without being far better ({numbers})"
-    if holdout.clearly_greater(old.judged.losses, new.losses):
-        return None
-    if holdout.clearly_greater(new.time_errors, old.judged.time_errors):
-        ours, theirs = (float(each.scores["rmse_log_time"]) for each in (new, old.judged))
-        return f"{name}'s error of the log time {_two(ours, theirs, ' is worse than ')} on {len(holdout)} tasks"
-    if old.judged.skilled and not new.skilled:
-        return f"{name} can't tell right answers from wrong ones, which {old.name} can ({numbers})"
+    if holdout.clearly_greater(new.time_errors, old.evaluation.time_errors):
+        return Rejection.WORSE_TIMES.said(**_against(holdout, name, new, old, "rmse_log_time"))
+    if old.evaluation.skilled and not new.skilled:
+        return Rejection.UNSKILLED.said(**numbers)
     if old.by_hand:
-        return f"{old.name} was chosen by hand and {name} is not clearly better ({numbers})"
+        return Rejection.CHOSEN_BY_HAND.said(**numbers)
     return None
 
 
-def drift(name: str, now: Evaluation, then: Mapping[str, Any]) -> str | None:
+def drift(name: str, now: Evaluation, then: Mapping[str, Any]) -> Said | None:
     """Why a model is to be trained from scratch: it has become clearly worse than it `then` was, on newer tasks."""
     before, error = then.get("log_loss"), then.get("log_loss_standard_error", 0.0)
-    if before is None or not now.answers.are_finite():
+    if before is None or not now.is_finite:
         return None
     allowed = max(DRIFT, VERY_CLEAR * float(np.hypot(error, now.scores["log_loss_standard_error"])))
     if now.log_loss - before <= allowed:
         return None
-    return f"{name}'s log-loss has drifted from {before:.3f} to {now.log_loss:.3f}"
+    return RunReason.DRIFTED.said(name=name, before=before, now=now.log_loss)
 
 
-def _of(rival: Champion) -> str:
-    return "" if rival.name.startswith("version") else f" of {rival.name}"
-
-
-def _two(one: float, other: float, between: str) -> str:
-    """Both numbers, with as many digits as it takes to tell them apart."""
+def _against(
+    holdout: HoldoutSet, name: str, new: Evaluation, rival: Champion, score: str = "log_loss"
+) -> dict[str, object]:
+    """Both, and a score of both with as many digits as it takes to tell them apart."""
+    one, other = (float(each.scores[score]) for each in (new, rival.evaluation))
     digits = next((d for d in range(2, 7) if round(one, d) != round(other, d)), 6)
-    return f"{one:.{digits}f}{between}{other:.{digits}f}"
+    scores = {"new": f"{one:.{digits}f}", "old": f"{other:.{digits}f}"}
+    return {"name": name, "rival": rival.name, "tasks": len(holdout), **scores}
 
 
-def best_first(holdout: HoldoutSet, judged: Mapping[str, Evaluation], default_kind: str = BASE) -> list[str]:
-    """The kinds as they should answer: the favourite, unless others are clearly better; then by their loss."""
-    usable = {kind: each for kind, each in judged.items() if each.answers.are_finite()}
+def best_first(holdout: HoldoutSet, evaluations: Mapping[str, Evaluation], default_kind: str = BASE) -> list[str]:
+    """The kinds as they should answer: the default kind, unless others are clearly better; then by their loss."""
+    usable = {kind: each for kind, each in evaluations.items() if each.is_finite}
     ranked = sorted(usable, key=lambda kind: usable[kind].log_loss)
     if default_kind in usable:
         ahead = [k for k in ranked if holdout.clearly_greater(usable[default_kind].losses, usable[k].losses)]
         first = ahead[0] if ahead else default_kind
         ranked = [first, *(kind for kind in ranked if kind != first)]
-    return [*ranked, *(kind for kind in judged if kind not in usable)]
+    return [*ranked, *(kind for kind in evaluations if kind not in usable)]

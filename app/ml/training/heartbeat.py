@@ -12,17 +12,17 @@ from sqlalchemy.orm import Session
 from app.crud import training_runs
 
 ALIVE = {"alive": True}
-PER_SILENCE = 6  # signs in the time after which a process is taken for dead
+PER_SILENCE = 6  # beats in the time after which a process is taken for dead
 
 
 @contextmanager
 def heartbeat(
     engine: Engine, run_id: int, silent_seconds: float, say: Callable[[Mapping[str, Any]], None]
 ) -> Iterator[None]:
-    """Give them until the end of the block. A process that was stopped, or hangs as a whole, gives none."""
+    """Beat until the end of the block. A process that was stopped, or hangs as a whole, doesn't."""
     over = threading.Event()
 
-    def give() -> None:
+    def beat() -> None:
         while not over.wait(silent_seconds / PER_SILENCE):
             say(ALIVE)
             try:
@@ -31,7 +31,7 @@ def heartbeat(
             except SQLAlchemyError:
                 continue  # the database is away, and with it everybody who could miss us
 
-    thread = threading.Thread(target=give, name="signs-of-life", daemon=True)
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield

@@ -28,31 +28,31 @@ MOST_SLOWED = 0.08  # the same of the log time
 DIGITS = 3  # of a share
 
 
-def shares(holdout: HoldoutSet, judged: Mapping[str, Evaluation], before: Shares) -> dict[str, Share]:
+def shares(holdout: HoldoutSet, evaluations: Mapping[str, Evaluation], before: Shares) -> dict[str, Share]:
     """Of the kinds that serve from now on; `before` are those of the kinds that served until now.
 
     Where nearly all rows that judge are one student's, nothing changes hands.
     """
-    usable = {kind: each for kind, each in judged.items() if each.answers.are_finite()}
+    usable = {kind: each for kind, each in evaluations.items() if each.is_finite}
     if BASE not in usable:
         return {}
     known = wanted = {kind: before.get(kind, Share()) for kind in usable}
-    if holdout.of_several and not holdout.one_sided:
+    if holdout.of_several and not holdout.unfit:
         chance = _stacked(holdout, usable, _chances(usable), 0)
         time = _stacked(holdout, usable, _times(holdout, usable), 1)
         wanted = {kind: Share(chance[kind], time[kind]) for kind in usable}
     return _whole(_stepped(_whole(known), _whole(wanted), usable), DIGITS)
 
 
-def _chances(judged: Mapping[str, Evaluation]) -> dict[str, Floats]:
+def _chances(evaluations: Mapping[str, Evaluation]) -> dict[str, Floats]:
     """Likelihood of right and wrong, (n,) by kind."""
-    return {kind: np.exp(-each.losses) for kind, each in judged.items()}
+    return {kind: np.exp(-each.losses) for kind, each in evaluations.items()}
 
 
-def _times(holdout: HoldoutSet, judged: Mapping[str, Evaluation]) -> dict[str, Floats]:
+def _times(holdout: HoldoutSet, evaluations: Mapping[str, Evaluation]) -> dict[str, Floats]:
     """Likelihood of the log times under normal distributions with each kind's own spread, up to a factor."""
     found = {}
-    for kind, each in judged.items():
+    for kind, each in evaluations.items():
         spread = np.sqrt(holdout.mean(np.minimum(each.time_errors, FAR**2)) + 1e-6)
         squares = np.minimum(each.time_errors / spread**2, FAR**2)
         found[kind] = np.exp(-squares / 2) / spread
@@ -60,14 +60,15 @@ def _times(holdout: HoldoutSet, judged: Mapping[str, Evaluation]) -> dict[str, F
 
 
 def _stacked(
-    holdout: HoldoutSet, judged: Mapping[str, Evaluation], likelihood: Mapping[str, Floats], output: int
+    holdout: HoldoutSet, evaluations: Mapping[str, Evaluation], likelihood: Mapping[str, Floats], output: int
 ) -> dict[str, float]:
     """The share of each kind by EM; those that answer like the base, or clearly worse, have none."""
-    base = judged[BASE]
-    kinds = [BASE, *(kind for kind, each in judged.items() if kind != BASE and _differs(holdout, each, base, output))]
+    base = evaluations[BASE]
+    others = {kind: each for kind, each in evaluations.items() if kind != BASE}
+    kinds = [BASE, *(kind for kind, each in others.items() if _differs(holdout, each, base, output))]
     rows = np.stack([likelihood[kind] for kind in kinds])  # (k, n)
     if len(kinds) == 1:
-        return {kind: float(kind == BASE) for kind in judged}
+        return {kind: float(kind == BASE) for kind in evaluations}
     prior = PRIOR_ROWS * np.array([OF_BASE, *[(1 - OF_BASE) / (len(kinds) - 1)] * (len(kinds) - 1)])
     weight, share = holdout.weights * holdout.rows_in_effect, prior / prior.sum()
     for _ in range(EM_STEPS):
@@ -75,7 +76,7 @@ def _stacked(
         share = (parts / np.maximum(parts.sum(axis=0), 1e-300)) @ weight + prior
         share /= share.sum()
     found = dict(zip(kinds, np.where(share < LEAST, 0.0, share).tolist(), strict=True))
-    return {kind: found.get(kind, 0.0) for kind in judged}
+    return {kind: found.get(kind, 0.0) for kind in evaluations}
 
 
 def _differs(holdout: HoldoutSet, each: Evaluation, base: Evaluation, output: int) -> bool:
@@ -86,11 +87,11 @@ def _differs(holdout: HoldoutSet, each: Evaluation, base: Evaluation, output: in
     return bool(off.mean() > SAME[1]) and not holdout.clearly_greater(each.time_errors, base.time_errors)
 
 
-def _stepped(before: Shares, wanted: Shares, judged: Mapping[str, Evaluation]) -> dict[str, Share]:
+def _stepped(before: Shares, wanted: Shares, evaluations: Mapping[str, Evaluation]) -> dict[str, Share]:
     """As far from `before` to `wanted` as the answers to older and newer tasks may move."""
 
     def pooled(of: Shares, what: str) -> Floats:
-        columns = ((judged[kind], getattr(share, what)) for kind, share in of.items())
+        columns = ((evaluations[kind], getattr(share, what)) for kind, share in of.items())
         pairs = ((each.panel if what == "chance" else np.log(each.answers.seconds), share) for each, share in columns)
         return np.asarray(sum(values * share for values, share in pairs), np.float64)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts, plausible
 from app.ml.answers import TaskModel
+from app.ml.training.reasons import Rejection
 
 CELLS = 5  # the most frequent tasks
 PAST = 10  # finished tasks of each student
@@ -18,16 +19,16 @@ FASTER, SLOWER = 0.5, 2.0  # times the typical time
 ROUNDING = 1e-9
 
 
-def reversal(model: TaskModel, attempts: Attempts) -> str | None:
-    """What goes the wrong way, in words; None if nothing does."""
+def violation(model: TaskModel, attempts: Attempts) -> Rejection | None:
+    """What goes the wrong way; None if nothing does."""
     asked, rows = _made_up(attempts)
     said = model.answers(asked, rows)
     p = said.probability.reshape(-1, 2, 2)  # cell, right or wrong, fast or slow
     seconds = said.seconds.reshape(-1, 2, 2)
     if p[:, 0].mean() < p[:, 1].mean() - ROUNDING:
-        return "gives students who got everything right a lower chance than those who got everything wrong"
+        return Rejection.LOWER_CHANCE
     if seconds[:, :, 1].mean() < seconds[:, :, 0].mean() * (1 - ROUNDING):
-        return "gives slow students less time than fast ones"
+        return Rejection.LESS_TIME
     return None
 
 

@@ -1,4 +1,4 @@
-"""What comes of a run: each new model serves or is rejected, all in one transaction, each reason one plain sentence."""
+"""What comes of a run: each new model serves or is rejected, all in one transaction, and each row says why."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,24 +9,16 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.crud import model_tracker, model_versions, serving_changes, training_runs
-from app.crud.model_versions import Version
 from app.domain.shares import Share, Shares
 from app.ml.answers import TaskModel
 from app.ml.registry import BY_NAME
 from app.ml.serving.pool import in_words
 from app.ml.training.dataset import TrainingSet
-from app.ml.training.decision import Decision, Standing
+from app.ml.training.decision import Decision, Incumbent
 from app.ml.training.gate import Evaluation, HoldoutSet
+from app.ml.training.reasons import Rejection, RunEnded, RunReason
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-CHANGED = "who serves was changed while it was trained"
-
-
-class ErasedMeanwhile(Exception):
-    """A student was erased whom the run has learnt from."""
-
-    def __init__(self) -> None:
-        super().__init__("A student was erased during the run, so nothing of it is kept; the next run begins anew.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +34,11 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A new model that was judged and lies where a version belongs."""
+    """A new model that was evaluated and lies where a version belongs."""
 
     made: Made
-    judged: Evaluation
+    evaluation: Evaluation
     folder: str  # below MODEL_DIR
-
-
-@dataclass(frozen=True, slots=True)
-class Incumbent:
-    """A version in service; not judged where it can't be loaded."""
-
-    version: Version
-    judged: Evaluation | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +53,6 @@ class Findings:
     inputs: Mapping[str, Any] = field(default_factory=dict)  # what the models learned from, in short
     practice_effect: Mapping[str, float] = field(default_factory=dict)  # how much practice helps: for plans
 
-    def learnt(self) -> str:
-        """What from, in words."""
-        tasks = self.training_set.tasks
-        if self.training_set.from_scratch:
-            return f"Trained on {tasks} tasks"
-        return f"Went on with the {self.training_set.taken} new ones of {tasks} tasks"
-
 
 class Publication:
     """The decisions of one run, made in the transaction that records them."""
@@ -85,9 +62,9 @@ class Publication:
         serving_changes.take_turn(db)
         none_erased(db, run.training_set)
         now = model_versions.serving(db)
-        judged = {each.version.id: each.judged for each in incumbents.values()}
+        evaluations = {each.id: each.evaluation for each in incumbents.values()}
         self._now = [version.id for version in now.values()]
-        self._changed = set(self._now) != set(judged)
+        self._changed = set(self._now) != set(evaluations)
         self._knowing = {k for k, v in now.items() if v.erasures < run.training_set.erasures}
         self._leaving = {k: v.id for k, v in now.items() if self._leaves(k)}
         staying = {k: v for k, v in now.items() if k not in self._leaving}
@@ -95,7 +72,7 @@ class Publication:
         skilled = first is not None and first.kind == next(iter(now)) and first.scores.get("skilled")
         self._decision = Decision(
             run.holdout,
-            {k: Standing(v.id, judged.get(v.id), v.by_hand) for k, v in staying.items()},
+            {k: Incumbent(v.id, evaluations.get(v.id), v.by_hand) for k, v in staying.items()},
             {k: Share(v.chance_share, v.time_share) for k, v in staying.items()},
             first.id if first and skilled else None,
             frozenset(self._knowing - set(self._leaving)),
@@ -106,19 +83,24 @@ class Publication:
         """Who serves from now on; how the run ended, with the sentence that says so."""
         for candidate in sorted(candidates, key=lambda each: each.made.kind != "lnirt"):  # what LNIRT can, others must
             self._settle(candidate)
-        self._said += [f"{kind} could not be trained: {why.rstrip('.')}." for kind, why in failures.items()]
-        self._said += [f"Version {n} of {kind} knew a student who was erased." for kind, n in self._leaving.items()]
-        model_order, found = self._lineup(), self._shares()
+        for kind, why in failures.items():
+            self._say(RunReason.NOT_TRAINED, kind=kind, why=why.rstrip("."))
+        for kind, version_id in self._leaving.items():
+            self._say(RunReason.KNEW_ERASED, id=version_id, kind=kind)
+        model_order, found = self._model_order(), self._shares()
         published = [f"version {each.id} of {kind}" for kind, each in model_order if each.new]
         if published:
-            self._said.insert(0, f"{self._run.learnt()} and in service: {', '.join(published)}.")
+            tasks = self._run.training_set
+            learnt = RunReason.TRAINED if tasks.from_scratch else RunReason.UPDATED
+            said = learnt.said(new=tasks.counter_snapshot, tasks=tasks.tasks, versions=", ".join(published))
+            self._said.insert(0, said.text)
         if model_order:
-            self._said.append(f"What is answered: {in_words(found)}.")
+            self._say(RunReason.ANSWERED, parts=in_words(found))
         elif self._leaving:
-            self._said.append("LNIRT fitted to the newest tasks answers.")
+            self._say(RunReason.UNTRAINED_ANSWERS)
         if [each.id for _, each in model_order] != self._now:
             self._serve(model_order)
-        serving_changes.share(self._db, {self._decision.standing[kind].id: share for kind, share in found.items()})
+        serving_changes.share(self._db, {self._decision.incumbents[kind].id: share for kind, share in found.items()})
         return {
             "outcome": "published" if published else "rejected" if candidates else "failed",
             "message": " ".join(self._said),
@@ -128,43 +110,44 @@ class Publication:
 
     def record(self, result: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
         """Counter, tracker and run in the same transaction; the folders that may go after it."""
-        run, first = self._run, next((kind for kind, _ in self._lineup()), None)
+        run, first = self._run, next((kind for kind, _ in self._model_order()), None)
+        counts = {"n_tasks": run.training_set.tasks, "taken": run.training_set.counter_snapshot}
         on_tasks = BY_NAME[first].wire_name if first else "prior"
         if candidates:
-            model_tracker.trained(
-                self._db, n_tasks=run.training_set.tasks, taken=run.training_set.taken, model_version=on_tasks
-            )
+            model_tracker.trained(self._db, **counts, model_version=on_tasks)
         elif self._leaving:
             model_tracker.answered_by(self._db, on_tasks)
-        reports = {each.made.kind: {**each.made.report, **each.judged.scores} for each in candidates}
+        reports = {each.made.kind: {**each.made.report, **each.evaluation.scores} for each in candidates}
         notes = {"state": result["outcome"], **result, "run_id": run.run_id, "report": reports}
         model_tracker.note(self._db, notes)
-        training_runs.finish(
-            *(self._db, run.run_id, result["outcome"], result["message"]),
-            n_tasks=run.training_set.tasks,
-            taken=run.training_set.taken,
-        )
+        training_runs.finish(self._db, run.run_id, result["outcome"], result["message"], **counts)
         pruned = model_versions.prune(self._db, [each.made.kind for each in candidates], run.keep_versions)
         return [*pruned, *model_versions.withdraw(self._db, run.kinds)]
 
-    def _lineup(self) -> list[tuple[str, Standing]]:
+    def _model_order(self) -> list[tuple[str, Incumbent]]:
         """Who serves from now on, best first; those who serve now, where they were changed during the run."""
-        return list(self._decision.standing.items()) if self._changed else self._decision.model_order()
+        return list(self._decision.incumbents.items()) if self._changed else self._decision.model_order()
 
     def _shares(self) -> Shares:
         return self._decision.before if self._changed else self._decision.shares()
 
     def _leaves(self, kind: str) -> bool:
         """A version that knows somebody who was erased makes way, for a new one or for nobody; where others than those
-        that were judged serve, the next run sees to it."""
+        that were evaluated serve, the next run sees to it."""
         return kind in self._knowing and not self._changed and (self._run.kinds is None or kind in self._run.kinds)
 
     def _settle(self, candidate: Candidate) -> None:
         kind, version_id = candidate.made.kind, self._add(candidate)
-        reason = self._decision.settle(kind, version_id, candidate.judged, CHANGED if self._changed else None)
-        if reason:
-            model_versions.reject(self._db, version_id, reason[0].upper() + reason[1:])
-            self._said.append(f"{kind}: {reason}")
+        changed = Rejection.ORDER_CHANGED.said() if self._changed else None
+        why = self._decision.settle(kind, version_id, candidate.evaluation, changed)
+        if why:
+            old = self._decision.incumbents.get(kind)
+            kept = RunReason.KEPT.said(id=old.id, why=why.text) if old else RunReason.NONE_SERVES.said(why=why.text)
+            model_versions.reject(self._db, version_id, kept.text[0].upper() + kept.text[1:])
+            self._said.append(f"{kind}: {kept.text}")
+
+    def _say(self, reason: RunReason, **values: object) -> None:
+        self._said.append(reason.said(**values).text)
 
     def _add(self, candidate: Candidate) -> int:
         run, made = self._run, candidate.made
@@ -176,13 +159,13 @@ class Publication:
             files=made.files,
             n_tasks=run.training_set.tasks,
             report={**made.report, "inputs": run.inputs, "practice_effect": run.practice_effect},
-            scores=candidate.judged.scores,
+            scores=candidate.evaluation.scores,
             span=(_moment(int(fitted_on[0])), _moment(int(fitted_on[-1]))),
             run_id=run.run_id,
             erasures=run.training_set.erasures,
         )
 
-    def _serve(self, model_order: Sequence[tuple[str, Standing]]) -> None:
+    def _serve(self, model_order: Sequence[tuple[str, Incumbent]]) -> None:
         reason = " ".join(self._said)
         by_hand = next((each.id for _, each in model_order if each.by_hand), None)
         who = f"run {self._run.run_id}"
@@ -190,18 +173,19 @@ class Publication:
         serving_changes.serve(self._db, ids, what="published", made_by=who, reason=reason, by_hand=by_hand)
         for name, each in model_order:
             if each.new:
-                model_versions.explain(self._db, each.id, self._why_it_serves(name, each))
+                model_versions.explain(self._db, each.id, _why_it_serves(name, each))
 
-    def _why_it_serves(self, kind: str, standing: Standing) -> str:
-        scores = standing.judged.scores if standing.judged else {}
-        error = f"{scores['log_loss']:.3f} +- {scores['log_loss_standard_error']:.3f}"
-        return f"Serves for {kind}: log-loss {error} on {scores['held_out_rows']} tasks that it was not fitted on."
+
+def _why_it_serves(kind: str, incumbent: Incumbent) -> str:
+    scores = incumbent.evaluation.scores if incumbent.evaluation else {}
+    loss, error = scores["log_loss"], scores["log_loss_standard_error"]
+    return RunReason.SERVES.said(kind=kind, loss=loss, error=error, tasks=scores["held_out_rows"]).text
 
 
 def none_erased(db: Session, training_set: TrainingSet) -> None:
-    """Raise ErasedMeanwhile where the material may hold somebody who has been erased since it was read."""
+    """Raise RunEnded where the training set may hold somebody who has been erased since it was read."""
     if model_versions.last_erasure(db) != training_set.erasures:
-        raise ErasedMeanwhile
+        raise RunEnded("interrupted", RunReason.ERASED_MEANWHILE)
 
 
 def _moment(microseconds: int) -> datetime:

@@ -24,15 +24,19 @@ from app.ml.features.drift import summary
 from app.ml.registry import BY_NAME, MODELS, Fitted, ModelSpec
 from app.ml.serving import artifacts
 from app.ml.serving.model_order import UNLOADABLE, load, on_base, show_files
-from app.ml.training.dataset import READ_WHOLE, TrainingSet, due_from_scratch, fresh_rows, some, whole
+from app.ml.training.dataset import READ_WHOLE, TrainingSet, due_from_scratch, fresh_rows, full, subsampled
+from app.ml.training.decision import Incumbent
 from app.ml.training.gate import HoldoutSet, drift
 from app.ml.training.heartbeat import heartbeat
-from app.ml.training.publication import Candidate, ErasedMeanwhile, Findings, Incumbent, Made, Publication, none_erased
+from app.ml.training.publication import Candidate, Findings, Made, Publication, none_erased
+from app.ml.training.reasons import RunEnded, RunReason
 from app.ml.training.tuned_settings import checked
 
 log = logging.getLogger("smartstudy.training")
 Say = Callable[[Mapping[str, Any]], None]
-LOOK_AGAIN_SECONDS = 0.2  # whether it is this run's turn
+Fit = Callable[[Say], Fitted]
+POLL_SECONDS = 0.2  # whether it is this run's turn
+PROGRESS_SECONDS = 0.5  # between two rows of progress
 STANDING_BY = 50  # new tasks: with fewer a network that doesn't answer isn't trained, but stands by as it is
 DRIFT_GROWTH = 0.05  # of the tasks since the last training from scratch: before that, drift makes no other one due
 
@@ -53,18 +57,10 @@ class Order:
     silent_seconds: float = 60  # after which a run that is not heard of is taken for dead
     trained: Sequence[str] = TRAINED  # the kinds that the installation trains
 
-
-class NothingToDo(Exception):
-    """Another run took the tasks meanwhile."""
-
-
-def too_few(tasks: int, least: int) -> str:
-    """Why there is no training yet."""
-    return f"{tasks} finished tasks are too few to train on; it starts at {least}."
-
-
-class TooLittleData(ValueError):
-    """There are not enough finished tasks to train on."""
+    @property
+    def leading_kind(self) -> str:
+        """The one whose versions say whether there is something to go on from: the first network that is trained."""
+        return next((kind for kind in NETWORKS if kind in (self.kinds or self.trained)), BASE)
 
 
 def train(order: Order, say: Say) -> dict[str, Any]:
@@ -73,12 +69,10 @@ def train(order: Order, say: Say) -> dict[str, Any]:
     try:
         with heartbeat(engine, order.run_id, order.silent_seconds, say), engine.connect() as writer:
             while not training_runs.take_turn(writer, order.run_id, order.silent_seconds):
-                time.sleep(LOOK_AGAIN_SECONDS)
-            return _train(writer, order, say)  # the lock is this connection's: whoever publishes, holds it
-    except NothingToDo as why:
-        return _end(engine, order, "merged", str(why))
-    except ErasedMeanwhile as why:
-        return _end(engine, order, "interrupted", str(why))
+                time.sleep(POLL_SECONDS)
+            return Run(writer, order, say).train()  # the lock is this connection's: whoever publishes, holds it
+    except RunEnded as why:
+        return _end(engine, order, why.outcome, str(why))
     except Exception as why:  # whatever it was, the model in use stays and the row says why
         log.exception("the run failed")
         return _end(engine, order, "failed", sentence(why))
@@ -86,284 +80,261 @@ def train(order: Order, say: Say) -> dict[str, Any]:
         engine.dispose()
 
 
-def _train(writer: Connection, order: Order, say: Say) -> dict[str, Any]:
-    tell = _Teller(writer, order.run_id, say)
-    model_dir = Path(order.model_dir)
-    training_set, holdout, incumbents = _before(writer, order, model_dir, tell)
-    staging_place = artifacts.staging_place()
-    _writes(writer, order, [staging_place])
-    with artifacts.staged(model_dir, staging_place) as staging:
-        made, failures = _made(writer, order, training_set, staging, tell)
-        tell({"step": "judge"}, now=True)
-        judged = [holdout.judge(each.model) for each in made]
-        if incumbents is None:
-            incumbents = _in_service(writer, holdout, model_dir)
-        made = [_finished(each, training_set) for each in made]
-        tell({"step": "publish"}, now=True)
-        places = [artifacts.place(f"{each.kind}-{order.run_id}-{uuid4().hex[:12]}") for each in made]
-        _writes(writer, order, [staging_place, *places])
-        candidates = [
-            Candidate(each, said, artifacts.settle(each.place, model_dir, place))
-            for each, said, place in zip(made, judged, places, strict=True)
-        ]
-    effect = learning_curve.to_dict(learning_curve.estimated(training_set.attempts))
-    findings = Findings(
-        order.run_id, training_set, holdout, order.keep_versions, order.kinds, summary(training_set.older), effect
-    )
-    try:
-        return _published(writer, findings, incumbents, candidates, failures, model_dir, staging_place)
-    except ErasedMeanwhile:
-        for candidate in candidates:
-            artifacts.remove(model_dir, candidate.folder)
-        raise
+class Run:
+    """A run at work, on the connection that holds the lock."""
 
+    def __init__(self, writer: Connection, order: Order, say: Say) -> None:
+        self._writer, self._order, self._say = writer, order, say
+        self._model_dir = Path(order.model_dir)
+        self._next_progress = 0.0
 
-def _published(
-    writer: Connection,
-    findings: Findings,
-    incumbents: Mapping[str, Incumbent],
-    candidates: Sequence[Candidate],
-    failures: Mapping[str, str],
-    model_dir: Path,
-    staging: str,
-) -> dict[str, Any]:
-    """Decide and record in one transaction; the files of those that leave go after it."""
-    with _transaction(writer) as db:
-        publication = Publication(db, findings, incumbents)
-        result = publication.decide(candidates, failures)
-        let_go = publication.record(result, candidates)
-        training_runs.writes(db, findings.run_id, [staging, *let_go])  # it may have resisted being deleted
-        serving = model_versions.serving(db)
-    show_files(model_dir, serving.values())
-    _tidy(writer, model_dir)
-    return result
-
-
-def _writes(writer: Connection, order: Order, folders: Sequence[str]) -> None:
-    with _transaction(writer) as db:
-        training_runs.writes(db, order.run_id, folders)
-
-
-def _tidy(writer: Connection, model_dir: Path) -> None:
-    """Delete what runs that have ended let go of, and what they left when they were killed."""
-    with _transaction(writer) as db:
-        gone = [
-            folder
-            for folder, is_kept in training_runs.left_behind(db).items()
-            if is_kept or artifacts.remove(model_dir, folder)
-        ]
-        training_runs.tidied(db, gone)
-
-
-Judging = tuple[TrainingSet, HoldoutSet, dict[str, Incumbent] | None]
-
-
-def _before(writer: Connection, order: Order, model_dir: Path, tell: "_Teller") -> Judging:
-    """The tasks, and the newest of them held out. A run that goes on looks first at how those in service do: where they
-    have drifted, it starts from scratch instead. (A run from scratch judges them when it has fitted, minutes later.)"""
-    with _transaction(writer) as db:
-        training_runs.start(db, order.run_id)
-    _tidy(writer, model_dir)
-    tell({"step": "read"}, now=True)
-    training_set, incumbents = _snapshot(writer, order), None
-    holdout = HoldoutSet(training_set.attempts, training_set.first_judge)
-    if not training_set.from_scratch:
-        incumbents = _in_service(writer, holdout, model_dir)
-        if why := _drifted(writer, training_set, incumbents):
-            tell({"step": why}, now=True)
-            with _snapshot_transaction(writer) as db:
-                training_set, incumbents = whole(db, training_set.taken, from_scratch=True), None
-            holdout = HoldoutSet(training_set.attempts, training_set.first_judge)
-    with _transaction(writer) as db:
-        training_runs.plan(db, order.run_id, training_set.from_scratch)
-    return training_set, holdout, incumbents
-
-
-def _drifted(writer: Connection, training_set: TrainingSet, incumbents: Mapping[str, Incumbent]) -> str | None:
-    """Why to start from scratch after all; not again before there are some more tasks."""
-    with _transaction(writer) as db:
-        last = training_runs.last_from_scratch(db)
-        if last is None or training_set.tasks < (1 + DRIFT_GROWTH) * (last.n_tasks or 0):
-            return None
-        for kind, now in incumbents.items():
-            then = model_versions.of_run(db, last.id, kind)
-            if BY_NAME[kind].update and then and now.judged:
-                why = drift(f"Version {now.version.id} of {kind}", now.judged, then.scores)
-                if why:
-                    return why
-    return None
-
-
-def _made(
-    writer: Connection, order: Order, training_set: TrainingSet, staging: Path, tell: "_Teller"
-) -> tuple[list[Made], dict[str, str]]:
-    """The models that could be fitted, in a folder that nobody looks into yet; and why the others could not."""
-    made, failures = list[Made](), dict[str, str]()
-    base = _base_in_service(writer, Path(order.model_dir))
-    for kind in reversed(MODELS):  # in the order of what they cost; the base before those that correct it
-        if kind.name not in _trained(order, base):
-            continue
-        fit = _way(writer, order, training_set, kind, base)
-        if fit is None:
-            continue
-        with _transaction(writer) as db:
-            none_erased(db, training_set)  # else all that is to come would be for nothing
-        tell({"step": f"fit {kind.name}"}, now=True)
+    def train(self) -> dict[str, Any]:
+        """From the tasks to the new versions; raises RunEnded where nothing is to come of it."""
+        order, model_dir = self._order, self._model_dir
+        training_set, holdout, incumbents = self._read()
+        staging_place = artifacts.staging_place()
+        self._writes([staging_place])
+        with artifacts.staged(model_dir, staging_place) as staging:
+            made, failures = self._made(training_set, staging)
+            self._progress({"step": "judge"}, now=True)
+            evaluations = [holdout.evaluate(each.model) for each in made]
+            if incumbents is None:
+                incumbents = self._incumbents(holdout)
+            made = [_finished(each, training_set) for each in made]
+            self._progress({"step": "publish"}, now=True)
+            places = [artifacts.place(f"{each.kind}-{order.run_id}-{uuid4().hex[:12]}") for each in made]
+            self._writes([staging_place, *places])
+            candidates = [
+                Candidate(each, evaluation, artifacts.settle(each.place, model_dir, place))
+                for each, evaluation, place in zip(made, evaluations, places, strict=True)
+            ]
+        curve = learning_curve.to_dict(learning_curve.estimated(training_set.attempts))
+        findings = Findings(
+            order.run_id, training_set, holdout, order.keep_versions, order.kinds, summary(training_set.older), curve
+        )
         try:
-            made.append(_fitted(kind, fit, staging, tell, base))
-            base = made[-1].model if kind.name == BASE else base
-        except ValueError as why:  # this one can't be fitted; the others may
-            failures[kind.name] = sentence(why)
-    return made, failures
+            return self._publish(findings, incumbents, candidates, failures, staging_place)
+        except RunEnded:
+            for candidate in candidates:
+                artifacts.remove(model_dir, candidate.folder)
+            raise
 
+    def _read(self) -> tuple[TrainingSet, HoldoutSet, dict[str, Incumbent] | None]:
+        """The tasks, and the newest of them held out. A run that goes on looks first at how those in service do: where
+        they have drifted, it starts from scratch instead. (A run from scratch evaluates them when it has fitted,
+        minutes later.)"""
+        with self._transaction() as db:
+            training_runs.start(db, self._order.run_id)
+        self._tidy()
+        self._progress({"step": "read"}, now=True)
+        training_set, incumbents = self._snapshot(), None
+        holdout = HoldoutSet(training_set.attempts, training_set.first_judge)
+        if not training_set.from_scratch:
+            incumbents = self._incumbents(holdout)
+            if why := self._drifted(training_set, incumbents):
+                self._progress({"step": why}, now=True)
+                with self._transaction(snapshot=True) as db:
+                    training_set, incumbents = full(db, training_set.counter_snapshot, from_scratch=True), None
+                holdout = HoldoutSet(training_set.attempts, training_set.first_judge)
+        with self._transaction() as db:
+            training_runs.plan(db, self._order.run_id, training_set.from_scratch)
+        return training_set, holdout, incumbents
 
-Fit = Callable[[Callable[[Mapping[str, Any]], None]], Fitted]
+    def _snapshot(self) -> TrainingSet:
+        """The finished tasks that the run works with and how many of them the counter holds, of one moment."""
+        order = self._order
+        with self._transaction(snapshot=True) as db:
+            counter_snapshot = model_tracker.read(db).since_training
+            if not order.forced and counter_snapshot < order.retrain_every and not erasures.pending(db):
+                raise RunEnded("merged", RunReason.TAKEN_BY_ANOTHER)
+            tasks = attempts.count(db)
+            if tasks < order.min_training_tasks:
+                raise RunEnded("failed", RunReason.TOO_FEW_TASKS, tasks=tasks, least=order.min_training_tasks)
+            last, before = training_runs.last_from_scratch(db), self._checkpoint(db, BY_NAME[order.leading_kind])
+            learnt = before.n_tasks if before else None
+            from_scratch = order.forced or due_from_scratch(tasks, last.n_tasks if last else None, order.growth, learnt)
+            if from_scratch or tasks <= READ_WHOLE:
+                return full(db, counter_snapshot, from_scratch)
+            return subsampled(db, tasks, counter_snapshot, before.data_to if before else None, seed=order.run_id)
 
-
-def _trained(order: Order, base: TaskModel | None) -> set[str]:
-    """The kinds that the run trains: those that were asked for, and the base where none serves."""
-    return {*(order.kinds or order.trained), *(() if base else (BASE,))}
-
-
-def _base_in_service(writer: Connection, model_dir: Path) -> TaskModel | None:
-    """The LNIRT that serves, as it was judged; none where it can't be loaded."""
-    with _transaction(writer) as db:
-        version = model_versions.serving(db).get(BASE)
-    try:
-        return load(model_dir, BY_NAME[BASE], version, judged=True).model if version else None
-    except UNLOADABLE:
+    def _drifted(self, training_set: TrainingSet, incumbents: Mapping[str, Incumbent]) -> str | None:
+        """Why to start from scratch after all; not again before there are some more tasks."""
+        with self._transaction() as db:
+            last = training_runs.last_from_scratch(db)
+            if last is None or training_set.tasks < (1 + DRIFT_GROWTH) * (last.n_tasks or 0):
+                return None
+            for kind, now in incumbents.items():
+                then = model_versions.of_run(db, last.id, kind)
+                if BY_NAME[kind].update and then and now.evaluation:
+                    why = drift(f"Version {now.id} of {kind}", now.evaluation, then.scores)
+                    if why:
+                        return why.text
         return None
 
+    def _incumbents(self, holdout: HoldoutSet) -> dict[str, Incumbent]:
+        """The versions in service, evaluated. What can't be loaded is no rival, nor is what knows the holdout set:
 
-def _way(
-    writer: Connection, order: Order, training_set: TrainingSet, kind: ModelSpec, base: TaskModel | None
-) -> Fit | None:
-    """How this kind comes to a new model; none where it keeps the one it has until the next training from scratch."""
-    older = training_set.older
-    if training_set.from_scratch or (kind.update is None and training_set.is_whole):
-        return _from_scratch(kind, older, _tuned(writer, kind), base)
-    with _transaction(writer) as db:
-        earlier = _earlier(db, order, kind)
-        answering = next(iter(model_versions.serving(db)), None)
-    load_checkpoint, update = kind.load_checkpoint, kind.update
-    if earlier is None or load_checkpoint is None or update is None:
-        return None
-    folder, fresh = Path(order.model_dir) / earlier.folder, fresh_rows(training_set, earlier.data_to)
-    if kind.name not in (_leading(order), answering) and fresh.sum() < STANDING_BY:
-        return None
-    return lambda say: update(load_checkpoint(folder), older, fresh, say, base)
+        versions from before there was a gate were fitted on everything.
+        """
+        with self._transaction() as db:
+            versions = model_versions.serving(db)
+        base, found = self._base_in_service(), {}
+        for name, version in versions.items():
+            evaluation = None
+            try:
+                if version.data_to is not None:
+                    model = load(self._model_dir, BY_NAME[name], version, judged=True).model
+                    evaluation = holdout.evaluate(on_base(model, base))
+            except (*UNLOADABLE, LookupError):
+                log.exception("version %s of %s can't be evaluated", version.id, name)
+            found[name] = Incumbent(version.id, evaluation)
+        return found
+
+    def _base_in_service(self) -> TaskModel | None:
+        """The LNIRT that serves, as it was evaluated; none where it can't be loaded."""
+        with self._transaction() as db:
+            version = model_versions.serving(db).get(BASE)
+        try:
+            return load(self._model_dir, BY_NAME[BASE], version, judged=True).model if version else None
+        except UNLOADABLE:
+            return None
+
+    def _made(self, training_set: TrainingSet, staging: Path) -> tuple[list[Made], dict[str, str]]:
+        """The models that could be fitted, in a folder that nobody looks into yet; and why the others could not."""
+        made, failures = list[Made](), dict[str, str]()
+        base = self._base_in_service()
+        wanted = {*(self._order.kinds or self._order.trained), *(() if base else (BASE,))}
+        for spec in reversed(MODELS):  # in the order of what they cost; the base before those that correct it
+            fit = self._fit(training_set, spec, base) if spec.name in wanted else None
+            if fit is None:
+                continue
+            with self._transaction() as db:
+                none_erased(db, training_set)  # else all that is to come would be for nothing
+            self._progress({"step": f"fit {spec.name}"}, now=True)
+            try:
+                made.append(self._fitted(spec, fit, staging, base))
+                base = made[-1].model if spec.name == BASE else base
+            except ValueError as why:  # this one can't be fitted; the others may
+                failures[spec.name] = sentence(why)
+        return made, failures
+
+    def _fit(self, training_set: TrainingSet, spec: ModelSpec, base: TaskModel | None) -> Fit | None:
+        """How this kind comes to a new model; none where it keeps its own until the next training from scratch."""
+        older = training_set.older
+        with self._transaction() as db:
+            if training_set.from_scratch or (spec.update is None and training_set.is_full):
+                return from_scratch(spec, older, tuned(db, spec.name), base)
+            earlier = self._checkpoint(db, spec)
+            answering = next(iter(model_versions.serving(db)), None)
+        load_checkpoint, update = spec.load_checkpoint, spec.update
+        if earlier is None or load_checkpoint is None or update is None:
+            return None
+        folder, fresh = self._model_dir / earlier.folder, fresh_rows(training_set, earlier.data_to)
+        if spec.name not in (self._order.leading_kind, answering) and fresh.sum() < STANDING_BY:
+            return None
+        return lambda say: update(load_checkpoint(folder), older, fresh, say, base)
+
+    def _checkpoint(self, db: Session, spec: ModelSpec) -> model_versions.Version | None:
+        """The version of this kind that the run may go on from; none where its files are not what was published."""
+        version = model_versions.to_go_on_from(db, spec.name, CHECKPOINT)
+        if version is None:
+            return None
+        try:
+            artifacts.verify(self._model_dir / version.folder, version.files)
+        except (artifacts.DamagedFiles, OSError):
+            log.exception("version %s of %s can't be gone on from", version.id, spec.name)
+            return None
+        return version
+
+    def _fitted(self, spec: ModelSpec, fit: Fit, staging: Path, base: TaskModel | None) -> Made:
+        started = time.monotonic()
+        fitted = fit(lambda step: self._progress({**step, "step": f"fit {spec.name}"}))
+        report = {**fitted.report, "train_seconds": round(time.monotonic() - started, 3)}
+        place = staging / spec.name
+        place.mkdir()
+        fitted.save(place)
+        return Made(spec.name, place, artifacts.hashes(place), report, on_base(spec.load(place), base))
+
+    def _publish(
+        self,
+        findings: Findings,
+        incumbents: Mapping[str, Incumbent],
+        candidates: Sequence[Candidate],
+        failures: Mapping[str, str],
+        staging: str,
+    ) -> dict[str, Any]:
+        """Decide and record in one transaction; the files of those that leave go after it."""
+        with self._transaction() as db:
+            publication = Publication(db, findings, incumbents)
+            result = publication.decide(candidates, failures)
+            let_go = publication.record(result, candidates)
+            training_runs.writes(db, findings.run_id, [staging, *let_go])  # it may have resisted being deleted
+            serving = model_versions.serving(db)
+        show_files(self._model_dir, serving.values())
+        self._tidy()
+        return result
+
+    def _writes(self, folders: Sequence[str]) -> None:
+        with self._transaction() as db:
+            training_runs.writes(db, self._order.run_id, folders)
+
+    def _tidy(self) -> None:
+        """Delete what runs that have ended let go of, and what they left when they were killed."""
+        with self._transaction() as db:
+            left = training_runs.left_behind(db)
+            gone = [name for name, is_kept in left.items() if is_kept or artifacts.remove(self._model_dir, name)]
+            training_runs.tidied(db, gone)
+
+    def _progress(self, step: Mapping[str, Any], *, now: bool = False) -> None:
+        """Pass it on: every epoch to whoever listens, twice a second to the database."""
+        self._say(step)
+        if now or time.monotonic() >= self._next_progress:
+            self._next_progress = time.monotonic() + PROGRESS_SECONDS
+            with self._transaction() as db:
+                training_runs.progress(db, self._order.run_id, step)
+                model_tracker.note(db, {"state": "training", "run_id": self._order.run_id, "progress": step})
+
+    @contextmanager
+    def _transaction(self, *, snapshot: bool = False) -> Iterator[Session]:
+        """In a snapshot all of it sees the same moment."""
+        with Session(self._writer) as db, db.begin():
+            if snapshot:
+                db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            yield db
 
 
-def _tuned(writer: Connection, kind: ModelSpec) -> dict[str, Any] | None:
+def tuned(db: Session, kind: str) -> dict[str, Any] | None:
     """The settings that a tuning found for this kind; none where they don't fit the code, which is logged."""
-    with _transaction(writer) as db:
-        found = network_settings.read(db, kind.name)
-    if found is None:
-        return None
+    found = network_settings.read(db, kind)
     try:
-        return checked(kind.name, found.settings)
+        return checked(kind, found.settings) if found else None
     except ValueError as why:
-        log.warning("the settings of %s in network_settings are ignored, its defaults hold: %s", kind.name, why)
+        log.warning("the settings of %s in network_settings are ignored, its defaults hold: %s", kind, why)
         return None
 
 
-def _from_scratch(kind: ModelSpec, older: Attempts, tuned: dict[str, Any] | None, base: TaskModel | None) -> Fit:
+def from_scratch(spec: ModelSpec, older: Attempts, settings: dict[str, Any] | None, base: TaskModel | None) -> Fit:
     """The training with these settings, or with the defaults where it fails with them."""
-    if not tuned:
-        return lambda say: kind.fit(older, say, None, base)
 
     def fit(say: Say) -> Fitted:
         try:
-            return kind.fit(older, say, tuned, base)
+            return spec.fit(older, say, settings or None, base)
         except (ValueError, TypeError) as why:
-            log.warning("%s can't be trained with its tuned settings, its defaults hold: %s", kind.name, sentence(why))
-            return kind.fit(older, say, None, base)
+            if not settings:
+                raise
+            log.warning("%s can't be trained with its tuned settings, its defaults hold: %s", spec.name, sentence(why))
+            return spec.fit(older, say, None, base)
 
     return fit
 
 
-def _earlier(db: Session, order: Order, kind: ModelSpec) -> model_versions.Version | None:
-    """The version of this kind that the run may go on from; none where its files are not what was published."""
-    version = model_versions.to_go_on_from(db, kind.name, CHECKPOINT)
-    if version is None:
-        return None
-    try:
-        artifacts.verify(Path(order.model_dir) / version.folder, version.files)
-    except (artifacts.DamagedFiles, OSError):
-        log.exception("version %s of %s can't be gone on from", version.id, kind.name)
-        return None
-    return version
-
-
-def _fitted(kind: ModelSpec, fit: Fit, staging: Path, tell: "_Teller", base: TaskModel | None) -> Made:
-    started = time.monotonic()
-    fitted = fit(lambda step: tell({**step, "step": f"fit {kind.name}"}))
-    report = {**fitted.report, "train_seconds": round(time.monotonic() - started, 3)}
-    place = staging / kind.name
-    place.mkdir()
-    fitted.save(place)
-    return Made(kind.name, place, artifacts.hashes(place), report, on_base(kind.load(place), base))
-
-
 def _finished(made: Made, training_set: TrainingSet) -> Made:
-    """With what serves beside what was judged, where the kind is fitted once more on all tasks."""
+    """With what serves beside what was evaluated, where the kind is fitted once more on all tasks."""
     finish = BY_NAME[made.kind].finish
-    if finish is None or not training_set.is_whole:
+    if finish is None or not training_set.is_full:
         return made
     finish(training_set.attempts, made.place)
     return replace(made, files=artifacts.hashes(made.place))
-
-
-def _in_service(writer: Connection, holdout: HoldoutSet, model_dir: Path) -> dict[str, Incumbent]:
-    """The versions in service, judged. What can't be loaded is no rival, nor is what knows the rows that judge:
-
-    versions from before there was a gate were fitted on everything.
-    """
-    with _transaction(writer) as db:
-        versions = model_versions.serving(db)
-    found = {}
-    base = _base_in_service(writer, model_dir)
-    for name, version in versions.items():
-        if version.data_to is None:
-            found[name] = Incumbent(version, None)
-            continue
-        try:
-            model = load(model_dir, BY_NAME[name], version, judged=True).model
-            found[name] = Incumbent(version, holdout.judge(on_base(model, base)))
-        except (artifacts.DamagedFiles, OSError, ValueError, LookupError):
-            log.exception("version %s of %s can't be judged", version.id, name)
-            found[name] = Incumbent(version, None)
-    return found
-
-
-def _snapshot(writer: Connection, order: Order) -> TrainingSet:
-    """The finished tasks that the run works with and how many of them the counter holds, of one moment."""
-    with _snapshot_transaction(writer) as db:
-        taken = model_tracker.read(db).since_training
-        if not order.forced and taken < order.retrain_every and not erasures.pending(db):
-            raise NothingToDo("Another run took these tasks.")
-        tasks = attempts.count(db)
-        if tasks < order.min_training_tasks:
-            raise TooLittleData(too_few(tasks, order.min_training_tasks))
-        last, before = training_runs.last_from_scratch(db), _earlier(db, order, BY_NAME[_leading(order)])
-        growth, learnt = order.growth, before.n_tasks if before else None
-        from_scratch = order.forced or due_from_scratch(tasks, last.n_tasks if last else None, growth, learnt)
-        if from_scratch or tasks <= READ_WHOLE:
-            return whole(db, taken, from_scratch)
-        return some(db, tasks, taken, before.data_to if before else None, seed=order.run_id)
-
-
-def _leading(order: Order) -> str:
-    """The kind whose versions say whether there is something to go on from: the first network that is trained."""
-    trained = order.kinds or order.trained
-    return next((kind for kind in NETWORKS if kind in trained), BASE)
-
-
-@contextmanager
-def _snapshot_transaction(writer: Connection) -> Iterator[Session]:
-    with _transaction(writer) as db:
-        db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-        yield db
 
 
 def _end(engine: Engine, order: Order, outcome: str, message: str) -> dict[str, Any]:
@@ -384,28 +355,6 @@ def record_failure(db: Session, run_id: int, outcome: str, message: str) -> None
     first = training_runs.finish(db, run_id, outcome, message)
     if first and outcome != "merged":
         model_tracker.note(db, {"state": outcome, "message": message, "run_id": run_id})
-
-
-class _Teller:
-    """Passes progress on: every epoch to whoever listens, twice a second to the database."""
-
-    def __init__(self, writer: Connection, run_id: int, say: Say) -> None:
-        self._writer, self._run_id, self._say = writer, run_id, say
-        self._next = 0.0
-
-    def __call__(self, step: Mapping[str, Any], *, now: bool = False) -> None:
-        self._say(step)
-        if now or time.monotonic() >= self._next:
-            self._next = time.monotonic() + 0.5
-            with _transaction(self._writer) as db:
-                training_runs.progress(db, self._run_id, step)
-                model_tracker.note(db, {"state": "training", "run_id": self._run_id, "progress": step})
-
-
-@contextmanager
-def _transaction(writer: Connection) -> Iterator[Session]:
-    with Session(writer) as db, db.begin():
-        yield db
 
 
 def sentence(why: Exception) -> str:

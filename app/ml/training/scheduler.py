@@ -17,13 +17,13 @@ from app.core.settings import settings
 from app.crud import attempts, audit, erasures, model_tracker, training_control, training_runs
 from app.domain.actors import Actor
 from app.domain.errors import NotAccepted, TrainingBusy
-from app.ml.training.run import Order, record_failure, too_few
+from app.ml.training.reasons import RunReason
+from app.ml.training.run import Order, Say, record_failure
 from app.ml.training.worker import TrainingDied, TrainingProcess
 
 log = logging.getLogger("smartstudy.training")
 LETTING_GO_SECONDS = 0.2  # a run that is just beginning lets go of the place where the next one waits
 TRAINED = ("published", "rejected")  # models came out, whether or not they serve
-Say = Callable[[Mapping[str, Any]], None]
 
 
 def silent(_: Mapping[str, Any]) -> None:
@@ -94,7 +94,7 @@ class Trainer:
             _record(db, actor, run_id, kinds)
         return self._train(_order(run_id, forced, kinds), say)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Ask for a training that is due and that nobody asks for: its time to wait is over, or who should have, died.
 
         Call it every second or so; raises what a database that is away does.
@@ -147,7 +147,7 @@ class Trainer:
         result = self._supervised(order, say)
         log.info("training run %s: %s", order.run_id, result["message"], extra={"run_id": order.run_id})
         self._ended.append((order.run_id, result))
-        with suppress(SQLAlchemyError):  # the database is away: `look` does it when it is back
+        with suppress(SQLAlchemyError):  # the database is away: `poll` does it when it is back
             self._record_what_ended()
         if result["outcome"] == "published" and self.on_published:
             self.on_published()
@@ -169,7 +169,7 @@ class Trainer:
             return
         try:
             with new_session().begin() as db:
-                training_runs.finish(db, self._asked, "interrupted", "The service was stopped before the run began.")
+                training_runs.finish(db, self._asked, "interrupted", RunReason.STOPPED_BEFORE.value)
         except SQLAlchemyError:
             log.warning("run %s stays open, for the database does not answer", self._asked)
 
@@ -178,7 +178,7 @@ class Trainer:
             return self._process.train(order, say, settings().training_timeout_seconds)
         except TrainingDied as why:
             if self._closing:
-                return {"outcome": "interrupted", "message": "The service was stopped in the middle of the run."}
+                return {"outcome": "interrupted", "message": RunReason.STOPPED.value}
             return {"outcome": "failed", "message": str(why)}
 
     def _start_idling(self) -> None:
@@ -221,7 +221,7 @@ def may_begin(db: Session) -> bool:
 def not_enough(db: Session) -> str | None:
     """Where there are too few finished tasks, the sentence that the run itself would end with."""
     n, least = attempts.count(db), settings().min_training_tasks
-    return too_few(n, least) if n < least else None
+    return RunReason.TOO_FEW_TASKS.said(tasks=n, least=least).text if n < least else None
 
 
 def _record(db: Session, actor: Actor | None, run_id: int, kinds: Sequence[str] | None) -> None:

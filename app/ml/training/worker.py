@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +21,8 @@ from app.core.observability import logs, tracing
 from app.core.one_thread import ONE_THREAD
 from app.core.settings import APP
 from app.ml.training.heartbeat import ALIVE
-from app.ml.training.run import Order
+from app.ml.training.reasons import RunReason
+from app.ml.training.run import Order, Say
 
 NICENESS = 10
 RUNS_AT_MOST = 50  # of one process: TensorFlow keeps something of each (0.8 MB were seen), so that it never gets far
@@ -30,24 +31,23 @@ OUT_OF_MEMORY_FIRST = "500"  # of 1000: when memory runs out, Linux ends this pr
 # Our package is found by its place, whatever else is called `app` where the command began, or on PYTHONPATH.
 START = """import sys; sys.path.insert(0, sys.argv[1]); import app; del sys.path[0]
 from app.ml.training.worker import serve_orders; serve_orders()"""
-Say = Callable[[Mapping[str, Any]], None]
 
 
 class TrainingDied(RuntimeError):
     """The training process ended in the middle of a run."""
 
 
-class _Patience:
+class _Watchdog:
     """Ends a child that takes too long, or that is not heard of: one that was stopped, or hangs."""
 
     def __init__(self, child: "subprocess.Popen[str]", seconds: float, silent_seconds: float) -> None:
         self._child, self._seconds, self._silent_seconds = child, seconds, silent_seconds
         self._silent = 0.0  # seconds that we were awake ourselves: a machine that slept is no fault of the child's
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="training-patience", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="training-watchdog", daemon=True)
         self.why_ended: str | None = None
 
-    def __enter__(self) -> "_Patience":
+    def __enter__(self) -> "_Watchdog":
         self._thread.start()
         return self
 
@@ -63,9 +63,9 @@ class _Patience:
         while not self._over.wait(min(step, max(deadline - time.monotonic(), 0.001))):
             self._silent += step
             if time.monotonic() >= deadline:
-                self.why_ended = f"The training took longer than {self._seconds:g} s and was ended."
+                self.why_ended = RunReason.TOO_LONG.said(seconds=self._seconds).text
             elif self._silent > self._silent_seconds:
-                self.why_ended = f"The training was not heard of for {self._silent_seconds:g} s and was ended."
+                self.why_ended = RunReason.SILENT.said(seconds=self._silent_seconds).text
             if self.why_ended:
                 self._child.kill()
                 return
@@ -91,29 +91,24 @@ class TrainingProcess:
                 for longer than the order allows.
         """
         with self._turn:
-            return self._train(order, say, timeout)
+            if self._runs >= RUNS_AT_MOST:
+                self.close()
+            child = self._started()
+            self._runs += 1
+            with _Watchdog(child, timeout, order.silent_seconds) as watchdog:
+                try:
+                    return self._converse(child, order, say, watchdog)
+                except (BrokenPipeError, EOFError):
+                    code = child.wait()
+                    self._child = None
+                    raise TrainingDied(watchdog.why_ended or _how_it_died(code)) from None
 
-    def _train(self, order: Order, say: Say, timeout: float) -> dict[str, Any]:
-        if self._runs >= RUNS_AT_MOST:
-            self._end()
-        child = self._started()
-        self._runs += 1
-        with _Patience(child, timeout, order.silent_seconds) as patience:
-            try:
-                return self._converse(child, order, say, patience)
-            except (BrokenPipeError, EOFError):
-                code = child.wait()
-                self._child = None
-                raise TrainingDied(patience.why_ended or _how_it_died(code)) from None
-
-    def _converse(
-        self, child: "subprocess.Popen[str]", order: Order, say: Say, patience: "_Patience"
-    ) -> dict[str, Any]:
+    def _converse(self, child: "subprocess.Popen[str]", order: Order, say: Say, watchdog: _Watchdog) -> dict[str, Any]:
         orders, answers = _pipes(child)
         orders.write(json.dumps(asdict(order)) + "\n")
         orders.flush()
         for line in answers:
-            patience.heard()
+            watchdog.heard()
             message: dict[str, Any] = json.loads(line)
             if "outcome" in message:
                 return message
@@ -134,11 +129,8 @@ class TrainingProcess:
             self._runs = 0
         return self._child
 
-    def close(self, patience: float = 3) -> None:
+    def close(self, seconds: float = 3) -> None:
         """End the process; a run at work is given up."""
-        self._end(patience)
-
-    def _end(self, patience: float = 3) -> None:
         child, self._child = self._child, None
         if child is None:
             return
@@ -148,7 +140,7 @@ class TrainingProcess:
         except BrokenPipeError:
             child.kill()
         try:
-            child.wait(patience)
+            child.wait(seconds)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
@@ -162,8 +154,8 @@ def _pipes(child: "subprocess.Popen[str]") -> tuple[IO[str], IO[str]]:
 
 def _how_it_died(code: int) -> str:
     if code < 0:
-        return f"The training process was killed by signal {-code} ({signal.Signals(-code).name})."
-    return f"The training process ended with exit code {code}."
+        return RunReason.KILLED.said(signal=-code, name=signal.Signals(-code).name).text
+    return RunReason.EXITED.said(code=code).text
 
 
 def _yield_to_others() -> None:

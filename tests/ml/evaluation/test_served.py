@@ -45,5 +45,5 @@ def test_the_installation_serves_lnirt_as_fitted_to_all_its_tasks() -> None:
     (version,) = house.serving.values()
     assert version.kind.name == BASE
     assert version.n_tasks == cut(200)
-    assert version.serving is not version.judged
+    assert version.serving is not version.evaluated
     assert house.shares[BASE].chance == house.shares[BASE].time == 1

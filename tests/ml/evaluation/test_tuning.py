@@ -231,14 +231,12 @@ def stored(db: Session, settings: Mapping[str, Any]) -> None:
 
 
 def test_a_row_that_no_longer_fits_is_ignored_aloud(db: Session, caplog: pytest.LogCaptureFixture) -> None:
-    spec = registry.BY_NAME[KIND]
-    with database.engine().connect() as writer:
-        assert training_run._tuned(writer, spec) is None
-        assert not caplog.records
-        stored(db, {"rate": 0.002, "units": [64, 32, 16, 8]})
-        assert training_run._tuned(writer, spec) == {"rate": 0.002, "units": (64, 32, 16, 8)}
-        stored(db, {"layers": 3})
-        assert training_run._tuned(writer, spec) is None
+    assert training_run.tuned(db, KIND) is None
+    assert not caplog.records
+    stored(db, {"rate": 0.002, "units": [64, 32, 16, 8]})
+    assert training_run.tuned(db, KIND) == {"rate": 0.002, "units": (64, 32, 16, 8)}
+    stored(db, {"layers": 3})
+    assert training_run.tuned(db, KIND) is None
     assert "the settings of embedding_v2 in network_settings are ignored, its defaults hold" in caplog.text
 
 
@@ -252,7 +250,7 @@ def test_a_training_that_fails_with_tuned_settings_is_done_with_the_defaults(cap
             return "the defaults"
 
     spec: Any = Spec()
-    fitted: Any = training_run._from_scratch(spec, TASKS, {"rate": 1.0}, None)(lambda step: None)
+    fitted: Any = training_run.from_scratch(spec, TASKS, {"rate": 1.0}, None)(lambda step: None)
     assert fitted == "the defaults"
     assert "can't be trained with its tuned settings" in caplog.text
 
@@ -324,7 +322,7 @@ def test_trials_that_really_train_come_to_a_verdict(db: Session, monkeypatch: py
     real = tuning.space
 
     def short(network: Any) -> dict[str, tuning.Range]:
-        return real(network) | {"epochs": tuning.Whole(5, 25)}
+        return real(network) | {"epochs": tuning.Range(5, 25, 1)}
 
     monkeypatch.setattr(tuning, "space", short)
     found = study()

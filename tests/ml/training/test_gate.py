@@ -10,12 +10,14 @@ from scipy.special import expit, logit
 
 from app.crud.student_totals import StudentHistory
 from app.domain.attempts import Attempts
+from app.domain.reasons import Said
 from app.domain.tasks import TaskRequest
 from app.ml.answers import Answers
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.metrics import weights
 from app.ml.training.gate import Champion, Evaluation, HoldoutSet, best_first, cut, rejection_reason
-from app.ml.training.monotonicity import reversal
+from app.ml.training.monotonicity import violation
+from app.ml.training.reasons import Rejection
 
 WORLD = simulate(school(20, seed=1), 100, seed=1)
 TASKS = WORLD.attempts
@@ -53,13 +55,13 @@ class Says:
         return Answers(p, seconds, p, p, seconds, seconds)
 
 
-def verdict(new: Says, old: Says, lnirt: Says | None = None, by_hand: bool = False) -> str | None:
-    rival = Champion("version 12", HOLDOUT.judge(old), by_hand)
-    other = Champion("LNIRT", HOLDOUT.judge(lnirt)) if lnirt else None
-    return rejection_reason(HOLDOUT, "version 13", HOLDOUT.judge(new), rival, other)
+def verdict(new: Says, old: Says, lnirt: Says | None = None, by_hand: bool = False) -> Said | None:
+    rival = Champion("version 12", HOLDOUT.evaluate(old), by_hand)
+    other = Champion("LNIRT", HOLDOUT.evaluate(lnirt), is_baseline=True) if lnirt else None
+    return rejection_reason(HOLDOUT, "version 13", HOLDOUT.evaluate(new), rival, other)
 
 
-def test_the_judges_are_the_newest_tasks() -> None:
+def test_the_holdout_set_is_the_newest_tasks() -> None:
     assert HOLDOUT.rows.tolist() == list(range(1700, 2000))
     assert (cut(10), cut(100), cut(1_000_000)) == (8, 85, 995_000)
 
@@ -75,15 +77,15 @@ def test_a_better_model_is_published() -> None:
 def test_a_worse_model_is_not_and_the_sentence_says_by_how_much() -> None:
     said = verdict(Says(noise=2), Says())
     assert said is not None
-    assert said.startswith("version 13's log-loss 0.")
-    assert " is worse than 0." in said
-    assert said.endswith("on 300 tasks")
+    assert said.text.startswith("version 13's log-loss 0.")
+    assert " is worse than 0." in said.text
+    assert said.text.endswith("on 300 tasks")
 
 
 def test_neither_is_one_that_is_worse_than_lnirt() -> None:
     said = verdict(Says(noise=2), Says(noise=2), lnirt=Says())
     assert said is not None
-    assert "of LNIRT on 300 tasks" in said
+    assert "of LNIRT on 300 tasks" in said.text
 
 
 def test_a_model_of_shuffled_labels_does_not_replace_one_that_knows_something() -> None:
@@ -93,18 +95,19 @@ def test_a_model_of_shuffled_labels_does_not_replace_one_that_knows_something() 
 
 
 def test_labels_shuffled_everywhere_do_not_elect_a_model_that_learnt_nothing() -> None:
-    nothing = HOLDOUT.judge(Says(constant=float(TASKS.correct.mean())))
+    nothing = HOLDOUT.evaluate(Says(constant=float(TASKS.correct.mean())))
     assert not nothing.skilled
-    before = replace(HOLDOUT.judge(Says()), losses=nothing.losses, time_errors=nothing.time_errors)
+    before = replace(HOLDOUT.evaluate(Says()), losses=nothing.losses, time_errors=nothing.time_errors)
     assert before.skilled
     said = rejection_reason(HOLDOUT, "version 13", nothing, Champion("version 12", before), None)
     assert said is not None
-    assert "can't tell right answers from wrong ones, which version 12 can" in said
+    assert "can't tell right answers from wrong ones, which version 12 can" in said.text
 
 
 def test_numbers_that_are_none_are_refused() -> None:
-    assert verdict(Says(constant=float("nan")), Says()) == "version 13 gives answers that are no finite numbers"
-    assert HOLDOUT.judge(Says(constant=float("nan"))).scores["usable"] is False
+    said = verdict(Says(constant=float("nan")), Says())
+    assert said == (Rejection.NOT_FINITE, "version 13 gives answers that are no finite numbers")
+    assert HOLDOUT.evaluate(Says(constant=float("nan"))).scores["usable"] is False
 
 
 def test_anything_beats_a_model_in_service_that_gives_no_numbers() -> None:
@@ -112,46 +115,46 @@ def test_anything_beats_a_model_in_service_that_gives_no_numbers() -> None:
 
 
 def test_a_model_that_goes_backwards_is_refused() -> None:
-    assert reversal(Says(), TASKS) is None
+    assert violation(Says(), TASKS) is None
     said = verdict(Says(backwards=True), Says())
     assert said is not None
-    assert "got everything right a lower chance" in said
+    assert "got everything right a lower chance" in said.text
 
 
 def test_times_that_got_worse_are_refused() -> None:
     said = verdict(Says(pace=3.0), Says())
     assert said is not None
-    assert "error of the log time" in said
+    assert "error of the log time" in said.text
 
 
 def test_answers_do_not_jump_without_a_reason() -> None:
-    before = HOLDOUT.judge(Says(noise=0.5))
+    before = HOLDOUT.evaluate(Says(noise=0.5))
     higher = replace(before, panel=before.panel + 0.06)
     said = rejection_reason(HOLDOUT, "version 13", higher, Champion("version 12", before), None)
     assert said is not None
-    assert "moves the probabilities by +0.06 on average without being far better" in said
-    poor = HOLDOUT.judge(Says(noise=2))
+    assert "moves the probabilities by +0.06 on average without being far better" in said.text
+    poor = HOLDOUT.evaluate(Says(noise=2))
     assert rejection_reason(HOLDOUT, "version 13", higher, Champion("version 12", poor), None) is None
 
 
 def test_what_a_person_chose_must_be_outdone_clearly() -> None:
     said = verdict(Says(noise=0.1), Says(noise=0.1), by_hand=True)
     assert said is not None
-    assert "chosen by hand" in said
+    assert "chosen by hand" in said.text
     assert verdict(Says(), Says(noise=2), by_hand=True) is None
 
 
 def test_lnirt_answers_on_a_tie_and_the_best_kind_otherwise() -> None:
-    tie = {"lnirt": HOLDOUT.judge(Says()), "embedding_v2": HOLDOUT.judge(Says())}
+    tie = {"lnirt": HOLDOUT.evaluate(Says()), "embedding_v2": HOLDOUT.evaluate(Says())}
     assert best_first(HOLDOUT, tie) == ["lnirt", "embedding_v2"]
-    clear = {"embedding_v2": HOLDOUT.judge(Says(noise=0.1)), "lnirt": HOLDOUT.judge(Says(noise=2))}
+    clear = {"embedding_v2": HOLDOUT.evaluate(Says(noise=0.1)), "lnirt": HOLDOUT.evaluate(Says(noise=2))}
     assert best_first(HOLDOUT, clear) == ["embedding_v2", "lnirt"]
-    assert best_first(HOLDOUT, {**clear, "embedding_lstm": HOLDOUT.judge(Says())})[0] in (
+    assert best_first(HOLDOUT, {**clear, "embedding_lstm": HOLDOUT.evaluate(Says())})[0] in (
         "embedding_lstm",
         "embedding_v2",
     )
     assert best_first(HOLDOUT, clear, default_kind="embedding_v2")[0] == "embedding_v2"
-    broken = {"embedding_v2": HOLDOUT.judge(Says(constant=float("nan"))), "lnirt": HOLDOUT.judge(Says())}
+    broken = {"embedding_v2": HOLDOUT.evaluate(Says(constant=float("nan"))), "lnirt": HOLDOUT.evaluate(Says())}
     assert best_first(HOLDOUT, broken) == ["lnirt", "embedding_v2"]
 
 
@@ -166,28 +169,30 @@ def test_one_student_does_not_outvote_the_others() -> None:
 def test_one_students_tasks_alone_do_not_say_how_others_are_answered() -> None:
     student = TASKS.student.copy()
     student[-len(HOLDOUT) :] = 0
-    loud = HoldoutSet(replace(TASKS, student=student)).one_sided
+    loud = HoldoutSet(replace(TASKS, student=student)).unfit
+    assert loud is not None
     assert (
-        loud == f"{len(HOLDOUT)} of the newest {len(HOLDOUT)} tasks are one student's, who can't speak for the others"
+        loud.text
+        == f"{len(HOLDOUT)} of the newest {len(HOLDOUT)} tasks are one student's, who can't speak for the others"
     )
     student[-len(HOLDOUT) // 2 :] = 1
-    assert HoldoutSet(replace(TASKS, student=student)).one_sided is None
+    assert HoldoutSet(replace(TASKS, student=student)).unfit is None
 
 
 def test_one_students_day_of_nonsense_is_no_judge() -> None:
-    assert HOLDOUT.one_sided is None
+    assert HOLDOUT.unfit is None
     correct, student = TASKS.correct.copy(), TASKS.student.copy()
     student[-100:], correct[student == 0] = 0, False
-    said = HoldoutSet(replace(TASKS, student=student, correct=correct)).one_sided
+    said = HoldoutSet(replace(TASKS, student=student, correct=correct)).unfit
     assert said is not None
-    assert said.endswith("of the newest 300 tasks are one student's and all wrong, too one-sided to judge by")
+    assert said.text.endswith("of the newest 300 tasks are one student's and all wrong, too one-sided to judge by")
     alone = replace(TASKS, student=np.zeros_like(student), correct=np.zeros_like(correct))
-    assert HoldoutSet(alone).one_sided is None  # one student's service
+    assert HoldoutSet(alone).unfit is None  # one student's service
 
 
 def test_two_lucky_tasks_decide_nothing() -> None:
     few = HoldoutSet(TASKS.take(slice(12)))
     right = np.where(TASKS.correct[few.rows], 0.9, 0.1)
-    lucky, fair = (few._judged(Answers(p, *[np.full(2, 30.0)] * 5)) for p in (right, np.full(2, 0.5)))
+    lucky, fair = (few._evaluation(Answers(p, *[np.full(2, 30.0)] * 5)) for p in (right, np.full(2, 0.5)))
     assert isinstance(lucky, Evaluation)
     assert rejection_reason(few, "version 2", fair, Champion("version 1", lucky), None) is None

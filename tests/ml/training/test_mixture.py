@@ -49,7 +49,7 @@ class Says:
 
 def judged(holdout: HoldoutSet, base: float, network: float) -> dict[str, Evaluation]:
     """Of two kinds that blur the truth so much."""
-    return {BASE: holdout.judge(Says(base, 1)), NETWORK: holdout.judge(Says(network, 2))}
+    return {BASE: holdout.evaluate(Says(base, 1)), NETWORK: holdout.evaluate(Says(network, 2))}
 
 
 def holdout(tasks: int) -> HoldoutSet:
@@ -98,7 +98,7 @@ def test_the_better_kind_is_followed_where_many_rows_judge() -> None:
 def test_a_kind_that_is_worse_or_says_the_same_has_no_part() -> None:
     many = holdout(3000)
     assert shares(many, judged(many, base=0.1, network=1.2), {BASE: ALL}) == {BASE: ALL, NETWORK: Share()}
-    same = {BASE: many.judge(Says(0.5, 1)), NETWORK: many.judge(Says(0.5, 1))}
+    same = {BASE: many.evaluate(Says(0.5, 1)), NETWORK: many.evaluate(Says(0.5, 1))}
     assert shares(many, same, {BASE: ALL}) == {BASE: ALL, NETWORK: Share()}
 
 

@@ -19,7 +19,7 @@ from app.ml.evaluation.simulated import school, simulate
 from app.ml.networks.checkpoint import TrainingFailed
 from app.ml.serving import artifacts
 from app.ml.training import run
-from app.ml.training.scheduler import Say, Trainer, silent
+from app.ml.training.scheduler import Trainer, silent
 from app.ml.training.worker import TrainingDied, TrainingProcess
 from tests.conftest import SharedProcess
 from tests.school import imported, until
@@ -133,7 +133,7 @@ def test_an_idle_training_process_is_let_go(db: Session, monkeypatch: pytest.Mon
     class Process(TrainingProcess):
         closed = threading.Event()
 
-        def close(self, patience: float = 3) -> None:
+        def close(self, seconds: float = 3) -> None:
             self.closed.set()
 
     monkeypatch.setenv("TRAINER_IDLE_SECONDS", "0.01")
@@ -249,14 +249,14 @@ class Dying(TrainingProcess):
         super().__init__()
         self.runs = 0
 
-    def train(self, order: run.Order, say: Say, timeout: float) -> dict[str, Any]:
+    def train(self, order: run.Order, say: run.Say, timeout: float) -> dict[str, Any]:
         self.runs += 1
         raise TrainingDied("The training process was killed by signal 9 (SIGKILL).")
 
 
 def looked(trainer: Trainer) -> None:
     """One look, and what it set off."""
-    trainer.look()
+    trainer.poll()
     trainer._pool.submit(lambda: None).result(60)
 
 
@@ -358,7 +358,7 @@ def test_the_end_of_a_run_is_recorded_when_the_database_is_back(
     dying.close()
 
 
-def stopped(db: Session, process: TrainingProcess, first: threading.Event) -> Say:
+def stopped(db: Session, process: TrainingProcess, first: threading.Event) -> run.Say:
     """Stop the training process at its second epoch, as a debugger or a freezing machine would."""
 
     def stop(step: Mapping[str, Any]) -> None:
