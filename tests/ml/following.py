@@ -16,7 +16,7 @@ from sqlalchemy import RowMapping
 
 from app.domain.attempts import DIFFICULTIES, LEAST_SECONDS, Attempts
 from app.ml.answers import Answer
-from app.ml.lnirt.ability import INFORMATION, PULL, STATE, Predictive, newcomers, predictor, read_out
+from app.ml.lnirt.ability import INFORMATION, PULL, STATE, Predictive, estimate, newcomers, predictor
 from app.ml.lnirt.model import ServedLnirt
 from app.ml.lnirt.population import ItemParameters, Population
 
@@ -102,14 +102,14 @@ class Followed:
         return [self.information, self.pull, float(self.side), *self.log_weights]
 
     def says(self, item: ItemParameters, on_topic: int = 0, on_item: int = 0) -> "Said":
-        """Of a task to come; what marks and times say together, by `read_out`."""
+        """Of a task to come; what marks and times say together, by `estimate`."""
         item = as_practised(self.population, item, on_topic, on_item)
-        known = read_out(self.population, np.array(self.state))
+        known = estimate(self.population, np.array(self.state))
         chances = ndtr(predictor(item, self.population.fine[0]))
         return Said(
             sum(float(weight * chance) for weight, chance in zip(known.weights, chances, strict=True)),
             item.lambda_ - item.phi * known.zeta,
-            sqrt(item.sigma2 + item.time_var + item.phi**2 * known.zeta_var),
+            sqrt(item.sigma2 + item.time_var + (item.phi * known.zeta_sd) ** 2),
         )
 
 

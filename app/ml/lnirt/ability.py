@@ -60,8 +60,9 @@ class Predictive(NamedTuple, Generic[T]):
 
 
 class AbilityEstimate(NamedTuple):
-    """Posterior means and standard deviations of ability (theta) and speed (zeta)."""
+    """A state read out: weights (M,) of abilities on the fine grid, mean and sd of ability (theta) and speed (zeta)."""
 
+    weights: Floats
     theta: float
     theta_sd: float
     zeta: float
@@ -162,18 +163,12 @@ def _doubt(columns: Floats | Sequence[float], theta: T) -> T:
     return beta_var - 2 * cov * theta + alpha_var * theta * theta
 
 
-class ReadOut(NamedTuple):
-    """A state read out: weights (M,) of abilities on the fine grid, and mean and variance of ability and speed."""
+def estimate(population: Population, state: Floats) -> AbilityEstimate:
+    """What a state (nodes + 3,) says of the student.
 
-    weights: Floats
-    theta: float
-    theta_var: float
-    zeta: float
-    zeta_var: float
-
-
-def read_out(p: Population, state: Floats) -> ReadOut:
-    """At each node speed is a Gaussian integral, N(zeta; expected, v) exp(pull zeta - information zeta^2 / 2)."""
+    At each node speed is a Gaussian integral, N(zeta; expected, v) exp(pull zeta - information zeta^2 / 2).
+    """
+    p = population
     v, (linear, square) = p.var_zeta_given_theta, p.speed_terms
     precision = 1 / v + float(state[INFORMATION])
     speed = (linear + float(state[PULL])) / precision
@@ -187,13 +182,7 @@ def read_out(p: Population, state: Floats) -> ReadOut:
     var = max(second / total - mean * mean, 1e-12)
     carried = p.slope / (v * precision)  # how much of theta's spread goes into speed
     zeta = float(speed[0]) + carried * (mean - float(p.theta[0]))
-    return ReadOut(weights / total, mean, var, zeta, 1 / precision + carried * carried * var)
-
-
-def estimate(population: Population, state: Floats) -> AbilityEstimate:
-    """What a state (nodes + 3,) says of the student."""
-    _, theta, theta_var, zeta, zeta_var = read_out(population, state)
-    return AbilityEstimate(theta, sqrt(theta_var), zeta, sqrt(zeta_var))
+    return AbilityEstimate(weights / total, mean, sqrt(var), zeta, sqrt(1 / precision + carried * carried * var))
 
 
 def standing(population: Population, state: Floats) -> Standing:
@@ -211,14 +200,14 @@ def _place(above: float, sd: float, spread: float) -> Place:
 
 def predict_one(population: Population, state: Floats, column: Sequence[float]) -> Predictive[float]:
     """`predict` of one student (nodes + 3,) and one item (9,), in half of its time: a request waits for it."""
-    weights, mean, var, zeta, zeta_var = read_out(population, state)
+    weights, mean, sd, zeta, zeta_sd = estimate(population, state)
     theta = population.fine[0]
     alpha, beta, phi, intensity, sigma2, *_, time_var = column
     right = float(weights @ ndtr(predictor(column, theta)))
     bounds = np.interp(LEVELS, weights.cumsum() - 0.5 * weights, theta)
-    stretch = sqrt(1 + _doubt(column, mean) / max(alpha * alpha * var, 1e-12))
+    stretch = sqrt(1 + _doubt(column, mean) / max((alpha * sd) ** 2, 1e-12))
     low, high = ndtr(alpha * (mean + stretch * (bounds - mean)) - beta).tolist()
-    spread = sqrt(sigma2 + time_var + phi * phi * zeta_var)
+    spread = sqrt(sigma2 + time_var + (phi * zeta_sd) ** 2)
     return Predictive(right, min(low, right), max(high, right), intensity - phi * zeta, spread)
 
 

@@ -7,7 +7,7 @@ British J. Math. Stat. Psych. 63, 603-626; EM over ability nodes is Bock & Aitki
 times at a limit are Tobin's (1958), Econometrica 26, 24-36.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import log_ndtr
@@ -66,37 +66,34 @@ class Expected:
 def e_step(answers: ResponseMatrix, p: Parameters, prior: Prior, grid: Grid) -> Expected:
     """Posterior of every person and the expected sufficient statistics of every item."""
     k = answers.n_items
-    log_right, log_wrong = mark_log_probabilities(p, grid)
+    u = probits(p, grid)
+    log_right, log_wrong = log_ndtr(u), log_ndtr(-u)
     log_weights = answers.marks @ np.concatenate([log_right, log_wrong]) + grid.log_weight
     f, lam, sigma2 = p.phi * p.sd[1], p.lambda_, p.sigma2
     sums = answers.timed @ np.stack([f**2 / sigma2, f * lam / sigma2], axis=1)
     information, pull = sums[:, 0], sums[:, 1] - answers.logt @ (f / sigma2)
     persons = _integrate(log_weights, information, pull, p.rho, grid)
-    extra = None
+    gained, censored = 0.0, None
     if answers.censored is not None:
-        persons, extra = _integrate_censored(answers.censored, persons, log_weights, p, grid)
+        gained, censored = _integrate_censored(answers.censored, persons, p, grid)
     n, s1, s2 = answers.time_sums
-    evidence = persons.log_evidence - 0.5 * float(
-        np.sum(n * (2 * LOG_SQRT_2PI + p.log_sigma2) + (s2 - 2 * lam * s1 + n * lam**2) / sigma2)
+    evidence = (
+        persons.log_evidence
+        + gained
+        - 0.5 * float(np.sum(n * (2 * LOG_SQRT_2PI + p.log_sigma2) + (s2 - 2 * lam * s1 + n * lam**2) / sigma2))
     )
     counts = answers.marks_t @ persons.weights
     seen = answers.timed_t @ np.stack([persons.zeta, persons.zeta2], axis=1)
     times = np.stack([n, s1, s2, seen[:, 0], seen[:, 1], answers.logt_t @ persons.zeta])
-    if extra is not None:
-        times += extra
+    if censored is not None:
+        times += censored
     objective = evidence + log_prior(p, prior, answers)
     return Expected(persons, objective, log_right, log_wrong, counts[:k], counts[k:], times)
 
 
-def predictor(p: Parameters, grid: Grid) -> Floats:
-    """alpha theta - beta, (K, Q)."""
+def probits(p: Parameters, grid: Grid) -> Floats:
+    """alpha theta - beta, of whose Phi is P(right), (K, Q)."""
     return np.asarray((p.alpha * p.sd[0])[:, None] * grid.theta - p.x[:, INTERCEPT, None])
-
-
-def mark_log_probabilities(p: Parameters, grid: Grid) -> tuple[Floats, Floats]:
-    """log P(right) and log P(wrong), (K, Q): P = Phi(alpha theta - beta)."""
-    u = predictor(p, grid)
-    return log_ndtr(u), log_ndtr(-u)
 
 
 def _integrate(log_weights: Floats, information: Floats, pull: Floats, rho: float, grid: Grid) -> Persons:
@@ -122,46 +119,33 @@ def _integrate(log_weights: Floats, information: Floats, pull: Floats, rho: floa
     return Persons(weights, theta, theta2, zeta, zeta2, cross, information, pull, log_weights, float(evidence))
 
 
-def _integrate_censored(
-    cut: Censored, persons: Persons, log_weights: Floats, p: Parameters, grid: Grid
-) -> tuple[Persons, Floats]:
-    """Persons with censored times: a second quadrature, over speed, around where each one's posterior lies.
+def _integrate_censored(cut: Censored, persons: Persons, p: Parameters, grid: Grid) -> tuple[float, Floats]:
+    """Persons with censored times, changed in place: a quadrature over speed, too, around where each posterior lies.
 
-    A censored time contributes Phi((lambda - phi zeta - log limit) / sigma). Returns the posteriors with these
-    persons replaced, and the censored answers' share of `Expected.times`, from the moments of the truncated normal.
+    A censored time contributes Phi((lambda - phi zeta - log limit) / sigma). Returns what the log evidence gains, and
+    the censored answers' share of `Expected.times`, from the moments of the truncated normal.
     """
-    at = cut.persons
-    mean, sd = _whereabouts(cut, persons, log_weights, p, grid)
+    at, log_marks = cut.persons, persons.log_marks[cut.persons]
+    mean, sd = _whereabouts(cut, persons, p, grid)
     zeta = mean[:, None] + sd[:, None] * SPEED_NODES  # (m, R)
     u, log_tail = _censored_tail(cut, p, zeta)
     log_time = cut.by_person @ log_tail + persons.pull[at, None] * zeta - 0.5 * persons.information[at, None] * zeta**2
-    weights, speed, cross, log_total = _quadrature(log_weights[at], log_time, zeta, p.rho, grid)
+    weights, speed, cross, log_total = _quadrature(log_marks, log_time, zeta, p.rho, grid)
     step = sd * (SPEED_NODES[1] - SPEED_NODES[0])
     evidence = np.sum(log_total + np.log(step)) - len(at) * (LOG_SQRT_2PI + 0.5 * np.log(1 - p.rho**2))
-    plain = _integrate(log_weights[at], persons.information[at], persons.pull[at], p.rho, grid).log_evidence
-    fields = {
-        "weights": weights,
-        "theta": weights @ grid.theta,
-        "theta2": weights @ grid.theta**2,
-        "zeta": (speed * zeta).sum(axis=1),
-        "zeta2": (speed * zeta**2).sum(axis=1),
-        "cross": cross,
-    }
-    changed = {name: getattr(persons, name).copy() for name in fields}
-    for name, value in fields.items():
-        changed[name][at] = value
-    replaced = replace(persons, **changed, log_evidence=persons.log_evidence + float(evidence) - plain)
-    return replaced, _censored_sums(cut, p, zeta, u, log_tail, speed)
+    plain = _integrate(log_marks, persons.information[at], persons.pull[at], p.rho, grid).log_evidence
+    persons.weights[at], persons.theta[at], persons.theta2[at] = weights, weights @ grid.theta, weights @ grid.theta**2
+    persons.zeta[at], persons.zeta2[at] = (speed * zeta).sum(axis=1), (speed * zeta**2).sum(axis=1)
+    persons.cross[at] = cross
+    return float(evidence) - plain, _censored_sums(cut, p, zeta, u, log_tail, speed)
 
 
-def _whereabouts(
-    cut: Censored, persons: Persons, log_weights: Floats, p: Parameters, grid: Grid
-) -> tuple[Floats, Floats]:
+def _whereabouts(cut: Censored, persons: Persons, p: Parameters, grid: Grid) -> tuple[Floats, Floats]:
     """About where the posterior of speed lies, mode and sd (m,): Newton steps on the log-concave product of the tails,
     the observed times and what the marks say of speed.
     """
-    at = cut.persons
-    weights = np.exp(log_weights[at] - log_weights[at].max(axis=1, keepdims=True))
+    at, log_marks = cut.persons, persons.log_marks[cut.persons]
+    weights = np.exp(log_marks - log_marks.max(axis=1, keepdims=True))
     moments = (weights @ np.stack([grid.theta, grid.theta**2], axis=1)) / weights.sum(axis=1, keepdims=True)
     expected = p.rho * moments[:, 0]
     precision = 1 / (1 - p.rho**2 + p.rho**2 * (moments[:, 1] - moments[:, 0] ** 2))
@@ -172,10 +156,8 @@ def _whereabouts(
         hazard = np.exp(-0.5 * u**2 - LOG_SQRT_2PI - log_tail)[:, 0]
         slope = cut.by_person @ (steepness * hazard)
         curvature = precision + persons.information[at] + cut.by_person @ (steepness**2 * hazard * (hazard + u[:, 0]))
-        zeta = (
-            zeta
-            + (precision * (expected - zeta) + persons.pull[at] - persons.information[at] * zeta - slope) / curvature
-        )
+        rise = precision * (expected - zeta) + persons.pull[at] - persons.information[at] * zeta - slope
+        zeta = zeta + rise / curvature
     return zeta, 1 / np.sqrt(curvature)
 
 
@@ -249,7 +231,7 @@ def m_step(e: Expected, p: Parameters, prior: Prior, answers: ResponseMatrix, gr
 
 def item_score(e: Expected, p: Parameters, grid: Grid) -> tuple[Floats, Floats]:
     """Gradient (K, 4) and complete-data information (K, 4, 4) of the expected log likelihood in x."""
-    up, down, up2, down2 = node_scores(predictor(p, grid), e.log_right, e.log_wrong)
+    up, down, up2, down2 = node_scores(probits(p, grid), e.log_right, e.log_wrong)
     score, weight = e.right * up + e.wrong * down, e.right * up2 + e.wrong * down2
     theta = p.sd[0] * grid.theta
     n, y, _, z, z2, yz = e.times
@@ -304,16 +286,8 @@ def _mean(n: int, at: Floats, x: Floats, p: Parameters, prior: Prior) -> Floats:
     inner = p.rho * p.sd.prod()
     persons = n * np.linalg.inv(np.array([[p.sd[0] ** 2, inner], [inner, p.sd[1] ** 2]]))
     both = items @ shift.sum(axis=0)
-    left = np.block(
-        [
-            [persons + np.einsum("kai,ab,kbj->ij", shift, items, shift, optimize=True), both.T],
-            [both, len(x) * items + hold],
-        ]
-    )
-    right = np.concatenate(
-        [
-            persons @ at + np.einsum("kai,ab,kb->i", shift, items, own, optimize=True),
-            items @ own.sum(axis=0) + hold @ prior.mean,
-        ]
-    )
+    shared = persons + np.einsum("kai,ab,kbj->ij", shift, items, shift, optimize=True)
+    left = np.block([[shared, both.T], [both, len(x) * items + hold]])
+    of_persons = persons @ at + np.einsum("kai,ab,kb->i", shift, items, own, optimize=True)
+    right = np.concatenate([of_persons, items @ own.sum(axis=0) + hold @ prior.mean])
     return np.asarray(np.linalg.solve(left, right)[:2])

@@ -36,10 +36,9 @@ from app.ml.lnirt.parameters import (
     item_mean,
     lost_degrees,
     normal_grid,
-    slopes_that_can_be_told,
     softplus,
     softplus_slope,
-    weak_prior,
+    with_identifiable_slopes,
 )
 from app.ml.lnirt.population import ItemParameters, Population
 
@@ -176,7 +175,7 @@ def _fit(
 ) -> tuple[Optimum, Prior, Floats]:
     """Learns the items' prior by two rough optimizations, then optimizes with that prior held still."""
     size = answers.n_persons, answers.n_items
-    weak = prior = slopes_that_can_be_told(weak_prior(), *size)
+    weak = prior = with_identifiable_slopes(Prior(), *size)
     start = _start(answers, weak)
     finer = _finer(1.25 / np.sqrt(np.maximum(answers.marks.sum(axis=1), 1)))
     for _ in range(2):
@@ -184,7 +183,7 @@ def _fit(
         run = optimize(answers, start, prior, rough, tolerance=0.01, steps=25)
         start, persons = run.parameters, run.expected.persons
         information = observed_information(answers, run.expected, start, rough, ROUGH_ANSWERS)
-        prior = slopes_that_can_be_told(learn_prior(information, start, prior, weak, groups), *size)
+        prior = with_identifiable_slopes(learn_prior(information, start, prior, weak, groups), *size)
         sharpest = 0.7 / float(np.quantile(start.alpha, 0.95) * start.sd[0])  # a probit this wide needs nodes, too
         finer = max(finer, _finer(np.minimum(np.sqrt(np.maximum(persons.theta2 - persons.theta**2, 0)), sharpest)))
     grid = normal_grid(finer * (NODES - 1) + 1)

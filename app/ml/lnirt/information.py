@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from app.ml.lnirt.data import Floats, Ints, ResponseMatrix
-from app.ml.lnirt.em import Expected, item_score, node_scores, predictor
+from app.ml.lnirt.em import Expected, item_score, node_scores, probits
 from app.ml.lnirt.groups import mixed_model
 from app.ml.lnirt.parameters import (
     INTENSITY,
@@ -59,7 +59,7 @@ def _first_persons(table: csr_array, max_answers: int) -> int:
 
 def _lost_on_marks(answers: ResponseMatrix, e: Expected, p: Parameters, grid: Grid, max_answers: int) -> Floats:
     """(K, 2, 2): sum over answers of the posterior covariance of the score in (a, beta)."""
-    up, down, _, _ = node_scores(predictor(p, grid), e.log_right, e.log_wrong)
+    up, down, _, _ = node_scores(probits(p, grid), e.log_right, e.log_wrong)
     level = -np.concatenate([up, down])  # (2K, Q): of right, then of wrong answers
     slope = -level * p.sd[0] * grid.theta * np.tile(softplus_slope(p.x[:, SLOPE]), 2)[:, None]
     marks = answers.marks

@@ -2,7 +2,7 @@
 
 Everything here is in working units: log times are centred; persons are standardised, theta = sd_theta * node, so that
 one grid serves every step; and slopes go through a softplus, so that no step can make one negative. Slopes have prior
-mean 1 and the sds of the population are free. `lnirt.py` turns the result into R LNIRT's scale.
+mean 1 and the sds of the population are free. `estimation.py` turns the result into R LNIRT's scale.
 """
 
 from dataclasses import dataclass, field, replace
@@ -25,11 +25,13 @@ class Prior:
     slopes' mean is held at 1, which sets the scale of persons. sigma2_k is inverse-gamma, worth `sigma2_weight` answers
     of variance `sigma2`. The covariance of (theta, zeta) is inverse-Wishart, worth `person_weight` uncorrelated persons
     of standard deviations `person_sd`: abilities that differ by 0.8 on the probit scale, times by a factor of exp(0.3).
+    To begin with it allows items of any kind: success shares from 5 to 95 %, typical times that differ by a factor of
+    two or so.
     """
 
-    mean: Floats
-    mean_sd: Floats
-    cov: Floats
+    mean: Floats = field(default_factory=lambda: np.array([1.0, 0.0, 1.0, 0.0]))
+    mean_sd: Floats = field(default_factory=lambda: np.array([0.01, 1.0, 0.01, 1.0]))
+    cov: Floats = field(default_factory=lambda: np.diag([0.05, 0.7, 0.05, 0.4]))
     offset: Floats = field(default_factory=lambda: np.zeros(4))  # (K, 4): what an item's groups say of it
     sigma2: float = 0.25
     sigma2_weight: float = 4.0
@@ -37,25 +39,15 @@ class Prior:
     person_weight: float = 3.0
 
 
-def weak_prior() -> Prior:
-    """Items of any kind: success shares from 5 to 95 %, typical times that differ by a factor of two or so."""
-    return Prior(
-        mean=np.array([1.0, 0.0, 1.0, 0.0]),
-        mean_sd=np.array([0.01, 1.0, 0.01, 1.0]),
-        cov=np.diag([0.05, 0.7, 0.05, 0.4]),
-    )
-
-
-def slopes_that_can_be_told(prior: Prior, n_persons: int, n_items: int) -> Prior:
+def with_identifiable_slopes(prior: Prior, n_persons: int, n_items: int) -> Prior:
     """The prior with the slopes' variances held to what so few students can tell.
 
     Slopes show in how students differ. A handful of students may as well be moved far from the population's mean, where
     slopes take over the differences of beta and lambda; the most probable parameters would lie there.
     """
+    factor, slopes = np.ones(4), [SLOPE, TIME_SLOPE]
     most = SLOPE_VAR_PER_SHARE * n_persons / n_items
-    factor = np.ones(4)
-    for column in (SLOPE, TIME_SLOPE):
-        factor[column] = np.sqrt(min(1.0, most / prior.cov[column, column]))
+    factor[slopes] = np.sqrt(np.minimum(1.0, most / prior.cov[slopes, slopes]))
     return replace(prior, cov=prior.cov * np.outer(factor, factor))
 
 
@@ -134,17 +126,11 @@ def log_prior(p: Parameters, prior: Prior, answers: ResponseMatrix) -> float:
     """Log prior density up to a constant; the mean of the items is maximised out."""
     mean = item_mean(p.x, prior)
     off = p.x - prior.offset - mean
-    items = -0.5 * np.sum(off @ np.linalg.inv(prior.cov) * off) - 0.5 * np.sum(
-        ((mean - prior.mean) / prior.mean_sd) ** 2
-    )
-    weight = prior.sigma2_weight - lost_degrees(answers)
-    variances = -0.5 * np.sum(weight * p.log_sigma2 + prior.sigma2_weight * prior.sigma2 * np.exp(-p.log_sigma2))
-    persons = (
-        -0.5
-        * prior.person_weight
-        * (2 * p.population[:2].sum() + np.log(1 - p.rho**2) + np.sum((prior.person_sd / p.sd) ** 2) / (1 - p.rho**2))
-    )
-    return float(items + variances + persons)
+    items = np.sum(off @ np.linalg.inv(prior.cov) * off) + np.sum(((mean - prior.mean) / prior.mean_sd) ** 2)
+    weight, free = prior.sigma2_weight - lost_degrees(answers), 1 - p.rho**2
+    variances = np.sum(weight * p.log_sigma2 + prior.sigma2_weight * prior.sigma2 * np.exp(-p.log_sigma2))
+    persons = 2 * p.population[:2].sum() + np.log(free) + np.sum((prior.person_sd / p.sd) ** 2) / free
+    return -0.5 * float(items + variances + prior.person_weight * persons)
 
 
 def item_mean(x: Floats, prior: Prior) -> Floats:
