@@ -2,8 +2,8 @@
 
 Probabilities are calibrated on the logit scale (Platt 1999), with priors that keep them as they are while there are few
 tasks. The slope leaves their mean where it was. A level, of the log odds and of the log time, is carried on as far as
-those students have it in common who were answered before, too (app/ml/calibration/levels.py): strong newcomers say
-nothing of others. The interval of a time spans the 10 and 90 % quantiles of held-out times with about this prediction
+those students have it in common who were answered before, too (`common_level`): strong newcomers say nothing of others.
+The interval of a time spans the 10 and 90 % quantiles of held-out times with about this prediction
 (app/ml/calibration/intervals.py).
 """
 
@@ -20,7 +20,6 @@ from scipy.special import betaincinv, expit, logit
 from app.domain.attempts import plausible
 from app.ml.answers import Answers
 from app.ml.calibration.intervals import NORMAL, Band
-from app.ml.calibration.levels import common_level
 from app.ml.metrics import weights
 
 Floats = NDArray[np.float64]
@@ -33,6 +32,7 @@ INTERCEPT_SD = 0.1  # of the level that students have in common, logits
 TIME_LEVEL_SD = 0.1  # of that of the time, log seconds
 STUDENTS_SD = 0.4  # logits: how far the levels of single students usually lie apart
 STUDENTS_TIME_SD = 0.2  # log seconds
+USUAL_STUDENTS = 5.0  # what the usual variance between students counts for
 CARRIED_ON = 0.5  # of a level that the newest tasks show, for it drifts
 UNSURE = 1.0  # logits: how far the bounds are while there are too few held-out rows to tell
 BINS = 10
@@ -150,6 +150,35 @@ def time_level(residuals: Floats, student: Codes, spread: float) -> float:
     near = np.clip(known, middle - SLIP * np.sqrt(var), middle + SLIP * np.sqrt(var))
     usual, level_sd = STUDENTS_TIME_SD * unit, TIME_LEVEL_SD * unit
     return common_level(codes, near / var, np.full(len(near), 1 / var), usual_sd=usual, level_sd=level_sd)
+
+
+def common_level(student: Codes, scores: Floats, information: Floats, *, usual_sd: float, level_sd: float) -> float:
+    """Mean level of the students of n rows, shrunk to 0 by a prior of standard deviation `level_sd`; 0 without rows.
+
+    A random-effects mean, in which nobody counts for more than a student: each student's own level is d_s with variance
+    v_s, the levels differ between students by tau^2 (DerSimonian and Laird 1986, Controlled Clinical Trials 7,
+    177-188), so a student counts 1 / (v_s + tau^2): never more than 1 / tau^2, however many tasks they bring. tau^2 is
+    shrunk towards a usual one, for a few students can't tell it.
+
+    `scores` and `information` (n,) are each row's first and negative second derivative of its log-likelihood at level
+    0: for log odds y - p and p (1 - p), for a residual r of variance s^2 r / s^2 and 1 / s^2. `student` (n,) names
+    whose row it is. `usual_sd` is how far students' own levels usually lie apart.
+    """
+    _, whose = np.unique(student, return_inverse=True)
+    weight: Floats = np.maximum(np.bincount(whose, information), 1e-12)
+    own: Floats = np.bincount(whose, scores) / weight
+    counts = 1 / (1 / weight + _between(own, weight, usual_sd**2))
+    return float(counts @ own / (counts.sum() + level_sd**-2))
+
+
+def _between(own: Floats, weight: Floats, usual: float) -> float:
+    """Variance between students beyond what chance makes of their levels: method of moments, shrunk to a usual one."""
+    students, total = len(own), weight.sum()
+    if students < 2:
+        return usual
+    q = float(weight @ np.square(own - weight @ own / total))
+    moments = (q - (students - 1)) / (total - np.square(weight).sum() / total)
+    return float((students * max(moments, 0.0) + USUAL_STUDENTS * usual) / (students + USUAL_STUDENTS))
 
 
 def _slope(correct: Bools, scores: Floats, student: Codes) -> float:

@@ -5,7 +5,6 @@ time's residuals are curves over the predicted time, straight between knots (qua
 Koenker and Bassett 1978, Econometrica 46, 33-50), with a penalty on bends and some rows that stand for a usual width.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import exp
@@ -50,7 +49,7 @@ class Band:
         logs = np.log(predicted)
         off: Floats = (np.log(plausible(seconds)) - logs) / spread
         residuals = _Residuals.of(logs, off, usual, rows)
-        high = residuals.quantile(np.full(len(residuals), 1 - OUTSIDE))
+        high = residuals.quantile(np.full(len(residuals.values), 1 - OUTSIDE))
         curve = tuple(residuals.at.tolist()), tuple(high.tolist()), tuple(high.tolist()), _cut_off(seconds)
         above = residuals.values > residuals.basis @ high
         above[: len(seconds)] = seconds > cls(*curve).around(predicted, spread)[1]
@@ -88,9 +87,6 @@ class _Residuals:
     weight: Floats
     sd: float
 
-    def __len__(self) -> int:
-        return len(self.values)
-
     @classmethod
     def of(cls, logs: Floats, values: Floats, usual: float, rows: float) -> "_Residuals":
         at = _knots(logs)
@@ -101,14 +97,12 @@ class _Residuals:
         return cls(at, np.concatenate([values, stand_in]), basis, weight, sd)
 
     def quantile(self, levels: Floats) -> Floats:
-        """The curve (k,) below which as many rows lie as their levels (m,) add up to, at each knot."""
+        """The curve (k,) below which as many rows lie as their levels (m,) add up to, at each knot.
+
+        It has the least of Koenker's and Bassett's loss with a rounded corner.
+        """
         from scipy.optimize import minimize  # a slow import: nobody who only answers needs it
 
-        start = np.full(len(self.at), np.quantile(self.values, np.clip(levels, 0, 1).mean()))
-        return np.asarray(minimize(self._loss(levels), start, jac=True, method="L-BFGS-B").x, np.float64)
-
-    def _loss(self, levels: Floats) -> Callable[[Floats], tuple[float, Floats]]:
-        """Koenker's and Bassett's loss with a rounded corner, and its gradient (k,)."""
         knots, corner = np.eye(len(self.at)), ROUNDED * self.sd
         bends, slopes = np.diff(knots, 2, axis=0), np.diff(knots, axis=0)
         stiff = (BEND * bends.T @ bends + SLOPE * slopes.T @ slopes) / self.sd**2
@@ -119,7 +113,8 @@ class _Residuals:
             pull = self.basis.T @ (self.weight * (expit(off / corner) - (1 - levels)))
             return float(self.weight @ each / self.sd + curve @ stiff @ curve), 2 * stiff @ curve - pull / self.sd
 
-        return loss
+        start = np.full(len(self.at), np.quantile(self.values, np.clip(levels, 0, 1).mean()))
+        return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B").x, np.float64)
 
 
 def _knots(logs: Floats) -> Floats:

@@ -39,30 +39,30 @@ class LnirtCalibration:
         cls,
         correct: NDArray[np.bool_],
         seconds: Floats,
-        said: Predictive[Floats],
+        predicted: Predictive[Floats],
         student: NDArray[np.int32],
     ) -> "LnirtCalibration":
         """From n tasks: what happened, and what LNIRT had said; `student` (n,) is as in `Calibration.fitted`."""
-        slope, intercept = platt(correct, log_odds(said.probability), student, INTERCEPT_SD)
-        residuals = (np.log(plausible(seconds)) - said.log_seconds) / said.spread
+        slope, intercept = platt(correct, log_odds(predicted.probability), student, INTERCEPT_SD)
+        residuals = (np.log(plausible(seconds)) - predicted.log_seconds) / predicted.spread
         middle = CARRIED_ON * time_level(residuals, student, 1.0)
-        band = Band.fitted(seconds, np.exp(said.log_seconds), said.spread, rows=USUAL_ROWS)
+        band = Band.fitted(seconds, np.exp(predicted.log_seconds), predicted.spread, rows=USUAL_ROWS)
         return cls(slope, intercept, middle, band.low, band.high, band.at, band.longest)
 
-    def answers(self, said: Predictive[Floats]) -> Answers:
+    def answers(self, predicted: Predictive[Floats]) -> Answers:
         """The calibrated answers; an interval holds the answer itself."""
-        seconds = np.exp(said.log_seconds)
-        typical = seconds * np.exp(self.middle * said.spread)
-        sooner, later = self._band.around(seconds, said.spread)
-        p, low, high = expit(self.slope * log_odds(np.array(said[:3])) + self.intercept)
+        seconds = np.exp(predicted.log_seconds)
+        typical = seconds * np.exp(self.middle * predicted.spread)
+        sooner, later = self._band.around(seconds, predicted.spread)
+        p, low, high = expit(self.slope * log_odds(np.array(predicted[:3])) + self.intercept)
         return Answers(p, typical, low, high, np.minimum(sooner, typical), np.maximum(later, typical))
 
-    def answer(self, said: Predictive[float]) -> Answer:
+    def answer(self, predicted: Predictive[float]) -> Answer:
         """The same of one task, in plain numbers."""
-        p, p_low, p_high = (self._chance(each) for each in said[:3])
-        seconds = exp(said.log_seconds)
-        typical = seconds * exp(self.middle * said.spread)
-        sooner, later = self._band.around_one(said.log_seconds, said.spread)
+        p, p_low, p_high = (self._chance(each) for each in predicted[:3])
+        seconds = exp(predicted.log_seconds)
+        typical = seconds * exp(self.middle * predicted.spread)
+        sooner, later = self._band.around_one(predicted.log_seconds, predicted.spread)
         return Answer(p, typical, p_low, p_high, min(sooner, typical), max(later, typical))
 
     def _chance(self, p: float) -> float:

@@ -52,19 +52,11 @@ def sparse_answers(
     counts = _counts(rows, columns, None, (n_persons, n_items))
     sums = _counts(rows, columns, values, (n_persons, n_items))
     moments = np.array([np.bincount(columns, weights=values**power, minlength=n_items) for power in range(3)])
+    n_times = moments[0] + np.bincount(item[cut], minlength=n_items)
     return ResponseMatrix(
-        n_persons,
-        n_items,
-        marks,
-        marks.T.tocsr(),
-        counts,
-        counts.T.tocsr(),
-        sums,
-        sums.T.tocsr(),
-        moments,
-        moments[0] + np.bincount(item[cut], minlength=n_items),
+        n_persons, n_items, marks, marks.T.tocsr(), counts, counts.T.tocsr(), sums, sums.T.tocsr(), moments, n_times,
         _censored(person[cut], item[cut], logt[cut]) if cut.any() else None,
-    )
+    )  # fmt: skip
 
 
 def _counts(row: Ints, column: Ints, values: Floats | None, shape: tuple[int, int]) -> csr_array:

@@ -25,12 +25,12 @@ MOST_FOLLOWED, MOST_PREDICTED = 50_000, 5_000  # tasks by which this is estimate
 AGEING = (1.0, 0.99, 0.97, 0.94, 0.9)  # shares of earlier answers that a further one leaves
 USUAL_AGEING, AGEING_WEIGHT = 0.01, 25.0  # what is believed beforehand, and nats that 1 away from it costs
 Floats = NDArray[np.float64]
-Says = Callable[
+Predict = Callable[
     [Population, Attempts, NDArray[np.intp]], Predictive[Floats]
 ]  # of these rows, where students move like that
 
 
-def estimated(population: Population, attempts: Attempts, says: Says) -> Population:
+def estimated(population: Population, attempts: Attempts, predict: Predict) -> Population:
     """The population with the practice and the ageing that are most likely; of some students where there are many
     tasks."""
     some = attempts.take(some_students(attempts, MOST_FOLLOWED, seed=0))
@@ -41,20 +41,22 @@ def estimated(population: Population, attempts: Attempts, says: Says) -> Populat
     usual_topic, usual_item = practice.mean(axis=1).tolist()
     found = replace(population, usual_topic=usual_topic, usual_item=usual_item)
     for _ in range(2):
-        found = _practising(found, some, rows, practice, says)
-    return _practising(_ageing(found, some, rows, says), some, rows, practice, says)
+        found = _practising(found, some, rows, practice, predict)
+    return _practising(_ageing(found, some, rows, predict), some, rows, practice, predict)
 
 
-def _practising(p: Population, attempts: Attempts, rows: NDArray[np.intp], practice: Floats, says: Says) -> Population:
+def _practising(
+    p: Population, attempts: Attempts, rows: NDArray[np.intp], practice: Floats, predict: Predict
+) -> Population:
     """One Newton step towards the practice that is most likely; `practice` (2, n) as log(1 + tasks)."""
-    said = says(p, attempts, rows)
+    predicted = predict(p, attempts, rows)
     x = practice - np.array([[p.usual_topic], [p.usual_item]])
-    chance = said.probability.clip(0.01, 0.99)
+    chance = predicted.probability.clip(0.01, 0.99)
     density, variance = np.exp(-0.5 * ndtri(chance) ** 2) / np.sqrt(2 * np.pi), chance * (1 - chance)
     score = (attempts.correct[rows] - chance) / variance * density
     probit = _step(x, density**2 / variance, score, [p.probit_topic, p.probit_item], PRACTICE_WEIGHT)
-    held = np.clip(_off(attempts, rows, said), -BOUND, BOUND) / said.spread
-    time = _step(x, 1 / said.spread**2, held, [p.time_topic, p.time_item], TIME_PRACTICE_WEIGHT)
+    held = np.clip(_off(attempts, rows, predicted), -BOUND, BOUND) / predicted.spread
+    time = _step(x, 1 / predicted.spread**2, held, [p.time_topic, p.time_item], TIME_PRACTICE_WEIGHT)
     return replace(p, probit_topic=probit[0], probit_item=probit[1], time_topic=time[0], time_item=time[1])
 
 
@@ -64,22 +66,22 @@ def _step(x: Floats, weight: Floats, score: Floats, now: list[float], prior: flo
     return np.asarray(now + np.linalg.solve((x * weight) @ x.T + precision, x @ score - precision @ now))
 
 
-def _ageing(population: Population, attempts: Attempts, rows: NDArray[np.intp], says: Says) -> Population:
+def _ageing(population: Population, attempts: Attempts, rows: NDArray[np.intp], predict: Predict) -> Population:
     """With the ageing, among AGEING, of the greatest posterior: for ability by the marks, for speed by the times."""
     marks, times = [], []
     for kept in AGEING:
-        said = says(replace(population, ability_kept=kept, speed_kept=kept), attempts, rows)
-        off = np.abs(_off(attempts, rows, said))
+        predicted = predict(replace(population, ability_kept=kept, speed_kept=kept), attempts, rows)
+        off = np.abs(_off(attempts, rows, predicted))
         huber = np.where(off < BOUND, off**2 / 2, BOUND * (off - BOUND / 2))
         prior = abs(1 - kept - USUAL_AGEING) * AGEING_WEIGHT
-        marks.append(metrics.losses(attempts.correct[rows], said.probability).sum() + prior)
-        times.append((huber + np.log(said.spread)).sum() + prior)
+        marks.append(metrics.losses(attempts.correct[rows], predicted.probability).sum() + prior)
+        times.append((huber + np.log(predicted.spread)).sum() + prior)
     return replace(population, ability_kept=AGEING[np.argmin(marks)], speed_kept=AGEING[np.argmin(times)])
 
 
-def _off(attempts: Attempts, rows: NDArray[np.intp], said: Predictive[Floats]) -> Floats:
-    """How far the log times were from what was said, in standard deviations, (n,)."""
-    return np.asarray((np.log(plausible(attempts.seconds[rows])) - said.log_seconds) / said.spread)
+def _off(attempts: Attempts, rows: NDArray[np.intp], predicted: Predictive[Floats]) -> Floats:
+    """How far the log times were from what was predicted, in standard deviations, (n,)."""
+    return np.asarray((np.log(plausible(attempts.seconds[rows])) - predicted.log_seconds) / predicted.spread)
 
 
 def practice_of(attempts: Attempts) -> Floats:
@@ -87,8 +89,9 @@ def practice_of(attempts: Attempts) -> Floats:
 
     They are in the order in which they were finished.
     """
-    topic, item = _groups(attempts)
-    return np.stack([_earlier(topic), np.where(item >= 0, _earlier(item), 0)])
+    history, known = History(attempts.finished), np.arange(len(attempts))
+    topic, item = (history.own(group, known).counts() for group in _groups(attempts))
+    return np.stack([topic, np.where(attempts.item >= 0, item, 0)])
 
 
 def practice_when_created(attempts: Attempts, rows: NDArray[np.intp]) -> Floats:
@@ -104,14 +107,3 @@ def _groups(attempts: Attempts) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     student, item = attempts.student.astype(np.int64), attempts.item
     topic = student * (len(attempts.topics) + 1) + attempts.topic
     return topic, np.where(item >= 0, student * (len(attempts.items) + 1) + item, -1)
-
-
-def _earlier(group: NDArray[np.int64]) -> Floats:
-    """How many rows of the same group come before each."""
-    order = np.argsort(group, kind="stable")
-    ranked = group[order]
-    begins = np.flatnonzero(np.diff(ranked, prepend=ranked[:1] - 1))
-    places = np.arange(len(group)) - np.repeat(begins, np.diff(np.append(begins, len(group))))
-    found = np.empty(len(group))
-    found[order] = places
-    return found

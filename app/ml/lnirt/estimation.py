@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from app.ml.lnirt.data import Floats, Ints, ResponseMatrix, sparse_answers
-from app.ml.lnirt.em import Expected
+from app.ml.lnirt.em import Persons
 from app.ml.lnirt.groups import codes_of
 from app.ml.lnirt.information import learn_prior, observed_information
 from app.ml.lnirt.optimizer import Optimum, optimize
@@ -140,7 +140,7 @@ def fit(
     centre = float(np.nanmean(logt)) if not np.isnan(logt).all() else float(np.log(DEFAULT_SECONDS))
     answers = sparse_answers(person_code, item_code, marks, logt - centre, cut, len(persons), len(items))
     run, prior, information = _fit(answers, groups, tolerance, max_steps)
-    return _on_r_scale(persons, items, answers, run, prior, information, centre)
+    return _on_r_scale((items, persons), answers, run, prior, information, centre)
 
 
 def _codes(labels: Sequence[Hashable] | NDArray[Any]) -> tuple[NDArray[Any], Ints]:
@@ -209,8 +209,7 @@ def _start(answers: ResponseMatrix, prior: Prior) -> Parameters:
 
 
 def _on_r_scale(
-    persons: NDArray[Any],
-    items: NDArray[Any],
+    labels: tuple[NDArray[Any], NDArray[Any]],
     answers: ResponseMatrix,
     run: Optimum,
     prior: Prior,
@@ -218,34 +217,29 @@ def _on_r_scale(
     centre: float,
 ) -> LnirtFit:
     """Move to mean theta = mean zeta = 0 and geometric means 1; no probability and no time changes."""
-    p, e = run.parameters, run.expected
+    p, found = run.parameters, run.expected.persons
     unit = np.exp([np.log(p.alpha).mean(), np.log(p.phi).mean()])
     sd = p.sd * unit
-    at = e.persons.theta.mean(), e.persons.zeta.mean()  # sample means, in population sds
-    stretch = np.ones((len(p.x), 4))
-    stretch[:, SLOPE] = softplus_slope(p.x[:, SLOPE]) / unit[0]
-    stretch[:, TIME_SLOPE] = softplus_slope(p.x[:, TIME_SLOPE]) / unit[1]
+    at = found.theta.mean(), found.zeta.mean()  # sample means, in population sds
+    stretch, of_slopes = np.ones((len(p.x), 4)), [SLOPE, TIME_SLOPE]
+    stretch[:, of_slopes] = softplus_slope(p.x[:, of_slopes]) / unit
     item_cov = np.linalg.inv(information + np.linalg.inv(prior.cov)) * stretch[:, :, None] * stretch[:, None, :]
     error = np.sqrt(item_cov[:, range(4), range(4)])
     freedom = answers.n_times + prior.sigma2_weight - lost_degrees(answers)
-    population = Population(
-        mu_theta=float(-at[0] * sd[0]),
-        mu_zeta=float(-at[1] * sd[1]),
-        var_theta=float(sd[0] ** 2),
-        var_zeta=float(sd[1] ** 2),
-        cov=float(p.rho * sd.prod()),
-        nodes=NODES,
-    )
+    mu_theta, mu_zeta = (-sd * at).tolist()
+    var_theta, var_zeta = (sd**2).tolist()
+    population = Population(mu_theta, mu_zeta, var_theta, var_zeta, float(p.rho * sd.prod()), NODES)
     alpha, phi = p.alpha / unit[0], p.phi / unit[1]
     beta, lambda_ = p.x[:, INTERCEPT] - alpha * sd[0] * at[0], p.lambda_ + centre - phi * sd[1] * at[1]
-    summary, mean = e.persons, item_mean(p.x, prior)
+    mean = item_mean(p.x, prior)
     scale = np.array([unit[0], 1, unit[1], 1])
-    slopes = softplus(mean[[SLOPE, TIME_SLOPE]]) / unit
-    sums = _times_as_two_sums(answers, e, p.rho, sd[1], at[1])
-    every = (e.persons.log_marks.shape[1] - 1) // (NODES - 1)  # of the fit's nodes is one of a student's
+    slopes = softplus(mean[of_slopes]) / unit
+    prior_beta, prior_lambda = mean[1] - slopes[0] * sd[0] * at[0], mean[3] + centre - slopes[1] * sd[1] * at[1]
+    sums = _times_as_two_sums(answers, found, p.rho, sd[1], at[1])
+    every = (found.log_marks.shape[1] - 1) // (NODES - 1)  # of the fit's nodes is one of a student's
     return LnirtFit(
-        items=items,
-        persons=persons,
+        items=labels[0],
+        persons=labels[1],
         alpha=alpha,
         beta=beta,
         phi=phi,
@@ -257,15 +251,13 @@ def _on_r_scale(
         lambda_se=error[:, 3],
         sigma2_se=p.sigma2 * np.sqrt(2 / freedom),
         item_cov=item_cov,
-        theta=(summary.theta - at[0]) * sd[0],
-        zeta=(summary.zeta - at[1]) * sd[1],
-        theta_sd=np.sqrt(np.maximum(summary.theta2 - summary.theta**2, 0)) * sd[0],
-        zeta_sd=np.sqrt(np.maximum(summary.zeta2 - summary.zeta**2, 0)) * sd[1],
-        states=np.column_stack([*sums, np.zeros(len(persons)), e.persons.log_marks[:, ::every]]),
+        theta=(found.theta - at[0]) * sd[0],
+        zeta=(found.zeta - at[1]) * sd[1],
+        theta_sd=np.sqrt(np.maximum(found.theta2 - found.theta**2, 0)) * sd[0],
+        zeta_sd=np.sqrt(np.maximum(found.zeta2 - found.zeta**2, 0)) * sd[1],
+        states=np.column_stack([*sums, np.zeros(len(found.theta)), found.log_marks[:, ::every]]),
         population=population,
-        prior_mean=np.array(
-            [slopes[0], mean[1] - slopes[0] * sd[0] * at[0], slopes[1], mean[3] + centre - slopes[1] * sd[1] * at[1]]
-        ),
+        prior_mean=np.array([slopes[0], prior_beta, slopes[1], prior_lambda]),
         prior_cov=prior.cov / np.outer(scale, scale),
         offset=np.broadcast_to(prior.offset, p.x.shape).copy(),
         prior_sigma2=prior.sigma2,
@@ -274,12 +266,11 @@ def _on_r_scale(
     )
 
 
-def _times_as_two_sums(answers: ResponseMatrix, e: Expected, rho: float, sd: float, at: float) -> tuple[Floats, Floats]:
+def _times_as_two_sums(answers: ResponseMatrix, s: Persons, rho: float, sd: float, at: float) -> tuple[Floats, Floats]:
     """Information and pull of each student's times on R's scale, (N,) each.
 
     Where times were censored, the two numbers that give speed its posterior mean and variance.
     """
-    s = e.persons
     information, pull = s.information.copy(), s.pull.copy()
     if answers.censored is not None:
         i = answers.censored.persons

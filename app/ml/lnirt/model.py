@@ -41,7 +41,7 @@ from app.ml.lnirt.estimation import fit
 from app.ml.lnirt.groups import groups_of
 from app.ml.lnirt.item_bank import UNSEEN, ItemBank, cell_label
 from app.ml.lnirt.population import ItemParameters, Population
-from app.ml.lnirt.small_data import fit_small, is_small, without_slips
+from app.ml.lnirt.small_data import cells_of, fit_small, is_small, without_slips
 
 KIND = "lnirt"
 METADATA_FILE = "metadata.json"
@@ -132,7 +132,7 @@ def fitted_items(attempts: Attempts) -> FittedLnirt:
 
 def _items(attempts: Attempts) -> tuple[list[str], NDArray[np.int64], list[tuple[str, str]]]:
     """Labels of all items and cells, each row's position among them, and the cell of each that occurs."""
-    cell = attempts.topic.astype(np.int64) * len(DIFFICULTIES) + attempts.difficulty
+    cell = cells_of(attempts)
     codes = np.where(attempts.item >= 0, attempts.item, len(attempts.items) + cell)
     names = [(topic, difficulty) for topic in attempts.topics for difficulty in DIFFICULTIES]
     labels = [*attempts.items, *(cell_label(*name) for name in names)]

@@ -7,7 +7,7 @@ With a few hundred answers there is no telling how well exercises separate stude
 Students and each part are drawn from normal distributions whose variances are learnt from the answers, beside what is
 believed of them beforehand. Right and wrong: penalised quasi-likelihood (Breslow and Clayton 1993, J. Am. Stat. Assoc.
 88, 9-25) by Fisher's scoring; times: the same, linear; the variances by EM steps (Dempster, Laird and Rubin 1977).
-`lnirt.py` finds the items with the students integrated out; this knows how unsure both are together, which is what
+`estimation.py` finds the items with the students integrated out; this knows how unsure both are together, which is what
 counts while there are few answers.
 """
 
@@ -49,19 +49,18 @@ class Design:
 
     x: csr_array
     part: Ints
-    starts: Ints
+    starts: Ints  # where the effects of each part begin
 
     @classmethod
-    def of(cls, columns: Sequence[NDArray[np.integer[Any]]], sizes: Sequence[int]) -> "Design":
-        """From the members (n,) of each part, -1 for none, and how many members each part has."""
-        starts = np.cumsum([0, 1, *sizes])
-        n = len(columns[0])
-        member = np.column_stack(
-            [np.zeros(n, np.int64), *(np.where(c < 0, -1, c + s) for c, s in zip(columns, starts[1:], strict=False))]
-        )
+    def of(cls, attempts: Attempts) -> "Design":
+        a, n_topics = attempts, len(attempts.topics)
+        sizes = [1, len(a.students), n_topics, len(DIFFICULTIES), n_topics * len(DIFFICULTIES), len(a.items)]
+        members = np.column_stack([np.zeros(len(a), np.int64), a.student, a.topic, a.difficulty, cells_of(a), a.item])
+        starts = np.cumsum([0, *sizes])
+        member = np.where(members < 0, -1, members + starts[:-1])
         row, place = np.nonzero(member >= 0)
-        x = csr_array((np.ones(len(row)), (row, member[row, place])), shape=(n, int(starts[-1])))
-        return cls(x, np.repeat(np.arange(len(sizes) + 1), [1, *sizes]), starts)
+        x = csr_array((np.ones(len(row)), (row, member[row, place])), shape=(len(a), int(starts[-1])))
+        return cls(x, np.repeat(np.arange(len(sizes)), sizes), starts)
 
     def begin(self, levels: Sequence[float]) -> Floats:
         """What is believed of the effects beforehand, (p,): 0 but for the levels."""
@@ -86,10 +85,15 @@ class Solution:
 
 def fit_small(attempts: Attempts) -> ItemBank:
     """The items and the population of n finished tasks, n >= 0."""
-    design, cells = _design(attempts)
+    design = Design.of(attempts)
     marks = _marks(design, attempts.correct)
     times = _times(design, without_slips(np.log(plausible(attempts.seconds))))
-    return _bank(attempts, design, cells, marks, times)
+    return _bank(attempts, design, marks, times)
+
+
+def cells_of(attempts: Attempts) -> Ints:
+    """The number of each attempt's cell, topic by topic, (n,)."""
+    return attempts.topic.astype(np.int64) * len(DIFFICULTIES) + attempts.difficulty
 
 
 def without_slips(logs: Floats, *codes: NDArray[np.integer[Any]]) -> Floats:
@@ -117,15 +121,9 @@ def _held(logs: Floats, usual: Floats, least: float) -> Floats:
 
 
 def is_small(attempts: Attempts) -> bool:
+    """Whether so few tasks are fitted all at once."""
     cells = len(attempts.topics) * len(DIFFICULTIES)
     return len(attempts) <= MOST_ROWS and len(attempts.students) + len(attempts.items) + cells <= MOST_EFFECTS
-
-
-def _design(attempts: Attempts) -> tuple[Design, Ints]:
-    cells = attempts.topic.astype(np.int64) * len(DIFFICULTIES) + attempts.difficulty
-    n_topics = len(attempts.topics)
-    sizes = [len(attempts.students), n_topics, len(DIFFICULTIES), n_topics * len(DIFFICULTIES), len(attempts.items)]
-    return Design.of([attempts.student, attempts.topic, attempts.difficulty, cells, attempts.item], sizes), cells
 
 
 def _marks(design: Design, correct: NDArray[np.bool_]) -> Solution:
@@ -175,37 +173,40 @@ def _spread(design: Design, mean: Floats, var: Floats, believed: Floats) -> Floa
     return np.asarray(spread)
 
 
-def _bank(attempts: Attempts, design: Design, cells: Ints, marks: Solution, times: Solution) -> ItemBank:
+def _bank(attempts: Attempts, design: Design, marks: Solution, times: Solution) -> ItemBank:
     starts = design.starts
     population = Population(0.0, 0.0, float(marks.spread[STUDENT]), float(times.spread[STUDENT]), 0.0)
 
-    def parameters(effects: Sequence[int]) -> ItemParameters:
+    def parameters(*effects: int) -> ItemParameters:
         chosen = np.ix_(effects, effects)
         ease, intensity = (float(each.mean[list(effects)].sum()) for each in (marks, times))
         var, time_var = (float(each.cov[chosen].sum()) for each in (marks, times))
         return ItemParameters(1.0, -ease, 1.0, intensity, times.sigma2, beta_var=var, time_var=time_var)
 
     items: dict[Hashable, ItemParameters] = {}
-    pairs = np.unique(np.column_stack([attempts.topic, attempts.difficulty, cells, attempts.item]), axis=0)
+    pairs = np.unique(np.column_stack([attempts.topic, attempts.difficulty, cells_of(attempts), attempts.item]), axis=0)
     for topic, level, cell, item in pairs.tolist():
-        effects = [0, starts[TOPIC] + topic, starts[LEVEL] + level, starts[CELL] + cell]
-        items[cell_label(attempts.topics[topic], DIFFICULTIES[level])] = parameters(effects)
+        effects = 0, starts[TOPIC] + topic, starts[LEVEL] + level, starts[CELL] + cell
+        items[cell_label(attempts.topics[topic], DIFFICULTIES[level])] = parameters(*effects)
         if item >= 0:
-            items[attempts.items[item]] = parameters([*effects, starts[ITEM] + item])
+            items[attempts.items[item]] = parameters(*effects, starts[ITEM] + item)
+
+    def columns(of_marks: NDArray[Any], of_times: NDArray[Any]) -> Floats:
+        """Of (alpha, beta, phi, lambda, log sigma2) those that differ, (..., 5)."""
+        zero = np.zeros_like(of_marks)
+        return np.stack([zero, of_marks, zero, of_times, zero], axis=-1)
 
     def effects_of(part: int, names: Sequence[Hashable]) -> Effects:
-        mean, var = np.zeros((len(names), 5)), np.zeros((len(names), 5))
         places = slice(starts[part], starts[part] + len(names))
-        mean[:, 1], mean[:, 3] = -marks.mean[places], times.mean[places]
-        var[:, 1], var[:, 3] = np.diag(marks.cov)[places], np.diag(times.cov)[places]
-        spread = np.array([0, marks.spread[part], 0, times.spread[part], 0])
-        return Effects({name: place for place, name in enumerate(names)}, mean, var, spread)
+        mean, var = columns(-marks.mean[places], times.mean[places]), columns(marks_var[places], times_var[places])
+        return Effects({name: place for place, name in enumerate(names)}, mean, var, spread[part])
 
+    marks_var, times_var, spread = np.diag(marks.cov), np.diag(times.cov), columns(marks.spread, times.spread)
     pair_names = [(topic, level) for topic in attempts.topics for level in DIFFICULTIES]
     return ItemBank(
         population, np.eye(4), items,
         np.array([1.0, -marks.mean[0], 1.0, times.mean[0], np.log(times.sigma2)]),
-        np.array([0, marks.cov[0, 0], 0, times.cov[0, 0], 0]),
+        columns(marks_var[0], times_var[0]),
         effects_of(TOPIC, attempts.topics), effects_of(LEVEL, DIFFICULTIES), effects_of(CELL, pair_names),
-        np.array([0, marks.spread[ITEM], 0, times.spread[ITEM], 0]),
+        spread[ITEM],
     )  # fmt: skip

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.ml.calibration.levels import common_level
+from app.ml.calibration.calibration import common_level
 
 
 def of_students(levels: list[float], rows: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
