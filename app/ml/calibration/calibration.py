@@ -77,12 +77,8 @@ class Calibration:
         band = Band.fitted(seconds, predicted, **USUAL)
         return cls(slope, intercept, shift, band, *_reliability(correct, slope * log_odds(p) + intercept))
 
-    def answers(self, p: Floats, seconds: Floats) -> Answers:
-        """Calibrated answers with their bounds, n each; what is not finite stays so."""
-        return self.answers_of_scores(log_odds(p), seconds)
-
     def answers_of_scores(self, scores: Floats, seconds: Floats) -> Answers:
-        """The same from logits instead of probabilities."""
+        """Calibrated answers with their bounds, from n logits and times; what is not finite stays so."""
         scores, typical = self.slope * scores + self.intercept, seconds * exp(self.shift)
         sooner, later = self.time.around(seconds)
         at, low, high = self._bounds

@@ -25,9 +25,8 @@ MOST_FOLLOWED, MOST_PREDICTED = 50_000, 5_000  # tasks by which this is estimate
 AGEING = (1.0, 0.99, 0.97, 0.94, 0.9)  # shares of earlier answers that a further one leaves
 USUAL_AGEING, AGEING_WEIGHT = 0.01, 25.0  # what is believed beforehand, and nats that 1 away from it costs
 Floats = NDArray[np.float64]
-Predict = Callable[
-    [Population, Attempts, NDArray[np.intp]], Predictive[Floats]
-]  # of these rows, where students move like that
+Places = NDArray[np.intp]
+Predict = Callable[[Population, Attempts, Places], Predictive[Floats]]  # of these rows, where students move like that
 
 
 def estimated(population: Population, attempts: Attempts, predict: Predict) -> Population:
@@ -45,9 +44,7 @@ def estimated(population: Population, attempts: Attempts, predict: Predict) -> P
     return _practising(_ageing(found, some, rows, predict), some, rows, practice, predict)
 
 
-def _practising(
-    p: Population, attempts: Attempts, rows: NDArray[np.intp], practice: Floats, predict: Predict
-) -> Population:
+def _practising(p: Population, attempts: Attempts, rows: Places, practice: Floats, predict: Predict) -> Population:
     """One Newton step towards the practice that is most likely; `practice` (2, n) as log(1 + tasks)."""
     predicted = predict(p, attempts, rows)
     x = practice - np.array([[p.usual_topic], [p.usual_item]])
@@ -66,7 +63,7 @@ def _step(x: Floats, weight: Floats, score: Floats, now: list[float], prior: flo
     return np.asarray(now + np.linalg.solve((x * weight) @ x.T + precision, x @ score - precision @ now))
 
 
-def _ageing(population: Population, attempts: Attempts, rows: NDArray[np.intp], predict: Predict) -> Population:
+def _ageing(population: Population, attempts: Attempts, rows: Places, predict: Predict) -> Population:
     """With the ageing, among AGEING, of the greatest posterior: for ability by the marks, for speed by the times."""
     marks, times = [], []
     for kept in AGEING:
@@ -79,7 +76,7 @@ def _ageing(population: Population, attempts: Attempts, rows: NDArray[np.intp], 
     return replace(population, ability_kept=AGEING[np.argmin(marks)], speed_kept=AGEING[np.argmin(times)])
 
 
-def _off(attempts: Attempts, rows: NDArray[np.intp], predicted: Predictive[Floats]) -> Floats:
+def _off(attempts: Attempts, rows: Places, predicted: Predictive[Floats]) -> Floats:
     """How far the log times were from what was predicted, in standard deviations, (n,)."""
     return np.asarray((np.log(plausible(attempts.seconds[rows])) - predicted.log_seconds) / predicted.spread)
 
@@ -94,7 +91,7 @@ def practice_of(attempts: Attempts) -> Floats:
     return np.stack([topic, np.where(attempts.item >= 0, item, 0)])
 
 
-def practice_when_created(attempts: Attempts, rows: NDArray[np.intp]) -> Floats:
+def practice_when_created(attempts: Attempts, rows: Places) -> Floats:
     """The same when these m rows were created, (2, m): what was under way then does not count."""
     history = History(attempts.finished)
     known = history.before(created(attempts)[rows])

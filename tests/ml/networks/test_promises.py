@@ -12,7 +12,7 @@ from app.domain.attempts import Attempts
 from app.domain.kinds import CHECKPOINT, NETWORKS
 from app.ml import metrics
 from app.ml.answers import Answers
-from app.ml.calibration.calibration import Calibration
+from app.ml.calibration.calibration import Calibration, log_odds
 from app.ml.embedding_model_v2 import V2
 from app.ml.features.history import FEATURES
 from app.ml.lnirt.model import fit_lnirt
@@ -317,7 +317,7 @@ def test_what_an_update_brings_calibrates_before_it_is_learnt(fitted: FittedNetw
     after = update(fitted, a, fresh, base)
     served = fitted.served().on(Told(base, said=network_inputs(a, base)[fresh, -2:]))
     said = served.answers(a, np.flatnonzero(fresh))
-    raw = served.calibration.answers(after.held_out.p[-200:], after.held_out.predicted[-200:])
+    raw = served.calibration.answers_of_scores(log_odds(after.held_out.p[-200:]), after.held_out.predicted[-200:])
     np.testing.assert_allclose(raw.probability, said.probability, rtol=1e-3)
     assert len(after.held_out.p) == len(fitted.held_out.p) + 200 <= MOST_HELD_OUT
     assert after.calibration != fitted.calibration
