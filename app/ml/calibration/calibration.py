@@ -59,18 +59,12 @@ class Calibration:
 
     @classmethod
     def fitted(
-        cls,
-        correct: Bools,
-        p: Floats,
-        seconds: Floats,
-        predicted: Floats,
-        student: Codes,
-        *,
-        intercept_sd: float = INTERCEPT_SD,
+        cls, correct: Bools, p: Floats, seconds: Floats, predicted: Floats, student: Codes, intercept_sd: float
     ) -> "Calibration":
         """From n held-out tasks: what happened, and what the model had said.
 
-        `student` (n,) says whose task it was, above 0, or is 0 where the model had learnt nothing of the student.
+        `student` (n,) says whose task it was, above 0, or is 0 where the model had learnt nothing of the student. The
+        prior of the level that students have in common has the standard deviation `intercept_sd`, logits.
         """
         slope, intercept = platt(correct, log_odds(p), student, intercept_sd)
         shift = CARRIED_ON * time_level(np.log(plausible(seconds)) - np.log(predicted), student, USUAL_SPREAD)

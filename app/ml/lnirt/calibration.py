@@ -36,11 +36,7 @@ class LnirtCalibration:
 
     @classmethod
     def fitted(
-        cls,
-        correct: NDArray[np.bool_],
-        seconds: Floats,
-        predicted: Predictive[Floats],
-        student: NDArray[np.int32],
+        cls, correct: NDArray[np.bool_], seconds: Floats, predicted: Predictive[Floats], student: NDArray[np.int32]
     ) -> "LnirtCalibration":
         """From n tasks: what happened, and what LNIRT had said; `student` (n,) is as in `Calibration.fitted`."""
         slope, intercept = platt(correct, log_odds(predicted.probability), student, INTERCEPT_SD)

@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 
 from app.ml import metrics
 from app.ml.answers import Answers
-from app.ml.calibration.calibration import Calibration, log_odds
+from app.ml.calibration.calibration import INTERCEPT_SD, Calibration, log_odds
 
 Floats = NDArray[np.float64]
 RANDOM = np.random.default_rng(0)
@@ -34,7 +34,7 @@ def answers(calibration: Calibration, p: Floats, seconds: Floats) -> Answers:
 
 def fitted(correct: NDArray[np.bool_], p: Floats, seconds: Floats, predicted: Floats) -> Calibration:
     """From tasks of as many students."""
-    return Calibration.fitted(correct, p, seconds, predicted, np.arange(1, len(p) + 1, dtype=np.int32))
+    return Calibration.fitted(correct, p, seconds, predicted, np.arange(1, len(p) + 1, dtype=np.int32), INTERCEPT_SD)
 
 
 def test_an_overconfident_model_is_made_honest() -> None:
@@ -63,7 +63,9 @@ def test_a_strong_class_that_joins_last_lifts_nobody_else() -> None:
     known = np.repeat(np.arange(1, 31), 50).astype(np.int32)  # 30 students as expected, then 30 newcomers
     correct[:1500], p[:1500] = world(1500)
     seconds[:1500], predicted[:1500] = times(1500)
-    found = Calibration.fitted(correct, p, seconds, predicted, np.concatenate([known, np.zeros(1500, np.int32)]))
+    found = Calibration.fitted(
+        correct, p, seconds, predicted, np.concatenate([known, np.zeros(1500, np.int32)]), INTERCEPT_SD
+    )
     said = answers(found, np.array([0.2, 0.5, 0.8]), np.full(3, 20.0))
     assert np.abs(said.probability - [0.2, 0.5, 0.8]).max() < 0.02
     assert said.seconds[0] == pytest.approx(20, rel=0.02)
@@ -72,7 +74,7 @@ def test_a_strong_class_that_joins_last_lifts_nobody_else() -> None:
 def test_one_students_change_is_not_everybodys() -> None:
     correct, p = world(2000, offset=1.5)
     seconds, predicted = times(2000, slower=3.0)
-    found = Calibration.fitted(correct, p, seconds, predicted, np.ones(2000, np.int32))
+    found = Calibration.fitted(correct, p, seconds, predicted, np.ones(2000, np.int32), INTERCEPT_SD)
     said = answers(found, np.array([0.5]), np.array([20.0]))
     assert said.probability[0] == pytest.approx(0.5, abs=0.03)
     assert said.seconds[0] == pytest.approx(20, rel=0.15)  # not 60
