@@ -37,7 +37,7 @@ class Supervisor:
             await asyncio.sleep(POLL_SECONDS)
 
     def poll(self) -> None:
-        """Once. Blocks, for about ten seconds at the most; raises nothing, for there has to be a next time."""
+        """Poll once: it blocks for about ten seconds at the most, and raises nothing, so that there is a next time."""
         started = time.monotonic()
         try:
             database.keep_up()
@@ -52,7 +52,7 @@ class Supervisor:
             self._back()
 
     def _follow_up(self) -> None:
-        """A version that can't be loaded, or a run that can't begin, is no reason to answer nobody."""
+        """Load and train what is due; where that fails, the service answers all the same."""
         for step in (self._serving.refresh, self._trainer.poll):  # the latter: whoever should have asked may have died
             try:
                 step()
@@ -67,7 +67,7 @@ class Supervisor:
         self._complaints.add(repr(why))
 
     def _away(self, why: str, close: bool) -> None:
-        """Who is let through finds out by itself, and that it is back too; where that takes long, nobody is."""
+        """Note that the database is away. A request finds out by itself; where that would take long, none is let in."""
         self._say(f"The database is away, the service waits for it: {why}")
         if close:
             self._availability.closed = "The database does not answer; the service waits for it. Try again shortly."
