@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
-from app.ml.features.inputs import NETWORK_INPUTS
 from app.ml.features.vocabulary import IDS, Vocabulary
 from app.ml.networks.inference import EPSILON, Arrays, Floats, Places, ServedNetwork, relu
-from app.ml.networks.network import Examples, Network, Schedule, Weights, golden_inputs
+from app.ml.networks.network import Examples, Network, Schedule, Weights
 from app.ml.networks.scale import Scale
 
 BATCH_MEMORY = 0.9  # of the batch norms; the usual 0.99 lags behind on some dozen batches
@@ -33,9 +32,6 @@ class V2(Network):
     norms: int = 2  # batch norms behind the first so many layers
     dropouts: tuple[float, ...] = (0.3, 0.2, 0.1)  # behind the first layers
 
-    def inputs(self) -> dict[str, tuple[tuple[int | None, ...], str]]:
-        return {**dict.fromkeys(IDS, ((), "int32")), "inputs": ((len(NETWORK_INPUTS),), "float32")}
-
     def examples(
         self, attempts: Attempts, rows: NDArray[np.intp], vocabulary: Vocabulary, inputs: Floats, scale: Scale
     ) -> Examples:
@@ -53,9 +49,6 @@ class V2(Network):
             if place <= len(self.dropouts):
                 x = layers.Dropout(self.dropouts[place - 1])(x)
         return x
-
-    def golden(self, vocabulary: Vocabulary) -> dict[str, NDArray[Any]]:
-        return golden_inputs(vocabulary, 64)
 
     def served(self, weights: Weights, metadata: dict[str, Any]) -> ServedNetwork:
         return ServedV2(self, weights, metadata)

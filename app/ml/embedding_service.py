@@ -133,12 +133,8 @@ def _shadow(serving: ServingModels, kind: str, asked: TaskRequest, past: Student
         return
     answer = yield from _sound_answer(serving, loaded, asked, past)
     if isinstance(answer, Answer):
-        yield (
-            shadow_predictions.INSERT,
-            shadow_predictions.new_row(
-                task.id, _prediction(loaded.kind.wire_name, loaded.version.id, answer, [], serving.model_order.limits)
-            ),
-        )
+        said = _prediction(loaded.kind.wire_name, loaded.version.id, answer, [], serving.model_order.limits)
+        yield shadow_predictions.INSERT, shadow_predictions.new_row(task.id, said)
 
 
 def _prediction(

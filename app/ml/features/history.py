@@ -118,6 +118,11 @@ class History:
         return keys, self._order[keys % base]
 
 
+def up_to(sizes: NDArray[np.integer]) -> NDArray[np.intp]:
+    """0, 1, ... below each size, one after another."""
+    return np.asarray(np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes))
+
+
 def _back(values: NDArray[np.intp], rows: NDArray[np.intp]) -> NDArray[np.intp]:
     """Values in the order of `rows`, put at these rows."""
     placed = np.empty(len(values), np.intp)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.planning import PracticeEffect
-from app.ml.features.history import History, created
+from app.ml.features.history import History, created, up_to
 
 Floats = NDArray[np.float64]
 
@@ -59,17 +59,11 @@ def pairs(attempts: Attempts) -> tuple[Floats, NDArray[np.bool_]]:
     order = np.lexsort((before, cell))
     _, start, size = np.unique(cell[order], return_index=True, return_counts=True)
     half = size // 2
-    first = np.repeat(start, half) + _up_to(half)
+    first = np.repeat(start, half) + up_to(half)
     early, late = order[first], order[first + np.repeat(size - half, half)]
     rise = np.log1p(before[late]) - np.log1p(before[early])
     telling = (attempts.correct[early] != attempts.correct[late]) & (rise > 0)
     return rise[telling], attempts.correct[late][telling]
-
-
-def _up_to(sizes: NDArray[np.intp]) -> NDArray[np.intp]:
-    """0, 1, ... below each size, one after another."""
-    ends = np.cumsum(sizes)
-    return np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - sizes, sizes)
 
 
 def _most_probable(rise: Floats, late_right: NDArray[np.bool_]) -> float:

@@ -125,16 +125,14 @@ class FittedNetwork:
 
     def with_names(self, attempts: Attempts, rows: NDArray[np.intp]) -> "FittedNetwork":
         """With vectors for the names of these rows too, which begin as the unknown one's; lengths stay."""
-        without = () if "item" in self.network.groups else ("item",)
-        vocabulary = self.vocabulary.grown(attempts, rows, without)
+        vocabulary = self.network.grown(self.vocabulary, attempts, rows)
         sizes = self.network.sizes(vocabulary, self.sizes.lengths)
-        arrays = self.state.arrays()
+        arrays, rows_of = self.state.arrays(), {f"{name}_vector/embeddings": rows for name, rows, _ in sizes.tables()}
         for key, array in arrays.items():
-            for name, more, _ in sizes.tables():
-                if key.endswith(f".{name}_vector/embeddings"):
-                    kind = key.partition(".")[0]
-                    fill = np.repeat(array[:, :1] * np.float32(kind not in MOMENTS), more - array.shape[1], axis=1)
-                    arrays[key] = np.concatenate([array, fill], axis=1)
+            part, _, name = key.partition(".")
+            if name in rows_of:
+                fill = np.repeat(array[:, :1] * np.float32(part not in MOMENTS), rows_of[name] - array.shape[1], axis=1)
+                arrays[key] = np.concatenate([array, fill], axis=1)
         return replace(self, vocabulary=vocabulary, sizes=sizes, state=State.of_arrays(arrays))
 
     def model(self, output: Output) -> "keras.Model":

@@ -19,7 +19,7 @@ from app.ml.features.vocabulary import Vocabulary
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
 from app.ml.networks.base_inputs import Base, cross_fitted
 from app.ml.networks.checkpoint import FittedNetwork, HeldOut, TrainingFailed
-from app.ml.networks.loop import TINY, Data, Loop, State, compiled, start, without_graph_optimizer
+from app.ml.networks.loop import TINY, Data, Loop, State, compiled, without_graph_optimizer
 from app.ml.networks.network import Examples, Network
 from app.ml.networks.scale import Scale
 from app.ml.networks.sequences import outcomes
@@ -169,13 +169,11 @@ def convincing(constant: Floats, losses: Floats) -> NDArray[np.bool_]:
 
 def untrained(network: Network, attempts: Attempts, inputs: Floats, rows: int, seed: int = 0) -> FittedNetwork:
     """For the names and the scale of the first `rows` attempts; it answers what the base says. `inputs` (n, 26)."""
-    without = () if "item" in network.groups else ("item",)
-    vocabulary = Vocabulary().grown(attempts, slice(rows), without)
+    vocabulary = network.grown(Vocabulary(), attempts, slice(rows))
     sizes = network.sizes(vocabulary)
     scale = Scale.of(inputs[:rows], outcomes(attempts)[:rows], network.groups)
-    return FittedNetwork(
-        network, sizes, vocabulary, scale, start(network, sizes, (0.0, BASE_SCORE[network.link]), seed)
-    )
+    state = compiled(network, sizes.room()).start(sizes, (0.0, BASE_SCORE[network.link]), seed)
+    return FittedNetwork(network, sizes, vocabulary, scale, state)
 
 
 @dataclass

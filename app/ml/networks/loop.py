@@ -73,16 +73,6 @@ class State:
         return all(np.isfinite(array).all() for array in self.arrays().values())
 
 
-def start(network: Network, sizes: Sizes, bias: Sequence[float], seed: int) -> State:
-    """Weights that know nothing yet and answer the bias (chance, time), whoever asks."""
-    random, loop = np.random.default_rng(seed), compiled(network, sizes.room())
-    weights = {name: loop.first(name, shape, random) for name, shape in loop.shapes(sizes).items()}
-    weights["score/bias"][...] = np.array(bias, np.float32)
-    statistics = {name: loop.first(name, shape, random) for name, shape in loop.statistics.items()}
-    nothing = {name: np.zeros_like(array) for name, array in weights.items()}
-    return State(weights, weights | statistics, statistics, dict.fromkeys(MOMENTS, nothing))
-
-
 def forget_models() -> None:
     """Give back what Keras keeps of models that nobody uses any more, some 3 MB of each.
 
@@ -125,8 +115,6 @@ class Loop:
         self._shapes = {variable.path: tuple(variable.shape) for variable in self._nets[0].trainable_variables}
         if missing := [name for name in network.readers if f"{name}/kernel" not in self._shapes]:
             raise ValueError(f"{network.name}: `readers` names {missing[0]}, but no layer of that name has a kernel")
-        rest = self._nets[0].non_trainable_variables
-        self.statistics = {v.path: tuple(v.shape) for v in rest if not _is_seed(v)}
         self._lengths = [int(np.prod(shape)) for shape in self._shapes.values()]
         decayed = [np.float32(name.endswith(("kernel", "embeddings"))) for name in self._shapes]
         self._decayed = np.repeat(decayed, self._lengths)
@@ -160,13 +148,19 @@ class Loop:
 
     # States, in and out.
 
-    def shapes(self, sizes: Sizes) -> dict[str, tuple[int, ...]]:
-        """Of every weight of one network with these sizes, by name."""
-        return {name: tuple(map(len, self._places(name, sizes))) for name in self._shapes}
+    def start(self, sizes: Sizes, bias: Sequence[float], seed: int) -> State:
+        """Weights that know nothing yet and answer the bias (chance, time), whoever asks."""
+        random = np.random.default_rng(seed)
 
-    def first(self, name: str, shape: tuple[int, ...], random: np.random.Generator) -> Singles:
-        """What a weight of each network begins with."""
-        return np.stack([_first(name, shape, random) for _ in self._nets]).astype(np.float32)
+        def first(name: str, shape: tuple[int, ...]) -> Singles:
+            return np.stack([_first(name, shape, random) for _ in self._nets]).astype(np.float32)
+
+        weights = {name: first(name, tuple(map(len, self._places(name, sizes)))) for name in self._shapes}
+        weights["score/bias"][...] = np.array(bias, np.float32)
+        rest = [v for v in self._nets[0].non_trainable_variables if not _is_seed(v)]
+        statistics = {variable.path: first(variable.path, tuple(variable.shape)) for variable in rest}
+        nothing = {name: np.zeros_like(array) for name, array in weights.items()}
+        return State(weights, weights | statistics, statistics, dict.fromkeys(MOMENTS, nothing))
 
     def load(self, state: State, sizes: Sizes, seed: int) -> None:
         """Begin here."""
@@ -192,8 +186,8 @@ class Loop:
         return State(weights, mean | means, statistics, dict(zip(MOMENTS, moments, strict=True)), self.steps())
 
     def _statistics_of(self, values: list[list[Any]]) -> dict[str, Singles]:
-        names = [v.path for v in self._nets[0].non_trainable_variables]
-        return {name: np.stack([own[names.index(name)].numpy() for own in values]) for name in self.statistics}
+        rest = enumerate(self._nets[0].non_trainable_variables)
+        return {v.path: np.stack([own[place].numpy() for own in values]) for place, v in rest if not _is_seed(v)}
 
     def _roomy(self, named: Mapping[str, Singles]) -> Singles:
         """All weights as one array (networks, w), with room for more names; the room is filled with zeros.

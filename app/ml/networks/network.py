@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
 from app.ml.features.inputs import GROUPS, NETWORK_INPUTS
-from app.ml.features.vocabulary import IDS, Vocabulary
+from app.ml.features.vocabulary import IDS, Rows, Vocabulary
 from app.ml.networks.scale import Scale
 
 if TYPE_CHECKING:
@@ -116,12 +116,10 @@ class Network(ABC):
     groups: tuple[str, ...] = tuple(GROUPS)  # of the inputs that are used
     vector: float = 8.0  # a vector's length is the fourth root of the number of ids times this, within its bounds
 
-    @abstractmethod
     def inputs(self) -> dict[str, tuple[tuple[int | None, ...], str]]:
-        """Shape without the first axis, and type, of each input, for one task an example.
-
-        It holds the four ids (`IDS`) and `inputs`; their order is that of the saved Keras models' inputs.
-        """
+        """Shape without the first axis, and type, of each input, for one task an example: the four ids, `inputs`, and
+        what else a network takes. Their order is that of the saved Keras models' inputs."""
+        return {**dict.fromkeys(IDS, ((), "int32")), "inputs": ((len(NETWORK_INPUTS),), "float32")}
 
     @abstractmethod
     def examples(
@@ -151,9 +149,25 @@ class Network(ABC):
         vectors = {name: layers.Embedding(rows, length, name=f"{name}_vector") for name, rows, length in tables}
         return keras.Model(inputs, layers.Dense(outputs, name="score")(self.hidden(inputs, vectors, learning=learning)))
 
-    @abstractmethod
-    def golden(self, vocabulary: Vocabulary) -> dict[str, NDArray[Any]]:
-        """Raw inputs of some made-up tasks, on which Keras and what is served have to say the same."""
+    def golden(self, vocabulary: Vocabulary, n: int = 64) -> dict[str, NDArray[Any]]:
+        """Raw inputs of n made-up tasks, on which Keras and what is served have to say the same: a quarter of the names
+        unknown, with no past or a long one, times up to 5,000 s."""
+        random = np.random.default_rng(0)
+        counts = zip(IDS, vocabulary.counts(), strict=True)
+        ids = {name: (random.integers(0, k + 1, n) * (random.random(n) < 0.75)).astype(np.int32) for name, k in counts}
+        inputs = random.random((n, len(NETWORK_INPUTS)))
+        for column, name in enumerate(NETWORK_INPUTS):
+            if name == "base_log_odds":
+                inputs[:, column] = random.normal(0, 1.5, n)
+            elif name == "base_log_time":
+                inputs[:, column] = random.normal(3, 1, n)
+            elif name.endswith("_time"):
+                inputs[:, column] = random.lognormal(0, 1.5, n).clip(0, 50)
+            elif name.startswith("log_since"):
+                inputs[:, column] *= 14
+            elif name.endswith(("_count", "_tasks")):
+                inputs[:, column] *= random.choice([0, 1, 50], n)
+        return {**ids, "inputs": inputs.astype(np.float32)}
 
     def one_task(self, scaled: dict[str, Any]) -> dict[str, Any]:
         """What the layers take, from the inputs of one task an example."""
@@ -162,6 +176,10 @@ class Network(ABC):
     @abstractmethod
     def served(self, weights: Weights, metadata: dict[str, Any]) -> "ServedNetwork":
         """The forward pass in NumPy. `weights` are (2, ...) by `layer/weight`: correctness, time."""
+
+    def grown(self, known: Vocabulary, attempts: Attempts, rows: Rows) -> Vocabulary:
+        """The names known, and those that these rows bring; items have none where no input is of theirs."""
+        return known.grown(attempts, rows, () if "item" in self.groups else ("item",))
 
     def multiples(self, scores: Floats) -> Floats:
         """Of the base's time, from the time's scores before the link."""
@@ -191,23 +209,3 @@ class Network(ABC):
 
 def _tuples(kept: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
-
-
-def golden_inputs(vocabulary: Vocabulary, n: int) -> dict[str, NDArray[Any]]:
-    """n tasks, a quarter of the names unknown, with no past or a long one, times up to 5,000 s."""
-    random = np.random.default_rng(0)
-    counts = zip(IDS, vocabulary.counts(), strict=True)
-    ids = {name: (random.integers(0, k + 1, n) * (random.random(n) < 0.75)).astype(np.int32) for name, k in counts}
-    inputs = random.random((n, len(NETWORK_INPUTS)))
-    for column, name in enumerate(NETWORK_INPUTS):
-        if name == "base_log_odds":
-            inputs[:, column] = random.normal(0, 1.5, n)
-        elif name == "base_log_time":
-            inputs[:, column] = random.normal(3, 1, n)
-        elif name.endswith("_time"):
-            inputs[:, column] = random.lognormal(0, 1.5, n).clip(0, 50)
-        elif name.startswith("log_since"):
-            inputs[:, column] *= 14
-        elif name.endswith(("_count", "_tasks")):
-            inputs[:, column] *= random.choice([0, 1, 50], n)
-    return {**ids, "inputs": inputs.astype(np.float32)}

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from app.core.db.statements import Row, Rows
 from app.domain.attempts import Attempts, plausible
 from app.domain.tasks import TaskRequest
-from app.ml.features.history import Floats, History, Ints
-from app.ml.features.inputs import LONG_AGO, NETWORK_INPUTS, SECOND
+from app.ml.features.history import Floats, History, Ints, created, up_to
+from app.ml.features.inputs import LONG_AGO, SECOND
 from app.ml.features.vocabulary import IDS, Vocabulary
 from app.ml.networks.inference import Arrays, ServedNetwork, Singles, dense, relu
-from app.ml.networks.network import ASKED, Examples, Network, Schedule, golden_inputs
+from app.ml.networks.network import ASKED, Examples, Network, Schedule
 from app.ml.networks.scale import OUTCOME, Scale
 
 WINDOW = 64  # tasks; twice as many are the longest window
@@ -59,9 +59,9 @@ class Windows:
     @classmethod
     def of(cls, attempts: Attempts, rows: Asking) -> "Windows":
         """For these rows of the attempts; a task belongs to a past when it was finished as the other was created."""
-        at = np.minimum(attempts.started, attempts.finished - 1)[rows]
         history = History(attempts.finished)
-        spans = history.groups(attempts.student, attempts.student[rows], history.before(at))
+        known = history.before(created(attempts)[rows])
+        spans = history.groups(attempts.student, attempts.student[rows], known)
         done = spans.end - spans.start
         begin = window_start(done)
         first, window = np.unique(spans.start + begin, return_inverse=True)
@@ -83,8 +83,7 @@ class Windows:
         """Only these windows, cut to the longest of them, in this order."""
         ends = np.searchsorted(self.window, np.arange(len(self) + 1))
         sizes = ends[chosen + 1] - ends[chosen]
-        # Positions ends[c], ends[c] + 1, ... of each chosen window, one after another.
-        picked = np.arange(sizes.sum()) + np.repeat(ends[chosen] - np.cumsum(sizes) + sizes, sizes)
+        picked = np.repeat(ends[chosen], sizes) + up_to(sizes)
         longest = max(1, int(self.length[chosen].max(initial=0)))
         return Windows(
             self.steps[chosen, :longest],
@@ -155,20 +154,14 @@ class SequenceNetwork(Network):
 
     def inputs(self) -> dict[str, tuple[tuple[int | None, ...], str]]:
         steps = {f"past_{name}": ((None,), "int32") for name in STEP_IDS}
-        asked = {
-            **dict.fromkeys(IDS, ((), "int32")),
-            "inputs": ((len(NETWORK_INPUTS),), "float32"),
-            "done": ((), "int32"),
-        }
-        return {**asked, **steps, "past_outcomes": ((None, OUTCOME), "float32")}
+        return {**super().inputs(), "done": ((), "int32"), **steps, "past_outcomes": ((None, OUTCOME), "float32")}
 
     def examples(
         self, attempts: Attempts, rows: Asking, vocabulary: Vocabulary, inputs: Floats, scale: Scale
     ) -> Examples:
         windows, ids = Windows.of(attempts, rows), vocabulary.places(attempts)
         tasks = np.bincount(windows.window, minlength=len(windows))
-        first = np.cumsum(tasks) - tasks
-        place = np.arange(len(windows.rows)) - first[windows.window]  # of each task among those of its window
+        place = up_to(tasks)  # of each task among those of its window
         asked = np.full((len(windows), max(1, int(tasks.max(initial=1)))), -1, np.intp)
         done = np.zeros(asked.shape, np.int32)
         asked[windows.window, place], done[windows.window, place] = windows.rows, windows.done
@@ -187,8 +180,8 @@ class SequenceNetwork(Network):
 
         return {n: ops.expand_dims(x, 1) if n in ASKED_INPUTS else x for n, x in scaled.items()}
 
-    def golden(self, vocabulary: Vocabulary) -> dict[str, NDArray[Any]]:
-        n, counts = 32, dict(zip(IDS, vocabulary.counts(), strict=True))
+    def golden(self, vocabulary: Vocabulary, n: int = 32) -> dict[str, NDArray[Any]]:
+        counts = dict(zip(IDS, vocabulary.counts(), strict=True))
         random = np.random.default_rng(1)
         steps = {f"past_{k}": random.integers(0, counts[k] + 1, (n, GOLDEN_STEPS)).astype(np.int32) for k in STEP_IDS}
         past_outcomes = outcome(
@@ -198,7 +191,7 @@ class SequenceNetwork(Network):
         )
         done = random.integers(0, GOLDEN_STEPS + 1, n).astype(np.int32)
         return {
-            **golden_inputs(vocabulary, n),
+            **super().golden(vocabulary, n),
             "done": done,
             **steps,
             "past_outcomes": past_outcomes.reshape(n, GOLDEN_STEPS, OUTCOME).astype(np.float32),
