@@ -66,10 +66,10 @@ class ModelSpec:
     # is always fitted from scratch.
     load_checkpoint: Callable[[Path], Fitted] | None = None
     update: Callable[[Any, Attempts, NDArray[np.bool_], Progress, Any], Fitted] | None = None
-    # What is judged is fitted on the older tasks. A kind whose fit is quick is fitted once more, on all of them, before
-    # it serves: `finish` writes that into the version's folder, `load` reads it and `load_judged` the other.
+    # What is evaluated is fitted on the older tasks. A kind whose fit is quick is fitted once more, on all of them,
+    # before it serves: `finish` writes that into the version's folder, `load` reads it and `load_evaluated` the other.
     finish: Callable[[Attempts, Path], None] | None = None
-    load_judged: Callable[[Path], TaskModel] | None = None
+    load_evaluated: Callable[[Path], TaskModel] | None = None
 
 
 def network(name: str, settings: Mapping[str, Any] | None = None) -> "Network":
@@ -123,7 +123,7 @@ def _load_lnirt(folder: Path) -> TaskModel:
     return ServedLnirt.load(folder, ON_ALL if (folder / f"{ON_ALL}{METADATA_FILE}").exists() else "")
 
 
-def _load_judged_lnirt(folder: Path) -> TaskModel:
+def _load_evaluated_lnirt(folder: Path) -> TaskModel:
     from app.ml.lnirt.model import ServedLnirt
 
     return ServedLnirt.load(folder)
@@ -137,6 +137,6 @@ def _finish_lnirt(attempts: Attempts, folder: Path) -> None:
 
 MODELS: tuple[ModelSpec, ...] = (
     *map(_network, NETWORKS),
-    ModelSpec("lnirt", "v1.0", _fit_lnirt, _load_lnirt, finish=_finish_lnirt, load_judged=_load_judged_lnirt),
+    ModelSpec("lnirt", "v1.0", _fit_lnirt, _load_lnirt, finish=_finish_lnirt, load_evaluated=_load_evaluated_lnirt),
 )
 BY_NAME = {spec.name: spec for spec in MODELS}

@@ -23,8 +23,7 @@ from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.inputs import inputs_of, known_before
 from app.ml.registry import ModelSpec
 from app.ml.serving import model_order as serving
-from app.ml.training import dataset as training_set
-from app.ml.training import gate
+from app.ml.training import dataset, gate
 from app.ml.training import run as training_run
 from tests.school import imported
 
@@ -83,7 +82,7 @@ def run(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Run:
     for module in (training_run, serving, registry):
         monkeypatch.setattr(module, "BY_NAME", {kind.name: kind for kind in TOYS})
     monkeypatch.setattr(training_run, "MODELS", TOYS)
-    monkeypatch.setattr(training_set, "ALWAYS", 100)
+    monkeypatch.setattr(dataset, "ALWAYS", 100)
     monkeypatch.setattr(gate, "BASELINES", {})  # which toys would lose to
     imported(db, TASKS.take(slice(FIRST)))
 
@@ -129,7 +128,7 @@ def test_where_there_is_much_it_reads_some_students_and_lnirt_stays(
     run: Run, db: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training_run, "READ_WHOLE", 500)
-    monkeypatch.setattr(training_set, "READ", 300)
+    monkeypatch.setattr(dataset, "READ", 300)
     run()
     more(db, FIRST, FIRST + 20)
     result = run()

@@ -30,8 +30,7 @@ from app.ml.registry import MODELS, ModelSpec
 from app.ml.serving import artifacts
 from app.ml.serving import model_order as serving
 from app.ml.serving.model_order import ServingModels
-from app.ml.training import dataset as training_set
-from app.ml.training import gate
+from app.ml.training import dataset, gate
 from app.ml.training import run as training_run
 from app.ml.training.scheduler import Trainer, is_due
 from app.privacy import erasure
@@ -104,7 +103,7 @@ def run(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch, ways: d
     for module in (training_run, serving, registry):
         monkeypatch.setattr(module, "BY_NAME", toys)
     monkeypatch.setattr(training_run, "MODELS", tuple(toys.values()))
-    monkeypatch.setattr(training_set, "ALWAYS", 100)
+    monkeypatch.setattr(dataset, "ALWAYS", 100)
     monkeypatch.setattr(gate, "BASELINES", {})  # which toys would lose to
     imported(db, TASKS)
 

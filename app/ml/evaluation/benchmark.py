@@ -1,9 +1,9 @@
-"""Train on some students, judge on others: every model of the service beside simple ones and its peers.
+"""Train on some students, test on others: every model of the service beside simple ones and its peers.
 
 An unseen student's history counts as it comes: each task is answered from what its student had finished when it was
 created, by a model that never saw the student. Nothing is clipped. Where a time is missing (NaN seconds), models learn
-from a stand-in: what the training's item mean and the student's own speed let expect, with the surprise of an earlier
-task. No stand-in is judged.
+from an imputed one: what the training's item mean and the student's own speed let expect, with the surprise of an
+earlier task. No imputed time is scored.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -60,15 +60,15 @@ class Contestant:
 
 
 def split_by_student(attempts: Attempts) -> tuple[Attempts, Attempts]:
-    """Four fifths of the students to train on, the others to judge; each always on the same side, by their id.
+    """Four fifths of the students to train on, the others to test on; each always on the same side, by their id.
 
     Raises ValueError if one side would be empty.
     """
     part = drawn(attempts.students)
-    judge = (part < TEST_SHARE)[attempts.student] if len(attempts) else np.zeros(0, np.bool_)
-    if judge.all() or not judge.any():
+    tested = (part < TEST_SHARE)[attempts.student] if len(attempts) else np.zeros(0, np.bool_)
+    if tested.all() or not tested.any():
         raise ValueError("There are too few students to train on some and judge on others; give a second file: --test.")
-    return attempts.take(~judge), attempts.take(judge)
+    return attempts.take(~tested), attempts.take(tested)
 
 
 def drawn(students: Sequence[str]) -> Floats:
@@ -86,7 +86,7 @@ def evaluate(
     """Scores by model. `said_by` gets each model's answers as soon as it has finished; Ctrl-C ends it with those there
     are.
 
-    Raises ValueError where there is nothing to train on or to judge.
+    Raises ValueError where there is nothing to train on or to test on.
     """
     if not len(train) or not len(test):
         raise ValueError("There are no tasks to train on." if not len(train) else "There are no tasks to judge on.")

@@ -1,7 +1,7 @@
 """Walk through finished tasks in time order, predicting and learning as the service would have, and score it.
 
-Where a time is missing (NaN seconds), contestants learn from a stand-in: what the baseline `item + student`
-would have expected, with the surprise of an earlier task. No stand-in is judged.
+Where a time is missing (NaN seconds), contestants learn from an imputed one: what the baseline `item + student`
+would have expected, with the surprise of an earlier task. No imputed time is scored.
 """
 
 from collections.abc import Callable, Iterator, Sequence

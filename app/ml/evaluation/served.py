@@ -97,9 +97,9 @@ class Installation:
     def train(self, finished: Attempts, outcome: Outcome, progress: Progress) -> None:
         """One run, as app/ml/training/run.py makes it while all tasks are read."""
         progress({})
-        n, judging = len(finished), cut(len(finished))
+        n = len(finished)
         from_scratch = due_from_scratch(n, self.last_from_scratch, self.growth, self.learnt)
-        holdout, older = HoldoutSet(finished), finished.take(slice(judging))
+        holdout, older = HoldoutSet(finished), finished.take(slice(cut(n)))
         made, failures = self._made(older, from_scratch, progress)
         base = next((each for each in made if each.kind.name == BASE), self.serving.get(BASE))
         decision = Decision(holdout, self._incumbents(holdout), self.shares, self.skilled)

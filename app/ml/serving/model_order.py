@@ -268,11 +268,11 @@ def show_files(model_dir: Path, best_first: Iterable[Version]) -> None:
             return
 
 
-def load(model_dir: Path, kind: ModelSpec, version: Version, *, judged: bool = False) -> Loaded:
-    """The version in memory, as it serves or as it was judged; its files are checked before anything opens them."""
+def load(model_dir: Path, kind: ModelSpec, version: Version, *, evaluated: bool = False) -> Loaded:
+    """The version in memory, as it serves or as it was evaluated; its files are checked before anything opens them."""
     folder = model_dir / version.folder
     artifacts.verify(folder, version.files)
-    return Loaded(kind, version, ((judged and kind.load_judged) or kind.load)(folder))
+    return Loaded(kind, version, ((evaluated and kind.load_evaluated) or kind.load)(folder))
 
 
 def marks(versions: Iterable[Version]) -> tuple[int, ...]:

@@ -22,9 +22,9 @@ ALWAYS = 5_000  # tasks: with fewer every training is from scratch
 READ_WHOLE = 50_000  # tasks: so many are read as a whole, whatever the training
 READ = 100_000  # tasks that are read of some students; more only where three students have more
 SEVERAL = 3  # students at the least
-FRESH, JUDGING = 0.25, 0.5  # shares of READ for students with new tasks, and for those whose tasks judge
+FRESH, HELD_OUT = 0.25, 0.5  # shares of READ for students with new tasks, and for those of the holdout set
 MOST_FRESH = 5_000  # new tasks that are looked for
-JUDGES = 2_000  # of the newest tasks, when a run goes on: it is judged again and again
+HOLDOUT_ROWS = 2_000  # when a run goes on: its models are evaluated again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class TrainingSet:
     """The tasks of a run."""
 
     attempts: Attempts  # all, or the whole histories of some students
-    judging: int  # the first of the newest rows, which judge; the models learn from those before
+    fitted_rows: int  # the older ones, from which the models learn; the rest is held out
     tasks: int  # finished in all
     counter_snapshot: int  # finished since the last training
     from_scratch: bool
@@ -44,14 +44,14 @@ class TrainingSet:
         return len(self.attempts) == self.tasks
 
     @property
-    def first_judge(self) -> int:
-        """The first row that judges: with many, and when nothing new is begun, the newest will do."""
-        return self.judging if self.from_scratch else max(self.judging, len(self.attempts) - JUDGES)
+    def holdout_start(self) -> int:
+        """The first row of the holdout set: with many, and when nothing new is begun, the newest will do."""
+        return self.fitted_rows if self.from_scratch else max(self.fitted_rows, len(self.attempts) - HOLDOUT_ROWS)
 
     @property
     def older(self) -> Attempts:
         """What the models learn from."""
-        return self.attempts.take(slice(self.judging))
+        return self.attempts.take(slice(self.fitted_rows))
 
 
 def full(db: Session, counter_snapshot: int, from_scratch: bool) -> TrainingSet:
@@ -63,28 +63,28 @@ def full(db: Session, counter_snapshot: int, from_scratch: bool) -> TrainingSet:
 
 def subsampled(db: Session, tasks: int, counter_snapshot: int, since: datetime | None, seed: int) -> TrainingSet:
     """Some students' tasks, for a run that goes on with what was finished after `since`. Call it in a snapshot."""
-    judging = tasks - cut(tasks)
-    newest = finished_tasks.newest(db, judging + MOST_FRESH)
-    first = newest[judging - 1].finished
-    fresh = [task.student for task in newest[judging:] if since is None or task.finished > since]
+    held_out = tasks - cut(tasks)
+    newest = finished_tasks.newest(db, held_out + MOST_FRESH)
+    first = newest[held_out - 1].finished
+    fresh = [task.student for task in newest[held_out:] if since is None or task.finished > since]
     students, counts = finished_tasks.per_student(db)
-    judges = [task.student for task in newest[: min(judging, JUDGES)]]
-    chosen = drawn_students(students, counts, fresh, judges, seed)
+    tested = [task.student for task in newest[: min(held_out, HOLDOUT_ROWS)]]
+    chosen = drawn_students(students, counts, fresh, tested, seed)
     attempts = finished_tasks.read_students(db, chosen)
     start = int(np.searchsorted(attempts.finished, finished_tasks.microseconds(first)))
     return TrainingSet(attempts, start, tasks, counter_snapshot, False, model_versions.last_erasure(db))
 
 
 def drawn_students(
-    students: Sequence[str], tasks: NDArray[np.int64], fresh: Sequence[str], judging: Sequence[str], seed: int
+    students: Sequence[str], tasks: NDArray[np.int64], fresh: Sequence[str], tested: Sequence[str], seed: int
 ) -> list[str]:
-    """Whose histories are read, READ tasks of them at most: those with new tasks first, those whose tasks judge, and
-    others by lot. `tasks` is how many each of the `students` has finished."""
+    """Whose histories are read, READ tasks of them at most: those with new tasks first, those of the holdout set,
+    and others by lot. `tasks` is how many each of the `students` has finished."""
     known = dict(zip(students, tasks.tolist(), strict=True))
     by_lot = np.random.default_rng([seed, len(students)]).permutation(len(students))
     chosen: dict[str, int] = {}
     _admit(chosen, known, fresh, round(READ * FRESH))
-    _admit(chosen, known, judging, round(READ * (FRESH + JUDGING)))
+    _admit(chosen, known, tested, round(READ * (FRESH + HELD_OUT)))
     _admit(chosen, known, [students[place] for place in by_lot[: READ + 1]], READ)
     return list(chosen)
 
@@ -110,6 +110,6 @@ def due_from_scratch(tasks: int, last: int | None, growth: float, learnt: int | 
 
 
 def fresh_rows(training_set: TrainingSet, since: datetime | None) -> NDArray[np.bool_]:
-    """Which of the tasks that are learnt from were finished after this moment, (judging,)."""
-    finished = training_set.attempts.finished[: training_set.judging]
+    """Which of the tasks that are learnt from were finished after this moment, (fitted_rows,)."""
+    finished = training_set.attempts.finished[: training_set.fitted_rows]
     return np.asarray(finished > finished_tasks.microseconds(since)) if since else np.ones(len(finished), np.bool_)

@@ -25,13 +25,13 @@ from app.ml.training.reasons import Rejection, RunReason
 Floats = NDArray[np.float64]
 
 SHARE = 0.15  # of the tasks, the newest
-MOST_ROWS = 5_000  # that judge
+MOST_ROWS = 5_000  # of the holdout set
 FEW = 10  # rows: with these, a difference must be two standard errors
 LEAST_PANEL = 80  # with fewer tasks everything still moves
 SEVERAL = 3  # students, of whom one may be odd
-IN_EFFECT = 2.5  # students with equally many rows, that it takes to judge
+IN_EFFECT = 2.5  # students with equally many rows, that it takes to evaluate on
 BASELINES = {"the running share": "global_mean", "item mean and student": "item_and_student"}  # by function
-BASELINE_ROWS = 20_000  # before those that judge, that a baseline learns from
+BASELINE_ROWS = 20_000  # before the holdout set, that a baseline learns from
 ENOUGH = 100  # rows, to show skill
 MANY_IN_A_ROW = 20  # tasks
 GOOD_PART = 0.2
@@ -44,7 +44,7 @@ PANEL = 300  # older tasks that are asked too, to see how far the answers move
 
 
 def cut(tasks: int) -> int:
-    """How many of the tasks, in the order of completion, may be fitted on; the rest judge."""
+    """How many of the tasks, in the order of completion, may be fitted on; the rest is held out."""
     return tasks - min(max(2, round(tasks * SHARE)), MOST_ROWS)
 
 
@@ -70,10 +70,10 @@ class Evaluation:
 
 
 class HoldoutSet:
-    """The rows that judge, and what they say."""
+    """The newest tasks, which no new model was fitted on, and what they say of models."""
 
     def __init__(self, attempts: Attempts, first: int | None = None) -> None:
-        """`first` is where the rows that judge begin, if it is not the usual place."""
+        """`first` is where these rows begin, if it is not the usual place."""
         self._attempts = attempts
         self.rows = np.arange(cut(len(attempts)) if first is None else first, len(attempts))
         self._student = attempts.student[self.rows]
@@ -86,8 +86,8 @@ class HoldoutSet:
 
     @cached_property
     def unfit(self) -> Said | None:
-        """Why these rows can't judge: nearly all of them are one student's; or a good part of them, and all right or
-        all wrong, as in nonsense."""
+        """Why nothing is decided by these rows: nearly all of them are one student's; or a good part of them, and all
+        right or all wrong, as in nonsense."""
         if len(np.unique(self._attempts.student)) < SEVERAL:
             return None
         whose, rows = np.unique(self._student, return_counts=True)
@@ -159,7 +159,9 @@ class HoldoutSet:
         rows = np.arange(len(newest) - len(self), len(newest))
         found = {}
         for name, means in BASELINES.items():
-            p, seconds = getattr(import_module("app.ml.baselines"), means)(newest)  # SciPy with it: only a run judges
+            p, seconds = getattr(import_module("app.ml.baselines"), means)(
+                newest
+            )  # SciPy with it: only a run evaluates
             found[name] = self._evaluation(plain_answers(p[rows], seconds[rows]))
         return found
 
@@ -175,7 +177,7 @@ class HoldoutSet:
 
     @cached_property
     def of_several(self) -> bool:
-        """Whether several students judge, if there are several: one's tasks don't say how others are to be answered."""
+        """Whether these rows are of several students, if there are several: one's don't say how to answer others."""
         return self.students_in_effect >= min(IN_EFFECT, len(np.unique(self._attempts.student)) - 0.5)
 
     def jump(self, new: Evaluation, old: Evaluation) -> float:

@@ -1,6 +1,6 @@
 """How much each kind has to say: shares of a linear pool of chances and of log times.
 
-The shares are those under which the rows that judge were most likely (stacking: Yao, Vehtari, Simpson & Gelman 2018,
+The shares are those under which the holdout rows were most likely (stacking: Yao, Vehtari, Simpson & Gelman 2018,
 Bayesian Analysis 13, 917-1007), beside a Dirichlet prior that leaves nearly all to the base while there are few rows;
 found by EM. A student counts for a bounded share of the rows. From one training to the next they move so far that the
 answers change by little.
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 PRIOR_ROWS = 20.0  # rows that what is believed beforehand counts for
 OF_BASE = 0.95  # share that the base has beforehand
-LEAST = 0.08  # with a smaller share by the rows that judge a kind is to have no part
+LEAST = 0.08  # with a smaller share by the holdout rows a kind is to have no part
 EM_STEPS = 60
 SAME = 0.002, 0.005  # mean difference of chance, of log time: a kind that answers like the base has no part
 FAR = 3.0  # standard deviations of the log time that an error counts for
@@ -31,7 +31,7 @@ DIGITS = 3  # of a share
 def shares(holdout: HoldoutSet, evaluations: Mapping[str, Evaluation], before: Shares) -> dict[str, Share]:
     """Of the kinds that serve from now on; `before` are those of the kinds that served until now.
 
-    Where nearly all rows that judge are one student's, nothing changes hands.
+    Where nearly all holdout rows are one student's, nothing changes hands.
     """
     usable = {kind: each for kind, each in evaluations.items() if each.is_finite}
     if BASE not in usable:

@@ -151,7 +151,7 @@ class Publication:
 
     def _add(self, candidate: Candidate) -> int:
         run, made = self._run, candidate.made
-        fitted_on = run.training_set.attempts.finished[: run.training_set.judging]
+        fitted_on = run.training_set.attempts.finished[: run.training_set.fitted_rows]
         return model_versions.add(
             self._db,
             kind=made.kind,

@@ -128,14 +128,14 @@ class Run:
         self._tidy()
         self._progress({"step": "read"}, now=True)
         training_set, incumbents = self._snapshot(), None
-        holdout = HoldoutSet(training_set.attempts, training_set.first_judge)
+        holdout = HoldoutSet(training_set.attempts, training_set.holdout_start)
         if not training_set.from_scratch:
             incumbents = self._incumbents(holdout)
             if why := self._drifted(training_set, incumbents):
                 self._progress({"step": why}, now=True)
                 with self._transaction(snapshot=True) as db:
                     training_set, incumbents = full(db, training_set.counter_snapshot, from_scratch=True), None
-                holdout = HoldoutSet(training_set.attempts, training_set.first_judge)
+                holdout = HoldoutSet(training_set.attempts, training_set.holdout_start)
         with self._transaction() as db:
             training_runs.plan(db, self._order.run_id, training_set.from_scratch)
         return training_set, holdout, incumbents
@@ -183,7 +183,7 @@ class Run:
             evaluation = None
             try:
                 if version.data_to is not None:
-                    model = load(self._model_dir, BY_NAME[name], version, judged=True).model
+                    model = load(self._model_dir, BY_NAME[name], version, evaluated=True).model
                     evaluation = holdout.evaluate(on_base(model, base))
             except (*UNLOADABLE, LookupError):
                 log.exception("version %s of %s can't be evaluated", version.id, name)
@@ -195,7 +195,7 @@ class Run:
         with self._transaction() as db:
             version = model_versions.serving(db).get(BASE)
         try:
-            return load(self._model_dir, BY_NAME[BASE], version, judged=True).model if version else None
+            return load(self._model_dir, BY_NAME[BASE], version, evaluated=True).model if version else None
         except UNLOADABLE:
             return None
 

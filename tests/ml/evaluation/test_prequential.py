@@ -20,7 +20,7 @@ from app.ml.evaluation.simulated import SECOND, school, simulate
 from app.ml.lnirt.model import fit_lnirt
 from app.ml.networks.checkpoint import TrainingFailed
 from app.ml.registry import BY_NAME, ModelSpec
-from app.ml.training import dataset as training_set
+from app.ml.training import dataset
 from tests.ml import following
 
 ATTEMPTS = simulate(school(6), 40).attempts
@@ -76,7 +76,7 @@ def test_a_failed_training_keeps_the_old_model_and_is_reported() -> None:
 
 
 def test_between_trainings_from_scratch_it_goes_on_with_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_set, "ALWAYS", 50)
+    monkeypatch.setattr(dataset, "ALWAYS", 50)
     steps: list[tuple[str, int, int]] = []
 
     def fit(attempts: Attempts, _: Any) -> SaysItsSize:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.crud import attempts
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.inputs import inputs_of, known_before
-from app.ml.training import dataset as training_set
+from app.ml.training import dataset
 from app.ml.training.gate import cut
 from tests.school import imported
 
@@ -30,30 +30,30 @@ TASKS = simulate(school(30, seed=3), 40, seed=3).attempts  # 1,200
     ],
 )
 def test_from_scratch_is_due(tasks: int, last: int | None, learnt: int | None, due: bool) -> None:
-    assert training_set.due_from_scratch(tasks, last, 0.5, learnt) is due
+    assert dataset.due_from_scratch(tasks, last, 0.5, learnt) is due
 
 
 def test_who_says_something_new_is_read_first_and_never_more_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_set, "READ", 100)
+    monkeypatch.setattr(dataset, "READ", 100)
     students, tasks = [f"s{k:02}" for k in range(40)], np.full(40, 10)
-    chosen = training_set.drawn_students(students, tasks, ["s30", "s31", "s30"], ["s01", "s02", "s30"], 0)
+    chosen = dataset.drawn_students(students, tasks, ["s30", "s31", "s30"], ["s01", "s02", "s30"], 0)
     assert chosen[:4] == ["s30", "s31", "s01", "s02"]
     assert len(chosen) == len(set(chosen)) == 10
-    many = training_set.drawn_students(students, tasks, students, students, 0)
+    many = dataset.drawn_students(students, tasks, students, students, 0)
     assert len(many) == 10
-    assert chosen != training_set.drawn_students(students, tasks, ["s30", "s31"], ["s01", "s02"], 1)  # others by lot
+    assert chosen != dataset.drawn_students(students, tasks, ["s30", "s31"], ["s01", "s02"], 1)  # others by lot
 
 
 def test_three_students_are_read_however_much_they_did(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_set, "READ", 100)
-    assert training_set.drawn_students(["a", "b", "c", "d"], np.full(4, 5_000), ["d"], ["d", "c"], 0)[:2] == ["d", "c"]
-    assert len(training_set.drawn_students(["a", "b", "c", "d"], np.full(4, 5_000), ["d"], ["d", "c"], 0)) == 3
+    monkeypatch.setattr(dataset, "READ", 100)
+    assert dataset.drawn_students(["a", "b", "c", "d"], np.full(4, 5_000), ["d"], ["d", "c"], 0)[:2] == ["d", "c"]
+    assert len(dataset.drawn_students(["a", "b", "c", "d"], np.full(4, 5_000), ["d"], ["d", "c"], 0)) == 3
 
 
 def test_of_some_students_every_number_is_as_of_all(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     imported(db, TASKS)
-    monkeypatch.setattr(training_set, "READ", 400)
-    whole, some = training_set.full(db, 5, True), training_set.subsampled(db, len(TASKS), 5, None, seed=1)
+    monkeypatch.setattr(dataset, "READ", 400)
+    whole, some = dataset.full(db, 5, True), dataset.subsampled(db, len(TASKS), 5, None, seed=1)
     assert (whole.is_full, some.is_full, some.tasks) == (True, False, 1200)
     assert 300 <= len(some.attempts) <= 400
     place = {name: k for k, name in enumerate(whole.attempts.students)}
@@ -62,17 +62,17 @@ def test_of_some_students_every_number_is_as_of_all(db: Session, monkeypatch: py
     assert np.array_equal(inputs_of(known_before(some.attempts)), inputs_of(known_before(whole.attempts))[rows])
     # The same tasks judge: the newest of all, as far as their students are read.
     assert np.array_equal(
-        some.attempts.finished[some.judging :], whole.attempts.finished[cut(1200) :][rows[cut(1200) :]]
+        some.attempts.finished[some.fitted_rows :], whole.attempts.finished[cut(1200) :][rows[cut(1200) :]]
     )
 
 
 def test_fresh_is_what_was_finished_after_the_last_training_and_does_not_judge(db: Session) -> None:
     imported(db, TASKS)
-    everything = training_set.full(db, 5, False)
-    assert training_set.fresh_rows(everything, None).all()
+    everything = dataset.full(db, 5, False)
+    assert dataset.fresh_rows(everything, None).all()
     finished = everything.attempts.finished
     since = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(finished[999]))
-    fresh = training_set.fresh_rows(everything, since)
+    fresh = dataset.fresh_rows(everything, since)
     assert np.array_equal(np.flatnonzero(fresh), np.arange(1000, cut(1200)))
 
 
