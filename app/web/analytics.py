@@ -1,27 +1,19 @@
 """The analytics: how it went over days and topics, ability and speed, and how good the predictions were."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fastapi import Request
 from fastapi.responses import Response
-from markupsafe import Markup
-from sqlalchemy.orm import Session
 
-from app.core.languages import Translator
 from app.crud import studying
 from app.domain.attempts import DIFFICULTIES
-from app.domain.errors import NotKept
-from app.domain.tasks import Task
-from app.ml.explanation.explainer import explanation
-from app.ml.explanation.values import Explanation
-from app.ml.serving.model_order import ServingModels
 from app.routers.dependencies import Db, Serving
 from app.web import statistics
 from app.web.ability import LEAST_ANSWERS, LEAST_STUDENTS, ability_estimate
 from app.web.analytics_charts import reliability, success_chart, time_chart, trajectory_charts, why_chart
 from app.web.pages import render
 from app.web.sessions import SignedIn, page_router, translator_of
+from app.web.tasks import explained
 
 router = page_router("/dashboard")
 MOST_TASKS, MOST_DAYS = 2_000, 90  # of the window
@@ -42,6 +34,8 @@ def analytics(request: Request, visitor: SignedIn, db: Db, serving: Serving) -> 
     topics = studying.totals(db, visitor.id, "topic", TOPICS + 1)
     difficulties = studying.totals(db, visitor.id, "difficulty")
     lately = studying.lately(db, visitor.id, statistics.LAST, JUDGED_TOPICS)
+    last = studying.last_predicted(db, visitor.id)
+    found = explained(db, serving, last) if last else None
     return render(
         request,
         "analytics.html",
@@ -59,7 +53,9 @@ def analytics(request: Request, visitor: SignedIn, db: Db, serving: Serving) -> 
         trajectories=trajectory_charts(translator, estimate, done, days),
         judged=judged,
         reliability=reliability(translator, judged),
-        why=why(db, serving, studying.last_predicted(db, visitor.id), translator),
+        last_predicted=last,
+        explained=found,
+        why_chart=why_chart(translator, last, found) if last and found else None,
         topics=topics[:TOPICS],
         more_topics=len(topics) > TOPICS,
         difficulties=sorted(difficulties, key=lambda total: DIFFICULTIES.index(total.key)),
@@ -67,23 +63,3 @@ def analytics(request: Request, visitor: SignedIn, db: Db, serving: Serving) -> 
         mastered=[each for each in lately if statistics.is_mastered(each)],
         shaky=[each for each in lately if statistics.is_shaky(each)],
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Why:
-    """What moved the prediction of a task."""
-
-    task: Task
-    found: Explanation | None  # none: no longer kept
-    chart: Markup | None = None  # none: there are no numbers
-
-
-def why(db: Session, serving: ServingModels, task: Task | None, translator: Translator) -> Why | None:
-    """None where nothing was predicted yet."""
-    if task is None:
-        return None
-    try:
-        found = explanation(db, serving, task, to_student=True)
-    except NotKept:
-        return Why(task, None)
-    return Why(task, found, why_chart(translator, task, found))

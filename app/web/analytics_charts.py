@@ -10,7 +10,7 @@ from markupsafe import Markup
 from app.core.languages import Translator
 from app.crud.studying import Done
 from app.domain.tasks import Task
-from app.ml.explanation.values import Explanation, FeatureEffect, PartEffect
+from app.ml.explanation.values import Effect, Explanation
 from app.web import charts, statistics
 from app.web.ability import LEAST_ANSWERS, AbilityEstimate
 from app.web.charts import Axis, Series, axis_end
@@ -110,37 +110,26 @@ def reliability(translator: Translator, judged: Judged) -> Markup | None:
 
 def why_chart(translator: Translator, task: Task, found: Explanation) -> Markup | None:
     """The eleven features or LNIRT's parts, by how far they moved the chance; none where there are no numbers."""
-    if found.parts:
-        return _moved(translator, found.parts, [(part_name(translator, each.part, task),) for each in found.parts], [])
-    if not found.features:
+    effects: Sequence[Effect] = found.parts or found.features or ()
+    if not effects:
         return None
-    named = [
-        (
-            feature_name(translator, each.feature),
-            feature_value(translator, each.feature, each.value),
-            feature_value(translator, each.feature, each.average),
-        )
-        for each in found.features
-    ]
-    return _moved(translator, found.features, named, [translator("You"), translator("Average")])
-
-
-def _moved(
-    translator: Translator,
-    effects: Sequence[FeatureEffect | PartEffect],
-    named: Sequence[tuple[str, ...]],
-    columns: Sequence[str],
-) -> Markup:
-    """Each effect's name first in its row of `named`, what `columns` head behind it."""
-    head = [translator("What"), *columns, translator("Chance"), translator("Time")]
+    columns, named = list[str](), list[tuple[str, ...]]()
+    if found.parts:
+        named = [(part_name(translator, each.part, task),) for each in found.parts]
+    else:
+        columns = [translator("You"), translator("Average")]
+        for each in found.features or ():
+            values = [feature_value(translator, each.feature, value) for value in (each.value, each.average)]
+            named.append((feature_name(translator, each.feature), *values))
     moved = [
-        (translator.points(each.correctness_effect), f"{translator.signed(each.time_effect_seconds)} s")
-        for each in effects
+        (translator.points(effect.correctness_effect), f"{translator.signed(effect.time_effect_seconds)} s")
+        for effect in effects
     ]
     return charts.up_and_down(
         translator,
         translator("What moved the chance"),
         translator("In points of a hundred: bars to the right moved the chance up, bars to the left moved it down."),
-        [(row[0], each.correctness_effect, by[0]) for row, each, by in zip(named, effects, moved, strict=True)],
-        (head, [(*row, *by) for row, by in zip(named, moved, strict=True)]),
+        [(row[0], effect.correctness_effect, by[0]) for row, effect, by in zip(named, effects, moved, strict=True)],
+        [translator("What"), *columns, translator("Chance"), translator("Time")],
+        [(*row, *by) for row, by in zip(named, moved, strict=True)],
     )

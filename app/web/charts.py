@@ -139,7 +139,8 @@ def up_and_down(
     title: str,
     text: str,
     bars: Sequence[tuple[str, float, str]],
-    table: tuple[Sequence[str], Rows],
+    head: Sequence[str],
+    rows: Rows,
 ) -> Markup:
     """Bars to the left (down) and to the right (up) of a middle: what each is called, its length, and that in words."""
     longest = max((abs(length) for _, length, _ in bars), default=0) or 1
@@ -151,7 +152,7 @@ def up_and_down(
         left = middle - reach if length < 0 else middle
         parts.append(BAR.format("s2" if length < 0 else "s3", left, y + 20, reach, 10, f"{name}: {said}"))
     size = (NARROW, row * len(bars), "strip")
-    return _figure(translator, title, text, parts, _rows_of(*table), NOTHING, size)
+    return _figure(translator, title, text, parts, _rows_of(head, rows), NOTHING, size)
 
 
 def interval(

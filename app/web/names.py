@@ -1,7 +1,6 @@
 """What the pages call things, in the visitor's language; templates call these functions without the translator."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import exp
 from typing import Any
 
@@ -171,20 +170,11 @@ def score_texts(translator: Translator) -> dict[str, tuple[str, str]]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A version's score, for people who have never heard its name."""
-
-    name: str
-    value: str
-    meaning: str
-
-
-def explained_scores(translator: Translator, scores: Mapping[str, Any]) -> list[Score]:
-    """Those that are there; a version that gave no usable answers has none."""
+def explained_scores(translator: Translator, scores: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Name, value and meaning of those that are there; a version that gave no usable answers has none."""
     error = scores.get("log_loss_standard_error")
     return [
-        Score(called, score_value(translator, name, scores[name], error if name == "log_loss" else None), meaning)
+        (called, score_value(translator, name, scores[name], error if name == "log_loss" else None), meaning)
         for name, (called, meaning) in score_texts(translator).items()
         if scores.get(name) is not None
     ]

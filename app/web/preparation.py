@@ -38,7 +38,6 @@ Texts = Annotated[list[str], Form()]
 MOST_OFFERED = 40  # topics
 SUGGESTIONS = 5
 TARGETS = (0.70, 0.75, 0.80, 0.85)
-LIMITS = {"least": MINUTES_LEAST, "most": MINUTES_MOST, "topics": TOPICS_MOST}
 
 
 def suggested(db: Session, serving: ServingModels, student: UUID, target: str) -> dict[str, Any]:
@@ -51,20 +50,9 @@ def suggested(db: Session, serving: ServingModels, student: UUID, target: str) -
 @router.get("")
 def exams(request: Request, visitor: SignedIn, db: Db) -> Response:
     """What you prepare for, and the form to plan an exam."""
-    return _exams(request, db, visitor.id, _usual())
-
-
-def _usual() -> dict[str, Any]:
-    """What the form begins with."""
-    in_two_weeks = datetime.now(UTC).date() + timedelta(days=14)
-    return {
-        "name": "",
-        "exam_date": in_two_weeks.isoformat(),
-        "topics": [],
-        "more": "",
-        "minutes": "30",
-        "target": TARGET,
-    }
+    in_two_weeks = (datetime.now(UTC).date() + timedelta(days=14)).isoformat()
+    usual = {"name": "", "exam_date": in_two_weeks, "topics": [], "more": "", "minutes": "30", "target": TARGET}
+    return _exams(request, db, visitor.id, usual, {})
 
 
 def _exams(
@@ -72,7 +60,7 @@ def _exams(
     db: Session,
     student: UUID,
     given: dict[str, Any],
-    wrong: dict[str, str] | None = None,
+    wrong: dict[str, str],
     status: int = 200,
 ) -> Response:
     return render(
@@ -83,9 +71,8 @@ def _exams(
         today=datetime.now(UTC).date(),
         offered=[total.key for total in studying.totals(db, student, most=MOST_OFFERED)],
         given=given,
-        wrong=wrong or {},
+        wrong=wrong,
         targets=TARGETS,
-        limits=LIMITS,
     )
 
 

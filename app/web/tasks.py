@@ -1,7 +1,6 @@
 """Practising: choose a task, see the prediction, do it, say how it went, see how it compares, go on."""
 
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from fastapi import BackgroundTasks, Request
@@ -17,6 +16,8 @@ from app.domain.errors import NotKept, OtherResult, TaskNotFound
 from app.domain.tasks import Claim, Task, TaskRequest
 from app.ml.embedding_service import complete, predict_and_save
 from app.ml.explanation.explainer import explanation
+from app.ml.explanation.values import Explanation
+from app.ml.serving.model_order import ServingModels
 from app.routers.dependencies import Db, Serving, TheTrainer
 from app.schemas.practice_tasks import NewTask, TaskResult
 from app.web.pages import go_to, render
@@ -30,21 +31,21 @@ LEAST_SECONDS = 0.1
 
 @router.get("")
 def choose(
-    request: Request,
-    visitor: SignedIn,
-    db: Db,
-    serving: Serving,
-    topic: str = "",
-    difficulty: str = "",
-    target: str = "",
-) -> Response:
+    request: Request, visitor: SignedIn, db: Db, serving: Serving,
+    topic: str = "", difficulty: str = "", target: str = "",
+) -> Response:  # fmt: skip
     """Choose what to do next, or take a suggestion."""
     given = {"topic": topic[:200], "difficulty": difficulty or "medium", "target": target}
     return _choose(request, db, serving, visitor.id, given)
 
 
 def _choose(
-    request: Request, db: Session, serving: Any, student: UUID, given: dict[str, str], wrong: str | None = None
+    request: Request,
+    db: Session,
+    serving: ServingModels,
+    student: UUID,
+    given: dict[str, str],
+    wrong: str | None = None,
 ) -> Response:
     return render(
         request,
@@ -83,7 +84,7 @@ def show(request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Ser
     return _show(request, db, serving, _own(db, task_id, visitor.id))
 
 
-def _show(request: Request, db: Session, serving: Any, task: Task, wrong: str | None = None) -> Response:
+def _show(request: Request, db: Session, serving: ServingModels, task: Task, wrong: str | None = None) -> Response:
     translator = translator_of(request)
     values = {"task": task, "wrong": wrong, "panel": panel(db, serving, translator)}
     return render(request, "result.html" if task.completed else "task.html", 422 if wrong else 200, **values)
@@ -126,11 +127,15 @@ def _seconds(given: str, task: Task) -> float:
 def why(request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serving) -> Response:
     """What moved the prediction."""
     task = _own(db, task_id, visitor.id)
+    return render(request, "why.html", task=task, found=explained(db, serving, task))
+
+
+def explained(db: Session, serving: ServingModels, task: Task) -> Explanation | None:
+    """What moved the prediction; none where what it was made from is no longer kept."""
     try:
-        found = explanation(db, serving, task, to_student=True)
+        return explanation(db, serving, task, to_student=True)
     except NotKept:
-        found = None
-    return render(request, "why.html", task=task, found=found)
+        return None
 
 
 def _own(db: Session, task_id: str, student: UUID) -> Task:

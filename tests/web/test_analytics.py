@@ -262,9 +262,9 @@ def test_many_topics_are_shown_in_two_parts(ada: Browser, db: Session, student: 
 
 def test_bars_go_up_and_down_from_the_middle() -> None:
     bars = [("up <&>", 0.2, "+20"), ("down", -0.1, "−10"), ("nothing", 0.0, "0")]
-    drawn = charts.up_and_down(Translator("en", UTC), "t", "d", bars, (["what", "how far"], [["up <&>", "+20"]]))
+    drawn = charts.up_and_down(Translator("en", UTC), "t", "d", bars, ["what", "how far"], [["up <&>", "+20"]])
     places = re.findall(r'<rect class="(\w+) bar" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', drawn)
     assert places == [("s3", "200.0", "200.0"), ("s2", "100.0", "100.0"), ("s3", "200.0", "0.0")]
     assert "up &lt;&amp;&gt;" in drawn
     assert "<td>+20</td>" in drawn
-    assert "<svg" in charts.up_and_down(Translator("en", UTC), "t", "d", [], ([], []))
+    assert "<svg" in charts.up_and_down(Translator("en", UTC), "t", "d", [], [], [])
