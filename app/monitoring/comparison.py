@@ -21,7 +21,7 @@ Rows = NDArray[np.intp]
 
 
 def comparison(db: Session, days: int, limit: int = 50, most_a_day: int | None = None) -> Comparison:
-    """Every kind and the newest `limit` versions, over all these days and by day of completion.
+    """Compare every kind and the newest `limit` versions, over all these days and by day of completion.
 
     Of all tasks, or of so many of each day at the most: then it takes no longer where there are more.
     """
@@ -44,14 +44,14 @@ def comparison(db: Session, days: int, limit: int = 50, most_a_day: int | None =
 
 
 def _qualities(data: Predicted, labels: Ints) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Of each label, what was shown and what was a shadow, over all days and by day, the oldest first."""
+    """Score each label, what was shown and what was a shadow, over all days and by day, the oldest first."""
     for label, role, rows in _groups(data, labels):
         by_day = [DayOut(day=EPOCH + timedelta(day), **quality(of_day)) for day, _, of_day in _groups(rows, rows.day)]
         yield label, {"role": role, **quality(rows), "by_day": by_day}
 
 
 def _groups(data: Predicted, labels: Ints) -> Iterator[tuple[int, str, Predicted]]:
-    """By label and role, in one sort."""
+    """Divide the rows by label and role, in one sort."""
     if len(data) == 0:
         return
     keys = labels.astype(np.int64) * 2 + data.shadow
@@ -62,13 +62,13 @@ def _groups(data: Predicted, labels: Ints) -> Iterator[tuple[int, str, Predicted
 
 
 def quality(rows: Predicted) -> dict[str, Any]:
-    """The scores of n predictions, n at least 1."""
+    """Return the scores of n predictions, n at least 1."""
     columns = (rows.correct, rows.probability, rows.seconds, rows.estimate, rows.low, rows.high)
     return {"n": len(rows), **asdict(metrics.summary(*columns))}
 
 
 def _text(data: Predicted, kinds: dict[int, str], of_kind: Ints, names: list[str], days: int) -> str:
-    """Who is ahead, of the versions; of the kinds too, where one of them had several versions."""
+    """Say who is ahead, of the versions; of the kinds too, where one of them had several versions."""
     if len(data) == 0:
         span = "today" if days == 1 else f"in the last {days} days"
         return f"Nothing to compare yet: no predicted task has been completed {span}."
@@ -81,15 +81,17 @@ def _text(data: Predicted, kinds: dict[int, str], of_kind: Ints, names: list[str
 
 
 def _ahead(data: Predicted, labels: Ints, name: Name) -> str:
-    """On tasks that both predicted, where there are any."""
+    """Say who is ahead, on tasks that both predicted where there are any."""
     losses = metrics.losses(data.correct, data.probability)
     pair = both_predicted(data, labels)
     return _on_the_same(*pair, losses, name) if pair else _on_others(labels, losses, name)
 
 
 def both_predicted(data: Predicted, labels: Ints) -> tuple[int, int, Rows, Rows] | None:
-    """Of a label that was shown and one that was a shadow, those with the most tasks in common, the newer on a tie: the
-    newer label and the older, and the rows in which each predicted the same m tasks, (m,)."""
+    """Find the two labels, one shown and one a shadow, with the most tasks in common, the newer on a tie.
+
+    Returns the newer label and the older, and the rows in which each predicted the same m tasks, (m,).
+    """
     shadows, shown = np.flatnonzero(data.shadow), np.flatnonzero(~data.shadow)
     row_of = np.zeros(int(data.task.max()) + 1, np.intp)
     row_of[data.task[shown]] = shown
@@ -124,7 +126,7 @@ def _on_the_same(newer: int, older: int, newers: Rows, olders: Rows, losses: Flo
 
 
 def _on_others(labels: Ints, losses: Floats, name: Name) -> str:
-    """No two predicted the same task: the two with the most tasks, each on its own."""
+    """Set side by side the two with the most tasks, where no two predicted the same."""
     found, counts = np.unique(labels, return_counts=True)
     most = sorted(zip(counts.tolist(), found.tolist(), strict=True), reverse=True)[:2]
     said = [(name(label), f"{losses[labels == label].mean():.2f}", n) for n, label in most]

@@ -17,7 +17,7 @@ SCORES = ("log_loss", "calibration_error", "rmse_log_time", "time_interval_cover
 
 
 def live_quality(db: Session) -> LiveOut:
-    """Of each kind that answered enough of the newest tasks; silent while there are few."""
+    """Score each kind that answered enough of the newest tasks; silent while there are few."""
     found = live.completed(db, NEWEST)
     if len(found) < LEAST:
         few = f"Live quality speaks from {LEAST} completed tasks on; there are {len(found)}."
@@ -29,8 +29,7 @@ def live_quality(db: Session) -> LiveOut:
 
 
 def groups(db: Session) -> list[tuple[float, float, int]]:
-    """The same tasks, whoever predicted them, by their chance in ten steps: mean chance, share right, tasks; none while
-    there are few."""
+    """Divide the same tasks by their chance into tenths: mean chance, share right, tasks; none while there are few."""
     found = live.completed(db, NEWEST)
     return metrics.reliability(found.correct, found.probability) if len(found) >= LEAST else []
 
@@ -59,12 +58,12 @@ def _quality(db: Session, kind: str, rows: Completed) -> LiveQuality:
 
 
 def _standard_error(values: Floats) -> float:
-    """Of their mean."""
+    """Return the standard error of their mean."""
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def sentence(live: LiveQuality, error_against_base_rate: float) -> str:
-    """How it does, and whether that is a reason to look closer; the base rate is compared task by task."""
+    """Say how it does, and whether that is a reason to look closer; the base rate is compared task by task."""
     said = f"{live.kind}: log-loss {live.log_loss:.3f} on its newest {live.n:,} completed tasks"
     then, error = live.log_loss_at_training, live.log_loss_at_training_standard_error or 0.0
     if then is not None:

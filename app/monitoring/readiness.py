@@ -36,7 +36,7 @@ def readiness(serving: ServingModels) -> Readiness:
 
 
 def _held_up(control: Control) -> list[str]:
-    """Why models grow old."""
+    """Say why models grow old."""
     if control.is_paused:
         why = (control.reason or control.last_failure or "no reason was given").rstrip(".")
         return [f"Trainings are paused: {why}. `smartstudy resume` or POST /model/resume goes on."]

@@ -22,7 +22,7 @@ from app.schemas.model_status import CounterOut, ModelStatus, PauseOut, RunOut, 
 
 
 def model_status(db: Session, serving: ServingModels) -> ModelStatus:
-    """All of it; `serving` is what answers in this process."""
+    """Return all of it; `serving` is what answers in this process."""
     problem = " ".join(serving.problems) or None
     tracker = model_tracker.read(db)
     run = training_runs.at_work(db)
@@ -48,7 +48,7 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
 
 
 def _untrained(begun: bool) -> ServingOut:
-    """LNIRT of the newest tasks; nobody's before the first."""
+    """Describe LNIRT of the newest tasks, or the prior before the first."""
     kind = BY_NAME[BASE].wire_name if begun else PRIOR.model_version
     return ServingOut(
         model_version=kind, model_version_id=None, since=None, trained_on_tasks=None, held_out=None, contributions=None
@@ -88,7 +88,7 @@ def _pause(control: Control) -> PauseOut | None:
 
 
 def _held_up(control: Control) -> list[str]:
-    """Why the next training does not begin by itself, in a sentence."""
+    """Say why the next training does not begin by itself."""
     if control.is_paused:
         by = f" by {control.paused_by}" if control.paused_by else ""
         why = f": {control.reason.rstrip('.')}" if control.reason else ""
@@ -114,13 +114,13 @@ def _text(serving: ServingModels, counter: CounterOut, run: Run | None, last: Ru
 
 
 def version_fields(version: Version) -> Mapping[str, object]:
-    """A version as the schemas have it."""
+    """Return a version as the schemas have it."""
     kept = {name: getattr(version, name) for name in Version.__slots__}
     return kept | {"answers_first": version.answers}
 
 
 def outcome(message: str, wanted: Version, serving: ServingModels) -> str:
-    """What was done, and should another than the wanted version answer all the same, who and why."""
+    """Say what was done, and should another than the wanted version answer all the same, who and why."""
     now = serving.model_order.first
     if now is not None and now.version.id == wanted.id:
         return message

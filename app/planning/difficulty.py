@@ -29,7 +29,7 @@ def chance(logits: float) -> float:
 
 
 def nearest(chances: Sequence[float], target: float) -> int:
-    """Which of the chances, (3,) by difficulty, is nearest to the target; among equals, the one on the way to it."""
+    """Return which of the chances, (3,) by difficulty, is nearest to the target; among equals, the higher one."""
     best, least = 0, abs(chances[0] - target)
     for place, p in enumerate(chances[1:], start=1):
         off = abs(p - target)
@@ -39,7 +39,7 @@ def nearest(chances: Sequence[float], target: float) -> int:
 
 
 def wrong_lately(topic: TopicState, now: datetime) -> tuple[int, int] | None:
-    """How many of the last tasks went wrong, and of how many; none where that is no more than bad luck."""
+    """Count how many of the last tasks went wrong, and of how many; none where that is no more than bad luck."""
     recent = lately(topic, now)
     wrong = sum(not done.is_correct for done in recent)
     in_a_row = len(recent) >= WRONG_IN_A_ROW and not any(done.is_correct for done in recent[:WRONG_IN_A_ROW])
@@ -51,7 +51,7 @@ def lately(topic: TopicState, now: datetime) -> list[Done]:
 
 
 def hardest_allowed(topic: TopicState, now: datetime) -> int:
-    """A step below what went wrong lately; the hardest where nothing did. A position in DIFFICULTIES."""
+    """Return the position in DIFFICULTIES a step below what went wrong lately; the last where nothing did."""
     if wrong_lately(topic, now) is None:
         return len(DIFFICULTIES) - 1
     failed = [DIFFICULTIES.index(done.difficulty) for done in lately(topic, now) if not done.is_correct]
@@ -59,17 +59,17 @@ def hardest_allowed(topic: TopicState, now: datetime) -> int:
 
 
 def aimed(topic: TopicState, target: float, now: datetime) -> str:
-    """The difficulty to practise now: nearest to the target, but easier for a while after it went wrong."""
+    """Return the difficulty to practise now: nearest to the target, but easier for a while after it went wrong."""
     return DIFFICULTIES[min(nearest(probabilities(topic), target), hardest_allowed(topic, now))]
 
 
 def probabilities(topic: TopicState) -> list[float]:
-    """Of a right answer, (3,) by difficulty."""
+    """Return the chances of a right answer, (3,) by difficulty."""
     return [topic.chances[difficulty].correctness_prob for difficulty in DIFFICULTIES]
 
 
 def off_the_models(topic: TopicState) -> float:
-    """How far the last answers lie from what the models expect of this topic now, logits.
+    """Return how far the last answers lie from what the models expect of this topic now, logits.
 
     One Newton step, from 0, of a random intercept with variance TOPIC_VARIANCE in a logistic model: models that know
     one ability for all topics (LNIRT) don't see that one of them is weak. It only orders topics; no chance that is
@@ -84,12 +84,12 @@ def off_the_models(topic: TopicState) -> float:
 
 
 def weakness(topic: TopicState) -> float:
-    """The chance to get a medium task wrong, 0-1, as the models and the last answers see it."""
+    """Return the chance to get a medium task wrong, 0-1, as the models and the last answers see it."""
     return 1 - chance(logit(topic.chances[MEDIUM].correctness_prob) + off_the_models(topic))
 
 
 def need(weakness: float, due: float, tasks_today: float) -> float:
-    """How much a topic needs practice now: the weaker and the longer ago the more, the more today the less."""
+    """Return how much a topic needs practice now: the weaker and the longer ago the more, the more today the less."""
     return weakness * (NOT_DUE + (1 - NOT_DUE) * due) * 2 ** (-tasks_today / MASSED)
 
 

@@ -49,7 +49,7 @@ MEDIUM = DIFFICULTIES.index(difficulty.MEDIUM)
 
 
 def plan_exam(serving: ServingModels, db: Session, exam: Exam) -> Plan:
-    """The plan as it looks now."""
+    """Return the plan as it looks now."""
     found = topic_states_now(serving, db, exam.user_id, exam.topics)
     return planned(exam, found.topics, found.now, found.effect)
 
@@ -83,8 +83,10 @@ def _check_date(exam_date: date, today: date) -> None:
 
 
 def planned(exam: Exam, topics: Sequence[TopicState], now: datetime, effect: PracticeEffect) -> Plan:
-    """The plan as it looks now, its topics in the order given; the same for the same arguments. Raises ValueError for
-    no topics."""
+    """Return the plan as it looks now, its topics in the order given; the same for the same arguments.
+
+    Raises ValueError for no topics.
+    """
     if not topics:
         raise ValueError("expected at least one topic to plan for")
     schedule = Schedule.of(exam, topics, now, effect)
@@ -137,12 +139,12 @@ class TopicProgress:
         )
 
     def chance(self, level: int, more: int = 0) -> float:
-        """Of a right answer when what is planned, and so many more, are done."""
+        """Return the chance of a right answer when what is planned, and so many more, are done."""
         rise = rise_by(self.state.n, self.planned + more, self.effect) if more else self.rise
         return difficulty.chance(self.logits[level] + rise)
 
     def aimed(self, target: float) -> int:
-        """The difficulty to practise next."""
+        """Return the position in DIFFICULTIES to practise next."""
         chances = [self.chance(level) for level in range(len(DIFFICULTIES))]
         return min(difficulty.nearest(chances, target), self.hardest)
 
@@ -176,13 +178,13 @@ class Share:
 
     @property
     def seconds(self) -> float:
-        """A task takes."""
+        """Return how long a task takes."""
         return self.topic.seconds[self.level]
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """From today to the day before the exam."""
+    """The days from today to the day before the exam."""
 
     exam: Exam
     now: datetime  # UTC
@@ -206,7 +208,7 @@ class Schedule:
         return PlanDay(self.now.date() + timedelta(days=day), items, tasks_done, used / 60)
 
     def _items(self, day: int, budget: float, *, must: bool) -> Iterator[PlanItem]:
-        """`must`: there has to be something, though no task fits."""
+        """Plan the tasks of a day; where there `must` be something, one even if none fits."""
         left = self.days - day
         shares = self._chosen(day, left, budget)
         for share, fitting in divided(shares, budget) or ([(min(shares, key=lambda s: s.seconds), 0)] if must else []):
@@ -219,7 +221,7 @@ class Schedule:
             topic.reviewed |= share.first
 
     def _chosen(self, day: int, left: int, budget: float) -> list[Share]:
-        """The day's topics, those that need it most first."""
+        """Return the day's topics, those that need it most first."""
         levels = [topic.aimed(self.exam.target) for topic in self.topics]
         seconds = sum(topic.seconds[level] for topic, level in zip(self.topics, levels, strict=True))
         fitting = max(budget, 0) * len(levels) / seconds  # tasks
@@ -251,7 +253,7 @@ class Schedule:
 
 
 def divided(shares: Sequence[Share], budget: float) -> list[tuple[Share, int]]:
-    """Tasks of each share within `budget` seconds: one each, the rest by the root of the need, what is left to whom it
+    """Divide `budget` seconds into tasks: one of each share, the rest by the root of the need, what is left to whom it
     fits. (A topic that needs it four times as much gets twice the time: repetitions in a day teach less and less.)"""
     wants = [share.need**0.5 for share in shares]
     total = sum(wants) or 1.0
@@ -274,7 +276,7 @@ def divided(shares: Sequence[Share], budget: float) -> list[tuple[Share, int]]:
 
 
 def _later(schedule: Schedule, days: Sequence[PlanDay]) -> Later:
-    """The days that are not shown, each like the mean of the last ones that are."""
+    """Sum up the days that are not shown, each like the mean of the last ones that are."""
     like, more = days[-LIKE:], schedule.days - len(days)
     for topic in schedule.topics:
         tasks = sum(item.tasks for day in like for item in day.items if item.topic == topic.state.topic)

@@ -12,7 +12,7 @@ SHARES = ("chance", "target", "chance_now", "chance_at_exam")
 
 
 def sentence(translator: Translator, reason: Reason) -> str:
-    """The sentence of the reason, with its values as the reader writes them."""
+    """Return the sentence of the reason, with its values as the reader writes them."""
     values = {name: _shown(translator, name, value) for name, value in reason.values.items()}
     return translator(reason.kind.value, **values)
 
@@ -40,13 +40,13 @@ def _exam(translator: Translator, name: str) -> str:
 
 
 def went_wrong(topic: TopicState, now: datetime) -> list[Reason]:
-    """Where more of the last tasks went wrong than by bad luck."""
+    """Say so where more of the last tasks went wrong than by bad luck."""
     wrong = wrong_lately(topic, now)
     return [Reason(ReasonKind.WENT_WRONG_LATELY, {"wrong": wrong[0], "tasks": wrong[1]})] if wrong else []
 
 
 def not_practised(topic: TopicState, now: datetime) -> list[Reason]:
-    """Where more than half of it is likely forgotten."""
+    """Say so where more than half of it is likely forgotten."""
     days = spacing.days_since(topic.recent, now)
     if days is None or days < 1 or spacing.due(days, spacing.strength(topic.recent)) < 0.5:
         return []

@@ -33,7 +33,7 @@ ACCEPTABLE, FURTHER = 0.25, 0.15  # from the target, or from the nearest there i
 async def recommend(
     serving: ServingModels, database: Database, student: UUID, wishes: Wishes, n: int
 ) -> Recommendations:
-    """At most n tasks, best first: for the topics wished for, else for the next exam's and then all that is practised.
+    """Suggest at most n tasks, best first: for the topics wished for, else the next exam's and all that is practised.
 
     Who has finished nothing, or practises few topics, gets others too that several have practised lately.
     """
@@ -41,7 +41,7 @@ async def recommend(
 
 
 def recommend_now(serving: ServingModels, db: Session, student: UUID, wishes: Wishes, n: int) -> Recommendations:
-    """The same through the session."""
+    """Suggest the same through the session."""
     return _recommended(topic_states_now(serving, db, student, wishes.topics), wishes, n)
 
 
@@ -74,14 +74,14 @@ class Moment:
 
 
 def suggestions(topics: Sequence[TopicState], moment: Moment, n: int) -> tuple[Suggestion, ...]:
-    """At most n tasks, best first; the same for the same arguments. What only others practise fills up the list."""
+    """Return at most n tasks, best first; the same for the same arguments. Others' topics fill up the list."""
     own = _in_turns(in_order([topic for topic in topics if not topic.others], moment), moment)
     of_others = _in_turns(in_order([topic for topic in topics if topic.others], moment), moment)
     return tuple(islice(chain(own, of_others), n))
 
 
 def _in_turns(ordered: Sequence[TopicState], moment: Moment) -> Iterator[Suggestion]:
-    """Every topic once before any comes twice."""
+    """Suggest every topic once before any comes twice."""
     choices = [choices_of(topic, moment) for topic in ordered]
     for place in range(len(DIFFICULTIES)):
         for topic, levels in zip(ordered, choices, strict=True):
@@ -90,7 +90,7 @@ def _in_turns(ordered: Sequence[TopicState], moment: Moment) -> Iterator[Suggest
 
 
 def in_order(topics: Sequence[TopicState], moment: Moment) -> list[TopicState]:
-    """The exam's topics first, each group by need; not the same topic twice in a row where there is another."""
+    """Sort the exam's topics first, each group by need; not the same topic twice in a row where there is another."""
     found: list[TopicState] = []
     for of_exam in (True, False):
         group = [topic for topic in topics if moment.is_for_exam(topic) is of_exam]
@@ -102,7 +102,7 @@ def in_order(topics: Sequence[TopicState], moment: Moment) -> list[TopicState]:
 
 
 def choices_of(topic: TopicState, moment: Moment) -> list[str]:
-    """The difficulties that may be suggested, best first; the one just done only where there is no other."""
+    """Return the difficulties that may be suggested, best first; the one just done only where there is no other."""
     best = difficulty.aimed(topic, moment.target, moment.now)
     chances = zip(DIFFICULTIES, difficulty.probabilities(topic), strict=True)
     off = {level: abs(chance - moment.target) for level, chance in chances}

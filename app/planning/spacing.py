@@ -16,7 +16,7 @@ DAY = 86_400.0  # seconds
 
 
 def strength(recent: Sequence[Done]) -> float:
-    """From the last tasks on a topic: each UTC day counts from -1 (all wrong) to 1 (all right)."""
+    """Add up the days of the last tasks on a topic, UTC, each from -1 (all wrong) to 1 (all right)."""
     days: dict[object, list[bool]] = {}
     for done in recent:
         days.setdefault(done.at.date(), []).append(done.is_correct)
@@ -24,7 +24,7 @@ def strength(recent: Sequence[Done]) -> float:
 
 
 def step(share_right: float) -> float:
-    """What a day with this share of right answers adds to the strength."""
+    """Return what a day with this share of right answers adds to the strength."""
     return 2 * share_right - 1
 
 
@@ -33,10 +33,10 @@ def within(strength: float) -> float:
 
 
 def due(days: float | None, strength: float) -> float:
-    """The share that is likely forgotten, 0-1, so many days after the last practice; 1 where there was none."""
+    """Return the share that is likely forgotten, 0-1, so many days after the last practice; 1 where there was none."""
     return 1.0 if days is None else 1 - 2.0 ** (-max(days, 0.0) / 2.0**strength)
 
 
 def days_since(recent: Sequence[Done], now: datetime) -> float | None:
-    """Since the last task; none where there is none."""
+    """Count the days since the last task; none where there is none."""
     return max((now - recent[0].at).total_seconds(), 0.0) / DAY if recent else None

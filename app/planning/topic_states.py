@@ -52,7 +52,7 @@ class TopicStates:
 async def topic_states(
     serving: ServingModels, database: Database, student: UUID, topics: tuple[str, ...]
 ) -> TopicStates:
-    """Of these topics; without any, of the next exam's and all that the student practises.
+    """Return the states of these topics; without any, of the next exam's and all that the student practises.
 
     Through the asynchronous driver; others have their turn between two predictions.
     """
@@ -65,7 +65,7 @@ async def topic_states(
 
 
 def topic_states_now(serving: ServingModels, db: Session, student: UUID, topics: tuple[str, ...]) -> TopicStates:
-    """The same through the session."""
+    """Return the same through the session."""
     found, answered = run_sync(_found(student, topics), db), Answered()
     predictions = [
         run_sync(asked_once(predict(serving, asked, past), past, answered), db) for asked, past in found.cells
@@ -103,8 +103,8 @@ def _found(student: UUID, wanted: tuple[str, ...]) -> QueryFlow[_Found]:
 
 
 def _most_needed(known: Known, first: Sequence[str]) -> list[Practised]:
-    """As many topics as are predicted: all that are wanted, in their order, then the student's own that seem to need
-    it most, by the share that went right."""
+    """Return as many topics as are predicted: all that are wanted, in their order, then the student's own that seem
+    to need it most, by the share that went right."""
     by_name = {topic.topic: topic for topic in known.topics}
     own = [topic for topic in known.topics if topic.topic not in first]
     own.sort(key=lambda topic: (-_seems_to_need(topic, known.now), topic.topic))
@@ -142,8 +142,10 @@ Answered = dict[object, Rows]  # by statement and values
 
 
 def asked_once(flow: QueryFlow[T], past: StudentHistory, answered: Answered) -> QueryFlow[T]:
-    """The same query flow; what the database has answered is not asked again. The state that one prediction caught up
-    with the student's past is the next one's: all are of the same moment."""
+    """Run the same query flow; what the database has answered is not asked again.
+
+    The state that one prediction caught up with the student's past is the next one's: all are of the same moment.
+    """
     try:
         question = next(flow)
         while True:

@@ -18,7 +18,7 @@ from app.core.settings import settings
 from app.core.timeout_cache import TimeoutCache
 from app.domain.errors import NotSignedIn
 from app.ml.serving.model_order import ServingModels
-from app.monitoring.stored_metrics import Figures, figures
+from app.monitoring.prometheus import Figures, figures
 from app.routers.dependencies import bearer_of
 from app.schemas.problem import problems
 

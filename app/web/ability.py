@@ -47,11 +47,11 @@ class AbilityEstimate:
 
     @property
     def on_average(self) -> "Answer":
-        """What is expected of them on a task of which nothing is known."""
+        """Return what is expected of the student on a task of which nothing is known."""
         return self.model.on_average(self.state)
 
     def trajectory(self, done: Sequence[Done], ends: Sequence[int]) -> "list[Standing]":
-        """How it stood before the newest finished tasks, and after the first so many of them."""
+        """Return how the student stood before the newest finished tasks, and after the first so many of them."""
         from app.ml.lnirt.ability import standing
 
         if not done:
@@ -63,7 +63,7 @@ class AbilityEstimate:
 
 
 def ability_estimate(db: Session, serving: ServingModels, student: UUID) -> AbilityEstimate | None:
-    """What is known of them now; none before there is a result, and where LNIRT is not in service."""
+    """Return what is known of the student now; none before there is a result, and where LNIRT is not in service."""
     anything = TaskRequest(student, "", "medium")  # what a task is about doesn't matter to what is known of them
     past = student_totals.past_of(student_totals.PAST.rows_sync(db, **student_totals.question(anything, None))[0])
     loaded = serving.model_order.of(BASE)
@@ -83,7 +83,7 @@ def ability_estimate(db: Session, serving: ServingModels, student: UUID) -> Abil
 
 
 def _untrained(db: Session, student: UUID, past: StudentHistory) -> AbilityEstimate | None:
-    """By the LNIRT that answers before the first training; none where nobody has finished anything."""
+    """Ask the LNIRT that answers before the first training; none where nobody has finished anything."""
     from app.ml.lnirt.untrained import untrained
 
     found = run_sync(untrained(past.at), db)
@@ -95,5 +95,5 @@ def _untrained(db: Session, student: UUID, past: StudentHistory) -> AbilityEstim
 
 
 def percentile(share: float) -> int:
-    """How many of 100, as people say it: nobody is better than all, or than none."""
+    """Return how many of 100, as people say it: nobody is better than all, or than none."""
     return min(max(round(100 * share), 1), 99)

@@ -89,7 +89,7 @@ def roll_back(request: Request, _admin: Admin, actor: Acting, db: Db, serving: S
 def train(
     request: Request, _admin: Admin, actor: Acting, db: Db, serving: Serving, trainer: TheTrainer, kind: FormText = ""
 ) -> Response:
-    """All kinds, or one; it waits for its turn."""
+    """Ask for a training of all kinds, or of one; it waits for its turn."""
     if kind not in ("", *KINDS):
         wrong = translator_of(request)("Please choose one of the kinds of model.")
         return _overview(request, db, serving, 422, wrong=wrong)
@@ -121,7 +121,7 @@ def resume(request: Request, _admin: Admin, actor: Acting, db: Db, trainer: TheT
 
 @router.get("/versions")
 def versions(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
-    """The newest, or those before one of them."""
+    """Show the newest versions, or those before one of them."""
     start, scored = _position(before), model_versions.held_out_scores(db, DRAWN)
     translator = translator_of(request)
     return render(
@@ -135,7 +135,7 @@ def versions(request: Request, _admin: Admin, db: Db, before: str = "") -> Respo
 
 @router.get("/versions/{version_id}")
 def version(request: Request, version_id: str, _admin: Admin, db: Db) -> Response:
-    """One version, with what it learned from."""
+    """Show one version, with what it learned from."""
     return _version(request, db, _version_id(version_id))
 
 
@@ -145,7 +145,7 @@ def _version(request: Request, db: Session, number: int, status: int = 200, wron
 
 @router.post("/versions/{version_id}/promote")
 def promote(request: Request, version_id: str, _admin: Admin, actor: Acting, db: Db, serving: Serving) -> Response:
-    """Let it answer from now on."""
+    """Let the version answer from now on."""
     number = _version_id(version_id)
     try:
         changed(db, serving, serving_changes.promote(db, number, actor))
@@ -158,7 +158,7 @@ def promote(request: Request, version_id: str, _admin: Admin, actor: Acting, db:
 
 @router.get("/runs")
 def runs(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
-    """Every training run, how it ended and why."""
+    """Show every training run, how it ended and why."""
     start = _position(before)
     listed = _listed(training_runs.newest(db, AT_ONCE + 1, start), start)
     timed = [run for run in listed["entries"] if admin_charts.seconds(run) is not None]
@@ -168,7 +168,7 @@ def runs(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
 
 @router.get("/comparison")
 def compare(request: Request, _admin: Admin, db: Db, days: str = "") -> Response:
-    """How good the predictions of each kind and version were, on the same days."""
+    """Show how good the predictions of each kind and version were, on the same days."""
     span = next((span for span in SPANS if str(span) == days), USUAL_SPAN)
     found = comparison(db, span, COMPARED_VERSIONS, COMPARED // span)
     return render(
@@ -183,19 +183,19 @@ def compare(request: Request, _admin: Admin, db: Db, days: str = "") -> Response
 
 @router.get("/audit")
 def acts(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
-    """What was done that only admins may do."""
+    """Show what was done that only admins may do."""
     start = _position(before, MOST_ACTS)
     return render(request, "admin_audit.html", **_listed(audit.newest(db, AT_ONCE + 1, start), start))
 
 
 def _listed(found: Sequence[Any], start: int | None) -> dict[str, Any]:
-    """What a page of a list shows, of one entry more than it has room for; `older` leads to the next page."""
+    """Return what a page of a list shows, of one entry more than it has room for; `older` leads to the next page."""
     older = found[AT_ONCE - 1].id if len(found) > AT_ONCE else None
     return {"entries": found[:AT_ONCE], "older": older, "is_newest": start is None}
 
 
 def _position(given: str, most: int = MOST_ID) -> int | None:
-    """Where a page of a list begins, as its link has it; none, the newest, for anything else."""
+    """Return where a page of a list begins, as its link has it; none, the newest, for anything else."""
     try:
         found = int(given)
     except ValueError:
@@ -204,7 +204,7 @@ def _position(given: str, most: int = MOST_ID) -> int | None:
 
 
 def _version_id(given: str) -> int:
-    """Raises VersionNotFound."""
+    """Read a version's number from a path. Raises VersionNotFound."""
     found = _position(given)
     if found is None:
         raise VersionNotFound

@@ -22,7 +22,7 @@ STEP = 0.04  # that the axis of a log-loss begins and ends at, so that its four 
 
 
 def held_out(translator: Translator, scored: Sequence[HeldOutScore]) -> Markup:
-    """The log-loss of each kind's versions, run by run."""
+    """Draw the log-loss of each kind's versions, run by run."""
     runs = sorted({each.run_id for each in scored})[-MOST_RUNS:]
     found = {(each.kind, each.run_id): each.log_loss for each in scored}
     series = [
@@ -40,7 +40,7 @@ def held_out(translator: Translator, scored: Sequence[HeldOutScore]) -> Markup:
 
 
 def live(translator: Translator, groups: Sequence[tuple[float, float, int]]) -> Markup:
-    """What students were told, against what came of it."""
+    """Draw what students were told, against what came of it."""
     text = translator(
         "Tasks grouped by the chance that students were told; the larger a dot, the more tasks. On the dashed line as"
         " many went right as was promised; below it too much was promised, above it too little."
@@ -50,7 +50,7 @@ def live(translator: Translator, groups: Sequence[tuple[float, float, int]]) -> 
 
 
 def by_day(translator: Translator, found: Comparison) -> Markup:
-    """The log-loss of kinds, day by day, of those with the most tasks."""
+    """Draw the log-loss of the kinds with the most tasks, day by day."""
     shown = sorted(found.kinds, key=lambda each: -each.n)[:MOST_SERIES]
     days = sorted({day.day for each in shown for day in each.by_day})
     series = [_of_kind(translator, each, days) for each in shown]
@@ -69,7 +69,7 @@ def _of_kind(translator: Translator, each: KindQuality, days: Sequence[date]) ->
 
 
 def seconds_by_run(translator: Translator, runs: Sequence[Run]) -> Markup:
-    """How long trainings took, the oldest first."""
+    """Draw how long trainings took, the oldest first."""
     shown = [run for run in runs if seconds(run) is not None][:MOST_RUNS][::-1]
     series = [Series(translator("time"), [seconds(run) for run in shown], kind="bars")]
     text = translator(

@@ -23,7 +23,7 @@ JUDGED_TOPICS = 100  # looked through for those that are mastered or shaky
 
 @router.get("/analytics")
 def analytics(request: Request, visitor: SignedIn, db: Db, serving: Serving) -> Response:
-    """All of it on one page."""
+    """Show all of it on one page."""
     translator = translator_of(request)
     serving.refresh()
     estimate = ability_estimate(db, serving, visitor.id)

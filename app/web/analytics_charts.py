@@ -25,7 +25,7 @@ POINTS, FEW_DAYS = 60, 5  # of a trajectory; with fewer days it goes task by tas
 
 
 def success_chart(translator: Translator, days: Mapping[date, Figures]) -> Markup:
-    """Share right, and what was predicted."""
+    """Draw the share right, and what was predicted."""
     return charts.over(
         translator,
         translator("Share right, day by day"),
@@ -40,7 +40,7 @@ def success_chart(translator: Translator, days: Mapping[date, Figures]) -> Marku
 
 
 def time_chart(translator: Translator, days: Mapping[date, Figures]) -> Markup:
-    """The time in the middle, and what was predicted."""
+    """Draw the median time, and what was predicted."""
     most = max(max(each.seconds, each.expected_seconds or 0.0) for each in days.values())
     bars = translator("Each bar is the time in the middle of a day's tasks: half took longer.")
     return charts.over(
@@ -57,7 +57,7 @@ def time_chart(translator: Translator, days: Mapping[date, Figures]) -> Markup:
 
 
 def _with_line(translator: Translator, bars: str, days: Mapping[date, Figures]) -> str:
-    """What there is to be seen."""
+    """Say what there is to be seen."""
     if all(each.chance is None for each in days.values()):
         return bars
     return f"{bars} " + translator("The line is what had been predicted for them.")
@@ -70,7 +70,7 @@ def _where_predicted(series: Series) -> list[Series]:
 def trajectory_charts(
     translator: Translator, found: AbilityEstimate | None, done: Sequence[Done], days: Mapping[date, Figures]
 ) -> tuple[Markup, Markup] | None:
-    """Ability and speed, as places among 100 students, over the window; none where there are too few of either."""
+    """Draw ability and speed, as places among 100 students, over the window; none where there are too few of either."""
     if found is None or found.past.n < LEAST_ANSWERS or not found.compares:
         return None
     steps = statistics.steps(days, POINTS, FEW_DAYS)
@@ -94,7 +94,7 @@ def _trajectory(
 
 
 def reliability(translator: Translator, judged: Judged) -> Markup | None:
-    """Predicted against real; none while there are too few."""
+    """Draw predicted against real; none while there are too few."""
     if judged.missing or not judged.groups:
         return None
     return charts.reliability(
@@ -109,7 +109,7 @@ def reliability(translator: Translator, judged: Judged) -> Markup | None:
 
 
 def why_chart(translator: Translator, task: Task, found: Explanation) -> Markup | None:
-    """The eleven features or LNIRT's parts, by how far they moved the chance; none where there are no numbers."""
+    """Draw how far each feature or part of LNIRT moved the chance; none where there are no numbers."""
     effects: Sequence[Effect] = found.parts or found.features or ()
     if not effects:
         return None

@@ -6,7 +6,7 @@ Each function returns a <figure>: the picture with a title and a description for
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import count, groupby
 from typing import Literal
 
 from markupsafe import Markup
@@ -20,7 +20,7 @@ GRID_LINES = 4
 LABELS, LONGEST_LABEL = 7, 14  # along the x axis at the most, and characters of each
 COLOURS = 4
 DOTS = 40  # values; a line through more of them has none
-numbers = count(1)  # of the elements that others refer to
+numbering = count(1)  # of the elements that others refer to
 
 Unit = Literal["percent", "seconds", "number", "signed"]
 Rows = Sequence[Sequence[str]]
@@ -101,21 +101,21 @@ NOTHING = Markup("")
 def over(
     translator: Translator, title: str, text: str, labels: Sequence[str], series: Sequence[Series], axis: Axis
 ) -> Markup:
-    """Series over days, topics or tasks: `labels` name the places of the x axis, `text` says what is to be seen."""
+    """Draw series over days, topics or tasks: `labels` name the x axis' places, `text` says what is to be seen."""
     scale = _Scale(*_range(series, axis), len(labels))
     parts = [*_grid(scale, translator, axis), *_names(scale, labels)]
     for place, each in enumerate(series):
         shown = partial(_shown, translator, axis.unit, labels, each)
         drawn = _bars if each.kind == "bars" else _lines
         parts += drawn(scale, each, f"s{place % COLOURS + 1}", shown)
-    table = _table(translator, labels, series, axis)
-    return _figure(translator, title, text, parts, table, _legend(series))
+    head, rows = ["", *(each.label for each in series)], _rows(translator, labels, series, axis)
+    return _figure(translator, title, text, parts, head, rows, _legend(series))
 
 
 def reliability(
     translator: Translator, title: str, text: str, points: Sequence[tuple[float, float, int]], axes: tuple[str, str]
 ) -> Markup:
-    """Predicted share against what came of it, in groups of n tasks; on the line they agree."""
+    """Draw the predicted share against what came of it, in groups of n tasks; on the line they agree."""
     scale = _Scale(0, 1, 1)
 
     def x(share: float) -> float:
@@ -131,7 +131,7 @@ def reliability(
         told = f"{translator.percent(predicted)} / {translator.percent(observed)} ({translator.number(n)})"
         parts.append(DOT.format("s1", x(predicted), scale.y(observed), 4 + 8 * (n / most) ** 0.5, told))
     rows = [(translator.percent(p), translator.percent(o), translator.number(n)) for p, o, n in points]
-    return _figure(translator, title, text, parts, _rows_of([*axes, translator("Tasks")], rows), NOTHING)
+    return _figure(translator, title, text, parts, [*axes, translator("Tasks")], rows)
 
 
 def up_and_down(
@@ -142,7 +142,7 @@ def up_and_down(
     head: Sequence[str],
     rows: Rows,
 ) -> Markup:
-    """Bars to the left (down) and to the right (up) of a middle: what each is called, its length, and that in words."""
+    """Draw bars to the left (down) and right (up) of a middle: what each is called, its length, and that in words."""
     longest = max((abs(length) for _, length, _ in bars), default=0) or 1
     middle, row = NARROW / 2, 38.0
     parts = [LINE.format("grid", middle, 18, middle, row * len(bars))]
@@ -151,14 +151,13 @@ def up_and_down(
         parts += [TICK.format(0, y + 13, "start", name), TICK.format(NARROW, y + 13, "end", said)]
         left = middle - reach if length < 0 else middle
         parts.append(BAR.format("s2" if length < 0 else "s3", left, y + 20, reach, 10, f"{name}: {said}"))
-    size = (NARROW, row * len(bars), "strip")
-    return _figure(translator, title, text, parts, _rows_of(head, rows), NOTHING, size)
+    return _figure(translator, title, text, parts, head, rows, size=(NARROW, row * len(bars), "strip"))
 
 
 def interval(
     translator: Translator, title: str, low: float, value: float, high: float, real: float | None, unit: Unit
 ) -> Markup:
-    """A prediction with its 80 % interval on a strip, and what really happened."""
+    """Draw a prediction with its 80 % interval on a strip, and what really happened."""
     end = 1.0 if unit == "percent" else max(high, real or 0) * 1.08
 
     def x(at: float) -> float:
@@ -168,23 +167,27 @@ def interval(
     parts.append(Markup('<circle class="value" cx="{:.1f}" cy="26" r="8"/>').format(x(value)))
     if real is not None:
         parts.append(LINE.format("real", x(real), 10, x(real), 42))
-    parts += [TICK.format(x(at), 56, anchor, told(translator, at, unit)) for at, anchor in ((0, "start"), (end, "end"))]
+    parts += [
+        TICK.format(x(at), 56, anchor, with_unit(translator, at, unit)) for at, anchor in ((0, "start"), (end, "end"))
+    ]
     text = translator(
         "Predicted %(value)s, in four of five cases between %(low)s and %(high)s.",
-        value=told(translator, value, unit), low=told(translator, low, unit), high=told(translator, high, unit),
-    )  # fmt: skip
+        value=with_unit(translator, value, unit),
+        low=with_unit(translator, low, unit),
+        high=with_unit(translator, high, unit),
+    )
     if real is not None:
-        text += " " + translator("Really: %(real)s.", real=told(translator, real, unit))
+        text += " " + translator("Really: %(real)s.", real=with_unit(translator, real, unit))
     return _picture(title, text, parts, 400, 60, "strip")
 
 
 def axis_end(most: float, steps: Sequence[float]) -> float | None:
-    """Where an axis ends so that one of these round numbers lies between its lines; none where `most` is too high."""
+    """Return where an axis ends that has one of these steps between its lines; none where `most` is too high."""
     return next((GRID_LINES * step for step in steps if GRID_LINES * step >= most), None)
 
 
-def told(translator: Translator, value: float | None, unit: Unit) -> str:
-    """A value with its unit."""
+def with_unit(translator: Translator, value: float | None, unit: Unit) -> str:
+    """Return a value with its unit."""
     if value is None:
         return "–"
     if unit == "percent":
@@ -195,11 +198,11 @@ def told(translator: Translator, value: float | None, unit: Unit) -> str:
 
 
 def _shown(translator: Translator, unit: Unit, labels: Sequence[str], series: Series, place: int) -> str:
-    return f"{labels[place]}: {series.label} {told(translator, series.values[place], unit)}"
+    return f"{labels[place]}: {series.label} {with_unit(translator, series.values[place], unit)}"
 
 
 def _range(series: Sequence[Series], axis: Axis) -> tuple[float, float]:
-    """Where the y axis begins and ends; around 0 where it may begin anywhere."""
+    """Return where the y axis begins and ends; around 0 where it may begin anywhere."""
     found = [v for each in series for part in (each.tops, each.low, each.high) for v in part if v is not None]
     if axis.low is None:
         reach = max([*map(abs, found), 0.5]) * 1.1
@@ -220,14 +223,14 @@ def _grid(scale: _Scale, translator: Translator, axis: Axis) -> list[Markup]:
 
 
 def _short(translator: Translator, value: float, unit: Unit) -> str:
-    """A value with its unit where there is little room."""
+    """Return a value with its unit where there is little room."""
     if unit == "seconds" and value >= 2 * MINUTE:
         return f"{translator.number(value / MINUTE, 1 if value < 10 * MINUTE else 0)} min"
-    return told(translator, value, unit)
+    return with_unit(translator, value, unit)
 
 
 def _names(scale: _Scale, labels: Sequence[str]) -> list[Markup]:
-    """Below the axis; not all of them where there are many."""
+    """Draw the labels below the axis; not all of them where there are many."""
     step = max(-(-len(labels) // LABELS), 1)
     return [
         ALONG.format(scale.x(place), HEIGHT - 10, "middle", _cut(labels[place]))
@@ -240,7 +243,10 @@ def _cut(text: str) -> str:
 
 
 def _lines(scale: _Scale, series: Series, colour: str, shown: Callable[[int], str]) -> list[Markup]:
-    parts = [_band(scale, series, colour, run) for run in _runs(series.low)] if series.low else []
+    parts = []
+    for run in _runs(series.low):
+        there, back = _points(scale, series.high, run), _points(scale, series.low, run[::-1])
+        parts.append(BAND.format(colour, f"{there} {back}"))
     if series.kind != "dots":
         style = f"{colour} dashed" if series.kind == "dashes" else colour
         parts += [PATH.format(style, _points(scale, series.values, run)) for run in _runs(series.values)]
@@ -251,11 +257,6 @@ def _lines(scale: _Scale, series: Series, colour: str, shown: Callable[[int], st
             if value is not None
         ]
     return parts
-
-
-def _band(scale: _Scale, series: Series, colour: str, run: Sequence[int]) -> Markup:
-    there, back = _points(scale, series.high, run), _points(scale, series.low, run[::-1])
-    return BAND.format(colour, f"{there} {back}")
 
 
 def _bars(scale: _Scale, series: Series, colour: str, shown: Callable[[int], str]) -> list[Markup]:
@@ -275,14 +276,9 @@ def _points(scale: _Scale, values: Sequence[float | None], places: Sequence[int]
 
 
 def _runs(values: Sequence[float | None]) -> list[list[int]]:
-    """Places of values, in stretches without a gap."""
-    runs: list[list[int]] = [[]]
-    for place, value in enumerate(values):
-        if value is None:
-            runs.append([])
-        else:
-            runs[-1].append(place)
-    return [run for run in runs if run]
+    """Return the places of values, in stretches without a gap."""
+    stretches = groupby(range(len(values)), lambda place: values[place] is None)
+    return [list(places) for is_gap, places in stretches if not is_gap]
 
 
 def _legend(series: Sequence[Series]) -> Markup:
@@ -295,37 +291,32 @@ def _legend(series: Sequence[Series]) -> Markup:
     return Markup('<ul class="legend">{}</ul>').format(NOTHING.join(items))
 
 
-def _table(translator: Translator, labels: Sequence[str], series: Sequence[Series], axis: Axis) -> Markup:
+def _rows(translator: Translator, labels: Sequence[str], series: Sequence[Series], axis: Axis) -> Rows:
+    """Return the numbers below the picture."""
+
     def cell(each: Series, place: int) -> str:
-        text = told(translator, each.values[place], axis.unit)
-        if each.low and each.values[place] is not None:
-            text += (
-                f" ({told(translator, each.low[place], axis.unit)} … {told(translator, each.high[place], axis.unit)})"
-            )
-        return text
+        text = with_unit(translator, each.values[place], axis.unit)
+        if not each.low or each.values[place] is None:
+            return text
+        low, high = (with_unit(translator, bound[place], axis.unit) for bound in (each.low, each.high))
+        return f"{text} ({low} … {high})"
 
-    rows = [(label, *(cell(each, place) for each in series)) for place, label in enumerate(labels)]
-    return _rows_of(["", *(each.label for each in series)], rows)
-
-
-def _rows_of(head: Sequence[str], rows: Rows) -> Markup:
-    names = [Markup("<th>{}</th>").format(name) if name else Markup("<td></td>") for name in head]
-    first = Markup("<tr>{}</tr>").format(NOTHING.join(names))
-    body = NOTHING.join(Markup("<tr><td>{}</td></tr>").format(Markup("</td><td>").join(row)) for row in rows)
-    return Markup("<table><thead>{}</thead><tbody>{}</tbody></table>").format(first, body)
+    return [(label, *(cell(each, place) for each in series)) for place, label in enumerate(labels)]
 
 
 def _figure(
-    translator: Translator, title: str, text: str, parts: Sequence[Markup], table: Markup, legend: Markup,
-    size: tuple[float, float, str] = (WIDTH, HEIGHT, "plot"),
+    translator: Translator, title: str, text: str, parts: Sequence[Markup], head: Sequence[str], rows: Rows,
+    legend: Markup = NOTHING, size: tuple[float, float, str] = (WIDTH, HEIGHT, "plot"),
 ) -> Markup:  # fmt: skip
-    drawn = _picture(title, text, parts, *size)
-    return FIGURE.format(
-        title=title, text=text, drawn=drawn, legend=legend, numbers=translator("The numbers"), table=table
-    )
+    names = [Markup("<th>{}</th>").format(name) if name else Markup("<td></td>") for name in head]
+    first = Markup("<tr>{}</tr>").format(NOTHING.join(names))
+    body = NOTHING.join(Markup("<tr><td>{}</td></tr>").format(Markup("</td><td>").join(row)) for row in rows)
+    table = Markup("<table><thead>{}</thead><tbody>{}</tbody></table>").format(first, body)
+    drawn, numbers = _picture(title, text, parts, *size), translator("The numbers")
+    return FIGURE.format(title=title, text=text, drawn=drawn, legend=legend, numbers=numbers, table=table)
 
 
 def _picture(title: str, text: str, parts: Sequence[Markup], width: float, height: float, kind: str) -> Markup:
     return PICTURE.format(
-        kind=kind, width=width, height=height, n=next(numbers), title=title, text=text, parts=NOTHING.join(parts)
+        kind=kind, width=width, height=height, n=next(numbering), title=title, text=text, parts=NOTHING.join(parts)
     )

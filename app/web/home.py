@@ -23,7 +23,7 @@ from app.web.sessions import (
     THEMES,
     Anybody,
     FormText,
-    own_path,
+    local_path,
     page_router,
     remember,
     visitor,
@@ -77,7 +77,7 @@ def _is_at_the_machine(request: Request) -> bool:
 
 @router.get("/favicon.ico")
 async def icon() -> Response:
-    """For pages that name none, such as JSON in a browser."""
+    """Send the icon for pages that name none, such as JSON in a browser."""
     return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 
 
@@ -99,8 +99,8 @@ def begin(request: Request, found: Anybody, db: Db, trainer: TheTrainer, backgro
 def prefer(
     request: Request, found: Anybody, db: Db, language: FormText = "", theme: FormText = "", next: FormText = "/"
 ) -> Response:
-    """Language and colours: kept with the account, and in this browser."""
-    answer = go_to(request, own_path(next, "/"))
+    """Keep language and colours with the account, and in this browser."""
+    answer = go_to(request, local_path(next, "/"))
     language = language if language in NAMES else ""
     theme = theme if theme in THEMES else ""
     if found:

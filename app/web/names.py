@@ -13,7 +13,7 @@ from app.schemas.comparison import KindQuality
 
 
 def model_name(translator: Translator, kind: str | None) -> str:
-    """A kind of model, by its name in the registry or on a task, as people call it."""
+    """Return what people call a kind of model, by its name in the registry or on a task."""
     names = {
         "embedding_v2": translator("the V2 network"),
         "embedding_lstm": translator("the LSTM network"),
@@ -32,7 +32,7 @@ def role_name(translator: Translator, each: KindQuality) -> str:
 
 
 def step_name(translator: Translator, step: str) -> str:
-    """A step of a training run, by its name in the run's row."""
+    """Return a step of a training run, by its name in the run's row."""
     fits = {f"fit {kind}": translator("fitting %(model)s", model=model_name(translator, kind)) for kind in KINDS}
     names = {
         "read": translator("reading the finished tasks"),
@@ -47,7 +47,7 @@ def difficulty_name(translator: Translator, name: str) -> str:
 
 
 def feature_name(translator: Translator, name: str) -> str:
-    """One of the eleven features, as students understand it."""
+    """Return one of the eleven features, as students understand it."""
     names = {
         "overall_success_rate": translator("Right, of all your tasks"),
         "overall_avg_time": translator("Time, of all your tasks"),
@@ -65,14 +65,14 @@ def feature_name(translator: Translator, name: str) -> str:
 
 
 def feature_value(translator: Translator, name: str, value: float) -> str:
-    """A share, seconds, or a number of tasks."""
+    """Return a feature's value as a share, seconds, or a number of tasks."""
     if name.endswith("_success_rate"):
         return translator.percent(value)
     return translator.seconds(value) if name.endswith("_avg_time") else translator.number(value)
 
 
 def part_name(translator: Translator, part: str, task: Task) -> str:
-    """One of the parts that LNIRT adds up."""
+    """Return one of the parts that LNIRT adds up."""
     difficulty = difficulty_name(translator, task.difficulty)
     return {
         "student": translator("Your ability and speed"),
@@ -83,7 +83,7 @@ def part_name(translator: Translator, part: str, task: Task) -> str:
 
 
 def state_of(translator: Translator, version: Version) -> tuple[str, str]:
-    """A version's state in a word or two, and how it is coloured."""
+    """Return a version's state in a word or two, and how it is coloured."""
     if version.state == "serving":
         return (translator("answers") if version.answers else translator("stands in")), "good"
     if version.pruned_at is not None:
@@ -97,7 +97,7 @@ def state_of(translator: Translator, version: Version) -> tuple[str, str]:
 
 
 def outcome_of(translator: Translator, run: Run) -> tuple[str, str]:
-    """A run's outcome in a word or two, and how it is coloured."""
+    """Return a run's outcome in a word or two, and how it is coloured."""
     names = {
         "asked": (translator("waits"), ""),
         "running": (translator("at work"), ""),
@@ -111,7 +111,7 @@ def outcome_of(translator: Translator, run: Run) -> tuple[str, str]:
 
 
 def act_name(translator: Translator, act: str) -> str:
-    """An act in the audit trail."""
+    """Return an act in the audit trail."""
     names = {
         "promoted": translator("let it answer"),
         "rolled back": translator("rolled back"),
@@ -130,7 +130,7 @@ def act_name(translator: Translator, act: str) -> str:
 
 
 def score_texts(translator: Translator) -> dict[str, tuple[str, str]]:
-    """What the scores are called and what they mean, by their names in a version's row."""
+    """Return what the scores are called and what they mean, by their names in a version's row."""
     return {
         "log_loss": (
             translator("Log-loss"),
@@ -171,7 +171,7 @@ def score_texts(translator: Translator) -> dict[str, tuple[str, str]]:
 
 
 def explained_scores(translator: Translator, scores: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Name, value and meaning of those that are there; a version that gave no usable answers has none."""
+    """Return name, value and meaning of those that are there; a version that gave no usable answers has none."""
     error = scores.get("log_loss_standard_error")
     return [
         (called, score_value(translator, name, scores[name], error if name == "log_loss" else None), meaning)
@@ -181,7 +181,7 @@ def explained_scores(translator: Translator, scores: Mapping[str, Any]) -> list[
 
 
 def score_value(translator: Translator, name: str, value: float | None, error: float | None = None) -> str:
-    """One score as a table has it, with its standard error where there is one."""
+    """Return a score as a table has it, with its standard error where there is one."""
     if value is None:
         return "–"
     if name in ("auc", "time_interval_coverage"):

@@ -30,7 +30,7 @@ PLACES = ("/dashboard", "/admin", "/sign-in", "/sign-out", "/register", "/prefer
 
 @lru_cache
 def environment(language: str) -> Environment:
-    """The templates in one language. What they are given is escaped; what they are not given is an error."""
+    """Return the templates in one language. What they are given is escaped; what they are not given is an error."""
     made = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -52,7 +52,7 @@ def warm() -> None:
 
 
 def render(request: Request, template: str, status: int = 200, **values: object) -> HTMLResponse:
-    """A page of ours."""
+    """Make a page: the template, with what every page needs."""
     translator = translator_of(request)
     given = {
         "visitor": getattr(request.state, "visitor", None),
@@ -68,20 +68,20 @@ def render(request: Request, template: str, status: int = 200, **values: object)
 
 
 def root(request: Request) -> str:
-    """What stands before our paths, where a proxy puts the service below one of its own."""
+    """Return what stands before our paths, where a proxy puts the service below one of its own."""
     found: str = request.scope.get("root_path", "")
     return found
 
 
 def go_to(request: Request, path: str, **query: object) -> RedirectResponse:
-    """After a form: the browser fetches the page, and a reload sends nothing twice."""
+    """Answer a form: the browser fetches the page, and a reload sends nothing twice."""
     given = {name: value for name, value in query.items() if value is not None}
     return RedirectResponse(f"{root(request)}{path}" + (f"?{urlencode(given)}" if given else ""), 303, HEADERS)
 
 
 @lru_cache
 def asset(name: str) -> str:
-    """The path of a file that the pages use, named by its contents, so that browsers may keep it."""
+    """Return the path of a file that the pages use, named by its contents, so that browsers may keep it."""
     return f"{ASSETS}/{name}?v={sha256((STATIC / name).read_bytes()).hexdigest()[:12]}"
 
 
@@ -97,13 +97,13 @@ class Assets(StaticFiles):
 
 
 def prefers_html(accept: str) -> bool:
-    """Whether text/html is asked for by name, and not less than JSON (RFC 9110, section 12.5.1)."""
+    """Say whether text/html is asked for by name, and not less than JSON (RFC 9110, section 12.5.1)."""
     html = max(weight(accept, "text/html"), weight(accept, "application/xhtml+xml"))
     return html > 0 and html >= weight(accept, "application/json")
 
 
 def error_page(request: Request, problem: Mapping[str, Any], headers: Mapping[str, str]) -> Response | None:
-    """An error as a page, for who looks at pages; none for callers of the API."""
+    """Make an error's page, for who looks at pages; none for callers of the API."""
     path = path_of(request)
     leads_nowhere = request.scope.get("route") is None and problem["status"] == 404
     is_page = path == "/" or path.startswith(PLACES)
@@ -115,7 +115,7 @@ def error_page(request: Request, problem: Mapping[str, Any], headers: Mapping[st
 
 
 def install(app: FastAPI) -> None:
-    """Files for the pages, errors as pages, and the way to the sign-in."""
+    """Add the files for the pages, errors as pages, and the way to the sign-in."""
     app.mount(ASSETS, Assets(directory=STATIC), name="static")
     app.state.error_page = error_page
 

@@ -41,7 +41,7 @@ TARGETS = (0.70, 0.75, 0.80, 0.85)
 
 
 def suggested(db: Session, serving: ServingModels, student: UUID, target: str) -> dict[str, Any]:
-    """What suggestions.html shows; `target` as its form sends it, anything else counts as the usual one."""
+    """Return what suggestions.html shows; `target` is as its form sends it, anything else counts as the usual one."""
     wanted = _number(target)
     wishes = Wishes(wanted if wanted and TARGET_LEAST <= wanted <= TARGET_MOST else TARGET)
     return {"suggestions": recommend_now(serving, db, student, wishes, SUGGESTIONS), "targets": TARGETS}
@@ -49,7 +49,7 @@ def suggested(db: Session, serving: ServingModels, student: UUID, target: str) -
 
 @router.get("")
 def exams(request: Request, visitor: SignedIn, db: Db) -> Response:
-    """What you prepare for, and the form to plan an exam."""
+    """Show what is prepared for, and the form to plan an exam."""
     in_two_weeks = (datetime.now(UTC).date() + timedelta(days=14)).isoformat()
     usual = {"name": "", "exam_date": in_two_weeks, "topics": [], "more": "", "minutes": "30", "target": TARGET}
     return _exams(request, db, visitor.id, usual, {})
@@ -93,7 +93,7 @@ def plan(
 
 
 def _read(given: dict[str, Any]) -> NewPlan:
-    """As forms send it: texts, and further topics one a line or between commas."""
+    """Read what forms send: texts, and further topics one a line or between commas."""
     further = [each.strip() for each in given["more"].replace("\n", ",").split(",")]
     return NewPlan.model_validate(
         {
@@ -115,7 +115,7 @@ def _number(text: str) -> float | int | None:
 
 
 def _wrong(translator: Translator, error: ValidationError) -> dict[str, str]:
-    """By field of the form, what is wrong."""
+    """Say what is wrong, by field of the form."""
     limits = {"least": MINUTES_LEAST, "most": MINUTES_MOST}
     minutes = translator("Please give whole minutes a day, %(least)s to %(most)s.", **limits)
     topics = translator("Please choose 1 to %(most)s topics, each of at most 200 characters.", most=TOPICS_MOST)
@@ -137,7 +137,7 @@ def _refused(translator: Translator, error: AppError) -> dict[str, str]:
 
 @router.get("/{plan_id}")
 def show(request: Request, plan_id: str, visitor: SignedIn, db: Db, serving: Serving) -> Response:
-    """The plan as it looks now."""
+    """Show the plan as it looks now."""
     exam = exam_plans.get(db, _id(plan_id), visitor.id)
     found = plan_exam(serving, db, exam)
     translator = translator_of(request)
@@ -152,7 +152,7 @@ def show(request: Request, plan_id: str, visitor: SignedIn, db: Db, serving: Ser
 
 
 def _chart(translator: Translator, plan: Plan) -> Markup:
-    """Of each topic the chance when the plan was made, now, and on the day of the exam."""
+    """Draw each topic's chance when the plan was made, now, and on the day of the exam."""
     at_exam = [None if each.missing else each.chance_at_exam for each in plan.topics]
     shown = [
         Series(translator("when the plan was made"), [each.chance_at_start for each in plan.topics], kind="dots"),

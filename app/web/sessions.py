@@ -31,7 +31,7 @@ class SignInFirst(Exception):  # no error: the way to the page leads over the si
 
 
 def visitor(request: Request, db: Db) -> Visitor | None:
-    """Who is signed in, if somebody is."""
+    """Return who is signed in, if somebody is."""
     token = request.cookies.get(COOKIE)
     found = browser_sessions.find(db, token) if token else None
     request.state.visitor = found
@@ -60,15 +60,15 @@ Admin = Annotated[Visitor, Depends(only_admins)]
 
 
 def who_acts(request: Request, found: SignedIn) -> Actor:
-    """The visitor, as the audit names them."""
+    """Return the visitor, as the audit names them."""
     return Actor(found.email, found.id, request.scope.get("request_id"), address_of(request))
 
 
 Acting = Annotated[Actor, Depends(who_acts)]
 
 
-async def only_own_forms(request: Request) -> None:
-    """A form that another site made a browser send is refused (docs/decisions/0011).
+async def only_same_origin(request: Request) -> None:
+    """Refuse a form that another site made a browser send (docs/decisions/0011).
 
     Browsers say where a request comes from: `Sec-Fetch-Site`, else `Origin`. What sends neither is no browser, and
     holds no cookie that it was not given on purpose.
@@ -86,8 +86,8 @@ async def only_own_forms(request: Request) -> None:
 
 
 def page_router(prefix: str = "") -> APIRouter:
-    """For pages, which the API's description leaves out."""
-    return APIRouter(prefix=prefix, include_in_schema=False, dependencies=[Depends(only_own_forms)])
+    """Make a router for pages, which the API's description leaves out."""
+    return APIRouter(prefix=prefix, include_in_schema=False, dependencies=[Depends(only_same_origin)])
 
 
 FormText = Annotated[str, Form()]
@@ -131,7 +131,7 @@ def _root(request: Request) -> str:
 
 
 def translator_of(request: Request) -> Translator:
-    """How to speak to this visitor."""
+    """Return the translator for this visitor's language and time zone."""
     found = cast(Visitor | None, getattr(request.state, "visitor", None))
     preferred = (found.language if found else None) or request.cookies.get(LANGUAGE)
     return Translator(chosen(preferred, request.headers.get("accept-language", "")), _zone(request))
@@ -144,7 +144,7 @@ def theme(request: Request) -> str:
 
 
 def _zone(request: Request) -> ZoneInfo:
-    """Where the browser says it is; UTC where it doesn't."""
+    """Return the time zone that the browser names; UTC where it names none."""
     try:
         return ZoneInfo(request.cookies.get(ZONE, "UTC"))
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -152,19 +152,19 @@ def _zone(request: Request) -> ZoneInfo:
 
 
 def path_of(request: Request) -> str:
-    """As the routes know it, wherever a proxy puts the service; `request.url` would stumble over a query's bytes."""
+    """Return the path as routes know it, behind any proxy; `request.url` would stumble over a query's bytes."""
     path: str = request.scope["path"]
     return path.removeprefix(request.scope.get("root_path", ""))
 
 
 def way_to_sign_in(request: Request) -> str:
-    """Where to sign in, and come back from."""
+    """Return where to sign in, and come back from."""
     back = path_of(request) if request.method in SAFE else ""
     return f"{request.scope.get('root_path', '')}/sign-in" + (f"?next={quote(back)}" if back not in ("", "/") else "")
 
 
-def own_path(path: str | None, otherwise: str) -> str:
-    """A path of ours to go to after signing in; never another host's."""
+def local_path(path: str | None, otherwise: str) -> str:
+    """Return a path of ours to go to after signing in; never another host's."""
     if not path or not path.startswith("/") or path.startswith(("//", "/\\")) or not path.isprintable():
         return otherwise
     return path

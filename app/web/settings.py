@@ -57,7 +57,7 @@ def show(request: Request, visitor: SignedIn, db: Db, done: str = "") -> Respons
 def _page(
     request: Request, db: Session, visitor: Visitor, status: int = 200, done: str | None = None, **wrong: str
 ) -> Response:
-    """The page; `wrong` says by field what is not accepted."""
+    """Show the page; `wrong` says by field what is not accepted."""
     return render(
         request,
         "settings.html",
@@ -119,7 +119,7 @@ def sign_out_others(request: Request, visitor: SignedIn, db: Db) -> Response:
 
 
 def _only_this_browser(request: Request, db: Session, visitor: Visitor, done: str) -> Response:
-    """And with a new cookie: whoever holds a copy of this one is signed out too."""
+    """Sign out all other browsers, and whoever holds a copy of this one's cookie: it gets a new one."""
     answer = go_to(request, PAGE, done=done)
     browser_sessions.end_others(db, visitor.id, request.cookies[COOKIE])
     let_in(request, db, answer, visitor.id)
@@ -128,13 +128,13 @@ def _only_this_browser(request: Request, db: Session, visitor: Visitor, done: st
 
 @router.get("/export")
 def export(visitor: SignedIn, db: Db, serving: Serving, format: Literal["json", "csv"] = "json") -> Response:
-    """What `GET /users/me/export` gives for a token, for the browser's session."""
+    """Send what `GET /users/me/export` gives for a token, for the browser's session."""
     return download(db, serving, visitor.id, format)
 
 
 @router.get("/delete")
 def ask_first(request: Request, visitor: SignedIn, db: Db) -> Response:
-    """What goes, and that it is for good."""
+    """Say what goes, and that it is for good."""
     return render(request, "settings_delete.html", wrong=None, found=erasures.find(db, visitor.id))
 
 
@@ -157,7 +157,7 @@ def delete(
 
 @router.post("/keys")
 def create_key(request: Request, admin: Admin, actor: Acting, db: Db, name: FormText = "") -> Response:
-    """A new service key, shown once, in the answer itself."""
+    """Make a service key, shown once, in the answer itself."""
     try:
         key = service_keys.create(db, name, actor)
     except ValueError as error:
@@ -167,13 +167,13 @@ def create_key(request: Request, admin: Admin, actor: Acting, db: Db, name: Form
 
 @router.get("/keys/{key_id}")
 def show_key(request: Request, key_id: str, _admin: Admin, db: Db) -> Response:
-    """One key, and what can be done with it."""
+    """Show one key, and what can be done with it."""
     return render(request, "key.html", key=_key(db, key_id), wrong=None)
 
 
 @router.post("/keys/{key_id}/rotate")
 def rotate(request: Request, key_id: str, _admin: Admin, actor: Acting, db: Db, hours: FormText = "") -> Response:
-    """A new key of the same name; the old one goes on for so many hours."""
+    """Make a new key of the same name; the old one goes on for so many hours."""
     old = _key(db, key_id)
     try:
         goes_on = _hours(hours)
@@ -207,7 +207,7 @@ def _hours(given: str) -> float:
 
 
 def _key(db: Session, key_id: str) -> Key:
-    """Raises KeyNotFound."""
+    """Look a key up. Raises KeyNotFound."""
     found = next((key for key in service_keys.listed(db) if str(key.id) == key_id.lower()), None)
     if found is None:
         raise KeyNotFound

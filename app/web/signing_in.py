@@ -9,7 +9,7 @@ from app.routers.auth import made_account, who_signs_in
 from app.routers.dependencies import Db
 from app.schemas.accounts import Registration
 from app.web.pages import go_to, render
-from app.web.sessions import Anybody, FormText, let_in, let_out, own_path, page_router, translator_of
+from app.web.sessions import Anybody, FormText, let_in, let_out, local_path, page_router, translator_of
 
 router = page_router()
 DASHBOARD = "/dashboard"
@@ -18,7 +18,7 @@ DASHBOARD = "/dashboard"
 @router.get("/sign-in")
 def sign_in_page(request: Request, found: Anybody, next: str = "") -> Response:
     if found:
-        return go_to(request, own_path(next, DASHBOARD))
+        return go_to(request, local_path(next, DASHBOARD))
     return render(request, "sign_in.html", next=next, email="", wrong=None)
 
 
@@ -32,7 +32,7 @@ def sign_in(request: Request, db: Db, email: FormText = "", password: FormText =
         )
     except TooManyTries as error:
         return _sign_in_again(request, error, how_long(request, error), email, next)
-    answer = go_to(request, own_path(next, DASHBOARD))
+    answer = go_to(request, local_path(next, DASHBOARD))
     let_in(request, db, answer, user_id)
     return answer
 
@@ -87,7 +87,7 @@ def _register_again(request: Request, status: int, given: dict[str, str], wrong:
 
 
 def wrong_fields(request: Request, error: ValidationError) -> dict[str, str]:
-    """By field, what is wrong with it, in the visitor's language."""
+    """Say what is wrong, by field, in the visitor's language."""
     translator = translator_of(request)
     said = {
         "email": translator("Please write an e-mail address, such as ada@example.com."),

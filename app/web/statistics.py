@@ -32,7 +32,7 @@ class Figures:
 
 
 def figures(tasks: Iterable[tuple[bool, float, float | None, float | None]]) -> Figures:
-    """Of at least one task: whether it was right, its seconds, the chance and the seconds that were predicted."""
+    """Sum up at least one task: whether it was right, its seconds, the chance and the seconds that were predicted."""
     right, seconds, *predicted = zip(*tasks, strict=True)
     chances, expected = ([each for each in column if each is not None] for column in predicted)
     return Figures(
@@ -49,7 +49,7 @@ def of_done(done: Sequence[Done]) -> Figures:
 
 
 def by_day(done: Sequence[Done], zone: tzinfo) -> dict[date, Figures]:
-    """Of each day that has a task; `done` in the order of time."""
+    """Sum up each day that has a task; `done` is in the order of time."""
     days = groupby(done, lambda each: each.at.astimezone(zone).date())
     return {day: of_done(list(tasks)) for day, tasks in days}
 
@@ -72,24 +72,24 @@ class Judged:
 
     @property
     def missing(self) -> int:
-        """Predicted tasks to go before anything can be said."""
+        """Count the predicted tasks to go before anything can be said."""
         return max(LEAST_JUDGED - self.n, 0)
 
     @property
     def off(self) -> float:
-        """By how much the chances were too high; 0 where it may be luck, or nobody would notice."""
+        """Return by how much the chances were too high; 0 where it may be luck, or nobody would notice."""
         off = self.chance - self.right
         return off if abs(off) > max(2 * self.chance_spread, SMALL) else 0.0
 
     @property
     def gap(self) -> float:
-        """How far apart the two are within the groups, mean over their tasks."""
+        """Return how far apart the two are within the groups, mean over their tasks."""
         tasks = sum(n for _, _, n in self.groups)
         return sum(n * abs(chance - right) for chance, right, n in self.groups) / max(tasks, 1)
 
 
 def judged(done: Sequence[Done]) -> Judged:
-    """The predicted ones among these tasks."""
+    """Judge the predicted ones among these tasks."""
     predicted = [(each.chance, each.correct) for each in done if each.chance is not None]
     chance, correct = (np.array(column) for column in zip(*predicted, strict=True)) if predicted else (np.zeros(0),) * 2
     n = max(len(predicted), 1)
@@ -118,7 +118,7 @@ def is_shaky(topic: Lately) -> bool:
 
 
 def steps(days: Mapping[date, Figures], most: int, least: int) -> list[tuple[int, date | None]]:
-    """Where to look at a trajectory: after how many tasks, and the day that ends there.
+    """Say where to look at a trajectory: after how many tasks, and the day that ends there.
 
     After each day, or every so many days where there are more than `most`; where there are fewer than `least`, after
     every so many tasks (None for the day).

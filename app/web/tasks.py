@@ -80,8 +80,8 @@ def ask(
 
 @router.get("/{task_id}")
 def show(request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serving) -> Response:
-    """The prediction and the timer; or, when it is done, the result beside the prediction."""
-    return _show(request, db, serving, _own(db, task_id, visitor.id))
+    """Show the prediction and the timer; or, when it is done, the result beside the prediction."""
+    return _show(request, db, serving, _task_of(db, task_id, visitor.id))
 
 
 def _show(request: Request, db: Session, serving: ServingModels, task: Task, wrong: str | None = None) -> Response:
@@ -96,7 +96,7 @@ def finish(
     background: BackgroundTasks, result: FormText = "", seconds: FormText = "",
 ) -> Response:  # fmt: skip
     """Record how it went. Without a time, the time since the task was asked for counts."""
-    task = _own(db, task_id, visitor.id)
+    task = _task_of(db, task_id, visitor.id)
     try:
         said = TaskResult.model_validate(
             {"is_correct": {"right": True, "wrong": False}.get(result), "actual_time_seconds": _seconds(seconds, task)}
@@ -117,7 +117,7 @@ def finish(
 
 
 def _seconds(given: str, task: Task) -> float:
-    """As a person may write it; raises ValueError."""
+    """Read seconds as a person may write them; none given: since the task was asked for. Raises ValueError."""
     if not given.strip():
         return max((datetime.now(UTC) - task.created_at).total_seconds(), LEAST_SECONDS)
     return float(given.strip().replace(",", "."))
@@ -125,21 +125,21 @@ def _seconds(given: str, task: Task) -> float:
 
 @router.get("/{task_id}/why")
 def why(request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serving) -> Response:
-    """What moved the prediction."""
-    task = _own(db, task_id, visitor.id)
+    """Show what moved the prediction."""
+    task = _task_of(db, task_id, visitor.id)
     return render(request, "why.html", task=task, found=explained(db, serving, task))
 
 
 def explained(db: Session, serving: ServingModels, task: Task) -> Explanation | None:
-    """What moved the prediction; none where what it was made from is no longer kept."""
+    """Return what moved the prediction; none where what it was made from is no longer kept."""
     try:
         return explanation(db, serving, task, to_student=True)
     except NotKept:
         return None
 
 
-def _own(db: Session, task_id: str, student: UUID) -> Task:
-    """Raises TaskNotFound, for what is not theirs too."""
+def _task_of(db: Session, task_id: str, student: UUID) -> Task:
+    """Look up a task of theirs. Raises TaskNotFound."""
     try:
         return practice_tasks.task_of(practice_tasks.GET.first_sync(db, id=UUID(task_id), owner=student))
     except ValueError:

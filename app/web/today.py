@@ -29,7 +29,7 @@ LATELY = 20  # predicted tasks that are set against what came of them
 
 @router.get("")
 def today(request: Request, visitor: SignedIn, db: Db, serving: Serving, target: str = "") -> Response:
-    """How it stands today; suggestions aim at `target`, a share that should go right."""
+    """Show how it stands today; suggestions aim at `target`, a share that should go right."""
     translator = translator_of(request)
     day = translator.today(datetime.now(UTC))
     stands = panel(db, serving, translator)  # looks who serves now, before anybody is asked
@@ -58,7 +58,7 @@ def _told(task: Task) -> tuple[bool, float, float | None, float | None]:
 
 
 def days_chart(translator: Translator, days: Sequence[Day]) -> Markup:
-    """Right and wrong, one on the other."""
+    """Draw right and wrong, one on the other."""
     right = [float(day.n_correct) for day in days]
     wrong = [float(day.n - day.n_correct) for day in days]
     most = max(day.n for day in days)
@@ -79,5 +79,5 @@ def days_chart(translator: Translator, days: Sequence[Day]) -> Markup:
 
 
 def _shown(values: Sequence[float], days: Sequence[Day]) -> list[float | None]:
-    """Nothing is drawn of a day without tasks."""
+    """Leave out days without tasks, of which nothing is drawn."""
     return [value if day.n else None for value, day in zip(values, days, strict=True)]

@@ -1,6 +1,6 @@
 """The database's part of /metrics: read now and then, so that it holds for all processes and after a restart."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -11,7 +11,7 @@ from app.crud import watching
 from app.crud.model_versions import Version
 from app.monitoring.drift import VERDICTS, drift
 from app.monitoring.live_quality import live_quality
-from app.schemas.live import DriftOut, LiveOut, LiveQuality
+from app.schemas.live import DriftOut, LiveOut
 
 STATES = ("idle", "at_work", "waiting", "paused")
 
@@ -39,10 +39,8 @@ class Figures:
         for outcome, n in of.by_outcome.items():
             runs.add_metric([outcome], n)
         yield runs
-        state = GaugeMetricFamily("smartstudy_trainer_state", "1 for what the trainer is doing.", labels=["state"])
-        for name in STATES:
-            state.add_metric([name], of.state == name)
-        yield state
+        states = ((name, of.state == name) for name in STATES)
+        yield _gauges("trainer_state", "1 for what the trainer is doing.", "state", states)
         yield _gauge("trainings_paused", "1 while no training begins by itself.", of.control.is_paused)
         yield _gauge("training_seconds", "Since the run at work began; 0 without one.", of.at_work_seconds or 0)
         yield _gauge("training_failures_in_a_row", "Runs that failed since the last success.", of.control.failures)
@@ -53,34 +51,26 @@ class Figures:
         yield _gauge("retrain_every", "So many completed tasks ask for a training.", settings().retrain_every)
 
     def _models(self) -> Iterator[Metric]:
-        said = {
-            "age_seconds": "Since the serving version was published.",
-            "trained_tasks": "Tasks that there were when the serving version was trained.",
-            "answers": "1 for the kind that answers first, 0 for those that stand by.",
-        }
-        family = {name: _of_models(f"serving_model_{name}", words) for name, words in said.items()}
-        for place, (version, age) in enumerate(self.serving):
-            family["age_seconds"].add_metric([version.kind], age)
-            family["trained_tasks"].add_metric([version.kind], version.n_tasks)
-            family["answers"].add_metric([version.kind], place == 0)
-        yield from family.values()
+        ages = ((version.kind, age) for version, age in self.serving)
+        tasks = ((version.kind, version.n_tasks) for version, _ in self.serving)
+        first = ((version.kind, place == 0) for place, (version, _) in enumerate(self.serving))
+        learned = "Tasks that there were when the serving version was trained."
+        answers = "1 for the kind that answers first, 0 for those that stand by."
+        yield _gauges("serving_model_age_seconds", "Since the serving version was published.", "model", ages)
+        yield _gauges("serving_model_trained_tasks", learned, "model", tasks)
+        yield _gauges("serving_model_answers", answers, "model", first)
 
     def _live(self) -> Iterator[Metric]:
-        for name, words in LIVE.items():
-            family = _of_models(f"live_{name}", words)
-            for kind in self.live.kinds:
-                if (value := _figure(kind, name)) is not None:
-                    family.add_metric([kind.kind], value)
-            yield family
+        for name, text in LIVE.items():
+            values = ((kind.kind, getattr(kind, "n" if name == "tasks" else name)) for kind in self.live.kinds)
+            yield _gauges(f"live_{name}", text, "model", values)
 
     def _drift(self) -> Iterator[Metric]:
         if self.drift.verdict is None:
             return
         yield _gauge("drift", "0 steady, 1 shifted, 2 strongly shifted.", VERDICTS.index(self.drift.verdict))
-        psi = GaugeMetricFamily("smartstudy_drift_psi", "How far each input has moved.", labels=["input"])
-        for each in self.drift.inputs:
-            psi.add_metric([each.name], each.psi)
-        yield psi
+        moved = ((each.name, each.psi) for each in self.drift.inputs)
+        yield _gauges("drift_psi", "How far each input has moved.", "input", moved)
 
 
 LIVE = {
@@ -105,14 +95,14 @@ def figures() -> Figures:
         return Figures(watching.trainings(db), watching.tasks(db), serving, live_quality(db), compared)
 
 
-def _figure(kind: LiveQuality, name: str) -> float | None:
-    value: float | None = getattr(kind, "n" if name == "tasks" else name)
-    return value
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"smartstudy_{name}", text, value=value)
 
 
-def _gauge(name: str, words: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"smartstudy_{name}", words, value=value)
-
-
-def _of_models(name: str, words: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"smartstudy_{name}", words, labels=["model"])
+def _gauges(name: str, text: str, label: str, values: Iterable[tuple[str, float | None]]) -> GaugeMetricFamily:
+    """Make one gauge for each value of the label; those that are not known are left out."""
+    family = GaugeMetricFamily(f"smartstudy_{name}", text, labels=[label])
+    for key, value in values:
+        if value is not None:
+            family.add_metric([key], value)
+    return family
