@@ -31,8 +31,7 @@ with lazily():
     from app.ml.explanation import network_inputs
     from app.ml.serving import model_order
     from app.ml.training import scheduler
-    from app.monitoring import comparison
-    from app.monitoring.status import outcome, version_fields
+    from app.monitoring import comparison, status
     from app.schemas import model_versions as version_schemas
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def versions(
     """The trained models, newest first: which answers, how good each is on tasks it was not fitted on, and why."""
     found = model_versions.latest(db, limit, kind)
     if as_json:
-        told = [version_schemas.VersionOut.model_validate(version_fields(version)) for version in found]
+        told = [version_schemas.VersionOut.model_validate(status.version_fields(version)) for version in found]
         return to_json({"items": [each.model_dump(mode="json") for each in told]})
     if not found:
         return f"No {kind} has been trained yet." if kind else tables.NO_VERSION
@@ -121,7 +120,7 @@ def _change_who_serves(change: "Callable[[Session], str]") -> None:
         first = next(iter(model_versions.serving(db).values()))
     serving = model_order.serving_models()
     serving.refresh()
-    say(outcome(message, first, serving))
+    say(status.outcome(message, first, serving))
 
 
 @app.command()
@@ -156,9 +155,9 @@ def compare(
     return Group(tables.comparison(found), found.text) if found.kinds else found.text
 
 
-@app.command()
+@app.command("status")
 @explained()
-def status(
+def show_status(
     watch: Annotated[bool, typer.Option("--watch", help="Keep looking, until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
