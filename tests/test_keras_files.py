@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from app.cli.main import app as cli
 from app.core.settings import settings
-from app.crud import task_features
+from app.crud import practice_tasks
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.inputs import INPUTS
 from app.ml.training.scheduler import trainer
@@ -103,7 +103,7 @@ def expect_the_order_and_the_inputs(told: Any, task: Any, db: Session) -> None:
     assert list(told["inputs"]) == [each["name"] for each in metadata["keras_inputs"]]
     assert {len(values) for values in told["inputs"].values()} == {1}
     assert told["inputs"]["student"] == [0]  # a stranger to the version
-    assert told["inputs"]["inputs"][0] == list(task_features.of_task(db, UUID(task["id"])) or ())
+    assert told["inputs"]["inputs"][0] == list(practice_tasks.features_of(db, UUID(task["id"])) or ())
     if told["kind"] == "embedding_lstm":
         done = round(told["inputs"]["inputs"][0][INPUTS.index("overall_task_count")] * 100)
         assert told["inputs"]["done"] == [done]

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.core.settings import settings
 from app.crud import training_control
+from app.domain.actors import Actor
 from tests.conftest import _forget
 from tests.school import Student, until
 from tests.tcp_proxy import TcpProxy
@@ -77,7 +78,7 @@ def test_what_the_database_knows_is_scraped_too(service: TestClient, student: St
     student().do()
     serving(db, version(db, "embedding_v2"))
     db.execute(text("INSERT INTO training_runs (outcome, finished_at) VALUES ('failed', now()), ('failed', now())"))
-    training_control.pause(db, "somebody", "A test.")
+    training_control.pause(db, Actor("somebody"), "A test.")
     db.commit()
     found = scraped(service)
     assert value(found, "database_up") == 1
@@ -130,7 +131,7 @@ def test_ready_but_degraded_where_files_or_trainings_are_not_as_they_should_be(
     damaged, failed = answer.json()["reasons"]
     assert f"Version {made} of embedding_v2 can't be loaded" in damaged
     assert failed == "The last training failed: No room. The model in use stays."
-    training_control.pause(db, "somebody", "Exams today.")
+    training_control.pause(db, Actor("somebody"), "Exams today.")
     db.commit()
     assert "Trainings are paused: Exams today." in service.get("/readyz").json()["reasons"][1]
 

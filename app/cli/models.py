@@ -26,7 +26,7 @@ from app.domain.actors import COMMAND_LINE
 with lazily():
     from app.cli import monitor, tables
     from app.core import database
-    from app.crud import model_versions, serving_changes, training_acts
+    from app.crud import model_versions, serving_changes, training_control
     from app.ml import registry
     from app.ml.explanation import network_inputs
     from app.ml.serving import model_order
@@ -129,7 +129,7 @@ def pause(
     db: "Session", reason: Annotated[str, typer.Option(help="Shown to whoever asks why.")] = "A person wanted it so."
 ) -> str:
     """Let no training begin by itself until `smartstudy resume`; predictions go on."""
-    done = training_acts.pause(db, COMMAND_LINE, reason)
+    done = training_control.pause(db, COMMAND_LINE, reason)
     return "Trainings are paused." if done else "Trainings were paused already."
 
 
@@ -137,7 +137,7 @@ def pause(
 @in_transaction
 def resume(db: "Session") -> str:
     """Let trainings begin by themselves again, after a pause or after failures; the service begins one that is due."""
-    done = training_acts.resume(db, COMMAND_LINE)
+    done = training_control.resume(db, COMMAND_LINE)
     return "Trainings go on." if done else "Nothing held trainings up."
 
 

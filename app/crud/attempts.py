@@ -1,6 +1,5 @@
-"""Finished tasks as columns, for training: read as PostgreSQL's binary COPY, no object per row."""
+"""Finished tasks as columns, for training and for what stands in before one."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,9 +8,11 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.core.db.statements import Statement
+from app.crud.binary_copy import SINCE_1970, columns
+from app.crud.rows import all_as, execute, number
 from app.domain.attempts import DIFFICULTIES, Attempts
 
 FINISHED = "completed AND is_correct IS NOT NULL AND actual_time_seconds > 0"
@@ -21,7 +22,7 @@ THEIRS = f"{FINISHED} AND user_id = ANY(CAST(%(asked)s AS uuid[]))"
 CODES = """(SELECT {column}, CAST(row_number() OVER (ORDER BY {order}) - 1 AS integer) AS code
             FROM (SELECT DISTINCT {column} FROM practice_tasks WHERE {which} AND {column} IS NOT NULL) AS found)"""
 ORDER = {"user_id": "user_id", "topic": 'topic COLLATE "C"', "item_id": 'item_id COLLATE "C"'}
-COPY = f"""COPY (
+ATTEMPTS = f"""
     SELECT student.code, topic.code, array_position(ARRAY{list(DIFFICULTIES)!r}, difficulty) - 1,
            coalesce(item.code, -1), created_at, completed_at, is_correct, actual_time_seconds
     FROM practice_tasks
@@ -29,8 +30,18 @@ COPY = f"""COPY (
     JOIN {{topic}} AS topic USING (topic)
     LEFT JOIN {{item_id}} AS item USING (item_id)
     WHERE {{which}}
-    ORDER BY completed_at, id
-) TO STDOUT (FORMAT binary)"""
+    ORDER BY completed_at, id"""
+
+NEWEST = f"""
+    SELECT CAST(user_id AS text) AS student, completed_at AS finished FROM practice_tasks WHERE {FINISHED}
+    ORDER BY completed_at DESC, id DESC LIMIT :most"""
+
+# The tasks of anybody that were finished last, as `of_rows` takes them.
+LATEST = Statement("""
+    SELECT CAST(user_id AS text) AS user_id, topic, difficulty, item_id, created_at, completed_at, is_correct,
+           actual_time_seconds
+    FROM practice_tasks WHERE completed AND completed_at <= :through AND actual_time_seconds > 0
+    ORDER BY completed_at DESC LIMIT :most""")
 
 COLUMNS = {
     "student": ">i4",
@@ -42,12 +53,7 @@ COLUMNS = {
     "correct": "?",
     "seconds": ">f8",
 }
-ROW = np.dtype(
-    [("n", ">i2")] + [part for name, kind in COLUMNS.items() for part in ((f"_{name}", ">i4"), (name, kind))]
-)
-HEADER, TRAILER = 19, 2  # bytes
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SINCE_1970 = 946_684_800_000_000  # microseconds from 1970 to 2000
 
 
 def read_all(db: Session) -> Attempts:
@@ -61,24 +67,17 @@ def read_students(db: Session, students: Sequence[UUID | str]) -> Attempts:
 
 
 def _read(db: Session, which: str, asked: list[str]) -> Attempts:
-    cursor = db.connection().connection.cursor()
     codes = {column: CODES.format(column=column, order=order, which=which) for column, order in ORDER.items()}
-    data = io.BytesIO()
-    cursor.copy_expert(cursor.mogrify(COPY.format(**codes, which=which), {"asked": asked}), data)
-
-    def distinct(column: str) -> tuple[str, ...]:
-        cursor.execute(f"SELECT CAST({column} AS text) FROM {codes[column]} AS found ORDER BY code", {"asked": asked})
-        return tuple(row[0] for row in cursor.fetchall())
-
-    return Attempts(distinct("user_id"), distinct("topic"), distinct("item_id"), **_columns(data))
-
-
-def _columns(data: io.BytesIO) -> dict[str, Any]:
-    rows = np.frombuffer(data.getbuffer()[HEADER:-TRAILER], dtype=ROW)
-    column = {name: rows[name].astype(rows.dtype[name].newbyteorder("=")) for name in COLUMNS}
+    column = columns(db, ATTEMPTS.format(**codes, which=which), COLUMNS, asked=asked)
     column["started"] += SINCE_1970
     column["finished"] = np.maximum(column["finished"] + SINCE_1970, column["started"] + 1)
-    return column
+    cursor = db.connection().connection.cursor()
+
+    def distinct(name: str) -> tuple[str, ...]:
+        cursor.execute(f"SELECT CAST({name} AS text) FROM {codes[name]} AS found ORDER BY code", {"asked": asked})
+        return tuple(row[0] for row in cursor.fetchall())
+
+    return Attempts(distinct("user_id"), distinct("topic"), distinct("item_id"), **column)
 
 
 def of_rows(rows: Sequence[Sequence[Any]]) -> Attempts:
@@ -110,15 +109,14 @@ def _numbered(column: Sequence[str | None]) -> tuple[tuple[str, ...], NDArray[np
 
 def per_student(db: Session) -> tuple[list[str], NDArray[np.int64]]:
     """Every student, and how many tasks each has finished, (n,): one row of the totals a student."""
-    rows = db.execute(text("SELECT CAST(user_id AS text), n FROM student_totals WHERE scope = 'all' ORDER BY user_id"))
+    rows = execute(db, "SELECT CAST(user_id AS text), n FROM student_totals WHERE scope = 'all' ORDER BY user_id")
     students, finished = [*zip(*rows, strict=True)] or ((), ())
     return list(students), np.array(finished, np.int64)
 
 
 def count(db: Session) -> int:
     """How many tasks are finished; from the totals, so that it costs one row a student."""
-    n: int = db.scalar(text("SELECT coalesce(sum(n), 0) FROM student_totals WHERE scope = 'all'"))
-    return n
+    return number(db, "SELECT coalesce(sum(n), 0) FROM student_totals WHERE scope = 'all'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +129,7 @@ class Newest:
 
 def newest(db: Session, most: int) -> list[Newest]:
     """The tasks finished last, newest first by (completed_at, id); by an index, whatever their number."""
-    rows = db.execute(
-        text(f"""SELECT user_id, completed_at FROM practice_tasks WHERE {FINISHED}
-                 ORDER BY completed_at DESC, id DESC LIMIT :most"""),
-        {"most": most},
-    )
-    return [Newest(str(student), finished) for student, finished in rows]
+    return all_as(Newest, db, NEWEST, most=most)
 
 
 def microseconds(moment: datetime) -> int:

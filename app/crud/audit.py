@@ -32,17 +32,8 @@ COLUMNS = tuple(getattr(AuditEntry, name) for name in Entry.__slots__)
 
 def record(db: Session, actor: Actor, act: str, subject: str | None = None, **details: Any) -> None:
     """Write down who did what to what. Details are for people to read; no password, token or key belongs there."""
-    db.execute(
-        insert(AuditEntry).values(
-            actor=actor.name,
-            actor_id=actor.id,
-            act=act,
-            subject=subject,
-            details=details,
-            request_id=actor.request_id,
-            address=actor.address,
-        )
-    )
+    who = {"actor": actor.name, "actor_id": actor.id, "request_id": actor.request_id, "address": actor.address}
+    db.execute(insert(AuditEntry).values(**who, act=act, subject=subject, details=details))
 
 
 def newest(db: Session, limit: int, before: int | None = None) -> list[Entry]:

@@ -5,16 +5,17 @@ import secrets
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-FIND = text("""
+from app.crud.rows import execute, first_as, number
+
+FIND = """
     SELECT users.id, email, name, is_admin, language, theme
     FROM browser_sessions JOIN users ON users.id = user_id
-    WHERE token_hash = :hash AND expires_at > now()""")
-START = text("""
+    WHERE token_hash = :hash AND expires_at > now()"""
+START = """
     INSERT INTO browser_sessions (token_hash, user_id, expires_at)
-    VALUES (:hash, :user_id, now() + make_interval(secs => :seconds))""")
+    VALUES (:hash, :user_id, now() + make_interval(secs => :seconds))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,38 +36,31 @@ class Visitor:
 
 def start(db: Session, user_id: UUID, seconds: float) -> str:
     """Let a browser in; what its cookie is to hold. Sessions that have ended are cleared away."""
-    db.execute(text("DELETE FROM browser_sessions WHERE expires_at <= now()"))
+    execute(db, "DELETE FROM browser_sessions WHERE expires_at <= now()")
     token = secrets.token_urlsafe(32)
-    db.execute(START, {"hash": _hash(token), "user_id": user_id, "seconds": seconds})
+    execute(db, START, hash=_hash(token), user_id=user_id, seconds=seconds)
     return token
 
 
 def find(db: Session, token: str) -> Visitor | None:
     """Whose browser this is; none where the session has ended or never was."""
-    row = db.execute(FIND, {"hash": _hash(token)}).first()
-    return Visitor(*row) if row else None
+    return first_as(Visitor, db, FIND, hash=_hash(token))
 
 
 def end(db: Session, token: str) -> None:
-    db.execute(text("DELETE FROM browser_sessions WHERE token_hash = :hash"), {"hash": _hash(token)})
+    execute(db, "DELETE FROM browser_sessions WHERE token_hash = :hash", hash=_hash(token))
 
 
 def end_others(db: Session, user_id: UUID, token: str) -> int:
     """Sign out every other browser of the account; how many there were."""
-    gone = db.execute(
-        text("DELETE FROM browser_sessions WHERE user_id = :user_id AND token_hash <> :hash RETURNING 1"),
-        {"user_id": user_id, "hash": _hash(token)},
-    )
-    return len(gone.all())
+    sql = "DELETE FROM browser_sessions WHERE user_id = :user_id AND token_hash <> :hash"
+    return execute(db, sql, user_id=user_id, hash=_hash(token)).rowcount
 
 
 def count(db: Session, user_id: UUID) -> int:
     """In how many browsers they are signed in."""
-    n: int = db.scalar(
-        text("SELECT count(*) FROM browser_sessions WHERE user_id = :user_id AND expires_at > now()"),
-        {"user_id": user_id},
-    )
-    return n
+    sql = "SELECT count(*) FROM browser_sessions WHERE user_id = :user_id AND expires_at > now()"
+    return number(db, sql, user_id=user_id)
 
 
 def _hash(token: str) -> bytes:

@@ -3,20 +3,23 @@
 That somebody was erased is kept, not who: a version that was trained before may know them (docs/decisions/0009).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.crud import model_tracker, model_versions, serving_changes, training_runs
+from app.crud.rows import all_as, execute, number
 
 WITHDRAWN = "A student was erased and too few finished tasks remain to train on, so LNIRT fitted to those answers."
 AT_ONCE = 5_000  # tasks in a statement: none may take long (app/core/db/timeouts.py)
+FIND = """
+    SELECT (SELECT count(*) FROM practice_tasks WHERE user_id = :student) AS tasks,
+           (SELECT count(*) FROM exam_plans WHERE user_id = :student) AS plans,
+           (SELECT email FROM users WHERE id = :student) AS email"""
 DELETE_TASKS = """
     WITH gone AS (DELETE FROM practice_tasks WHERE id = ANY(CAST(:ids AS uuid[])) RETURNING completed)
-    SELECT count(*) AS tasks, count(*) FILTER (WHERE completed) AS completed FROM gone"""
+    SELECT count(*) FILTER (WHERE completed) FROM gone"""
 # What a trigger would have missed; not what a service key stores of the same student in this moment.
 DELETE_TOTALS = """
     DELETE FROM student_totals WHERE user_id = :student
@@ -48,13 +51,7 @@ class Erased:
 
 def find(db: Session, student: UUID) -> Found:
     """What there is to erase."""
-    row = db.execute(
-        text("""SELECT (SELECT count(*) FROM practice_tasks WHERE user_id = :student) AS tasks,
-                       (SELECT count(*) FROM exam_plans WHERE user_id = :student) AS plans,
-                       (SELECT email FROM users WHERE id = :student) AS email"""),
-        {"student": student},
-    ).one()
-    return Found(row.tasks, row.plans, row.email)
+    return all_as(Found, db, FIND, student=student)[0]
 
 
 def erase(db: Session, student: UUID, least: int) -> Erased:
@@ -72,17 +69,12 @@ def erase(db: Session, student: UUID, least: int) -> Erased:
 
 def pending(db: Session) -> bool:
     """Whether a version in service may know somebody who was erased since it was trained."""
-    knows: bool = db.scalar(
-        text(f"""SELECT EXISTS (SELECT FROM model_versions
-                                WHERE state = 'serving' AND {model_versions.KNOWS_ERASED})""")
-    )
-    return knows
+    sql = f"SELECT EXISTS (SELECT FROM model_versions WHERE state = 'serving' AND {model_versions.KNOWS_ERASED})"
+    return bool(execute(db, sql).scalar_one())
 
 
 def _delete_account(db: Session, student: UUID) -> bool:
-    gone = db.execute(
-        text("DELETE FROM users WHERE id = :student RETURNING email, is_admin"), {"student": student}
-    ).first()
+    gone = execute(db, "DELETE FROM users WHERE id = :student RETURNING email, is_admin", student=student).first()
     if gone is None:
         return False
     if gone.is_admin:
@@ -92,29 +84,22 @@ def _delete_account(db: Session, student: UUID) -> bool:
 
 def _delete_tasks(db: Session, student: UUID) -> tuple[int, int]:
     """How many there were, and how many of them were completed."""
-    whose = {"student": student}
-    ids = db.scalars(text("SELECT id FROM practice_tasks WHERE user_id = :student ORDER BY id FOR UPDATE"), whose).all()
-    db.execute(text("SELECT FROM student_totals WHERE user_id = :student ORDER BY scope, key FOR UPDATE"), whose)
-    gone = [_delete_some(db, part) for part in _parts([str(each) for each in ids])]
-    db.execute(text("DELETE FROM student_states WHERE user_id = :student"), whose)
-    db.execute(text("DELETE FROM exam_plans WHERE user_id = :student"), whose)
-    db.execute(text(DELETE_TOTALS), whose)
-    return sum(tasks for tasks, _ in gone), sum(completed for _, completed in gone)
-
-
-def _parts(ids: list[str]) -> list[list[str]]:
-    return [ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE)]
-
-
-def _delete_some(db: Session, ids: Sequence[str]) -> tuple[int, int]:
-    row = db.execute(text(DELETE_TASKS), {"ids": list(ids)}).one()
-    return row.tasks, row.completed
+    ids = execute(db, "SELECT id FROM practice_tasks WHERE user_id = :student ORDER BY id FOR UPDATE", student=student)
+    found = [str(each) for each in ids.scalars()]
+    execute(db, "SELECT FROM student_totals WHERE user_id = :student ORDER BY scope, key FOR UPDATE", student=student)
+    completed = 0
+    for start in range(0, len(found), AT_ONCE):
+        completed += number(db, DELETE_TASKS, ids=found[start : start + AT_ONCE])
+    execute(db, "DELETE FROM student_states WHERE user_id = :student", student=student)
+    execute(db, "DELETE FROM exam_plans WHERE user_id = :student", student=student)
+    execute(db, DELETE_TOTALS, student=student)
+    return len(found), completed
 
 
 def _erased(db: Session, least: int) -> list[str]:
     """Keep the counter right and say that somebody was erased; the folders of the versions that leave at once."""
     remaining = model_tracker.erased(db)
-    db.execute(text("INSERT INTO erasures DEFAULT VALUES"))
+    execute(db, "INSERT INTO erasures DEFAULT VALUES")
     if remaining >= least:
         return []
     if model_versions.serving(db):

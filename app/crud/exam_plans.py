@@ -1,5 +1,6 @@
 """Exams that students prepare for: stored, looked up, removed. Their days are not: they are planned anew each time."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date
@@ -12,9 +13,8 @@ from app.crud.model_tracker import to_json
 from app.domain.errors import NotSignedIn, PlanNotFound, TooManyPlans
 from app.domain.planning import PLANS_MOST, Exam
 
-COLUMNS = """id, user_id, name, exam_date, topics, minutes_per_day, target_success_rate, created_at,
-    ARRAY(SELECT key FROM jsonb_each(chances_at_start) ORDER BY key) AS chance_topics,
-    ARRAY(SELECT CAST(value AS float8) FROM jsonb_each(chances_at_start) ORDER BY key) AS chance_values"""
+COLUMNS = """id, user_id, name, exam_date, topics, minutes_per_day, target_success_rate AS target,
+    CAST(chances_at_start AS text) AS chances_at_start, created_at"""
 TODAY = "CAST(statement_timestamp() AT TIME ZONE 'UTC' AS date)"
 
 # Two at once would both find room for the last one.
@@ -102,15 +102,9 @@ def delete(db: Session, plan_id: UUID, owner: UUID | None) -> None:
 
 
 def exam_of(row: Row) -> Exam:
-    chances = dict(zip(row["chance_topics"], row["chance_values"], strict=True))
-    return Exam(
-        row["id"],
-        row["user_id"],
-        row["name"],
-        row["exam_date"],
-        tuple(row["topics"]),
-        row["minutes_per_day"],
-        row["target_success_rate"],
-        chances,
-        row["created_at"].astimezone(UTC),
-    )
+    read = {
+        "topics": tuple(row["topics"]),
+        "chances_at_start": json.loads(row["chances_at_start"]),
+        "created_at": row["created_at"].astimezone(UTC),
+    }
+    return Exam(**{**row, **read})

@@ -11,29 +11,27 @@ from struct import Struct
 
 import psycopg2
 from psycopg2.errors import UniqueViolation
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.crud import model_tracker
+from app.crud.binary_copy import HEADER, SINCE_1970, TRAILER
+from app.crud.rows import execute, take_turn
 from app.domain.interactions import Interaction
 
 COLUMNS = (
     "user_id, created_at, id, completed, is_correct, actual_time_seconds, completed_at, topic, difficulty, item_id"
 )
-INSERT = text(f"""
+INSERT = f"""
     INSERT INTO practice_tasks ({COLUMNS}) SELECT {COLUMNS} FROM imported
-    ORDER BY user_id, created_at ON CONFLICT (id) DO NOTHING""")
+    ORDER BY user_id, created_at ON CONFLICT (id) DO NOTHING"""
 
-IMPORTING = "hashtext('smartstudy.importing')"  # they take turns: two with the same rows would wait for each other
 SORTED = 160_000  # rows at most, by student and time: an index page is then touched once, not once a row
 FIRST = 10_000  # of them, each batch twice the one before, so that the database soon has something to do
 AHEAD = 1  # batch ready while the database is still at work
 
 # A row of PostgreSQL's binary COPY; before each cell its length in bytes.
-HEADER, TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 ROW = Struct(">hi16siqi16si?i?idiq")
 EMPTY = b"\xff\xff\xff\xff"
-SINCE_1970 = 946_684_800_000_000  # microseconds from 1970 to 2000, where PostgreSQL begins
 
 
 def add(db: Session, interactions: Iterable[Interaction]) -> int:
@@ -41,24 +39,23 @@ def add(db: Session, interactions: Iterable[Interaction]) -> int:
 
     `interactions` must be able to begin anew: a file usually brings only new rows, and when it doesn't is read twice.
     """
-    db.execute(text(f"SELECT pg_advisory_xact_lock({IMPORTING})"))
-    db.execute(text("SET LOCAL work_mem = '64MB'"))
+    take_turn(db, "importing")  # two with the same rows would wait for each other
+    execute(db, "SET LOCAL work_mem = '64MB'")
     try:
         with db.begin_nested():
             added = _copy(db, "practice_tasks", interactions)
     except UniqueViolation:
         added = _add_missing(db, interactions)
     if added:
-        count(db, added)
+        model_tracker.count(db, added)
     return added
 
 
 def _add_missing(db: Session, interactions: Iterable[Interaction]) -> int:
-    db.execute(text("DROP TABLE IF EXISTS imported"))
-    db.execute(text(f"CREATE TEMPORARY TABLE imported ON COMMIT DROP AS SELECT {COLUMNS} FROM practice_tasks LIMIT 0"))
+    execute(db, "DROP TABLE IF EXISTS imported")
+    execute(db, f"CREATE TEMPORARY TABLE imported ON COMMIT DROP AS SELECT {COLUMNS} FROM practice_tasks LIMIT 0")
     _copy(db, "imported", interactions)
-    added: int = db.execute(INSERT).rowcount  # type: ignore[attr-defined]
-    return added
+    return execute(db, INSERT).rowcount
 
 
 def _copy(db: Session, table: str, interactions: Iterable[Interaction]) -> int:
@@ -73,12 +70,6 @@ def _copy(db: Session, table: str, interactions: Iterable[Interaction]) -> int:
             raise
     copied: int = cursor.rowcount
     return copied
-
-
-def count(db: Session, finished: int) -> int:
-    """Add to the counter; where it stands now."""
-    row = model_tracker.COUNT.first_sync(db, finished=finished)
-    return int(row["n_samples_since_training"]) if row else 0
 
 
 def _batches(interactions: Iterable[Interaction]) -> Iterator[bytes]:

@@ -6,20 +6,37 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import Statement
 from app.crud import attempts
+from app.crud.rows import execute, first_as
 
-# In the completion's own transaction, after the task and the totals: everybody locks in this order.
+# After the tasks and the totals: everybody locks in this order. A completion does the same in complete_tasks.
 # Ops may have emptied the row or the column, so it is made anew rather than missed.
-COUNT = Statement("""
+COUNT = """
     INSERT INTO embedding_model_tracker AS tracker (id, n_samples_since_training) VALUES (1, :finished)
     ON CONFLICT (id) DO UPDATE SET
         n_samples_since_training = coalesce(tracker.n_samples_since_training, 0) + excluded.n_samples_since_training,
+        updated_at = timezone('utc', now())"""
+READ = """
+    SELECT coalesce(n_samples_since_training, 0) AS since_training, coalesce(n_samples_last_training, 0) AS trained_on,
+        last_trained_at, model_version, coalesce(metadata, '{}') AS notes
+    FROM embedding_model_tracker WHERE id = 1"""
+NOTE = """
+    UPDATE embedding_model_tracker SET metadata = coalesce(metadata, '{}') || CAST(:notes AS jsonb),
         updated_at = timezone('utc', now())
-    RETURNING n_samples_since_training""")
+    WHERE id = 1"""
+TRAINED = """
+    UPDATE embedding_model_tracker SET last_trained_at = timezone('utc', now()), updated_at = timezone('utc', now()),
+        n_samples_last_training = :n_tasks, model_version = :model_version,
+        n_samples_since_training = greatest(coalesce(n_samples_since_training, 0) - :taken, 0)
+    WHERE id = 1"""
+ERASED = """
+    UPDATE embedding_model_tracker SET updated_at = timezone('utc', now()),
+        n_samples_since_training = since, n_samples_last_training = CAST(:remaining AS int) - since
+    FROM (SELECT least(coalesce(n_samples_since_training, 0), :remaining) AS since
+          FROM embedding_model_tracker WHERE id = 1) AS kept
+    WHERE id = 1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +51,22 @@ class Tracker:
 
 
 def read(db: Session) -> Tracker:
-    row = db.execute(
-        text("""SELECT n_samples_since_training AS since, n_samples_last_training AS trained, last_trained_at,
-                       model_version, metadata FROM embedding_model_tracker WHERE id = 1""")
-    ).first()
-    if row is None:
-        return Tracker(0, 0, None, None, {})
-    return Tracker(row.since or 0, row.trained or 0, row.last_trained_at, row.model_version, row.metadata or {})
+    return first_as(Tracker, db, READ) or Tracker(0, 0, None, None, {})
+
+
+def count(db: Session, finished: int) -> None:
+    """Tasks were finished."""
+    execute(db, COUNT, finished=finished)
 
 
 def note(db: Session, notes: Mapping[str, Any]) -> None:
     """Say something in `metadata`; what else stands there stays."""
-    db.execute(
-        text("""UPDATE embedding_model_tracker SET metadata = coalesce(metadata, '{}') || CAST(:notes AS jsonb),
-                       updated_at = timezone('utc', now()) WHERE id = 1"""),
-        {"notes": to_json(notes)},
-    )
+    execute(db, NOTE, notes=to_json(notes))
 
 
 def trained(db: Session, *, n_tasks: int, taken: int, model_version: str) -> None:
     """Record a finished training. Only what the run took leaves the counter: the rest came meanwhile."""
-    db.execute(
-        text("""UPDATE embedding_model_tracker SET last_trained_at = timezone('utc', now()),
-                       updated_at = timezone('utc', now()), n_samples_last_training = :n_tasks,
-                       n_samples_since_training = greatest(coalesce(n_samples_since_training, 0) - :taken, 0),
-                       model_version = :model_version WHERE id = 1"""),
-        {"n_tasks": n_tasks, "taken": taken, "model_version": model_version},
-    )
+    execute(db, TRAINED, n_tasks=n_tasks, taken=taken, model_version=model_version)
 
 
 def erased(db: Session) -> int:
@@ -68,24 +74,16 @@ def erased(db: Session) -> int:
 
     The row is locked before they are counted, so that a completion is in both or in neither.
     """
-    db.execute(text("SELECT FROM embedding_model_tracker WHERE id = 1 FOR UPDATE"))
+    execute(db, "SELECT FROM embedding_model_tracker WHERE id = 1 FOR UPDATE")
     remaining = attempts.count(db)
-    db.execute(
-        text("""UPDATE embedding_model_tracker SET updated_at = timezone('utc', now()),
-                       n_samples_since_training = since, n_samples_last_training = CAST(:remaining AS int) - since
-                FROM (SELECT least(coalesce(n_samples_since_training, 0), :remaining) AS since
-                      FROM embedding_model_tracker WHERE id = 1) AS kept WHERE id = 1"""),
-        {"remaining": remaining},
-    )
+    execute(db, ERASED, remaining=remaining)
     return remaining
 
 
 def answered_by(db: Session, model_version: str) -> None:
     """Another kind answers, without a training."""
-    db.execute(
-        text("UPDATE embedding_model_tracker SET model_version = :model_version WHERE id = 1"),
-        {"model_version": model_version},
-    )
+    sql = "UPDATE embedding_model_tracker SET model_version = :model_version WHERE id = 1"
+    execute(db, sql, model_version=model_version)
 
 
 def to_json(value: Mapping[str, Any]) -> str:

@@ -1,14 +1,13 @@
 """All that is stored about a student, as rows; their tasks page by page, so that their number doesn't matter."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.crud.practice_tasks import COLUMNS
+from app.crud.rows import execute
 from app.domain.errors import NotSignedIn
 
 Row = dict[str, Any]
@@ -60,20 +59,15 @@ def exams(db: Session, student: UUID) -> list[Row]:
 def tasks(db: Session, student: UUID, after: tuple[datetime, UUID] = BEFORE_ALL, limit: int = 1000) -> list[Row]:
     """The next tasks after this position, oldest first, each with its shadow predictions."""
     found = _rows(db, TASKS, student=student, after=after[0], after_id=after[1], limit=limit)
-    shadows = _shadows(db, [task["id"] for task in found])
-    return [task | {"shadow_predictions": shadows.get(task["id"], [])} for task in found]
-
-
-def _shadows(db: Session, of: Sequence[UUID]) -> dict[UUID, list[Row]]:
-    told: dict[UUID, list[Row]] = {}
-    for row in _rows(db, SHADOWS, tasks=list(of)):
-        told.setdefault(row.pop("task_id"), []).append(row)
-    return told
+    shadows: dict[UUID, list[Row]] = {task["id"]: [] for task in found}
+    for row in _rows(db, SHADOWS, tasks=list(shadows)):
+        shadows[row.pop("task_id")].append(row)
+    return [task | {"shadow_predictions": shadows[task["id"]]} for task in found]
 
 
 def _rows(db: Session, sql: str, **values: object) -> list[Row]:
     """Moments in UTC, whatever the session's time zone."""
-    rows = db.execute(text(sql), values).mappings()
+    rows = execute(db, sql, **values).mappings()
     return [{name: _utc(value) for name, value in row.items()} for row in rows]
 
 

@@ -7,13 +7,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.core.db.statements import BatchedColumns, BatchedStatement, Statement
+from app.crud.rows import all_as, execute
 from app.domain.errors import OtherResult, TaskNotFound
 from app.domain.tasks import Prediction, Task, TaskRequest
-from app.models import PracticeTask
 
 COLUMNS = """id, user_id, topic, difficulty, item_id, created_at, completed, is_correct, actual_time_seconds,
     completed_at, correctness_prob, estimated_time_seconds, lnirt_model_version AS model_version, model_version_id,
@@ -41,6 +40,14 @@ INSERT = BatchedStatement(
     at_once=2,
 )
 
+# Nothing is stored of a task that was erased meanwhile.
+INSERT_SHADOW = Statement("""
+    INSERT INTO shadow_predictions (task_id, model_version_id, correctness_prob, estimated_time_seconds,
+                                    time_low_seconds, time_high_seconds)
+    SELECT id, :model_version_id, :correctness_prob, :estimated_time_seconds, :time_low_seconds, :time_high_seconds
+    FROM practice_tasks WHERE id = :task_id FOR KEY SHARE
+    ON CONFLICT DO NOTHING""")
+
 # `app/sql/complete_tasks.sql` has the function. Of two results for one task the second must see the first.
 COMPLETE = BatchedColumns(
     f"""SELECT admitted, since_training, {COLUMNS_OF_TASK}
@@ -55,19 +62,17 @@ GET = Statement(f"""
 
 
 def task_of(row: Mapping[str, Any] | None) -> Task:
+    """Raises TaskNotFound where there is no row, or an empty one."""
     if row is None or row["id"] is None:
         raise TaskNotFound
-    made_of = row["contributions"]
+    made_of = row["contributions"]  # text through asyncpg
     known = dict(row) | {"contributions": json.loads(made_of) if isinstance(made_of, str) else made_of}
     return Task(*(known[name] for name in Task.__slots__))
 
 
 def stored(row: dict[str, Any]) -> Task:
     """The task that INSERT stores of a `new_row`."""
-    nothing_yet = {"completed": False, "is_correct": None, "actual_time_seconds": None, "completed_at": None}
-    made_of = row["contributions"]
-    known = row | nothing_yet | {"contributions": made_of and json.loads(made_of)}
-    return Task(*(known[name] for name in Task.__slots__))
+    return task_of(row | dict.fromkeys(("is_correct", "actual_time_seconds", "completed_at")) | {"completed": False})
 
 
 def new_row(asked: TaskRequest, at: datetime, prediction: Prediction, features: Sequence[float]) -> dict[str, Any]:
@@ -82,6 +87,13 @@ def values_of(of: TaskRequest | Prediction) -> dict[str, object]:
     return {name: getattr(of, name) for name in of.__slots__}
 
 
+def features_of(db: Session, task_id: UUID) -> Sequence[float] | None:
+    """What its prediction was made from, as app/ml/features/inputs.py has it; None where it was not kept."""
+    sql = "SELECT features FROM practice_tasks WHERE id = :id"
+    features: Sequence[float] | None = execute(db, sql, id=task_id).scalar()
+    return features
+
+
 def settled(task: Task, is_correct: bool, seconds: float) -> Task:
     """The answer to a result for a task that was not open: the same again is fine, another is refused."""
     if (task.is_correct, task.actual_time_seconds) != (is_correct, seconds):
@@ -90,11 +102,6 @@ def settled(task: Task, is_correct: bool, seconds: float) -> Task:
             f"The task was completed before: {result} in {task.actual_time_seconds:g} s. The first result counts."
         )
     return task
-
-
-STORED = tuple(
-    getattr(PracticeTask, "lnirt_model_version" if name == "model_version" else name) for name in Task.__slots__
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +122,14 @@ def newest(
     limit: int = 50,
 ) -> Page:
     """The newest tasks that fit, strictly older than `before`."""
-    fits: list[ColumnElement[bool]] = []
-    if user_id is not None:
-        fits.append(PracticeTask.user_id == user_id)
-    if topic is not None:
-        fits.append(PracticeTask.topic == topic)
-    if completed is not None:
-        fits.append(PracticeTask.completed == completed)
+    wanted = {"user_id": user_id, "topic": topic, "completed": completed}
+    values: dict[str, object] = {name: value for name, value in wanted.items() if value is not None}
+    fits = [f"{name} = :{name}" for name in values]
     if before is not None:
-        fits.append(tuple_(PracticeTask.created_at, PracticeTask.id) < before)
-    order = (PracticeTask.created_at.desc(), PracticeTask.id.desc())
-    rows = db.execute(select(*STORED).where(*fits).order_by(*order).limit(limit + 1)).all()
-    items = [Task(*row) for row in rows[:limit]]
-    return Page(items, (items[-1].created_at, items[-1].id) if len(rows) > limit else None)
+        fits.append("(created_at, id) < (:before, :before_id)")
+        values |= {"before": before[0], "before_id": before[1]}
+    where = f"WHERE {' AND '.join(fits)}" if fits else ""
+    sql = f"SELECT {COLUMNS} FROM practice_tasks {where} ORDER BY created_at DESC, id DESC LIMIT :limit"
+    found = all_as(Task, db, sql, **values, limit=limit + 1)
+    items = found[:limit]
+    return Page(items, (items[-1].created_at, items[-1].id) if len(found) > limit else None)

@@ -12,6 +12,8 @@ from math import ceil
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
+from app.crud.rows import execute
+
 LONGEST_WINDOW_SECONDS = 3600
 CLEANED_AT_ONCE = 1000  # rows
 
@@ -26,6 +28,10 @@ STEP = """step{i} AS (
         since = CASE WHEN {goes_on} THEN had.since ELSE now() END, n = CASE WHEN {goes_on} THEN had.n + 1 ELSE 1 END
     RETURNING n, {wait})"""
 REFUSED = "SELECT wait FROM step{i} WHERE n > :most{i}"
+CLEAN = """
+    DELETE FROM rate_limits WHERE key IN (
+        SELECT key FROM rate_limits WHERE since < now() - make_interval(secs => :seconds)
+        LIMIT :most FOR UPDATE SKIP LOCKED)"""
 UNION = " UNION ALL "
 
 
@@ -58,22 +64,17 @@ def count(db: Session, limits: Sequence[Limit]) -> int:
 
 def forget(db: Session, limit: Limit) -> None:
     """Nothing was tried."""
-    db.execute(text("DELETE FROM rate_limits WHERE key = :key"), {"key": limit.key})
+    execute(db, "DELETE FROM rate_limits WHERE key = :key", key=limit.key)
 
 
 def give_back(db: Session, limit: Limit) -> None:
     """One try less."""
-    db.execute(text("UPDATE rate_limits SET n = n - 1 WHERE key = :key AND n > 0"), {"key": limit.key})
+    execute(db, "UPDATE rate_limits SET n = n - 1 WHERE key = :key AND n > 0", key=limit.key)
 
 
 def clean(db: Session) -> None:
     """Remove counts whose time is over; what somebody is just counting is left alone."""
-    db.execute(
-        text("""DELETE FROM rate_limits WHERE key IN (
-                    SELECT key FROM rate_limits WHERE since < now() - make_interval(secs => :seconds)
-                    LIMIT :most FOR UPDATE SKIP LOCKED)"""),
-        {"seconds": LONGEST_WINDOW_SECONDS, "most": CLEANED_AT_ONCE},
-    )
+    execute(db, CLEAN, seconds=LONGEST_WINDOW_SECONDS, most=CLEANED_AT_ONCE)
 
 
 @lru_cache
@@ -83,14 +84,11 @@ def _counting(n: int) -> TextClause:
     Else each step counts, if the one before lets it on: of many that come at once each sees the count of the others.
     """
     reached = UNION.join(_written(REACHED, i) for i in range(n))
-    steps = [_written(STEP, i, "NOT EXISTS (SELECT FROM reached)" if i == 0 else _let_on_by(i - 1)) for i in range(n)]
+    let_on = ["NOT EXISTS (SELECT FROM reached)", *(f"(SELECT n <= :most{i} FROM step{i})" for i in range(n - 1))]
+    steps = [_written(STEP, i, let_on[i]) for i in range(n)]
     refused = UNION.join(_written(REFUSED, i) for i in range(n))
     waits = f"SELECT max(wait) FROM (TABLE reached {UNION} {refused}) AS waits"
     return text(f"WITH reached AS ({reached}), {', '.join(steps)} {waits}")
-
-
-def _let_on_by(i: int) -> str:
-    return f"(SELECT n <= :most{i} FROM step{i})"
 
 
 def _written(part: str, i: int, let_on: str = "") -> str:

@@ -6,14 +6,13 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.crud import audit
+from app.crud import audit, rows
 from app.crud.accounts import KEY_IN_USE, KEY_PREFIX, SHOWN_CHARACTERS, create_key, key_hash
+from app.crud.rows import all_as, execute, number
 from app.domain.actors import Actor
 
-CHANGING = "hashtext('smartstudy.keys')"  # who changes a key waits for others who do
 LONGEST_NAME = 200  # characters
 
 State = Literal["in use", "ends", "revoked"]
@@ -31,8 +30,12 @@ class Key:
     state: State
 
 
-COLUMNS = f"""id, name, prefix, created_at, revoked_at,
-    CASE WHEN revoked_at IS NULL THEN 'in use' WHEN {KEY_IN_USE} THEN 'ends' ELSE 'revoked' END AS state"""
+SELECT = f"""SELECT id, name, prefix, created_at, revoked_at,
+    CASE WHEN revoked_at IS NULL THEN 'in use' WHEN {KEY_IN_USE} THEN 'ends' ELSE 'revoked' END AS state
+    FROM service_keys"""
+END = f"""
+    UPDATE service_keys SET revoked_at = least(revoked_at, now() + make_interval(secs => :seconds))
+    WHERE name = :name AND {KEY_IN_USE}"""
 
 
 def create(db: Session, name: str, actor: Actor) -> str:
@@ -42,7 +45,7 @@ def create(db: Session, name: str, actor: Actor) -> str:
         ValueError: the name is none, or a key of that name is in use.
     """
     name = checked_name(name)
-    _take_turn(db)
+    rows.take_turn(db, "keys")
     key = create_key(db, name)
     audit.record(db, actor, "key created", name, prefix=key[:SHOWN_CHARACTERS])
     return key
@@ -59,17 +62,10 @@ def rotate(db: Session, name: str, keep_old_hours: float, actor: Actor) -> str:
     Raises:
         ValueError: no key of that name is in use.
     """
-    _take_turn(db)
-    if not db.scalar(
-        text("SELECT count(*) FROM service_keys WHERE name = :name AND revoked_at IS NULL"), {"name": name}
-    ):
+    rows.take_turn(db, "keys")
+    if not number(db, "SELECT count(*) FROM service_keys WHERE name = :name AND revoked_at IS NULL", name=name):
         raise ValueError(f"There is no key named {name!r} in use; `smartstudy key list` shows all.")
-    db.execute(
-        text(f"""UPDATE service_keys
-                 SET revoked_at = least(revoked_at, now() + make_interval(secs => :seconds))
-                 WHERE name = :name AND {KEY_IN_USE}"""),
-        {"name": name, "seconds": keep_old_hours * 3600},
-    )
+    execute(db, END, name=name, seconds=keep_old_hours * 3600)
     key = create_key(db, name)
     audit.record(db, actor, "key rotated", name, prefix=key[:SHOWN_CHARACTERS], old_ends_in_hours=keep_old_hours)
     return key
@@ -81,15 +77,12 @@ def revoke(db: Session, which: str, actor: Actor) -> str:
     Raises:
         ValueError: there is no such key, or several begin like this.
     """
-    _take_turn(db)
+    rows.take_turn(db, "keys")
     found = _meant(db, which)
     in_use = [key for key in found if key.state != "revoked"]
     if not in_use:
         return f"{_called(found)} was revoked before, at {found[0].revoked_at:%Y-%m-%d %H:%M} UTC."
-    db.execute(
-        text("UPDATE service_keys SET revoked_at = now() WHERE id = ANY(:ids)"),
-        {"ids": [key.id for key in in_use]},
-    )
+    execute(db, "UPDATE service_keys SET revoked_at = now() WHERE id = ANY(:ids)", ids=[key.id for key in in_use])
     for key in in_use:
         audit.record(db, actor, "key revoked", key.name, prefix=key.prefix)
     return f"{_called(in_use)} is revoked: whoever sends it gets 401 from now on."
@@ -133,8 +126,7 @@ def _beginning_with(db: Session, which: str) -> list[Key]:
 
 
 def _found(db: Session, where: str, **values: object) -> list[Key]:
-    rows = db.execute(text(f"SELECT {COLUMNS} FROM service_keys WHERE {where} ORDER BY created_at DESC, id"), values)
-    return [Key(*row) for row in rows]
+    return all_as(Key, db, f"{SELECT} WHERE {where} ORDER BY created_at DESC, id", **values)
 
 
 def _called(keys: Sequence[Key]) -> str:
@@ -145,7 +137,3 @@ def _called(keys: Sequence[Key]) -> str:
 def _shown(which: str) -> str:
     """Never a whole key."""
     return f"{which[:SHOWN_CHARACTERS]}..." if which.startswith(KEY_PREFIX) and len(which) > SHOWN_CHARACTERS else which
-
-
-def _take_turn(db: Session) -> None:
-    db.execute(text(f"SELECT pg_advisory_xact_lock({CHANGING})"))

@@ -1,10 +1,16 @@
-"""Whether trainings may begin by themselves: after failures they wait longer and longer, and then for a person."""
+"""Whether trainings may begin by themselves: after failures they wait longer and longer, and then for a person.
+
+What a person pauses or resumes stands in the audit too.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
+
+from app.crud import audit
+from app.crud.rows import execute
+from app.domain.actors import Actor
 
 SERVICE = "the service"  # who paused, where it was no person
 HOPELESS = 5  # failed runs in a row, after which a person has to look
@@ -16,6 +22,23 @@ FAILURES = """
     WHERE outcome = 'failed'
       AND id > greatest((SELECT coalesce(max(forgiven_through), 0) FROM training_control),
                         (SELECT coalesce(max(id), 0) FROM training_runs WHERE outcome IN ('published', 'rejected')))"""
+
+READ = f"""
+    WITH failed AS ({FAILURES}),
+         row AS (SELECT count(*) AS n, max(finished_at) AS last,
+                        (array_agg(message ORDER BY id DESC))[1] AS message FROM failed)
+    SELECT paused_at, paused_by, reason, row.n, row.message,
+           extract(epoch FROM row.last + make_interval(secs => least(
+               {FIRST_WAIT} * power(2, least(row.n, 20) - 1), {LONGEST_WAIT})) - clock_timestamp()) AS wait
+    FROM row LEFT JOIN training_control ON training_control.id = 1"""
+PAUSE = """
+    INSERT INTO training_control AS control (id, paused_at, paused_by, reason) VALUES (1, now(), :by, :reason)
+    ON CONFLICT (id) DO UPDATE SET paused_at = now(), paused_by = :by, reason = :reason
+    WHERE control.paused_at IS NULL RETURNING id"""
+NO_PAUSE = "paused_at = NULL, paused_by = NULL, reason = NULL"
+RESUME = f"""
+    INSERT INTO training_control (id, forgiven_through) VALUES (1, (SELECT coalesce(max(id), 0) FROM training_runs))
+    ON CONFLICT (id) DO UPDATE SET {NO_PAUSE}, forgiven_through = excluded.forgiven_through"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,43 +63,31 @@ class Control:
 
 
 def read(db: Session) -> Control:
-    row = db.execute(
-        text(f"""
-            WITH failed AS ({FAILURES}),
-                 row AS (SELECT count(*) AS n, max(finished_at) AS last,
-                                (array_agg(message ORDER BY id DESC))[1] AS message FROM failed)
-            SELECT paused_at, paused_by, reason, row.n, row.message,
-                   extract(epoch FROM row.last + make_interval(secs => least(
-                       :first * power(2, least(row.n, 20) - 1), :longest)) - clock_timestamp()) AS wait
-            FROM row LEFT JOIN training_control ON training_control.id = 1"""),
-        {"first": FIRST_WAIT, "longest": LONGEST_WAIT},
-    ).one()
+    row = execute(db, READ).one()
     wait = max(float(row.wait), 0.0) if row.wait is not None else 0.0
     return Control(row.paused_at, row.paused_by, row.reason, row.n, wait, row.message)
 
 
-def pause(db: Session, by: str, reason: str) -> bool:
+def pause(db: Session, actor: Actor, reason: str) -> bool:
     """Let no training begin by itself; False where it is so already, and the first reason stays."""
-    done = db.execute(
-        text("""INSERT INTO training_control AS control (id, paused_at, paused_by, reason)
-                VALUES (1, now(), :by, :reason)
-                ON CONFLICT (id) DO UPDATE SET paused_at = now(), paused_by = :by, reason = :reason
-                WHERE control.paused_at IS NULL RETURNING id"""),
-        {"by": by, "reason": reason},
-    )
-    return done.first() is not None
+    done = _pause(db, actor.name, reason)
+    if done:
+        audit.record(db, actor, "trainings paused", reason=reason)
+    return done
 
 
-def resume(db: Session) -> bool:
+def _pause(db: Session, by: str, reason: str) -> bool:
+    return execute(db, PAUSE, by=by, reason=reason).first() is not None
+
+
+def resume(db: Session, actor: Actor) -> bool:
     """Let trainings begin by themselves again, and forget the failures so far; False where nothing held them up."""
     was = read(db)
-    db.execute(
-        text("""INSERT INTO training_control (id, forgiven_through)
-                VALUES (1, (SELECT coalesce(max(id), 0) FROM training_runs))
-                ON CONFLICT (id) DO UPDATE SET paused_at = NULL, paused_by = NULL, reason = NULL,
-                    forgiven_through = excluded.forgiven_through""")
-    )
-    return was.is_paused or was.failures > 0
+    execute(db, RESUME)
+    done = was.is_paused or was.failures > 0
+    if done:
+        audit.record(db, actor, "trainings resumed")
+    return done
 
 
 def after_failure(db: Session) -> str | None:
@@ -85,13 +96,9 @@ def after_failure(db: Session) -> str | None:
     if now.failures < HOPELESS:
         return None
     reason = f"{now.failures} trainings failed in a row, the last: {now.last_failure}"
-    return reason if pause(db, SERVICE, reason) else None
+    return reason if _pause(db, SERVICE, reason) else None
 
 
 def after_success(db: Session) -> None:
     """What the service paused by itself, goes on; what a person paused, stays."""
-    db.execute(
-        text("""UPDATE training_control SET paused_at = NULL, paused_by = NULL, reason = NULL
-                WHERE paused_by = :service"""),
-        {"service": SERVICE},
-    )
+    execute(db, f"UPDATE training_control SET {NO_PAUSE} WHERE paused_by = :service", service=SERVICE)

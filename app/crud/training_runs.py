@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
+from app.crud import rows
 from app.crud.model_tracker import to_json
+from app.crud.rows import all_as, execute, first_as, number
 from app.domain.errors import TrainingBusy
 
 LOCK = "hashtext('smartstudy.training')"  # one per database; PostgreSQL lets it go with the connection
@@ -31,23 +33,52 @@ class Run:
     from_scratch: bool = True  # or went on from the models there were
 
 
-COLUMNS = ", ".join(Run.__slots__)
-ASKING = "hashtext('smartstudy.training.asking')"
+SELECT = f"SELECT {', '.join(Run.__slots__)} FROM training_runs"
+INTERRUPT = "UPDATE training_runs SET outcome = 'interrupted', finished_at = now(), message ="
 SILENT = "finished_at IS NULL AND seen_at < clock_timestamp() - make_interval(secs => :silent)"
-SILENCE = "Its process had not been seen for {:g} s, so another run took its place."
+NEVER_BEGAN = "The run never began; its process seems to have ended before."
+BROKEN_OFF = "The process ended in the middle of the run."
+NOT_SEEN = "Its process had not been seen for {:g} s, so another run took its place."
 HOLDER = f"""
     SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND ((CAST(classid AS bigint) << 32) | CAST(objid AS bigint)) = CAST({LOCK} AS bigint)"""
+SAY_BACKEND = """
+    UPDATE training_runs SET backend = pg_backend_pid()
+    WHERE id = :id AND backend IS DISTINCT FROM pg_backend_pid()"""
+END_SILENT_HOLDER = f"""
+    WITH silent AS ({INTERRUPT} :message WHERE {SILENT} AND id <> :id AND backend IN ({HOLDER}) RETURNING backend)
+    SELECT pg_terminate_backend(backend) FROM silent"""
+START = """
+    UPDATE training_runs SET outcome = 'running', started_at = now(), finished_at = NULL, message = NULL,
+        seen_at = clock_timestamp(), backend = pg_backend_pid()
+    WHERE id = :id"""  # given up by others, it lives all the same
+LEFT_BEHIND = """
+    SELECT DISTINCT folder, EXISTS (SELECT FROM model_versions AS version
+                                    WHERE version.folder = written.folder AND pruned_at IS NULL) AS is_kept
+    FROM training_runs, unnest(folders) AS written (folder) WHERE finished_at IS NOT NULL"""
+LEAVE_BEHIND = """
+    UPDATE training_runs SET folders = coalesce(folders, '{}') || CAST(:folders AS text[])
+    WHERE id = (SELECT max(id) FROM training_runs WHERE finished_at IS NOT NULL)"""
+TIDIED = """
+    UPDATE training_runs SET folders = NULL
+    WHERE finished_at IS NOT NULL AND folders <@ CAST(:folders AS text[])"""
+LAST_FROM_SCRATCH = f"""{SELECT}
+    WHERE from_scratch AND kinds IS NULL AND outcome IN ('published', 'rejected') ORDER BY id DESC LIMIT 1"""
+FINISH = """
+    UPDATE training_runs SET outcome = :outcome, message = :message, finished_at = now(), n_tasks = :n_tasks,
+        n_taken = :taken
+    WHERE id = :id AND finished_at IS NULL RETURNING id"""
+AT_WORK = f"{SELECT} WHERE outcome = 'running' AND finished_at IS NULL ORDER BY id DESC LIMIT 1"
+LATEST = f"""{SELECT}
+    WHERE finished_at IS NOT NULL AND outcome <> 'merged' ORDER BY finished_at DESC, id DESC LIMIT :limit"""
+NEWEST = f"{SELECT} WHERE CAST(:before AS int) IS NULL OR id < :before ORDER BY id DESC LIMIT :limit"
 
 
 def ask(db: Session, kinds: Sequence[str] | None = None) -> int:
     """A new run of these kinds, of all without any."""
-    run_id: int = db.scalar(
-        text("INSERT INTO training_runs (kinds) VALUES (CAST(:kinds AS text[])) RETURNING id"),
-        {"kinds": None if kinds is None else list(kinds)},
-    )
-    return run_id
+    sql = "INSERT INTO training_runs (kinds) VALUES (CAST(:kinds AS text[])) RETURNING id"
+    return number(db, sql, kinds=None if kinds is None else list(kinds))
 
 
 def ask_if_free(db: Session, kinds: Sequence[str] | None, silent_seconds: float) -> int:
@@ -69,21 +100,15 @@ def ask_if_idle(db: Session, silent_seconds: float) -> int | None:
 
 
 def _take_turn_asking(db: Session, silent_seconds: float) -> None:
-    db.execute(text(f"SELECT pg_advisory_xact_lock({ASKING})"))  # who asks at the same moment, counts this one
-    db.execute(
-        text(f"""UPDATE training_runs SET outcome = 'interrupted', finished_at = now(),
-                        message = 'The run never began; its process seems to have ended before.'
-                 WHERE outcome = 'asked' AND {SILENT}"""),
-        {"silent": silent_seconds},
-    )
+    rows.take_turn(db, "training.asking")  # who asks at the same moment, counts this one
+    sql = f"{INTERRUPT} :message WHERE outcome = 'asked' AND {SILENT}"
+    execute(db, sql, silent=silent_seconds, message=NEVER_BEGAN)
 
 
 def seen(db: Session, run_id: int) -> None:
     """The process that does this run, or is going to, lives."""
-    db.execute(
-        text("UPDATE training_runs SET seen_at = clock_timestamp() WHERE id = :id AND finished_at IS NULL"),
-        {"id": run_id},
-    )
+    sql = "UPDATE training_runs SET seen_at = clock_timestamp() WHERE id = :id AND finished_at IS NULL"
+    execute(db, sql, id=run_id)
 
 
 def take_turn(connection: Connection, run_id: int, silent_seconds: float) -> bool:
@@ -92,102 +117,58 @@ def take_turn(connection: Connection, run_id: int, silent_seconds: float) -> boo
     A holder that has not been seen for so long loses its connection, and with it the lock: should it wake up, it has
     nothing left to publish with.
     """
-    connection.execute(
-        text("""UPDATE training_runs SET backend = pg_backend_pid()
-                WHERE id = :id AND backend IS DISTINCT FROM pg_backend_pid()"""),
-        {"id": run_id},
-    )
+    execute(connection, SAY_BACKEND, id=run_id)
     connection.commit()  # before the lock: who holds it is never unknown
-    if connection.scalar(text(f"SELECT pg_try_advisory_lock({LOCK})")):
-        connection.commit()
-        return True
-    connection.execute(
-        text(f"""WITH silent AS (
-                     UPDATE training_runs SET outcome = 'interrupted', finished_at = now(), message = :message
-                     WHERE {SILENT} AND id <> :id AND backend IN ({HOLDER}) RETURNING backend)
-                 SELECT pg_terminate_backend(backend) FROM silent"""),
-        {"id": run_id, "silent": silent_seconds, "message": SILENCE.format(silent_seconds)},
-    )
+    is_ours = bool(execute(connection, f"SELECT pg_try_advisory_lock({LOCK})").scalar_one())
+    if not is_ours:
+        message = NOT_SEEN.format(silent_seconds)
+        execute(connection, END_SILENT_HOLDER, id=run_id, silent=silent_seconds, message=message)
     connection.commit()
-    return False
+    return is_ours
 
 
 def start(db: Session | Connection, run_id: int) -> None:
     """This run is at work; whoever else claims to be, is dead, for we hold the lock."""
-    db.execute(
-        text("""UPDATE training_runs SET outcome = 'interrupted', finished_at = now(),
-                       message = coalesce(message, 'The process ended in the middle of the run.')
-                WHERE finished_at IS NULL AND outcome = 'running' AND id <> :id"""),
-        {"id": run_id},
-    )
-    db.execute(
-        text("""UPDATE training_runs SET outcome = 'running', started_at = now(), finished_at = NULL, message = NULL,
-                       seen_at = clock_timestamp(), backend = pg_backend_pid()
-                WHERE id = :id"""),  # given up by others, it lives all the same
-        {"id": run_id},
-    )
+    others = "finished_at IS NULL AND outcome = 'running' AND id <> :id"
+    execute(db, f"{INTERRUPT} coalesce(message, :message) WHERE {others}", id=run_id, message=BROKEN_OFF)
+    execute(db, START, id=run_id)
 
 
 def writes(db: Session | Connection, run_id: int, folders: Sequence[str]) -> None:
     """The folders below MODEL_DIR that the run is going to write; said before, so that a killed one leaves none."""
-    db.execute(
-        text("UPDATE training_runs SET folders = CAST(:folders AS text[]) WHERE id = :id"),
-        {"id": run_id, "folders": list(folders)},
-    )
+    sql = "UPDATE training_runs SET folders = CAST(:folders AS text[]) WHERE id = :id"
+    execute(db, sql, id=run_id, folders=list(folders))
 
 
 def left_behind(db: Session) -> dict[str, bool]:
     """Folders that runs which have ended wrote, or let go of; and whether a version that is kept lies there."""
-    rows = db.execute(
-        text("""SELECT DISTINCT folder, EXISTS (SELECT FROM model_versions AS version
-                                       WHERE version.folder = written.folder AND pruned_at IS NULL) AS is_kept
-                FROM training_runs, unnest(folders) AS written (folder) WHERE finished_at IS NOT NULL""")
-    )
-    return {row.folder: row.is_kept for row in rows}
+    return {row.folder: row.is_kept for row in execute(db, LEFT_BEHIND)}
 
 
 def leave_behind(db: Session, folders: Sequence[str]) -> None:
     """The next run deletes these, should whoever is about to do it not get to it."""
-    db.execute(
-        text("""UPDATE training_runs SET folders = coalesce(folders, '{}') || CAST(:folders AS text[])
-                WHERE id = (SELECT max(id) FROM training_runs WHERE finished_at IS NOT NULL)"""),
-        {"folders": list(folders)},
-    )
+    execute(db, LEAVE_BEHIND, folders=list(folders))
 
 
 def tidied(db: Session, folders: Sequence[str]) -> None:
     """None of these is left behind any more."""
-    db.execute(
-        text("""UPDATE training_runs SET folders = NULL
-                WHERE finished_at IS NOT NULL AND folders <@ CAST(:folders AS text[])"""),
-        {"folders": list(folders)},
-    )
+    execute(db, TIDIED, folders=list(folders))
 
 
 def plan(db: Session | Connection, run_id: int, from_scratch: bool) -> None:
     """Whether the run trains from scratch or goes on from the models there are."""
-    db.execute(
-        text("UPDATE training_runs SET from_scratch = :from_scratch WHERE id = :id"),
-        {"id": run_id, "from_scratch": from_scratch},
-    )
+    sql = "UPDATE training_runs SET from_scratch = :from_scratch WHERE id = :id"
+    execute(db, sql, id=run_id, from_scratch=from_scratch)
 
 
 def last_from_scratch(db: Session) -> Run | None:
     """The last run that came to all kinds of models from all finished tasks."""
-    rows = db.execute(
-        text(f"""SELECT {COLUMNS} FROM training_runs
-                 WHERE from_scratch AND kinds IS NULL AND outcome IN ('published', 'rejected')
-                 ORDER BY id DESC LIMIT 1""")
-    ).mappings()
-    found = rows.first()
-    return Run(**found) if found else None
+    return first_as(Run, db, LAST_FROM_SCRATCH)
 
 
 def progress(db: Session | Connection, run_id: int, step: Mapping[str, Any]) -> None:
-    db.execute(
-        text("UPDATE training_runs SET progress = CAST(:step AS jsonb) WHERE id = :id"),
-        {"id": run_id, "step": to_json(step)},
-    )
+    sql = "UPDATE training_runs SET progress = CAST(:step AS jsonb) WHERE id = :id"
+    execute(db, sql, id=run_id, step=to_json(step))
 
 
 def finish(
@@ -200,60 +181,36 @@ def finish(
     taken: int | None = None,
 ) -> bool:
     """Close the run, once: the first word about how it ended stays. True if this was it."""
-    closed = db.execute(
-        text("""UPDATE training_runs SET outcome = :outcome, message = :message, finished_at = now(),
-                       n_tasks = :n_tasks, n_taken = :taken WHERE id = :id AND finished_at IS NULL RETURNING id"""),
-        {"id": run_id, "outcome": outcome, "message": message, "n_tasks": n_tasks, "taken": taken},
-    )
+    closed = execute(db, FINISH, id=run_id, outcome=outcome, message=message, n_tasks=n_tasks, taken=taken)
     return closed.first() is not None
 
 
 def at_work(db: Session) -> Run | None:
     """The run at work. The lock is what counts: a row alone may belong to a process that died."""
-    if db.scalar(text(HOLDER)) is None:
+    if execute(db, HOLDER).first() is None:
         return None
-    row = db.execute(
-        text(f"""SELECT {COLUMNS} FROM training_runs WHERE outcome = 'running' AND finished_at IS NULL
-                 ORDER BY id DESC LIMIT 1""")
-    ).mappings()
-    found = row.first()
-    return Run(**found) if found else None
+    return first_as(Run, db, AT_WORK)
 
 
 def waiting(db: Session) -> int:
-    n: int = db.scalar(text("SELECT count(*) FROM training_runs WHERE outcome = 'asked' AND finished_at IS NULL"))
-    return n
+    return number(db, "SELECT count(*) FROM training_runs WHERE outcome = 'asked' AND finished_at IS NULL")
 
 
 def latest(db: Session, limit: int = 1) -> list[Run]:
     """The last runs that ended with something to say, newest first."""
-    rows = db.execute(
-        text(f"""SELECT {COLUMNS} FROM training_runs WHERE finished_at IS NOT NULL AND outcome <> 'merged'
-                 ORDER BY finished_at DESC, id DESC LIMIT :limit"""),
-        {"limit": limit},
-    ).mappings()
-    return [Run(**row) for row in rows]
+    return all_as(Run, db, LATEST, limit=limit)
 
 
 def newest(db: Session, limit: int = 50, before: int | None = None) -> list[Run]:
     """Every run, asked for last first; `before` is the id that the page before ended with."""
-    rows = db.execute(
-        text(f"""SELECT {COLUMNS} FROM training_runs WHERE CAST(:before AS int) IS NULL OR id < :before
-                 ORDER BY id DESC LIMIT :limit"""),
-        {"limit": limit, "before": before},
-    ).mappings()
-    return [Run(**row) for row in rows]
+    return all_as(Run, db, NEWEST, limit=limit, before=before)
 
 
 def close_all(db: Session, message: str) -> None:
     """None of the runs that are asked for or at work will go on."""
-    db.execute(
-        text("""UPDATE training_runs SET outcome = 'interrupted', finished_at = now(), message = :message
-                WHERE finished_at IS NULL"""),
-        {"message": message},
-    )
+    execute(db, f"{INTERRUPT} :message WHERE finished_at IS NULL", message=message)
 
 
 def folders(db: Session) -> list[str]:
     """Below MODEL_DIR, that some run may have begun to write."""
-    return list(db.scalars(text("SELECT unnest(folders) FROM training_runs")))
+    return list(execute(db, "SELECT unnest(folders) FROM training_runs").scalars())

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.core.db.statements import QueryFlow, run_sync
 from app.core.observability import metrics
 from app.core.settings import settings
-from app.crud import accounts, practice_tasks, shadow_predictions, student_totals
+from app.crud import accounts, practice_tasks, student_totals
 from app.crud.student_totals import StudentHistory
 from app.domain.attempts import Difficulty
 from app.domain.fields import RightOrWrong, Seconds, Text200
@@ -134,7 +134,7 @@ def _shadow(serving: ServingModels, kind: str, asked: TaskRequest, past: Student
     answer = yield from _sound_answer(serving, loaded, asked, past)
     if isinstance(answer, Answer):
         said = _prediction(loaded.kind.wire_name, loaded.version.id, answer, [], serving.model_order.limits)
-        yield shadow_predictions.INSERT, shadow_predictions.new_row(task.id, said)
+        yield practice_tasks.INSERT_SHADOW, practice_tasks.values_of(said) | {"task_id": task.id}
 
 
 def _prediction(

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from app.crud import comparison as predictions
-from app.crud.comparison import Floats, Ints, Predicted
+from app.crud import predictions
+from app.crud.predictions import ComparedOutcomes, Floats, Ints
 from app.ml import metrics
 from app.schemas.comparison import Comparison, DayOut, KindQuality, VersionQuality
 
@@ -25,7 +25,7 @@ def comparison(db: Session, days: int, limit: int = 50, most_a_day: int | None =
 
     Of all tasks, or of so many of each day at the most: then it takes no longer where there are more.
     """
-    data = predictions.completed(db, days, most_a_day)
+    data = predictions.compared(db, days, most_a_day)
     versions, which = np.unique(data.version, return_inverse=True)
     kinds = {0: PRIOR, **predictions.kinds_of(db, versions.tolist())}
     names, of_version = np.unique([kinds[version] for version in versions.tolist()], return_inverse=True)
@@ -43,14 +43,14 @@ def comparison(db: Session, days: int, limit: int = 50, most_a_day: int | None =
     )
 
 
-def _qualities(data: Predicted, labels: Ints) -> Iterator[tuple[int, dict[str, Any]]]:
+def _qualities(data: ComparedOutcomes, labels: Ints) -> Iterator[tuple[int, dict[str, Any]]]:
     """Score each label, what was shown and what was a shadow, over all days and by day, the oldest first."""
     for label, role, rows in _groups(data, labels):
         by_day = [DayOut(day=EPOCH + timedelta(day), **quality(of_day)) for day, _, of_day in _groups(rows, rows.day)]
         yield label, {"role": role, **quality(rows), "by_day": by_day}
 
 
-def _groups(data: Predicted, labels: Ints) -> Iterator[tuple[int, str, Predicted]]:
+def _groups(data: ComparedOutcomes, labels: Ints) -> Iterator[tuple[int, str, ComparedOutcomes]]:
     """Divide the rows by label and role, in one sort."""
     if len(data) == 0:
         return
@@ -61,13 +61,13 @@ def _groups(data: Predicted, labels: Ints) -> Iterator[tuple[int, str, Predicted
         yield key // 2, "shadow" if key % 2 else "served", data.take(rows)
 
 
-def quality(rows: Predicted) -> dict[str, Any]:
+def quality(rows: ComparedOutcomes) -> dict[str, Any]:
     """Return the scores of n predictions, n at least 1."""
     columns = (rows.correct, rows.probability, rows.seconds, rows.estimate, rows.low, rows.high)
     return {"n": len(rows), **asdict(metrics.summary(*columns))}
 
 
-def _text(data: Predicted, kinds: dict[int, str], of_kind: Ints, names: list[str], days: int) -> str:
+def _text(data: ComparedOutcomes, kinds: dict[int, str], of_kind: Ints, names: list[str], days: int) -> str:
     """Say who is ahead, of the versions; of the kinds too, where one of them had several versions."""
     if len(data) == 0:
         span = "today" if days == 1 else f"in the last {days} days"
@@ -80,14 +80,14 @@ def _text(data: Predicted, kinds: dict[int, str], of_kind: Ints, names: list[str
     return f"{by_version} All versions of a kind taken together: {by_kind}"
 
 
-def _ahead(data: Predicted, labels: Ints, name: Name) -> str:
+def _ahead(data: ComparedOutcomes, labels: Ints, name: Name) -> str:
     """Say who is ahead, on tasks that both predicted where there are any."""
     losses = metrics.losses(data.correct, data.probability)
     pair = both_predicted(data, labels)
     return _on_the_same(*pair, losses, name) if pair else _on_others(labels, losses, name)
 
 
-def both_predicted(data: Predicted, labels: Ints) -> tuple[int, int, Rows, Rows] | None:
+def both_predicted(data: ComparedOutcomes, labels: Ints) -> tuple[int, int, Rows, Rows] | None:
     """Find the two labels, one shown and one a shadow, with the most tasks in common, the newer on a tie.
 
     Returns the newer label and the older, and the rows in which each predicted the same m tasks, (m,).

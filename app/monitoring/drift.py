@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from app.crud import live
+from app.crud import predictions
 from app.crud.model_versions import Version
 from app.ml.features.drift import DIGITS, Asked, Shift, digest, grade_of, shifts
 from app.ml.features.inputs import INPUTS, NETWORK_INPUTS
@@ -49,13 +49,13 @@ def drift(db: Session, version: Version | None) -> DriftOut:
     then = version.report.get("inputs")
     if not then or "students" not in then:
         return DriftOut(text=f"Version {version.id} was trained before it was kept what versions learn from.")
-    inputs, students = live.inputs(db, len(NETWORK_INPUTS), NEWEST_ASKED)
+    inputs, students = predictions.inputs(db, len(NETWORK_INPUTS), NEWEST_ASKED)
     now = Asked(inputs[:, : len(INPUTS)], students)
     n = len(now)
     if min(n, then["rows"]) < LEAST:
         less = f"there are {n}" if n < LEAST else f"the model learned from {then['rows']}"
         return DriftOut(n=n, model_version_id=version.id, text=f"Drift speaks from {LEAST} tasks on; {less}.")
-    names = live.names(db, len(NETWORK_INPUTS), NEWEST_ASKED)
+    names = predictions.topics_and_items(db, len(NETWORK_INPUTS), NEWEST_ASKED)
     topics, items = (_unseen(then[kind], asked) for kind, asked in zip(("topics", "items"), names, strict=True))
     found = shifts(then, now)
     grade = max([grade_of(topics or 0), *(shift.grade for shift in found if shift.counts)])

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 from sqlalchemy.orm import Session
 
-from app.crud import live, model_versions
-from app.crud.live import Completed, Floats
+from app.crud import model_versions, predictions
+from app.crud.predictions import Floats, NewestOutcomes
 from app.ml import metrics
 from app.schemas.live import LiveOut, LiveQuality
 
@@ -18,7 +18,7 @@ SCORES = ("log_loss", "calibration_error", "rmse_log_time", "time_interval_cover
 
 def live_quality(db: Session) -> LiveOut:
     """Score each kind that answered enough of the newest tasks; silent while there are few."""
-    found = live.completed(db, NEWEST)
+    found = predictions.newest(db, NEWEST)
     if len(found) < LEAST:
         few = f"Live quality speaks from {LEAST} completed tasks on; there are {len(found)}."
         return LiveOut(n=len(found), minimum=LEAST, kinds=[], text=few)
@@ -30,11 +30,11 @@ def live_quality(db: Session) -> LiveOut:
 
 def groups(db: Session) -> list[tuple[float, float, int]]:
     """Divide the same tasks by their chance into tenths: mean chance, share right, tasks; none while there are few."""
-    found = live.completed(db, NEWEST)
+    found = predictions.newest(db, NEWEST)
     return metrics.reliability(found.correct, found.probability) if len(found) >= LEAST else []
 
 
-def _quality(db: Session, kind: str, rows: Completed) -> LiveQuality:
+def _quality(db: Session, kind: str, rows: NewestOutcomes) -> LiveQuality:
     newest = int(rows.version[0])
     observed = float(rows.correct.mean())
     losses, of_base_rate = (metrics.losses(rows.correct, p) for p in (rows.probability, np.full(len(rows), observed)))

@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from app.core.database import new_session
 from app.core.settings import settings
-from app.crud import watching
+from app.crud import service_state
 from app.crud.model_versions import Version
 from app.monitoring.drift import VERDICTS, drift
 from app.monitoring.live_quality import live_quality
@@ -20,8 +20,8 @@ STATES = ("idle", "at_work", "waiting", "paused")
 class Figures:
     """What the database says of one moment."""
 
-    trainings: watching.Trainings
-    tasks: watching.Tasks
+    trainings: service_state.TrainingState
+    tasks: service_state.TaskCounts
     serving: list[tuple[Version, float]]  # with its age in seconds, best first
     live: LiveOut
     drift: DriftOut
@@ -89,10 +89,10 @@ LIVE = {
 def figures() -> Figures:
     """Ask the database; blocks."""
     with new_session().begin() as db:
-        watching.impatiently(db)
-        serving = watching.serving(db)
+        service_state.limit_statements(db)
+        serving = service_state.serving(db)
         compared = drift(db, serving[0][0] if serving else None)
-        return Figures(watching.trainings(db), watching.tasks(db), serving, live_quality(db), compared)
+        return Figures(service_state.trainings(db), service_state.tasks(db), serving, live_quality(db), compared)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from app.core.database import engine, new_session
 from app.core.db import migrations
 from app.core.db.outages import NO_DATABASE, outage
-from app.crud import training_control, watching
+from app.crud import service_state, training_control
 from app.crud.training_control import Control
 from app.domain.errors import DatabaseUnavailable
 from app.ml.serving.model_order import ServingModels
@@ -26,7 +26,7 @@ def readiness(serving: ServingModels) -> Readiness:
     try:
         migrations.check(engine())
         with new_session().begin() as db:
-            watching.impatiently(db)
+            service_state.limit_statements(db)
             control = training_control.read(db)
     except migrations.SchemaMismatch as why:
         return Readiness(False, [str(why)])

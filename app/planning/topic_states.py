@@ -14,9 +14,9 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core.db.statements import Database, QueryFlow, Rows, run_async, run_sync
-from app.crud import exam_plans, practised, student_states
-from app.crud.practised import Known, Practised
+from app.crud import exam_plans, student_states, topic_history
 from app.crud.student_totals import StudentHistory
+from app.crud.topic_history import PracticeHistory, TopicHistory
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import TOPICS_MOST, Done, Exam, PracticeEffect, TopicState
 from app.domain.tasks import Prediction, TaskRequest
@@ -77,9 +77,9 @@ def topic_states_now(serving: ServingModels, db: Session, student: UUID, topics:
 class _Found:
     """What the database knows."""
 
-    known: Known
+    known: PracticeHistory
     exam: Exam | None
-    topics: Sequence[Practised]
+    topics: Sequence[TopicHistory]
     others: Mapping[str, int]
     cells: Sequence[tuple[TaskRequest, StudentHistory]]
 
@@ -89,20 +89,20 @@ def _found(student: UUID, wanted: tuple[str, ...]) -> QueryFlow[_Found]:
     if and_own:
         exam = yield from exam_plans.following(student)
         wanted = exam.topics if exam else ()
-    known = yield from practised.known(student, wanted, and_own=and_own)
+    known = yield from topic_history.practice_history(student, wanted, and_own=and_own)
     others = dict[str, int]()
     topics = _most_needed(known, wanted)
     if and_own and len(topics) < FEW:
-        popular = yield from practised.of_others(student)
+        popular = yield from topic_history.popular_topics(student)
         own = {topic.topic for topic in topics}
         others = dict([each for each in popular.items() if each[0] not in own][: FEW - len(topics)])
-        topics += [Practised(topic) for topic in others]
+        topics += [TopicHistory(topic) for topic in others]
     asked = [TaskRequest(student, topic.topic, each) for topic in topics for each in DIFFICULTIES]
-    pasts = (yield from practised.pasts(student, asked)) if asked else []
+    pasts = (yield from topic_history.histories(student, asked)) if asked else []
     return _Found(known, exam, topics, others, list(zip(asked, pasts, strict=True)))
 
 
-def _most_needed(known: Known, first: Sequence[str]) -> list[Practised]:
+def _most_needed(known: PracticeHistory, first: Sequence[str]) -> list[TopicHistory]:
     """Return as many topics as are predicted: all that are wanted, in their order, then the student's own that seem
     to need it most, by the share that went right."""
     by_name = {topic.topic: topic for topic in known.topics}
@@ -111,7 +111,7 @@ def _most_needed(known: Known, first: Sequence[str]) -> list[Practised]:
     return [*(by_name[name] for name in first), *own][:TOPICS_MOST]
 
 
-def _seems_to_need(topic: Practised, now: datetime) -> float:
+def _seems_to_need(topic: TopicHistory, now: datetime) -> float:
     wrong = (topic.n - topic.n_correct + 1) / (topic.n + 2)
     due = spacing.due(spacing.days_since(topic.recent, now), spacing.strength(topic.recent))
     return need(wrong, due, topic.tasks_today)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from sqlalchemy.orm import Session
 
-from app.crud import model_versions, serving_changes, training_acts, training_runs
+from app.crud import model_versions, serving_changes, training_control, training_runs
 from app.ml.serving.model_order import ServingModels
 from app.monitoring.comparison import comparison
 from app.monitoring.status import model_status, outcome, version_fields
@@ -128,14 +128,14 @@ def pause(_admin: Admin, actor: Acting, db: Db, wish: PauseWish | None = None) -
 
     `POST /model/train` still trains. After five failed trainings in a row the service pauses by itself.
     """
-    done = training_acts.pause(db, actor, (wish and wish.reason) or "A person wanted it so.")
+    done = training_control.pause(db, actor, (wish and wish.reason) or "A person wanted it so.")
     return PauseChanged(paused=True, message="Trainings are paused." if done else "Trainings were paused already.")
 
 
 @router.post("/resume", responses=problems(401, 403))
 def resume(_admin: Admin, actor: Acting, db: Db, trainer: TheTrainer) -> PauseChanged:
     """Let trainings begin by themselves again, and forget the failures so far; one that is due begins. For admins."""
-    done = training_acts.resume(db, actor)
+    done = training_control.resume(db, actor)
     db.commit()
     trainer.request()
     return PauseChanged(paused=False, message="Trainings go on." if done else "Nothing held trainings up.")

@@ -8,9 +8,9 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core.db.statements import run_sync
-from app.crud import student_totals, studying
+from app.crud import learning_record, student_totals
+from app.crud.learning_record import FinishedTask
 from app.crud.student_totals import StudentHistory
-from app.crud.studying import Done
 from app.domain.kinds import BASE
 from app.domain.tasks import TaskRequest
 from app.ml.serving.model_order import ServingModels
@@ -50,7 +50,7 @@ class AbilityEstimate:
         """Return what is expected of the student on a task of which nothing is known."""
         return self.model.on_average(self.state)
 
-    def trajectory(self, done: Sequence[Done], ends: Sequence[int]) -> "list[Standing]":
+    def trajectory(self, done: Sequence[FinishedTask], ends: Sequence[int]) -> "list[Standing]":
         """Return how the student stood before the newest finished tasks, and after the first so many of them."""
         from app.ml.lnirt.ability import standing
 
@@ -79,7 +79,7 @@ def ability_estimate(db: Session, serving: ServingModels, student: UUID) -> Abil
     def states(most: int) -> "Floats":
         return run_sync(model.trajectory(anything, past.at, most), db)
 
-    return AbilityEstimate(model, past, state, studying.students(db, LEAST_STUDENTS), states)
+    return AbilityEstimate(model, past, state, learning_record.students(db, LEAST_STUDENTS), states)
 
 
 def _untrained(db: Session, student: UUID, past: StudentHistory) -> AbilityEstimate | None:
@@ -90,7 +90,7 @@ def _untrained(db: Session, student: UUID, past: StudentHistory) -> AbilityEstim
     if found is None:
         return None
     states = found.model.states_after(found.of_student(student))
-    students = studying.students(db, LEAST_STUDENTS)
+    students = learning_record.students(db, LEAST_STUDENTS)
     return AbilityEstimate(found.model, past, states[-1], students, lambda most: states[-most - 1 :])
 
 

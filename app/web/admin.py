@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.crud import audit, model_versions, serving_changes, training_acts, training_runs
+from app.crud import audit, model_versions, serving_changes, training_control, training_runs
 from app.domain.errors import AppError, VersionNotFound
 from app.domain.kinds import KINDS
 from app.ml.evaluation import sample
@@ -107,13 +107,13 @@ def pause(request: Request, _admin: Admin, actor: Acting, db: Db, serving: Servi
     except ValidationError:
         wrong = translator_of(request)("A reason has at most 200 characters.")
         return _overview(request, db, serving, 422, wrong=wrong)
-    training_acts.pause(db, actor, wish.reason or "A person wanted it so.")
+    training_control.pause(db, actor, wish.reason or "A person wanted it so.")
     return go_to(request, PAGE, done="paused")
 
 
 @router.post("/resume")
 def resume(request: Request, _admin: Admin, actor: Acting, db: Db, trainer: TheTrainer) -> Response:
-    training_acts.resume(db, actor)
+    training_control.resume(db, actor)
     db.commit()
     trainer.request()
     return go_to(request, PAGE, done="resumed")

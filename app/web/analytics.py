@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from fastapi import Request
 from fastapi.responses import Response
 
-from app.crud import studying
+from app.crud import learning_record
 from app.domain.attempts import DIFFICULTIES
 from app.routers.dependencies import Db, Serving
 from app.web import statistics
@@ -28,13 +28,13 @@ def analytics(request: Request, visitor: SignedIn, db: Db, serving: Serving) -> 
     serving.refresh()
     estimate = ability_estimate(db, serving, visitor.id)
     until = estimate.past.at if estimate else datetime.now(UTC)
-    done = studying.window(db, visitor.id, until, MOST_TASKS, MOST_DAYS)
+    done = learning_record.window(db, visitor.id, until, MOST_TASKS, MOST_DAYS)
     days = statistics.by_day(done, translator.zone)
     judged = statistics.judged(done)
-    topics = studying.totals(db, visitor.id, "topic", TOPICS + 1)
-    difficulties = studying.totals(db, visitor.id, "difficulty")
-    lately = studying.lately(db, visitor.id, statistics.LAST, JUDGED_TOPICS)
-    last = studying.last_predicted(db, visitor.id)
+    topics = learning_record.totals(db, visitor.id, "topic", TOPICS + 1)
+    difficulties = learning_record.totals(db, visitor.id, "difficulty")
+    lately = learning_record.lately(db, visitor.id, statistics.LAST, JUDGED_TOPICS)
+    last = learning_record.last_predicted(db, visitor.id)
     found = explained(db, serving, last) if last else None
     return render(
         request,
@@ -44,7 +44,7 @@ def analytics(request: Request, visitor: SignedIn, db: Db, serving: Serving) -> 
         least_answers=LEAST_ANSWERS,
         least_students=LEAST_STUDENTS,
         statistics=statistics,
-        total=studying.total(db, visitor.id),
+        total=learning_record.total(db, visitor.id),
         window=statistics.of_done(done) if done else None,
         days=list(days),
         success=success_chart(translator, days) if days else None,

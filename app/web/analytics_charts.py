@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from app.core.languages import Translator
-from app.crud.studying import Done
+from app.crud.learning_record import FinishedTask
 from app.domain.tasks import Task
 from app.ml.explanation.values import Effect, Explanation
 from app.web import charts, statistics
@@ -68,7 +68,7 @@ def _where_predicted(series: Series) -> list[Series]:
 
 
 def trajectory_charts(
-    translator: Translator, found: AbilityEstimate | None, done: Sequence[Done], days: Mapping[date, Figures]
+    translator: Translator, found: AbilityEstimate | None, done: Sequence[FinishedTask], days: Mapping[date, Figures]
 ) -> tuple[Markup, Markup] | None:
     """Draw ability and speed, as places among 100 students, over the window; none where there are too few of either."""
     if found is None or found.past.n < LEAST_ANSWERS or not found.compares:

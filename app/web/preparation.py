@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.core.languages import Translator
-from app.crud import exam_plans, studying
+from app.crud import exam_plans, learning_record
 from app.domain.errors import AppError, NotAccepted, PlanNotFound, TooManyPlans
 from app.domain.planning import (
     MINUTES_LEAST,
@@ -69,7 +69,7 @@ def _exams(
         status,
         plans=exam_plans.of_student(db, student),
         today=datetime.now(UTC).date(),
-        offered=[total.key for total in studying.totals(db, student, most=MOST_OFFERED)],
+        offered=[total.key for total in learning_record.totals(db, student, most=MOST_OFFERED)],
         given=given,
         wrong=wrong,
         targets=TARGETS,

@@ -9,7 +9,7 @@ from statistics import median
 
 import numpy as np
 
-from app.crud.studying import Done, Lately
+from app.crud.learning_record import FinishedTask, RecentResults
 from app.ml.metrics import reliability
 
 LEAST_JUDGED = 30  # predicted tasks before a word is said about the predictions
@@ -44,11 +44,11 @@ def figures(tasks: Iterable[tuple[bool, float, float | None, float | None]]) -> 
     )
 
 
-def of_done(done: Sequence[Done]) -> Figures:
+def of_done(done: Sequence[FinishedTask]) -> Figures:
     return figures((each.correct, each.seconds, each.chance, each.expected_seconds) for each in done)
 
 
-def by_day(done: Sequence[Done], zone: tzinfo) -> dict[date, Figures]:
+def by_day(done: Sequence[FinishedTask], zone: tzinfo) -> dict[date, Figures]:
     """Sum up each day that has a task; `done` is in the order of time."""
     days = groupby(done, lambda each: each.at.astimezone(zone).date())
     return {day: of_done(list(tasks)) for day, tasks in days}
@@ -88,7 +88,7 @@ class Judged:
         return sum(n * abs(chance - right) for chance, right, n in self.groups) / max(tasks, 1)
 
 
-def judged(done: Sequence[Done]) -> Judged:
+def judged(done: Sequence[FinishedTask]) -> Judged:
     """Judge the predicted ones among these tasks."""
     predicted = [(each.chance, each.correct) for each in done if each.chance is not None]
     chance, correct = (np.array(column) for column in zip(*predicted, strict=True)) if predicted else (np.zeros(0),) * 2
@@ -109,11 +109,11 @@ def judged(done: Sequence[Done]) -> Judged:
     )
 
 
-def is_mastered(topic: Lately) -> bool:
+def is_mastered(topic: RecentResults) -> bool:
     return topic.lately >= LAST and topic.rate >= MASTERED
 
 
-def is_shaky(topic: Lately) -> bool:
+def is_shaky(topic: RecentResults) -> bool:
     return topic.lately >= LEAST_SHAKY and topic.rate < SHAKY
 
 

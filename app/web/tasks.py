@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.core.db.statements import run_sync
 from app.core.settings import settings
-from app.crud import practice_tasks, studying
+from app.crud import learning_record, practice_tasks
 from app.domain.attempts import DIFFICULTIES
 from app.domain.errors import NotKept, OtherResult, TaskNotFound
 from app.domain.tasks import Claim, Task, TaskRequest
@@ -53,9 +53,9 @@ def _choose(
         422 if wrong else 200,
         given=given,
         wrong=wrong,
-        topics=[total.key for total in studying.totals(db, student, most=50)],
+        topics=[total.key for total in learning_record.totals(db, student, most=50)],
         difficulties=DIFFICULTIES,
-        open_task=studying.last_open(db, student),
+        open_task=learning_record.last_open(db, student),
         panel=panel(db, serving, translator_of(request)),
         **suggested(db, serving, student, given.get("target", "")),
     )

@@ -8,8 +8,8 @@ from fastapi.responses import Response
 from markupsafe import Markup
 
 from app.core.languages import Translator
-from app.crud import studying
-from app.crud.studying import DAY_TASKS, Day
+from app.crud import learning_record
+from app.crud.learning_record import DAY_TASKS, Day
 from app.domain.tasks import Task
 from app.routers.dependencies import Db, Serving
 from app.web import charts
@@ -33,21 +33,21 @@ def today(request: Request, visitor: SignedIn, db: Db, serving: Serving, target:
     translator = translator_of(request)
     day = translator.today(datetime.now(UTC))
     stands = panel(db, serving, translator)  # looks who serves now, before anybody is asked
-    lately = studying.predicted_lately(db, visitor.id, LATELY)
-    days = studying.last_days(db, visitor.id, translator.zone, day, DAYS)
+    lately = learning_record.predicted_lately(db, visitor.id, LATELY)
+    days = learning_record.last_days(db, visitor.id, translator.zone, day, DAYS)
     return render(
         request,
         "today.html",
-        total=studying.total(db, visitor.id),
+        total=learning_record.total(db, visitor.id),
         today=days[-1],
-        streak=studying.streak(db, visitor.id, translator.zone, day),
+        streak=learning_record.streak(db, visitor.id, translator.zone, day),
         most_a_day=DAY_TASKS,
         days=days_chart(translator, days) if any(each.n for each in days) else None,
         lately=figures(_told(task) for task in lately) if lately else None,
         estimate=ability_estimate(db, serving, visitor.id),
         least_answers=LEAST_ANSWERS,
         least_students=LEAST_STUDENTS,
-        open_task=studying.last_open(db, visitor.id),
+        open_task=learning_record.last_open(db, visitor.id),
         panel=stands,
         **suggested(db, serving, visitor.id, target),
     )

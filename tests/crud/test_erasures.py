@@ -187,15 +187,13 @@ def test_a_task_that_is_being_stored_is_waited_for(db: Session, other: Session, 
 
 
 def test_a_state_or_shadow_that_comes_late_is_not_kept(db: Session, ada: UUID) -> None:
-    from app.crud import shadow_predictions
-
     do(db, ada)
     task, made = ask(db, ada), version(db)
     erase(db, ada)
     keep_state(db, ada)
     said = {"correctness_prob": 0.5, "estimated_time_seconds": 60.0, "time_low_seconds": None}
     late = {"task_id": task, "model_version_id": made, "time_high_seconds": None, **said}
-    shadow_predictions.INSERT.rows_sync(db, **late)
+    practice_tasks.INSERT_SHADOW.rows_sync(db, **late)
     db.commit()
     assert left(db, ada) == 0
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from app.core.database import AsyncDatabase, database_url
 from app.core.db.statements import QueryFlow, run_sync
 from app.core.languages import IN_ENGLISH
-from app.crud import practised, student_sequences, student_states, student_totals, training_runs
+from app.crud import student_sequences, student_states, student_totals, topic_history, training_runs
 from app.crud.student_totals import StudentHistory
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import Done, Suggestion, TopicState, Wishes
@@ -335,7 +335,7 @@ def test_what_is_known_before_a_task_is_what_it_would_be_created_with(db: Sessio
     imported(db, attempts)
     who = db.scalar(text("SELECT user_id FROM practice_tasks LIMIT 1"))
     asked = [TaskRequest(who, name, each) for name in (*attempts.topics, "never seen") for each in DIFFICULTIES]
-    thought_of = run_sync(practised.pasts(who, asked), db)
+    thought_of = run_sync(topic_history.histories(who, asked), db)
     for each, past in zip(asked, thought_of, strict=True):
         values = student_totals.question(each, None)
         alone = student_totals.past_of(student_totals.PAST.rows_sync(db, **values)[0])
@@ -428,8 +428,8 @@ def test_whoever_has_done_nothing_gets_what_several_others_practise_but_nothing_
 def test_oneself_does_not_count_among_the_others(db: Session) -> None:
     me = uuid4()
     finished(db, "Waves", me, *some(2))
-    assert run_sync(practised.of_others(me), db) == {}
-    assert run_sync(practised.of_others(uuid4()), db) == {"Waves": 3}
+    assert run_sync(topic_history.popular_topics(me), db) == {}
+    assert run_sync(topic_history.popular_topics(uuid4()), db) == {"Waves": 3}
 
 
 def test_where_nobody_practises_anything_it_says_what_to_do(db: Session) -> None:

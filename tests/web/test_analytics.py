@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from app.core.languages import Translator
-from app.crud.studying import Done, Lately
+from app.crud.learning_record import FinishedTask, RecentResults
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt import untrained
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
@@ -43,8 +43,8 @@ def lnirt() -> ServedLnirt:
     return fit_lnirt(simulate(school(12, seed=5), 30, seed=5).attempts).served()
 
 
-def done(chance: float | None, *, correct: bool, seconds: float = 30, at: datetime = NOON) -> Done:
-    return Done("Calculus", "medium", None, correct, seconds, at, chance, 40, 20, 60)
+def done(chance: float | None, *, correct: bool, seconds: float = 30, at: datetime = NOON) -> FinishedTask:
+    return FinishedTask("Calculus", "medium", None, correct, seconds, at, chance, 40, 20, 60)
 
 
 def section(page: str, name: str) -> str:
@@ -246,7 +246,7 @@ def test_mastered_and_shaky_topics_lead_to_practising(ada: Browser, db: Session,
      (8, 4, False, True), (5, 2, False, True), (5, 3, False, False), (4, 0, False, False)],
 )  # fmt: skip
 def test_where_mastered_and_shaky_begin(n: int, right: int, mastered: bool, shaky: bool) -> None:
-    topic = Lately("Waves", n, n, right)
+    topic = RecentResults("Waves", n, n, right)
     assert (statistics.is_mastered(topic), statistics.is_shaky(topic)) == (mastered, shaky)
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.core.db.statements import QueryFlow, run_sync
 from app.core.settings import settings
-from app.crud import model_versions, task_features
+from app.crud import model_versions, practice_tasks
 from app.domain.errors import NotKept, VersionNotFound
 from app.domain.kinds import BASE, NETWORKS
 from app.domain.shares import ALL, Share, of_contributions
@@ -191,7 +191,7 @@ class _Question:
 
 def kept_inputs(db: Session, task: Task) -> Floats | None:
     """What the prediction was made from, (26,) as in NETWORK_INPUTS; none where it was not kept."""
-    kept = task_features.of_task(db, task.id)
+    kept = practice_tasks.features_of(db, task.id)
     return np.asarray(kept, np.float64) if kept is not None and len(kept) == len(NETWORK_INPUTS) else None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from app.core.db.statements import QueryFlow
-from app.crud import finished_tasks
+from app.crud import attempts
 from app.crud.attempts import of_rows
 from app.crud.student_totals import StudentHistory
 from app.domain.tasks import TaskRequest
@@ -53,7 +53,7 @@ def coalitions_then(asked: TaskRequest, at: datetime) -> QueryFlow[Coalitions | 
 
 def untrained(at: datetime) -> QueryFlow[Untrained | None]:
     """Of the tasks finished by then; none where nobody has finished anything."""
-    rows = yield finished_tasks.NEWEST, {"through": at, "most": MOST}
+    rows = yield attempts.LATEST, {"through": at, "most": MOST}
     done = tuple(tuple(row[column] for column in COLUMNS) for row in reversed(rows))
     return Untrained(_fitted(done), done) if done else None
 

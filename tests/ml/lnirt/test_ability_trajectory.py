@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.core.db.statements import run_sync
-from app.crud import student_totals, studying
+from app.crud import learning_record, student_totals
 from app.domain.attempts import Attempts
 from app.domain.tasks import TaskRequest
 from app.ml.evaluation.simulated import SECOND, school, simulate
@@ -104,7 +104,7 @@ def test_a_window_shows_the_same_points_as_the_whole(estimate: AbilityEstimate) 
 
 
 def test_the_page_shows_the_points_that_it_asks_for(db: Session, attempts: Attempts, estimate: AbilityEstimate) -> None:
-    done = studying.window(db, UUID(attempts.students[3]), estimate.past.at, 11, 10_000)
+    done = learning_record.window(db, UUID(attempts.students[3]), estimate.past.at, 11, 10_000)
     first, middle, last = estimate.trajectory(done, [6, 11])
     assert last == estimate.now
     course = estimate.states(11)

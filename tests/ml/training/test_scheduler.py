@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.crud import training_control, training_runs
+from app.domain.actors import Actor
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.networks.checkpoint import TrainingFailed
 from app.ml.serving import artifacts
@@ -291,7 +292,7 @@ def test_failures_wait_longer_and_longer_and_five_in_a_row_pause_until_told_to_g
     assert "Trainings are paused: 5 trainings failed in a row" in caplog.text
     assert tracker(db)["metadata"]["state"] == "paused"
     assert tracker(db)["n_samples_since_training"] == 40  # nothing is lost
-    training_control.resume(db)
+    training_control.resume(db, Actor("ada@example.com"))
     db.commit()
     looked(dying)
     assert process.runs == 6
@@ -312,8 +313,8 @@ def test_a_training_by_hand_that_comes_out_well_ends_the_pause(db: Session, trai
 
 def test_what_a_person_paused_stays_paused(db: Session, trainer: Trainer) -> None:
     imported(db, TASKS.take(slice(0, 40)))
-    assert training_control.pause(db, "ada@example.com", "Exams.")
-    assert not training_control.pause(db, "bob@example.com", "Too late.")
+    assert training_control.pause(db, Actor("ada@example.com"), "Exams.")
+    assert not training_control.pause(db, Actor("bob@example.com"), "Too late.")
     db.commit()
     assert trainer.train_now(kinds=["lnirt"])["outcome"] == "published"
     db.execute(text("UPDATE embedding_model_tracker SET n_samples_since_training = 9"))

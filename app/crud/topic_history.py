@@ -72,7 +72,7 @@ PRACTISED = Statement(f"""
     ORDER BY wanted.topic""")
 
 # PAST for several tasks of one student that are only thought of, in the order asked.
-PASTS = Statement(f"""
+HISTORIES = Statement(f"""
     SELECT past.*
     FROM unnest(CAST(:topics AS text[]), CAST(:difficulties AS text[]))
         WITH ORDINALITY AS asked (topic, difficulty, place)
@@ -84,7 +84,7 @@ PASTS = Statement(f"""
 }) AS past
     ORDER BY asked.place""")
 
-OTHERS = Statement(f"""
+POPULAR_TOPICS = Statement(f"""
     SELECT topic, count(DISTINCT user_id) AS students
     FROM (SELECT topic, user_id FROM practice_tasks WHERE completed
           ORDER BY completed_at DESC LIMIT {LATELY}) AS lately
@@ -94,7 +94,7 @@ OTHERS = Statement(f"""
 
 
 @dataclass(frozen=True, slots=True)
-class Practised:
+class TopicHistory:
     """A topic, and what the student has done of it."""
 
     topic: str
@@ -106,17 +106,17 @@ class Practised:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class PracticeHistory:
     """What a student has practised."""
 
     now: datetime  # the database's clock, UTC
-    topics: tuple[Practised, ...]
+    topics: tuple[TopicHistory, ...]
     last_topic: str | None  # of the task finished last
     last: Done | None
     effect: dict[str, Any] | None  # how much practice helps, as the last training found it
 
 
-def known(student: UUID, topics: Sequence[str], *, and_own: bool) -> QueryFlow[Known]:
+def practice_history(student: UUID, topics: Sequence[str], *, and_own: bool) -> QueryFlow[PracticeHistory]:
     """Of these topics and, where asked for, of the student's own: those of their newest tasks, and the largest."""
     rows = yield PRACTISED, {"user_id": student, "topics": list(topics), "and_own": and_own}
     first = rows[0]
@@ -126,25 +126,25 @@ def known(student: UUID, topics: Sequence[str], *, and_own: bool) -> QueryFlow[K
     effect = None
     if first["gain"] is not None:
         effect = {"gain": first["gain"], "standard_error": first["gain_error"], "tasks": first["gain_tasks"]}
-    found = tuple(_practised(row) for row in rows if row["topic"] is not None)
-    return Known(first["now"].astimezone(UTC), found, first["last_topic"], last, effect)
+    found = tuple(_topic_history(row) for row in rows if row["topic"] is not None)
+    return PracticeHistory(first["now"].astimezone(UTC), found, first["last_topic"], last, effect)
 
 
-def _practised(row: Row) -> Practised:
+def _topic_history(row: Row) -> TopicHistory:
     columns = [row[name] or () for name in ("difficulties", "results", "moments")]
     recent = (Done(level, result, at.astimezone(UTC)) for level, result, at in zip(*columns, strict=True))
-    numbers = row["n"], row["n_correct"]
-    return Practised(row["topic"], *numbers, tuple(recent), row["tasks_today"], row["seconds_today"])
+    counts = {name: row[name] for name in ("topic", "n", "n_correct", "tasks_today", "seconds_today")}
+    return TopicHistory(**counts, recent=tuple(recent))
 
 
-def pasts(student: UUID, asked: Sequence[TaskRequest]) -> QueryFlow[list[StudentHistory]]:
+def histories(student: UUID, asked: Sequence[TaskRequest]) -> QueryFlow[list[StudentHistory]]:
     """What is known before each of these tasks of the student, were it created now."""
     topics, difficulties = [each.topic for each in asked], [each.difficulty for each in asked]
-    rows = yield PASTS, {"user_id": student, "topics": topics, "difficulties": difficulties}
+    rows = yield HISTORIES, {"user_id": student, "topics": topics, "difficulties": difficulties}
     return [past_of(row) for row in rows]
 
 
-def of_others(student: UUID) -> QueryFlow[dict[str, int]]:
+def popular_topics(student: UUID) -> QueryFlow[dict[str, int]]:
     """Topics that several others have practised lately, and how many did; most first."""
-    rows = yield OTHERS, {"user_id": student}
+    rows = yield POPULAR_TOPICS, {"user_id": student}
     return {row["topic"]: row["students"] for row in rows}

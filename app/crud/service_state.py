@@ -1,17 +1,17 @@
-"""What the database knows of the service: for those who watch it."""
+"""How the service stands, as the database knows it: for metrics and readiness."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.crud import attempts, model_tracker, model_versions, training_control, training_runs
 from app.crud.model_versions import Version
+from app.crud.rows import execute
 from app.crud.training_control import Control
 
-PATIENCE = "2s"  # of a statement: a watcher must not add to what is wrong
+STATEMENT_TIMEOUT = "2s"  # of a statement: a watcher must not add to what is wrong
 OUTCOMES = ("published", "rejected", "failed", "interrupted", "merged")
 BY_OUTCOME = "SELECT outcome, count(*) AS n FROM training_runs WHERE finished_at IS NOT NULL GROUP BY outcome"
 AGE = """
@@ -20,7 +20,7 @@ AGE = """
 
 
 @dataclass(frozen=True, slots=True)
-class Trainings:
+class TrainingState:
     """How training stands, whichever process does it."""
 
     by_outcome: Mapping[str, int]  # runs that ended
@@ -39,34 +39,34 @@ class Trainings:
 
 
 @dataclass(frozen=True, slots=True)
-class Tasks:
+class TaskCounts:
     """How many tasks there are."""
 
     completed: int
     since_training: int
 
 
-def impatiently(db: Session) -> None:
+def limit_statements(db: Session) -> None:
     """No statement of this transaction takes long."""
-    db.execute(text(f"SET LOCAL statement_timeout = '{PATIENCE}'"))
+    execute(db, f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
 
 
-def trainings(db: Session) -> Trainings:
-    counts = {row.outcome: row.n for row in db.execute(text(BY_OUTCOME))}
+def trainings(db: Session) -> TrainingState:
+    counts = {row.outcome: row.n for row in execute(db, BY_OUTCOME)}
     run = training_runs.at_work(db)
-    return Trainings(
+    return TrainingState(
         by_outcome={outcome: counts.get(outcome, 0) for outcome in OUTCOMES},
-        at_work_seconds=db.scalar(text(AGE), {"id": run.id}) if run else None,
+        at_work_seconds=execute(db, AGE, id=run.id).scalar() if run else None,
         waiting=training_runs.waiting(db),
         control=training_control.read(db),
     )
 
 
-def tasks(db: Session) -> Tasks:
-    return Tasks(attempts.count(db), model_tracker.read(db).since_training)
+def tasks(db: Session) -> TaskCounts:
+    return TaskCounts(attempts.count(db), model_tracker.read(db).since_training)
 
 
 def serving(db: Session) -> list[tuple[Version, float]]:
     """The serving versions, best first, and how many seconds ago each was made."""
-    now: datetime = db.scalar(text("SELECT now()"))
+    now: datetime = execute(db, "SELECT now()").scalar_one()
     return [(version, (now - version.created_at).total_seconds()) for version in model_versions.serving(db).values()]

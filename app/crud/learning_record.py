@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import CursorResult, text
 from sqlalchemy.orm import Session
 
 from app.crud.practice_tasks import COLUMNS
+from app.crud.rows import all_as, execute, first_as, number
 from app.domain.tasks import Task
 
 MOST_TOPICS = 200
@@ -44,9 +44,6 @@ DAYS = """
             LIMIT :most) AS counted
     ) AS done
     ORDER BY day.place DESC"""
-NEWEST = f"""
-    SELECT {COLUMNS} FROM practice_tasks WHERE user_id = :student AND completed
-    ORDER BY completed_at DESC, id DESC LIMIT :most"""
 OPEN = f"""
     SELECT {COLUMNS} FROM practice_tasks WHERE user_id = :student AND NOT completed
     ORDER BY created_at DESC, id DESC LIMIT 1"""
@@ -71,7 +68,7 @@ WINDOW = """
         ORDER BY completed_at DESC LIMIT 1)
     ORDER BY completed_at DESC, id DESC LIMIT :most"""
 LATELY = """
-    SELECT practised.key, practised.n, lately.n AS lately, lately.n_correct AS lately_correct
+    SELECT practised.key AS topic, practised.n, lately.n AS lately, lately.n_correct AS lately_correct
     FROM (
         SELECT key, n FROM student_totals WHERE user_id = :student AND scope = 'topic' AND n > 0
         ORDER BY n DESC, key LIMIT :most
@@ -82,6 +79,7 @@ LATELY = """
             WHERE user_id = :student AND completed AND topic = practised.key
             ORDER BY completed_at DESC, id DESC LIMIT :last) AS newest
     ) AS lately
+    WHERE lately.n > 0
     ORDER BY practised.n DESC, practised.key"""
 
 
@@ -105,19 +103,17 @@ class Total:
 
 def total(db: Session, student: UUID) -> Total | None:
     """Of all that they have finished; none before the first."""
-    return next(iter(totals(db, student, "all", 1)), None)
+    return first_as(Total, db, TOTALS, student=student, scope="all", most=1)
 
 
 def totals(db: Session, student: UUID, scope: str = "topic", most: int = MOST_TOPICS) -> list[Total]:
     """By topic, by difficulty or by item, the most practised first."""
-    rows = db.execute(text(TOTALS), {"student": student, "scope": scope, "most": most})
-    return [Total(*row) for row in rows]
+    return all_as(Total, db, TOTALS, student=student, scope=scope, most=most)
 
 
 def students(db: Session, most: int) -> int:
     """How many students have a result; no more than `most` are counted."""
-    n: int = db.scalar(text(STUDENTS), {"most": most})
-    return n
+    return number(db, STUDENTS, most=most)
 
 
 def starts(zone: tzinfo, last: date, days: int) -> list[datetime]:
@@ -131,8 +127,7 @@ def streak(db: Session, student: UUID, zone: tzinfo, today: date) -> int:
     found = 0
     for days in STREAK_DAYS:
         begin = starts(zone, today, days)
-        asked = {"student": student, "starts": begin, "today": begin[0], "tomorrow": _tomorrow(zone, today)}
-        found = db.scalar(text(STREAK), asked) or 0
+        found = number(db, STREAK, student=student, starts=begin, today=begin[0], tomorrow=_tomorrow(zone, today))
         if found < days - 1:
             break
     return found
@@ -156,35 +151,30 @@ def last_days(db: Session, student: UUID, zone: tzinfo, today: date, days: int) 
     """The last so many days up to today, the oldest first."""
     begin = starts(zone, today, days)
     ends = [_tomorrow(zone, today), *begin[:-1]]
-    rows = db.execute(text(DAYS), {"student": student, "starts": begin, "ends": ends, "most": DAY_TASKS}).all()
-    return [Day(today - timedelta(days - 1 - place), *row) for place, row in enumerate(rows)]
+    rows = execute(db, DAYS, student=student, starts=begin, ends=ends, most=DAY_TASKS)
+    return [Day(today - timedelta(days - 1 - place), row.n, row.n_correct) for place, row in enumerate(rows)]
 
 
 def _tomorrow(zone: tzinfo, today: date) -> datetime:
     return starts(zone, today + timedelta(1), 1)[0]
 
 
-def newest(db: Session, student: UUID, most: int) -> list[Task]:
-    """The tasks finished last, the last first."""
-    return _tasks(db, NEWEST, student=student, most=most)
-
-
 def last_open(db: Session, student: UUID) -> Task | None:
     """The task asked for last that has no result yet."""
-    return next(iter(_tasks(db, OPEN, student=student)), None)
+    return first_as(Task, db, OPEN, student=student)
 
 
 def predicted_lately(db: Session, student: UUID, most: int) -> list[Task]:
     """The tasks finished last that had been predicted, the last first."""
-    return _tasks(db, PREDICTED, student=student, most=most, among=PREDICTED_AMONG)
+    return all_as(Task, db, PREDICTED, student=student, most=most, among=PREDICTED_AMONG)
 
 
 def last_predicted(db: Session, student: UUID) -> Task | None:
     """The task asked for last, finished or not."""
-    return next(iter(_tasks(db, LAST_PREDICTED, student=student, among=PREDICTED_AMONG)), None)
+    return first_as(Task, db, LAST_PREDICTED, student=student, among=PREDICTED_AMONG)
 
 
-class Done(NamedTuple):  # thousands for one page
+class FinishedTask(NamedTuple):  # thousands for one page
     """A finished task beside what was predicted for it; None where nothing was."""
 
     topic: str
@@ -199,17 +189,15 @@ class Done(NamedTuple):  # thousands for one page
     high_seconds: float | None
 
 
-def window(db: Session, student: UUID, until: datetime, most: int, days: int) -> list[Done]:
+def window(db: Session, student: UUID, until: datetime, most: int, days: int) -> list[FinishedTask]:
     """The tasks finished last, none of them so many days before the newest; the oldest first."""
-    asked = {"student": student, "until": until, "most": most, "span": timedelta(-days)}
-    rows = cast(
-        CursorResult[Any], db.execute(text(WINDOW), asked)
-    ).cursor.fetchall()  # a Row of each takes as long again
-    return [Done._make(row) for row in reversed(rows)]
+    found = execute(db, WINDOW, student=student, until=until, most=most, span=timedelta(-days))
+    rows = found.cursor.fetchall()  # a Row of each takes as long again
+    return [FinishedTask._make(row) for row in reversed(rows)]
 
 
 @dataclass(frozen=True, slots=True)
-class Lately:
+class RecentResults:
     """The newest finished tasks of a topic, of which there are `n` in all."""
 
     topic: str
@@ -222,12 +210,6 @@ class Lately:
         return self.lately_correct / self.lately
 
 
-def lately(db: Session, student: UUID, last: int, most: int = MOST_TOPICS) -> list[Lately]:
+def lately(db: Session, student: UUID, last: int, most: int = MOST_TOPICS) -> list[RecentResults]:
     """How the last few tasks of each topic went, the most practised topics first."""
-    rows = db.execute(text(LATELY), {"student": student, "last": last, "most": most})
-    return [Lately(*row) for row in rows if row.lately]
-
-
-def _tasks(db: Session, sql: str, **values: Any) -> list[Task]:
-    rows = db.execute(text(sql), values).mappings()
-    return [Task(*(row[name] for name in Task.__slots__)) for row in rows]
+    return all_as(RecentResults, db, LATELY, student=student, last=last, most=most)
