@@ -157,11 +157,9 @@ class HoldoutSet:
         """What anybody could work out without a model, of the same rows: rivals of every network."""
         newest = self._attempts.take(slice(max(0, self.rows[0] - BASELINE_ROWS), None))
         rows = np.arange(len(newest) - len(self), len(newest))
-        found = {}
+        found, module = {}, import_module("app.ml.baselines")  # SciPy with it: only a run evaluates
         for name, means in BASELINES.items():
-            p, seconds = getattr(import_module("app.ml.baselines"), means)(
-                newest
-            )  # SciPy with it: only a run evaluates
+            p, seconds = getattr(module, means)(newest)
             found[name] = self._evaluation(plain_answers(p[rows], seconds[rows]))
         return found
 
