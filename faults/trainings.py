@@ -18,7 +18,7 @@ STEPS = (
     ("app.ml.lnirt.model", "fit_lnirt"),
     ("app.ml.networks.fit", "fit"),
     ("app.ml.networks.fit", "update"),
-    ("app.ml.networks.loop", "start"),
+    ("app.ml.networks.loop", "Loop.start"),
     ("app.ml.networks.loop", "Loop.load"),
     ("app.ml.networks.loop", "Loop.epoch"),
     ("app.ml.networks.loop", "Loop.scores"),
@@ -35,7 +35,7 @@ STEPS = (
     ("app.ml.serving.artifacts", "settle"),
     ("app.ml.training.publication", "Publication.decide"),
     ("app.crud.model_versions", "add"),  # the version's row
-    ("app.crud.model_versions", "serve"),  # the pointer
+    ("app.crud.serving_changes", "serve"),  # the pointer
     ("app.crud.model_tracker", "trained"),  # the counter
     ("app.crud.training_runs", "finish"),
     ("app.crud.training_runs", "writes"),  # which folders, before they are

@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from subprocess import run
 
@@ -9,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from faults import invariants, soak
+from faults import invariants, soak, trainings
 from faults.failpoints import FILE_ERRORS, KILL, LOST, Failpoints, Fault
 from faults.soak import Sample
 
@@ -22,6 +24,10 @@ def told_by(module: str, *arguments: str) -> str:
     done = run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
+
+
+def test_every_step_of_a_training_is_where_the_faults_look_for_it() -> None:
+    assert [step for step in trainings.STEPS if not callable(attrgetter(step[1])(import_module(step[0])))] == []
 
 
 @pytest.mark.slow
