@@ -26,7 +26,7 @@ from rich.progress import Progress
 
 from app.domain.attempts import Attempts
 from app.domain.interactions import Interactions, attempts_of, opened
-from app.ml.evaluation.prequential import Pace, Retrained
+from app.ml.evaluation.prequential import Retrained, RetrainingSchedule
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.registry import BY_NAME
 
@@ -62,7 +62,7 @@ def lived(attempts: Attempts, every: int, growth: float | None, progress: Progre
     shown = progress.add_task("from scratch" if growth is None else "going on", total=len(attempts))
     begun = time.process_time()
     outcome = Retrained(BY_NAME["embedding_v2"], growth).answer(
-        attempts, Pace(every), lambda step: progress.update(shown, completed=step["tasks"])
+        attempts, RetrainingSchedule(every), lambda step: progress.update(shown, completed=step["tasks"])
     )
     progress.update(shown, completed=len(attempts))
     p = np.where(attempts.correct, outcome.p, 1 - outcome.p).clip(0.01, 0.99)
@@ -71,7 +71,7 @@ def lived(attempts: Attempts, every: int, growth: float | None, progress: Progre
 
 def moments(attempts: Attempts, every: int, on: Way, scratch: Way) -> list[Moment]:
     found = []
-    for tasks in Pace(every).due(len(attempts)).tolist():
+    for tasks in RetrainingSchedule(every).due(len(attempts)).tolist():
         before = attempts.started < attempts.finished[tasks - 1]
         found.append(Moment(tasks, float(on.losses[before].mean()), float(scratch.losses[before].mean())))
     return found

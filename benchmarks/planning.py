@@ -25,13 +25,13 @@ from uuid import UUID
 import numpy as np
 
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
-from app.domain.planning import TARGET, Done, Exam, PracticeEffect, TopicState
+from app.domain.planning import TARGET, Exam, PracticeEffect, PractisedTask, TopicState
 from app.domain.tasks import Prediction
 from app.ml.evaluation.simulated import TOPICS
 from app.ml.features import learning_curve
 from app.ml.lnirt.ability import Predictive, Responses, columns_of, follow, newcomers, practised, predict
 from app.ml.lnirt.model import FittedLnirt, fit_lnirt
-from app.planning.exam_planner import OVERHEAD_SECONDS, Schedule, planned
+from app.planning.exam_planner import OVERHEAD_SECONDS, StudySchedule, planned
 from benchmarks.learners import EASY, HARD, MEDIUM, WORLDS, Floats, Task, World
 
 FIRST = datetime(2026, 3, 2, 15, tzinfo=UTC)
@@ -67,7 +67,7 @@ class Learner:
     state: Floats  # (1, nodes + 3) as in app/ml/lnirt/ability.py
     n: list[int]
     n_correct: list[int]
-    recent: list[list[Done]]  # of each topic, newest first
+    recent: list[list[PractisedTask]]  # of each topic, newest first
     today: list[int]
     seconds: list[float]  # today
 
@@ -124,7 +124,7 @@ class Teacher:
         learner.state = follow(self.model.bank.population, response, np.array([1]), learner.state)
         learner.n[topic] += 1
         learner.n_correct[topic] += was_right
-        learner.recent[topic] = [Done(DIFFICULTIES[difficulty], was_right, now), *learner.recent[topic]][:10]
+        learner.recent[topic] = [PractisedTask(DIFFICULTIES[difficulty], was_right, now), *learner.recent[topic]][:10]
         learner.today[topic] += 1
         learner.seconds[topic] += seconds
 
@@ -186,7 +186,7 @@ def by_plan(
 ) -> Iterator[Cell]:
     """The day's part of the plan, its topics mixed; planned anew where it was done sooner than expected."""
     while True:
-        day = Schedule.of(wanted.exam, teacher.states(learner), now, teacher.effect).day(0)
+        day = StudySchedule.of(wanted.exam, teacher.states(learner), now, teacher.effect).day(0)
         blocks = [
             [(wanted.topics.index(item.topic), DIFFICULTIES.index(item.difficulty))] * item.tasks for item in day.items
         ]

@@ -31,7 +31,7 @@ def install(points: Failpoints, url: str) -> None:
 
 
 def _install_psycopg2(points: Failpoints, lose: Any) -> None:
-    class Cursor(timeouts.Cursor):
+    class Cursor(timeouts.WatchedCursor):
         def execute(self, query: Any, *values: Any) -> None:
             if points.strikes("database", _short(query)):
                 lose(self.connection.get_backend_pid())
@@ -53,7 +53,7 @@ def _install_psycopg2(points: Failpoints, lose: Any) -> None:
                 lose(self._cursor.connection.get_backend_pid())
             return bytes(self._file.read(size))
 
-    class Connection(timeouts.Connection):
+    class Connection(timeouts.WatchedConnection):
         def commit(self) -> None:
             if points.strikes("database", "before COMMIT"):
                 lose(self.get_backend_pid())

@@ -22,7 +22,7 @@ from app.ml.embedding_service import EmbeddingModelService
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.networks.fit import fit
 from app.ml.networks.inference import load_served
-from app.ml.networks.network import Schedule
+from app.ml.networks.network import TrainingSchedule
 from app.ml.registry import BY_NAME
 from app.ml.training.gate import HoldoutSet
 from app.models import Base
@@ -300,7 +300,7 @@ def test_every_name_of_ours_that_stands_for_one_of_the_documents_exists(name: st
         assert name in tables["practice_tasks"], name
     else:
         module, _, attribute = name.rpartition(".")
-        where = {"EmbeddingModelService": EmbeddingModelService, "Schedule": Schedule}
+        where = {"EmbeddingModelService": EmbeddingModelService, "TrainingSchedule": TrainingSchedule}
         found = where.get(module) or importlib.import_module(module)
         assert hasattr(found, attribute) or attribute in getattr(found, "__slots__", ()), name
 

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.attempts import DIFFICULTIES
-from app.domain.planning import Done, Exam, TopicState
+from app.domain.planning import Exam, PractisedTask, TopicState
 from app.domain.tasks import Prediction
 from app.ml.prior import PRIOR
 
@@ -30,10 +30,11 @@ def unknown(name: str = "algebra", **more: Any) -> TopicState:
     return TopicState(name, dict.fromkeys(DIFFICULTIES, PRIOR), **more)
 
 
-def done(results: str, difficulty: str = "medium", ago: timedelta = timedelta(minutes=5)) -> tuple[Done, ...]:
+def done(results: str, difficulty: str = "medium", ago: timedelta = timedelta(minutes=5)) -> tuple[PractisedTask, ...]:
     """Tasks a minute apart, newest first, the newest so long ago: "rwr" is right, wrong, right."""
     return tuple(
-        Done(difficulty, result == "r", NOW - ago - timedelta(minutes=place)) for place, result in enumerate(results)
+        PractisedTask(difficulty, result == "r", NOW - ago - timedelta(minutes=place))
+        for place, result in enumerate(results)
     )
 
 

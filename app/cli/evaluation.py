@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.lazily import lazily
-from app.cli.progress import Watch, progress_bar, stopped, watched
+from app.cli.progress import ProgressWatch, progress_bar, stopped, watched
 from app.cli.shared import (
     File,
     JsonFile,
@@ -140,7 +140,9 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _named(contestants: list["benchmark.Contestant"], names: list[str] | None) -> list["benchmark.Contestant"]:
+def _named(
+    contestants: list["benchmark.FittedContestant"], names: list[str] | None
+) -> list["benchmark.FittedContestant"]:
     """Those that were asked for, or all. Raises ValueError with the names there are."""
     there = [each.name for each in contestants]
     for name in names or ():
@@ -289,7 +291,7 @@ def _write_json(file: Path | None, facts: Any) -> None:
         file.write_text(to_json(facts) + "\n")
 
 
-def _end(interrupted: list[str], watch: Watch) -> None:
+def _end(interrupted: list[str], watch: ProgressWatch) -> None:
     """Where Ctrl-C ended it, what it ended."""
     if interrupted:
         say(stopped(interrupted, watch))

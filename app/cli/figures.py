@@ -10,7 +10,7 @@ from rich.text import Text
 
 from app.cli.tables import table
 from app.ml.evaluation.benchmark import BenchmarkResult
-from app.ml.evaluation.prequential import GROUPS, OF_ALL, OF_STUDENT, ReplayReport, Score
+from app.ml.evaluation.prequential import OF_ALL, OF_STUDENT, SCORE_GROUPS, ReplayReport, ReplayScore
 from app.ml.evaluation.tuning import Verdict
 from app.ml.evaluation.tuning_study import Study, Trial
 
@@ -60,7 +60,7 @@ def evaluated(found: BenchmarkResult, facts: Mapping[str, object]) -> Group:
 
 def replayed(report: ReplayReport) -> Group:
     """All tasks by all figures, then the first ones by two."""
-    by_group = {group: [score for score in report.scores if score.group == group] for group in GROUPS}
+    by_group = {group: [score for score in report.scores if score.group == group] for group in SCORE_GROUPS}
     parts: list[RenderableType] = []
     if report.tasks and report.scores:
         parts.append(_by_model(by_group["overall"], FIGURES, f"All tasks ({report.tasks:,})"))
@@ -88,14 +88,14 @@ def _column(scores: Sequence[Any], name: str, figure: Figure) -> list[Text]:
     ]
 
 
-def _telling(groups: dict[str, list[Score]]) -> dict[str, list[Score]]:
+def _telling(groups: dict[str, list[ReplayScore]]) -> dict[str, list[ReplayScore]]:
     """Those that hold tasks, and other ones than the group before."""
     sizes = [scores[0].n for scores in groups.values()]
     new = [n and n != before for n, before in zip(sizes, [0, *sizes], strict=False)]
     return dict(compress(groups.items(), new))
 
 
-def _growing(title: str, groups: dict[str, list[Score]]) -> Table:
+def _growing(title: str, groups: dict[str, list[ReplayScore]]) -> Table:
     """A column for each group, of one figure after the other."""
     headings, columns = [], []
     for name in BY_GROUP:

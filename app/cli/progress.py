@@ -50,10 +50,10 @@ def bytes_progress(what: str) -> Iterator[tuple[Callable[[int], None], Callable[
         pause()
 
 
-class Watch:
+class ProgressWatch:
     """The newest step of work on several models, in words and as a share of the whole; shown as it is told."""
 
-    def __init__(self, what: str, show: "Callable[[Watch], None]" = lambda watch: None) -> None:
+    def __init__(self, what: str, show: "Callable[[ProgressWatch], None]" = lambda watch: None) -> None:
         self.what, self.step, self._show, self._begun = what, dict[str, Any](), show, monotonic()
 
     def __call__(self, step: dict[str, Any]) -> None:
@@ -81,27 +81,27 @@ class Watch:
         return f"{self.what}{': ' if words else ''}{words}, {monotonic() - self._begun:.0f} s"
 
 
-def stopped(interrupted: list[str], watch: Watch) -> str:
+def stopped(interrupted: list[str], watch: ProgressWatch) -> str:
     """What Ctrl-C ended, and what is left."""
     waiting = f" {', '.join(interrupted[1:])} had not begun." if interrupted[1:] else ""
     return f"Interrupted in {watch.words()}.{waiting} The figures are of the models that had finished."
 
 
 @contextmanager
-def watched(what: str) -> Iterator[Watch]:
+def watched(what: str) -> Iterator[ProgressWatch]:
     """To be told of every step of the work."""
     if sys.stderr.isatty():
         with progress_bar() as progress:
             bar = progress.add_task(what, total=1, detail="")
-            yield Watch(what, lambda watch: progress.update(bar, completed=watch.share(), detail=watch.words()))
+            yield ProgressWatch(what, lambda watch: progress.update(bar, completed=watch.share(), detail=watch.words()))
     else:
-        watch = Watch(what)
+        watch = ProgressWatch(what)
         with _lines(watch):
             yield watch
 
 
 @contextmanager
-def _lines(watch: Watch) -> Iterator[None]:
+def _lines(watch: ProgressWatch) -> Iterator[None]:
     """Printed by a thread of its own, for some steps are long."""
     ended = Event()
 

@@ -82,7 +82,7 @@ def get_db() -> Iterator[Session]:
         yield session
 
 
-class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+class AsyncConnection(asyncpg.AsyncConnection):  # type: ignore[misc]  # asyncpg has no types
     """A connection that returns to the pool without a round trip: our statements leave nothing behind in the session.
 
     A transaction that was left open is rolled back by asyncpg itself.
@@ -111,7 +111,7 @@ class AsyncDatabase:
                     max_size=self._size,
                     timeout=timeouts.CONNECT_SECONDS,
                     command_timeout=timeouts.STATEMENT_SECONDS,
-                    connection_class=Connection,
+                    connection_class=AsyncConnection,
                     init=timeouts.keep_alive,
                 )
         return self._pool

@@ -12,7 +12,7 @@ from app.crud import model_tracker, model_versions, serving_changes, training_ru
 from app.crud.rows import all_as, execute, number
 
 WITHDRAWN = "A student was erased and too few finished tasks remain to train on, so LNIRT fitted to those answers."
-AT_ONCE = 5_000  # tasks in a statement: none may take long (app/core/db/timeouts.py)
+TASKS_PER_STATEMENT = 5_000  # tasks in a statement: none may take long (app/core/db/timeouts.py)
 FIND = """
     SELECT (SELECT count(*) FROM practice_tasks WHERE user_id = :student) AS tasks,
            (SELECT count(*) FROM exam_plans WHERE user_id = :student) AS plans,
@@ -88,8 +88,8 @@ def _delete_tasks(db: Session, student: UUID) -> tuple[int, int]:
     found = [str(each) for each in ids.scalars()]
     execute(db, "SELECT FROM student_totals WHERE user_id = :student ORDER BY scope, key FOR UPDATE", student=student)
     completed = 0
-    for start in range(0, len(found), AT_ONCE):
-        completed += number(db, DELETE_TASKS, ids=found[start : start + AT_ONCE])
+    for start in range(0, len(found), TASKS_PER_STATEMENT):
+        completed += number(db, DELETE_TASKS, ids=found[start : start + TASKS_PER_STATEMENT])
     execute(db, "DELETE FROM student_states WHERE user_id = :student", student=student)
     execute(db, "DELETE FROM exam_plans WHERE user_id = :student", student=student)
     execute(db, DELETE_TOTALS, student=student)

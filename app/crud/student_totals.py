@@ -13,13 +13,13 @@ from app.crud import accounts, practice_tasks
 from app.domain.tasks import Claim, TaskRequest
 
 # In the order of the numbers: what a student has finished, and what they finished last.
-GROUPS = ("overall", "topic", "difficulty", "recent", "item", "last", "topic_last", "item_last")
-LAST = GROUPS.index("last")
+HISTORY_GROUPS = ("overall", "topic", "difficulty", "recent", "item", "last", "topic_last", "item_last")
+LAST = HISTORY_GROUPS.index("last")
 
 
 def _numbers() -> str:
     """The past as one array: the session, then tasks, right ones and seconds of each group, then seconds since."""
-    sums, lasts = GROUPS[:5], GROUPS[5:]
+    sums, lasts = HISTORY_GROUPS[:5], HISTORY_GROUPS[5:]
     groups = [
         *(f"coalesce({group}.n, 0)" for group in sums),
         *(f"({last}.completed_at IS NOT NULL)::int" for last in lasts),
@@ -93,7 +93,9 @@ class StudentHistory:
 
     at: datetime  # the database's clock
     serving: tuple[int, ...]  # the versions that should answer, best first, each with its shares in thousandths
-    groups: np.ndarray  # (3, 1, 8): tasks, right ones and their seconds, each of GROUPS; what was finished last is one
+    groups: (
+        np.ndarray
+    )  # (3, 1, 8): tasks, right ones and their seconds, each of HISTORY_GROUPS; what was finished last is one
     session_tasks: np.ndarray  # (1,) finished in the half hour before, at most 50
     since: np.ndarray  # (1, 3) seconds since the last finish, the last on the topic, on the very item; 0 without one
     last: Mapping[str, Any] | None = None  # the task finished last, as in student_sequences.PRACTISED
@@ -126,7 +128,7 @@ def question(asked: TaskRequest, claim: Claim | None) -> dict[str, object]:
 
 def past_of(row: Mapping[str, Any]) -> StudentHistory:
     numbers = np.array(row["numbers"])
-    groups = numbers[1:25].reshape(3, 1, len(GROUPS))
+    groups = numbers[1:25].reshape(3, 1, len(HISTORY_GROUPS))
     last = row if row["completed_at"] else None
     return StudentHistory(
         row["at"], tuple(chain.from_iterable(row["serving"])), groups, numbers[:1], numbers[25:].reshape(1, 3), last

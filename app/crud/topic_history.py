@@ -12,7 +12,7 @@ from uuid import UUID
 from app.core.db.statements import QueryFlow, Row, Statement
 from app.crud import accounts
 from app.crud.student_totals import PAST_SQL, StudentHistory, past_of
-from app.domain.planning import Done
+from app.domain.planning import PractisedTask
 from app.domain.tasks import TaskRequest
 
 NEWEST = 50  # tasks, where topics practised lately are looked for; of more, PostgreSQL without statistics sorts all
@@ -100,7 +100,7 @@ class TopicHistory:
     topic: str
     n: int = 0
     n_correct: int = 0
-    recent: tuple[Done, ...] = ()  # newest first
+    recent: tuple[PractisedTask, ...] = ()  # newest first
     tasks_today: int = 0  # UTC day
     seconds_today: float = 0.0
 
@@ -112,7 +112,7 @@ class PracticeHistory:
     now: datetime  # the database's clock, UTC
     topics: tuple[TopicHistory, ...]
     last_topic: str | None  # of the task finished last
-    last: Done | None
+    last: PractisedTask | None
     effect: dict[str, Any] | None  # how much practice helps, as the last training found it
 
 
@@ -122,7 +122,7 @@ def practice_history(student: UUID, topics: Sequence[str], *, and_own: bool) -> 
     first = rows[0]
     last = None
     if first["last_at"] is not None:
-        last = Done(first["last_difficulty"], first["last_is_correct"], first["last_at"].astimezone(UTC))
+        last = PractisedTask(first["last_difficulty"], first["last_is_correct"], first["last_at"].astimezone(UTC))
     effect = None
     if first["gain"] is not None:
         effect = {"gain": first["gain"], "standard_error": first["gain_error"], "tasks": first["gain_tasks"]}
@@ -132,7 +132,7 @@ def practice_history(student: UUID, topics: Sequence[str], *, and_own: bool) -> 
 
 def _topic_history(row: Row) -> TopicHistory:
     columns = [row[name] or () for name in ("difficulties", "results", "moments")]
-    recent = (Done(level, result, at.astimezone(UTC)) for level, result, at in zip(*columns, strict=True))
+    recent = (PractisedTask(level, result, at.astimezone(UTC)) for level, result, at in zip(*columns, strict=True))
     counts = {name: row[name] for name in ("topic", "n", "n_correct", "tasks_today", "seconds_today")}
     return TopicHistory(**counts, recent=tuple(recent))
 

@@ -18,7 +18,7 @@ DAYS_SHOWN = 60  # one by one; those after them only in sum
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class PractisedTask:
     """A finished task, as far as the next ones depend on it."""
 
     difficulty: str
@@ -34,7 +34,7 @@ class TopicState:
     chances: Mapping[str, Prediction]  # by difficulty: easy, medium, hard
     n: int = 0  # tasks finished on it
     n_correct: int = 0
-    recent: tuple[Done, ...] = ()  # the last ten, newest first
+    recent: tuple[PractisedTask, ...] = ()  # the last ten, newest first
     tasks_today: int = 0  # UTC day
     seconds_today: float = 0.0
     others: int = 0  # other students who practised it lately; told only to those who have no tasks

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from app.domain.attempts import Attempts
 from app.ml.features.vocabulary import IDS, Vocabulary
 from app.ml.networks.inference import EPSILON, Arrays, Floats, Places, ServedNetwork, relu
-from app.ml.networks.network import Examples, Network, Schedule, Weights
+from app.ml.networks.network import Examples, Network, TrainingSchedule, Weights
 from app.ml.networks.scale import Scale
 
 BATCH_MEMORY = 0.9  # of the batch norms; the usual 0.99 lags behind on some dozen batches
-SCHEDULE = Schedule(monotonicity=5.0)
+SCHEDULE = TrainingSchedule(monotonicity=5.0)
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class V2(Network):
     bounds: ClassVar[Mapping[str, tuple[int, int]]] = {"student": (16, 64), "topic": (8, 32), "item": (8, 32)}
     readers: ClassVar[tuple[str, ...]] = ("dense_1",)
 
-    schedule: Schedule = SCHEDULE
+    schedule: TrainingSchedule = SCHEDULE
     units: tuple[int, ...] = (128, 64, 32, 16)
     norms: int = 2  # batch norms behind the first so many layers
     dropouts: tuple[float, ...] = (0.3, 0.2, 0.1)  # behind the first layers

@@ -31,7 +31,7 @@ from app.ml.calibration.time_limits import limits as as_set
 from app.ml.features.inputs import inputs_of_past
 from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME, print_progress
-from app.ml.serving.model_order import Loaded, Problem, ServingModels, cause, serving_models
+from app.ml.serving.model_order import Loaded, ServingModels, ServingProblem, cause, serving_models
 from app.ml.serving.pool import pool
 from app.ml.training.scheduler import silent, trainer
 
@@ -122,8 +122,8 @@ def _sound_answer(
     try:
         answer = yield from loaded.model.answer(loaded.version.id, asked, past)
     except (ArithmeticError, LookupError, TypeError, ValueError) as why:  # the model's own; the database's are others
-        return serving.mark_unhealthy(loaded, Problem.MODEL_FAILED, why=repr(why))
-    return answer if answer.is_finite() else serving.mark_unhealthy(loaded, Problem.NOT_FINITE)
+        return serving.mark_unhealthy(loaded, ServingProblem.MODEL_FAILED, why=repr(why))
+    return answer if answer.is_finite() else serving.mark_unhealthy(loaded, ServingProblem.NOT_FINITE)
 
 
 def _shadow(serving: ServingModels, kind: str, asked: TaskRequest, past: StudentHistory, task: Task) -> QueryFlow[None]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.kinds import NETWORKS
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
-from app.ml.networks.base_inputs import Base
+from app.ml.networks.base_inputs import BaseInputs
 from app.ml.networks.checkpoint import FittedNetwork
 from app.ml.networks.fit import checked, fit, network_inputs, untrained
 from app.ml.registry import network, print_progress
@@ -63,7 +63,9 @@ class TaskPredictionModel:
         """
         tasks = _finished(user_ids, topics, difficulties, is_correct, actual_time_seconds, timestamps)
         base = fit_lnirt(checked(tasks)).served()
-        self._fitted = replace(untrained(self.network, tasks, network_inputs(tasks, base), len(tasks)), base=Base(base))
+        self._fitted = replace(
+            untrained(self.network, tasks, network_inputs(tasks, base), len(tasks)), base=BaseInputs(base)
+        )
         self._tasks = tasks
         return self
 
@@ -137,7 +139,7 @@ class TaskPredictionModel:
         folder = Path(folder)
         kept = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
         model = cls(str(kept["kind"]))
-        base = Base(ServedLnirt.load(folder, BASE_PREFIX))
+        base = BaseInputs(ServedLnirt.load(folder, BASE_PREFIX))
         model._fitted = replace(FittedNetwork.load(model.network, folder), base=base)
         model.network = model._fitted.network
         with np.load(folder / TASKS_FILE, allow_pickle=False) as arrays:

@@ -17,7 +17,7 @@ STATES = ("idle", "at_work", "waiting", "paused")
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # a registry looks collectors up by identity
-class Figures:
+class StoredFigures:
     """What the database says of one moment."""
 
     trainings: service_state.TrainingState
@@ -86,13 +86,13 @@ LIVE = {
 }
 
 
-def figures() -> Figures:
+def figures() -> StoredFigures:
     """Ask the database; blocks."""
     with new_session().begin() as db:
         service_state.limit_statements(db)
         serving = service_state.serving(db)
         compared = drift(db, serving[0][0] if serving else None)
-        return Figures(service_state.trainings(db), service_state.tasks(db), serving, live_quality(db), compared)
+        return StoredFigures(service_state.trainings(db), service_state.tasks(db), serving, live_quality(db), compared)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

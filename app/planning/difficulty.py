@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from math import exp, log
 
 from app.domain.attempts import DIFFICULTIES
-from app.domain.planning import Done, TopicState
+from app.domain.planning import PractisedTask, TopicState
 from app.planning import spacing
 
 MEDIUM = "medium"
@@ -46,7 +46,7 @@ def wrong_lately(topic: TopicState, now: datetime) -> tuple[int, int] | None:
     return (wrong, len(recent)) if in_a_row or wrong >= WRONG_OF_FIVE else None
 
 
-def lately(topic: TopicState, now: datetime) -> list[Done]:
+def lately(topic: TopicState, now: datetime) -> list[PractisedTask]:
     return [done for done in topic.recent[:TROUBLE_IN] if now - done.at <= LATELY]
 
 

@@ -89,7 +89,7 @@ def planned(exam: Exam, topics: Sequence[TopicState], now: datetime, effect: Pra
     """
     if not topics:
         raise ValueError("expected at least one topic to plan for")
-    schedule = Schedule.of(exam, topics, now, effect)
+    schedule = StudySchedule.of(exam, topics, now, effect)
     days = tuple(schedule.day(day) for day in range(min(schedule.days, DAYS_SHOWN)))
     later = _later(schedule, days) if schedule.days > len(days) else None
     outlooks = tuple(_outlook(progress, exam) for progress in schedule.topics)
@@ -168,7 +168,7 @@ class TopicProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class TopicShare:
     """A topic's part of a day."""
 
     topic: TopicProgress
@@ -183,7 +183,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class StudySchedule:
     """The days from today to the day before the exam."""
 
     exam: Exam
@@ -191,7 +191,7 @@ class Schedule:
     topics: Sequence[TopicProgress]
 
     @classmethod
-    def of(cls, exam: Exam, topics: Sequence[TopicState], now: datetime, effect: PracticeEffect) -> "Schedule":
+    def of(cls, exam: Exam, topics: Sequence[TopicState], now: datetime, effect: PracticeEffect) -> "StudySchedule":
         return cls(exam, now.astimezone(UTC), [TopicProgress.of(topic, effect, now) for topic in topics])
 
     @property
@@ -220,21 +220,21 @@ class Schedule:
             topic.practise(day, level, tasks)
             topic.reviewed |= share.first
 
-    def _chosen(self, day: int, left: int, budget: float) -> list[Share]:
+    def _chosen(self, day: int, left: int, budget: float) -> list[TopicShare]:
         """Return the day's topics, those that need it most first."""
         levels = [topic.aimed(self.exam.target) for topic in self.topics]
         seconds = sum(topic.seconds[level] for topic, level in zip(self.topics, levels, strict=True))
         fitting = max(budget, 0) * len(levels) / seconds  # tasks
         is_review = left <= ceil(len(levels) / max(fitting, 1))
         shares = [
-            Share(topic, level, topic.need(day), is_review and not topic.reviewed)
+            TopicShare(topic, level, topic.need(day), is_review and not topic.reviewed)
             for topic, level in zip(self.topics, levels, strict=True)
         ]
         shares.sort(key=lambda share: (not share.first, -share.need, share.topic.state.topic))
         most = floor(fitting) if is_review else min(round(fitting / TOGETHER), MOST_TOPICS)
         return shares[: max(LEAST_TOPICS, most)]
 
-    def _why(self, share: Share, day: int, left: int) -> Iterator[Reason]:
+    def _why(self, share: TopicShare, day: int, left: int) -> Iterator[Reason]:
         topic, state = share.topic, share.topic.state
         if topic.planned == 0:
             yield from went_wrong(state, self.now)
@@ -252,7 +252,7 @@ class Schedule:
             yield Reason(ReasonKind.TAKES_LONGER, values)
 
 
-def divided(shares: Sequence[Share], budget: float) -> list[tuple[Share, int]]:
+def divided(shares: Sequence[TopicShare], budget: float) -> list[tuple[TopicShare, int]]:
     """Divide `budget` seconds into tasks: one of each share, the rest by the root of the need, what is left to whom it
     fits. (A topic that needs it four times as much gets twice the time: repetitions in a day teach less and less.)"""
     wants = [share.need**0.5 for share in shares]
@@ -275,7 +275,7 @@ def divided(shares: Sequence[Share], budget: float) -> list[tuple[Share, int]]:
     return [(share, n) for share, n in zip(shares, tasks, strict=True) if n]
 
 
-def _later(schedule: Schedule, days: Sequence[PlanDay]) -> Later:
+def _later(schedule: StudySchedule, days: Sequence[PlanDay]) -> Later:
     """Sum up the days that are not shown, each like the mean of the last ones that are."""
     like, more = days[-LIKE:], schedule.days - len(days)
     for topic in schedule.topics:
@@ -292,7 +292,7 @@ def _outlook(topic: TopicProgress, exam: Exam) -> TopicOutlook:
     return TopicOutlook(state.topic, exam.chances_at_start.get(state.topic), now, at_exam, state.n, topic.planned)
 
 
-def _summary(schedule: Schedule, outlooks: Sequence[TopicOutlook], version: str) -> Reason:
+def _summary(schedule: StudySchedule, outlooks: Sequence[TopicOutlook], version: str) -> Reason:
     exam_date = schedule.exam.exam_date
     if schedule.days == 0:
         kind = ReasonKind.EXAM_TODAY if exam_date == schedule.now.date() else ReasonKind.EXAM_OVER

@@ -9,13 +9,13 @@ one down for what went wrong. A step is a day of practice, for repeating within 
 from collections.abc import Sequence
 from datetime import datetime
 
-from app.domain.planning import Done
+from app.domain.planning import PractisedTask
 
 WEAKEST, STRONGEST = -1.0, 5.0  # strength: half-lives from half a day to 32 days
 DAY = 86_400.0  # seconds
 
 
-def strength(recent: Sequence[Done]) -> float:
+def strength(recent: Sequence[PractisedTask]) -> float:
     """Add up the days of the last tasks on a topic, UTC, each from -1 (all wrong) to 1 (all right)."""
     days: dict[object, list[bool]] = {}
     for done in recent:
@@ -37,6 +37,6 @@ def due(days: float | None, strength: float) -> float:
     return 1.0 if days is None else 1 - 2.0 ** (-max(days, 0.0) / 2.0**strength)
 
 
-def days_since(recent: Sequence[Done], now: datetime) -> float | None:
+def days_since(recent: Sequence[PractisedTask], now: datetime) -> float | None:
     """Count the days since the last task; none where there is none."""
     return max((now - recent[0].at).total_seconds(), 0.0) / DAY if recent else None

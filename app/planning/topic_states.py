@@ -18,7 +18,7 @@ from app.crud import exam_plans, student_states, topic_history
 from app.crud.student_totals import StudentHistory
 from app.crud.topic_history import PracticeHistory, TopicHistory
 from app.domain.attempts import DIFFICULTIES
-from app.domain.planning import TOPICS_MOST, Done, Exam, PracticeEffect, TopicState
+from app.domain.planning import TOPICS_MOST, Exam, PracticeEffect, PractisedTask, TopicState
 from app.domain.tasks import Prediction, TaskRequest
 from app.ml.embedding_service import predict
 from app.ml.features import learning_curve
@@ -35,7 +35,7 @@ class Last:
     """The task finished last, whatever its topic."""
 
     topic: str
-    done: Done
+    done: PractisedTask
 
 
 @dataclass(frozen=True, slots=True)

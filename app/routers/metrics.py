@@ -18,7 +18,7 @@ from app.core.settings import settings
 from app.core.timeout_cache import TimeoutCache
 from app.domain.errors import NotSignedIn
 from app.ml.serving.model_order import ServingModels
-from app.monitoring.prometheus import Figures, figures
+from app.monitoring.prometheus import StoredFigures, figures
 from app.routers.dependencies import bearer_of
 from app.schemas.problem import problems
 
@@ -30,7 +30,7 @@ PLAIN: dict[int | str, dict[str, Any]] = {
 }
 
 
-def stored_figures() -> TimeoutCache[Figures]:
+def stored_figures() -> TimeoutCache[StoredFigures]:
     """Make the cache of the figures from the database, which is asked every few seconds and not waited for."""
     return TimeoutCache(figures, seconds=2.0, fresh=3.0)
 
@@ -57,7 +57,7 @@ async def metrics(request: Request) -> Response:
     return Response(encode(registry), media_type=None, headers={"Content-Type": content_type})
 
 
-async def _stored(asked: TimeoutCache[Figures]) -> Figures | None:
+async def _stored(asked: TimeoutCache[StoredFigures]) -> StoredFigures | None:
     try:
         return await asked.answer()
     except Exception as why:  # whatever it is: the scrape tells what this process knows

@@ -4,7 +4,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from app.domain.fields import Text200
-from app.schemas.base import Answer, Body
+from app.schemas.base import ApiModel, Body
 
 
 def _address(text: str) -> str:
@@ -32,7 +32,7 @@ class Registration(Body):
     name: Text200 | None = None
 
 
-class AccountOut(Answer):
+class AccountOut(ApiModel):
     id: UUID
     email: str
     name: str | None

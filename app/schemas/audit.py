@@ -6,10 +6,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from app.schemas.base import Answer
+from app.schemas.base import ApiModel
 
 
-class AuditEntryOut(Answer):
+class AuditEntryOut(ApiModel):
     """One act that only admins, or those at the command line, may do."""
 
     id: int

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.kinds import KINDS
-from app.schemas.base import Answer, Body
+from app.schemas.base import ApiModel, Body
 from app.schemas.model_status import RunOut
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ else:
     KindName = Literal[KINDS]
 
 
-class VersionOut(Answer):
+class VersionOut(ApiModel):
     """One trained model."""
 
     id: int
@@ -57,7 +57,7 @@ class VersionPage(BaseModel):
     next: int | None = Field(description="Pass it as `before` for the next page; null on the last.")
 
 
-class ChangeOut(Answer):
+class ChangeOut(ApiModel):
     """One change of who serves."""
 
     id: int

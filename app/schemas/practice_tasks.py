@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from app.domain.attempts import Difficulty
 from app.domain.fields import RightOrWrong, Seconds, Text200
-from app.schemas.base import Answer, Body
+from app.schemas.base import ApiModel, Body
 
 
 class NewTask(Body):
@@ -28,7 +28,7 @@ class TaskResult(Body):
     actual_time_seconds: Seconds
 
 
-class TaskOut(Answer):
+class TaskOut(ApiModel):
     """A practice task with its prediction and, once completed, its result."""
 
     id: UUID

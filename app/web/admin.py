@@ -27,7 +27,7 @@ from app.web.training import panel
 
 router = page_router("/admin")
 PAGE = "/admin"
-AT_ONCE = 50  # entries of a list
+ENTRIES_PER_PAGE = 50  # entries of a list
 MOST_ID = 2**31 - 1
 CHANGES_ON_OVERVIEW, CHANGES = 5, 20
 DRAWN = 3 * admin_charts.MOST_RUNS  # versions, of three kinds
@@ -127,7 +127,7 @@ def versions(request: Request, _admin: Admin, db: Db, before: str = "") -> Respo
     return render(
         request,
         "admin_versions.html",
-        **_listed(model_versions.latest(db, AT_ONCE + 1, before=start, with_reports=False), start),
+        **_listed(model_versions.latest(db, ENTRIES_PER_PAGE + 1, before=start, with_reports=False), start),
         chart_of_versions=admin_charts.held_out(translator, scored) if scored and start is None else None,
         changes=serving_changes.latest(db, CHANGES) if start is None else [],
     )
@@ -160,7 +160,7 @@ def promote(request: Request, version_id: str, _admin: Admin, actor: Acting, db:
 def runs(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
     """Show every training run, how it ended and why."""
     start = _position(before)
-    listed = _listed(training_runs.newest(db, AT_ONCE + 1, start), start)
+    listed = _listed(training_runs.newest(db, ENTRIES_PER_PAGE + 1, start), start)
     timed = [run for run in listed["entries"] if admin_charts.seconds(run) is not None]
     chart = admin_charts.seconds_by_run(translator_of(request), timed) if timed else None
     return render(request, "admin_runs.html", **listed, chart_of_runs=chart, seconds=admin_charts.seconds)
@@ -185,13 +185,13 @@ def compare(request: Request, _admin: Admin, db: Db, days: str = "") -> Response
 def acts(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
     """Show what was done that only admins may do."""
     start = _position(before, MOST_ACTS)
-    return render(request, "admin_audit.html", **_listed(audit.newest(db, AT_ONCE + 1, start), start))
+    return render(request, "admin_audit.html", **_listed(audit.newest(db, ENTRIES_PER_PAGE + 1, start), start))
 
 
 def _listed(found: Sequence[Any], start: int | None) -> dict[str, Any]:
     """Return what a page of a list shows, of one entry more than it has room for; `older` leads to the next page."""
-    older = found[AT_ONCE - 1].id if len(found) > AT_ONCE else None
-    return {"entries": found[:AT_ONCE], "older": older, "is_newest": start is None}
+    older = found[ENTRIES_PER_PAGE - 1].id if len(found) > ENTRIES_PER_PAGE else None
+    return {"entries": found[:ENTRIES_PER_PAGE], "older": older, "is_newest": start is None}
 
 
 def _position(given: str, most: int = MOST_ID) -> int | None:

@@ -15,7 +15,7 @@ from app.web import charts, statistics
 from app.web.ability import LEAST_ANSWERS, AbilityEstimate
 from app.web.charts import Axis, Series, axis_end
 from app.web.names import feature_name, feature_value, part_name
-from app.web.statistics import Figures, Judged
+from app.web.statistics import Judged, TaskStatistics
 
 if TYPE_CHECKING:
     from app.ml.lnirt.ability import Place
@@ -24,7 +24,7 @@ ROUND_SECONDS = (2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 3600, 7200, 21_600)  
 POINTS, FEW_DAYS = 60, 5  # of a trajectory; with fewer days it goes task by task
 
 
-def success_chart(translator: Translator, days: Mapping[date, Figures]) -> Markup:
+def success_chart(translator: Translator, days: Mapping[date, TaskStatistics]) -> Markup:
     """Draw the share right, and what was predicted."""
     return charts.over(
         translator,
@@ -39,7 +39,7 @@ def success_chart(translator: Translator, days: Mapping[date, Figures]) -> Marku
     )  # fmt: skip
 
 
-def time_chart(translator: Translator, days: Mapping[date, Figures]) -> Markup:
+def time_chart(translator: Translator, days: Mapping[date, TaskStatistics]) -> Markup:
     """Draw the median time, and what was predicted."""
     most = max(max(each.seconds, each.expected_seconds or 0.0) for each in days.values())
     bars = translator("Each bar is the time in the middle of a day's tasks: half took longer.")
@@ -56,7 +56,7 @@ def time_chart(translator: Translator, days: Mapping[date, Figures]) -> Markup:
     )  # fmt: skip
 
 
-def _with_line(translator: Translator, bars: str, days: Mapping[date, Figures]) -> str:
+def _with_line(translator: Translator, bars: str, days: Mapping[date, TaskStatistics]) -> str:
     """Say what there is to be seen."""
     if all(each.chance is None for each in days.values()):
         return bars
@@ -68,7 +68,10 @@ def _where_predicted(series: Series) -> list[Series]:
 
 
 def trajectory_charts(
-    translator: Translator, found: AbilityEstimate | None, done: Sequence[FinishedTask], days: Mapping[date, Figures]
+    translator: Translator,
+    found: AbilityEstimate | None,
+    done: Sequence[FinishedTask],
+    days: Mapping[date, TaskStatistics],
 ) -> tuple[Markup, Markup] | None:
     """Draw ability and speed, as places among 100 students, over the window; none where there are too few of either."""
     if found is None or found.past.n < LEAST_ANSWERS or not found.compares:

@@ -21,7 +21,7 @@ SHAKY, LEAST_SHAKY = 0.6, 5  # share right, and tasks
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class TaskStatistics:
     """Some tasks; what was predicted is of those that were predicted, None where none was."""
 
     n: int
@@ -31,11 +31,11 @@ class Figures:
     expected_seconds: float | None  # median
 
 
-def figures(tasks: Iterable[tuple[bool, float, float | None, float | None]]) -> Figures:
+def figures(tasks: Iterable[tuple[bool, float, float | None, float | None]]) -> TaskStatistics:
     """Sum up at least one task: whether it was right, its seconds, the chance and the seconds that were predicted."""
     right, seconds, *predicted = zip(*tasks, strict=True)
     chances, expected = ([each for each in column if each is not None] for column in predicted)
-    return Figures(
+    return TaskStatistics(
         len(right),
         mean(right),
         mean(chances) if chances else None,
@@ -44,11 +44,11 @@ def figures(tasks: Iterable[tuple[bool, float, float | None, float | None]]) -> 
     )
 
 
-def of_done(done: Sequence[FinishedTask]) -> Figures:
+def of_done(done: Sequence[FinishedTask]) -> TaskStatistics:
     return figures((each.correct, each.seconds, each.chance, each.expected_seconds) for each in done)
 
 
-def by_day(done: Sequence[FinishedTask], zone: tzinfo) -> dict[date, Figures]:
+def by_day(done: Sequence[FinishedTask], zone: tzinfo) -> dict[date, TaskStatistics]:
     """Sum up each day that has a task; `done` is in the order of time."""
     days = groupby(done, lambda each: each.at.astimezone(zone).date())
     return {day: of_done(list(tasks)) for day, tasks in days}
@@ -117,7 +117,7 @@ def is_shaky(topic: RecentResults) -> bool:
     return topic.lately >= LEAST_SHAKY and topic.rate < SHAKY
 
 
-def steps(days: Mapping[date, Figures], most: int, least: int) -> list[tuple[int, date | None]]:
+def steps(days: Mapping[date, TaskStatistics], most: int, least: int) -> list[tuple[int, date | None]]:
     """Say where to look at a trajectory: after how many tasks, and the day that ends there.
 
     After each day, or every so many days where there are more than `most`; where there are fewer than `least`, after

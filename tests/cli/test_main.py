@@ -133,7 +133,7 @@ def rate_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def on_hidden(kind: str, settings: Mapping[str, Any] | None, parts: tuning.Parts, *_: Any) -> tuning.Losses:
         return tuning.Losses(np.full(len(parts.hidden), loss(settings)), np.zeros(len(parts.hidden)))
 
-    monkeypatch.setattr(tuning, "tried", lambda kind, settings, *_: tuning.Score(loss(settings), loss(settings)))
+    monkeypatch.setattr(tuning, "tried", lambda kind, settings, *_: tuning.TrialScore(loss(settings), loss(settings)))
     monkeypatch.setattr(tuning, "_on_hidden", on_hidden)
     monkeypatch.setattr(tuning, "LEAST_STUDENTS", 2)
 
@@ -182,7 +182,7 @@ def test_tune_keeps_what_was_done_before_ctrl_c(
 ) -> None:
     quick, calls = tuning.tried, iter(range(9))
 
-    def cut_off(*given: Any) -> tuning.Score:
+    def cut_off(*given: Any) -> tuning.TrialScore:
         if next(calls) == 2:
             raise KeyboardInterrupt
         return quick(*given)

@@ -6,13 +6,13 @@ import sys
 import pytest
 
 from app.cli import progress
-from app.cli.progress import Watch, stopped, watched
+from app.cli.progress import ProgressWatch, stopped, watched
 
 STEP = {"model": "lnirt", "done": 1, "models": 4, "training": 3, "trainings": 10, "epoch": 5, "epochs": 10}
 
 
 def test_models_trainings_and_epochs_are_told() -> None:
-    watch = Watch("Replaying")
+    watch = ProgressWatch("Replaying")
     assert (watch.words(), watch.share()) == ("", 0)
     watch(STEP)
     assert watch.words() == "lnirt (2 of 4), training 3 of 10, epoch 5 of 10"
@@ -21,7 +21,7 @@ def test_models_trainings_and_epochs_are_told() -> None:
 
 
 def test_what_ctrl_c_ended_is_named() -> None:
-    watch = Watch("Training")
+    watch = ProgressWatch("Training")
     watch({"model": "a", "done": 1, "models": 4})
     assert stopped(["a", "b", "c"], watch).startswith("Interrupted in a (2 of 4). b, c had not begun.")
 

@@ -13,7 +13,7 @@ from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import DAYS_SHOWN, Exam, Plan, PlanItem, PracticeEffect, TopicState
 from app.ml.features.learning_curve import PRIOR_EFFECT
 from app.planning.difficulty import wrong_lately
-from app.planning.exam_planner import Schedule, planned
+from app.planning.exam_planner import StudySchedule, planned
 from app.planning.reasons import sentence
 from benchmarks import learners
 from benchmarks import planning as preparing
@@ -248,7 +248,7 @@ def test_whatever_is_prepared_for_the_plan_is_sound(
     aim = exam(*names, days=days, minutes_per_day=per_day, target=target)
     found = plan(aim, topics, effect)
     assert found == plan(aim, topics, effect)
-    assert Schedule.of(aim, topics, NOW, effect).day(0) == found.days[0]
+    assert StudySchedule.of(aim, topics, NOW, effect).day(0) == found.days[0]
     assert [each.topic for each in found.topics] == names
     for place, day in enumerate(found.days):
         assert day.minutes <= per_day + 1e-6

@@ -20,7 +20,7 @@ from app.core.languages import IN_ENGLISH
 from app.crud import student_sequences, student_states, student_totals, topic_history, training_runs
 from app.crud.student_totals import StudentHistory
 from app.domain.attempts import DIFFICULTIES
-from app.domain.planning import Done, Suggestion, TopicState, Wishes
+from app.domain.planning import PractisedTask, Suggestion, TopicState, Wishes
 from app.domain.reasons import Reason, ReasonKind
 from app.domain.tasks import TaskRequest
 from app.ml.evaluation.simulated import school as simulated_school
@@ -198,7 +198,7 @@ def test_without_topics_there_are_no_suggestions() -> None:
 chance = st.floats(0.01, 0.99)
 histories = st.lists(
     st.builds(
-        lambda difficulty, right, hours: Done(difficulty, right, NOW - timedelta(hours=hours)),
+        lambda difficulty, right, hours: PractisedTask(difficulty, right, NOW - timedelta(hours=hours)),
         st.sampled_from(DIFFICULTIES),
         st.booleans(),
         st.floats(0, 2_000),
@@ -244,7 +244,7 @@ def test_names_are_quoted_as_they_were_typed() -> None:
 # When a topic is due again
 
 
-def good_days(n: int) -> tuple[Done, ...]:
+def good_days(n: int) -> tuple[PractisedTask, ...]:
     return tuple(each for day in range(n) for each in done("rrr", ago=day * DAY))
 
 
@@ -263,7 +263,7 @@ def test_what_goes_wrong_is_due_sooner() -> None:
 
 
 @given(histories, st.floats(0, 1e5))
-def test_due_is_a_share(recent: tuple[Done, ...], days: float) -> None:
+def test_due_is_a_share(recent: tuple[PractisedTask, ...], days: float) -> None:
     assert 0 <= spacing.due(days, spacing.strength(recent)) <= 1
 
 

@@ -21,7 +21,7 @@ KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "
 UNACKNOWLEDGED_MILLISECONDS = 15_000  # what was sent and nobody acknowledged: the other machine is gone
 
 
-class Watch:
+class StatementWatchdog:
     """Cuts connections whose statement takes too long, while there is a limit at all."""
 
     def __init__(self) -> None:
@@ -72,10 +72,10 @@ def _cut(descriptor: int) -> None:
         same.shutdown(socket.SHUT_RDWR)
 
 
-watch = Watch()
+watch = StatementWatchdog()
 
 
-class Connection(psycopg2.extensions.connection):  # type: ignore[misc]  # psycopg2 has no types
+class WatchedConnection(psycopg2.extensions.connection):  # type: ignore[misc]  # psycopg2 has no types
     """A connection of psycopg2 that is cut when a commit takes too long."""
 
     def commit(self) -> None:
@@ -87,7 +87,7 @@ class Connection(psycopg2.extensions.connection):  # type: ignore[misc]  # psyco
             super().rollback()
 
 
-class Cursor(psycopg2.extensions.cursor):  # type: ignore[misc]
+class WatchedCursor(psycopg2.extensions.cursor):  # type: ignore[misc]
     """A cursor of psycopg2 whose connection is cut when a statement takes too long."""
 
     def execute(self, query: Any, vars: Any = None) -> None:
@@ -96,8 +96,8 @@ class Cursor(psycopg2.extensions.cursor):  # type: ignore[misc]
 
 
 CONNECT = {
-    "connection_factory": Connection,
-    "cursor_factory": Cursor,
+    "connection_factory": WatchedConnection,
+    "cursor_factory": WatchedCursor,
     "connect_timeout": CONNECT_SECONDS,
     "tcp_user_timeout": UNACKNOWLEDGED_MILLISECONDS,
     "application_name": "smartstudy",

@@ -34,7 +34,7 @@ GROUPS_SO_FAR = (("eleven",), ("eleven", "context"), ("eleven", "context", "item
 
 
 @dataclass(frozen=True, slots=True)
-class Score(Scores):
+class BenchmarkScore(Scores):
     """How one model did on the tasks of the unseen students."""
 
     model: str
@@ -46,13 +46,13 @@ class Score(Scores):
 class BenchmarkResult:
     """What came of the models."""
 
-    scores: list[Score] = field(default_factory=list)
+    scores: list[BenchmarkScore] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)  # why a model could not be trained
     interrupted: list[str] = field(default_factory=list)  # models without figures; the first was at work
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
+class FittedContestant:
     """A name and the way to its answers: trained on the first attempts, asked of the second."""
 
     name: str
@@ -79,7 +79,7 @@ def drawn(students: Sequence[str]) -> Floats:
 def evaluate(
     train: Attempts,
     test: Attempts,
-    contestants: Sequence[Contestant],
+    contestants: Sequence[FittedContestant],
     progress: Progress | None = None,
     said_by: Callable[[str, Answers], None] = lambda name, said: None,
 ) -> BenchmarkResult:
@@ -99,7 +99,7 @@ def evaluate(
             said, seconds = each.answer(without_gaps[0], without_gaps[1], steps)
             columns = (said.probability, test.seconds, said.seconds, said.seconds_low, said.seconds_high)
             scores = asdict(metrics.summary(test.correct, *columns))
-            scored = Score(**scores, model=each.name, n=len(test), train_seconds=round(seconds, 3))
+            scored = BenchmarkScore(**scores, model=each.name, n=len(test), train_seconds=round(seconds, 3))
             said_by(each.name, said)
         except ValueError as why:
             found.failures[each.name] = str(why)
@@ -111,24 +111,24 @@ def evaluate(
     return found
 
 
-def contestants(ablation: bool = False) -> list[Contestant]:
+def contestants(ablation: bool = False) -> list[FittedContestant]:
     """All there are; with `ablation` V2 and gradient boosting also with fewer groups of inputs."""
-    made = [Contestant("prior", _timed(lambda _, test: prior_answers(len(test))))]
+    made = [FittedContestant("prior", _timed(lambda _, test: prior_answers(len(test))))]
     for name, (items, students) in BASELINES.items():
-        made.append(Contestant(name, _timed(partial(_items_and_students, items=items, students=students))))
-    made += [Contestant(kind.name, partial(_kind, kind)) for kind in reversed(MODELS)]
+        made.append(FittedContestant(name, _timed(partial(_items_and_students, items=items, students=students))))
+    made += [FittedContestant(kind.name, partial(_kind, kind)) for kind in reversed(MODELS)]
     if sklearn_models.are_installed():
-        made.append(Contestant("gradient boosting", _timed(_boosting)))
-        made.append(Contestant("logistic regression", _timed(lambda a, b: LogisticRegression(a).answers(b))))
+        made.append(FittedContestant("gradient boosting", _timed(_boosting)))
+        made.append(FittedContestant("logistic regression", _timed(lambda a, b: LogisticRegression(a).answers(b))))
     return made + list(_fewer_inputs() if ablation else ())
 
 
-def _fewer_inputs() -> Iterator[Contestant]:
+def _fewer_inputs() -> Iterator[FittedContestant]:
     for groups in GROUPS_SO_FAR[:-1]:
         name = " + ".join(groups)
-        yield Contestant(f"embedding_v2 ({name})", partial(_v2, groups))
+        yield FittedContestant(f"embedding_v2 ({name})", partial(_v2, groups))
         if sklearn_models.are_installed():
-            yield Contestant(f"gradient boosting ({name})", _timed(partial(_boosting, groups=groups)))
+            yield FittedContestant(f"gradient boosting ({name})", _timed(partial(_boosting, groups=groups)))
 
 
 def as_dict(found: BenchmarkResult, train: Attempts, test: Attempts) -> dict[str, Any]:

@@ -30,12 +30,12 @@ FIRST = (10, 50, 200, 1_000)
 OF_STUDENT = {end: f"first {end}" for end in FIRST}  # by how many tasks the student had begun before
 OF_ALL = {end: f"installation's first {end}" for end in FIRST}  # by how many all students together had
 BANDS = {"next 40": (10, 50), "later": (50, None)}  # of the student's tasks
-GROUPS = ("overall", *OF_STUDENT.values(), *BANDS, *OF_ALL.values())
+SCORE_GROUPS = ("overall", *OF_STUDENT.values(), *BANDS, *OF_ALL.values())
 GROWTH = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class RetrainingSchedule:
     """When models are fitted anew, in completed tasks."""
 
     retrain_every: int = 5
@@ -94,7 +94,7 @@ class Contestant(Protocol):
     @property
     def name(self) -> str: ...
 
-    def answer(self, attempts: Attempts, pace: Pace, progress: Progress | None) -> Outcome: ...
+    def answer(self, attempts: Attempts, pace: RetrainingSchedule, progress: Progress | None) -> Outcome: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Baseline:
     name: str
     means: Callable[[Attempts], tuple[Floats, Floats]]
 
-    def answer(self, attempts: Attempts, pace: Pace, progress: Progress | None) -> Outcome:
+    def answer(self, attempts: Attempts, pace: RetrainingSchedule, progress: Progress | None) -> Outcome:
         return Outcome(*self.means(attempts), np.ones(len(attempts), np.bool_))
 
 
@@ -120,7 +120,7 @@ class Retrained:
     def name(self) -> str:
         return self.kind.name
 
-    def answer(self, attempts: Attempts, pace: Pace, progress: Progress | None) -> Outcome:
+    def answer(self, attempts: Attempts, pace: RetrainingSchedule, progress: Progress | None) -> Outcome:
         """A task created at or after a training's last completion is answered by that training's model."""
         outcome, trained = Outcome.of_prior(len(attempts)), _Trained(self)
         for rows, completed, steps in turns(attempts, pace, progress):
@@ -132,7 +132,9 @@ class Retrained:
         return outcome
 
 
-def turns(attempts: Attempts, pace: Pace, progress: Progress | None) -> Iterator[tuple[Rows, int, Progress]]:
+def turns(
+    attempts: Attempts, pace: RetrainingSchedule, progress: Progress | None
+) -> Iterator[tuple[Rows, int, Progress]]:
     """For each training, and before the first: the rows that are created from then on until the next, how many tasks
     are completed by then (0 before the first), and whom its steps are told."""
     due = pace.due(len(attempts))
@@ -182,7 +184,7 @@ BASELINES: tuple[Contestant, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Score(Scores):
+class ReplayScore(Scores):
     """How one contestant did on one group of tasks."""
 
     model: str
@@ -205,9 +207,9 @@ class ReplayReport:
     outside: float  # share of actual times outside the limits of what is answered
     limits: Limits  # seconds, those of the last task
     interrupted: list[str]  # contestants without figures; the first was at work
-    scores: list[Score]  # by model, then group
+    scores: list[ReplayScore]  # by model, then group
 
-    def add(self, name: str, outcome: Outcome, scores: Sequence[Score], seconds: float) -> None:
+    def add(self, name: str, outcome: Outcome, scores: Sequence[ReplayScore], seconds: float) -> None:
         """One contestant more."""
         self.trainings[name], self.failures[name], self.seconds[name] = outcome.trainings, outcome.failures, seconds
         self.by_prior[name] = int(np.count_nonzero(~outcome.by_model))
@@ -234,7 +236,7 @@ def replay(
     would be later than every `retrain_every` (no difference at the service's 5 and 10). Limits of the time that are
     None are those of the tasks finished at the last training.
     """
-    pace = Pace(retrain_every, min_training, early)
+    pace = RetrainingSchedule(retrain_every, min_training, early)
     known = attempts.seconds[timed(attempts) == 1]
     without_gaps, groups = with_times(attempts, baselines.item_and_student(attempts)[1]), _groups(attempts)
     least, most = _limits(without_gaps, pace, seconds_limits)
@@ -258,7 +260,9 @@ def replay(
     return report
 
 
-def _limits(attempts: Attempts, pace: Pace, given: tuple[float | None, float | None]) -> tuple[Floats, Floats]:
+def _limits(
+    attempts: Attempts, pace: RetrainingSchedule, given: tuple[float | None, float | None]
+) -> tuple[Floats, Floats]:
     """The least and the most seconds that may be answered to each task, (n,) each; they move when tasks grow by 2 %."""
     due = pace.due(len(attempts))
     steps = np.unique(np.searchsorted(due, np.unique(np.geomspace(1, max(len(attempts), 1), 600).astype(np.int64))))
@@ -276,7 +280,7 @@ def _groups(attempts: Attempts) -> dict[str, Rows]:
     for name, (begin, end) in BANDS.items():
         groups[name] = np.flatnonzero((of_student >= begin) & (of_student < (end or np.inf)))
     groups["overall"] = np.arange(len(attempts))
-    return {name: groups[name] for name in GROUPS}
+    return {name: groups[name] for name in SCORE_GROUPS}
 
 
 def _place(attempts: Attempts, group: NDArray[np.int32]) -> NDArray[np.intp]:
@@ -287,8 +291,8 @@ def _place(attempts: Attempts, group: NDArray[np.int32]) -> NDArray[np.intp]:
     return place
 
 
-def _score(model: str, group: str, attempts: Attempts, outcome: Outcome, rows: Rows) -> Score:
+def _score(model: str, group: str, attempts: Attempts, outcome: Outcome, rows: Rows) -> ReplayScore:
     bounds = () if outcome.bounds is None else outcome.bounds[2:, rows]
     said = (outcome.p[rows], attempts.seconds[rows], outcome.seconds[rows], *bounds)
     scores = metrics.summary(attempts.correct[rows], *said)
-    return Score(**asdict(scores), model=model, group=group, n=len(rows))
+    return ReplayScore(**asdict(scores), model=model, group=group, n=len(rows))

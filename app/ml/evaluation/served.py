@@ -10,7 +10,7 @@ from app.domain.attempts import Attempts
 from app.domain.kinds import BASE, TRAINED
 from app.domain.shares import Share
 from app.ml.answers import Answers, TaskModel
-from app.ml.evaluation.prequential import BASELINES, Contestant, Outcome, Pace, Retrained, turns
+from app.ml.evaluation.prequential import BASELINES, Contestant, Outcome, Retrained, RetrainingSchedule, turns
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
 from app.ml.lnirt.small_data import fit_small
 from app.ml.lnirt.untrained import MOST as MOST_UNTRAINED
@@ -26,7 +26,7 @@ Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class ServedVersion:
     """One model of the replayed installation."""
 
     id: int
@@ -45,7 +45,7 @@ class Served:
     growth: float  # of the tasks that makes a training from scratch due
     name: str = "served"
 
-    def answer(self, attempts: Attempts, pace: Pace, progress: Progress | None) -> Outcome:
+    def answer(self, attempts: Attempts, pace: RetrainingSchedule, progress: Progress | None) -> Outcome:
         """A task created at or after a training's last completion is answered by what serves from then on."""
         outcome, house = Outcome.of_prior(len(attempts)), Installation(self.kinds, self.growth)
         for rows, completed, steps in turns(attempts, pace, progress):
@@ -77,7 +77,7 @@ class Installation:
 
     kinds: Sequence[str]
     growth: float
-    serving: dict[str, Version] = field(default_factory=dict)
+    serving: dict[str, ServedVersion] = field(default_factory=dict)
     shares: dict[str, Share] = field(default_factory=dict)
     skilled: int | None = None
     versions: int = 0
@@ -124,8 +124,10 @@ class Installation:
         models = {k: on_base(v.evaluated, base.evaluated if base else None) for k, v in self.serving.items()}
         return {k: Incumbent(v.id, holdout.evaluate(models[k])) for k, v in self.serving.items()}
 
-    def _made(self, older: Attempts, from_scratch: bool, progress: Progress) -> tuple[list[Version], dict[str, str]]:
-        made, failures = list[Version](), dict[str, str]()
+    def _made(
+        self, older: Attempts, from_scratch: bool, progress: Progress
+    ) -> tuple[list[ServedVersion], dict[str, str]]:
+        made, failures = list[ServedVersion](), dict[str, str]()
         standing = self.serving.get(BASE)
         base = standing.evaluated if standing else None
         for spec in reversed(MODELS):
@@ -138,7 +140,7 @@ class Installation:
                 continue
             self.versions += 1
             model = fitted.served()
-            made.append(Version(self.versions, spec, fitted, model, model, len(older)))
+            made.append(ServedVersion(self.versions, spec, fitted, model, model, len(older)))
             base = model if spec.name == BASE else base
         return made, failures
 
@@ -150,12 +152,12 @@ class Installation:
             return spec.fit(older, progress, None, base)
         return spec.update(earlier.fitted, older, np.arange(len(older)) >= earlier.n_tasks, progress, base)
 
-    def _finished(self, version: Version, finished: Attempts) -> Version:
+    def _finished(self, version: ServedVersion, finished: Attempts) -> ServedVersion:
         """LNIRT serves as fitted to all tasks."""
         if version.kind.finish is None or version.serving is not version.evaluated:
             return version
         served = fit_lnirt(finished).served()
-        return Version(version.id, version.kind, version.fitted, version.evaluated, served, version.n_tasks)
+        return ServedVersion(version.id, version.kind, version.fitted, version.evaluated, served, version.n_tasks)
 
 
 def contestants(*, lstm: bool = False, growth: float | None) -> tuple[Contestant, ...]:

@@ -13,11 +13,11 @@ from app.domain.attempts import Attempts, plausible
 from app.ml.answers import Answers
 from app.ml.calibration.calibration import USUAL
 from app.ml.calibration.intervals import Band
-from app.ml.features.inputs import GROUPS, INPUTS, inputs_of, known_before
+from app.ml.features.inputs import INPUT_GROUPS, INPUTS, inputs_of, known_before
 
 Floats = NDArray[np.float64]
 
-ALL_GROUPS = tuple(name for name in GROUPS if name != "base")  # of the past
+ALL_GROUPS = tuple(name for name in INPUT_GROUPS if name != "base")  # of the past
 MOST_CATEGORIES = 254  # that histogram gradient boosting tells apart by itself
 RIDGE_TOLERANCE = 1e-8
 HELD_OUT = 0.15  # share, the newest: residuals for the interval
@@ -35,7 +35,7 @@ class _Columns:
     groups: Sequence[str]
 
     def inputs(self, attempts: Attempts) -> Floats:
-        wanted = [INPUTS.index(name) for group in self.groups for name in GROUPS[group]]
+        wanted = [INPUTS.index(name) for group in self.groups for name in INPUT_GROUPS[group]]
         return np.asarray(inputs_of(known_before(attempts))[:, wanted], np.float64)
 
     def ids(self, attempts: Attempts) -> Floats:

@@ -134,7 +134,7 @@ def losses(model: TaskModel, attempts: Attempts, first: int = 0) -> Losses:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class TrialScore:
     """Mean losses of a trial."""
 
     unseen: float  # on students that it never saw
@@ -145,11 +145,11 @@ class Score:
         return (self.unseen + self.newest) / 2
 
 
-def tried(kind: str, settings: Mapping[str, Any] | None, parts: Parts, seed: int, progress: Progress) -> Score:
+def tried(kind: str, settings: Mapping[str, Any] | None, parts: Parts, seed: int, progress: Progress) -> TrialScore:
     """Train on the seen students' older tasks and judge. Raises TrainingFailed where no model comes out."""
     model = _trained(kind, settings, parts.seen.take(slice(parts.learnt)), seed, progress)
     unseen = losses(model, parts.unseen).each()
-    return Score(float(unseen.mean()), float(losses(model, parts.seen, parts.learnt).each().mean()))
+    return TrialScore(float(unseen.mean()), float(losses(model, parts.seen, parts.learnt).each().mean()))
 
 
 @dataclass(frozen=True, slots=True)

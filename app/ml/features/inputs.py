@@ -34,7 +34,7 @@ BASE: tuple[str, ...] = (
     "base_log_odds",  # of a right answer, as LNIRT has it before it is calibrated
     "base_log_time",  # log seconds, the same
 )
-GROUPS: dict[str, tuple[str, ...]] = {"eleven": FEATURES, "context": CONTEXT, "item": ITEM, "base": BASE}
+INPUT_GROUPS: dict[str, tuple[str, ...]] = {"eleven": FEATURES, "context": CONTEXT, "item": ITEM, "base": BASE}
 INPUTS: tuple[str, ...] = FEATURES + CONTEXT + ITEM  # of the past
 NETWORK_INPUTS: tuple[str, ...] = INPUTS + BASE  # of a network; kept with each task
 CONTEXT_AT, ITEM_AT = len(FEATURES), len(FEATURES + CONTEXT)  # columns
@@ -49,14 +49,14 @@ SESSION_UNIT = 20.0  # tasks
 ITEM_UNIT = 5.0  # tasks
 LONGEST_SECONDS = LONG_AGO / SECOND
 
-AT_ONCE = 16_384  # rows: what is worked on stays in the processor's cache
+BLOCK_ROWS = 16_384  # rows: what is worked on stays in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
 class HistorySnapshot:
     """What is known of n tasks at the moment they are created; columns as in `StudentHistory`."""
 
-    groups: Floats  # (3, n, 8) tasks, right ones and their seconds, each of `student_totals.GROUPS`
+    groups: Floats  # (3, n, 8) tasks, right ones and their seconds, each of `student_totals.HISTORY_GROUPS`
     session_tasks: Floats  # (n,) finished in the half hour before, at most 50
     since: Floats  # (n, 3) seconds since the last finish, on the topic, on the item; anything where there was none
 
@@ -64,8 +64,8 @@ class HistorySnapshot:
 def inputs_of(known: HistorySnapshot) -> Floats:
     """One row per task, columns as in INPUTS: (n, 24), all finite."""
     inputs = np.empty((len(known.since), len(INPUTS)))
-    for start in range(0, len(inputs), AT_ONCE):
-        part = slice(start, start + AT_ONCE)
+    for start in range(0, len(inputs), BLOCK_ROWS):
+        part = slice(start, start + BLOCK_ROWS)
         inputs[part] = _described(known.groups[:, part], known.session_tasks[part], known.since[part])
     return inputs
 

@@ -34,7 +34,7 @@ INFORMATION, PULL, SURPRISE = 0, 1, 2  # columns of a state, before the log-weig
 STATE = 3
 REMEMBERED = 1_000  # answers of a student that are read again at the most
 FORGOTTEN = 1e-4  # share of an answer that no longer counts
-AT_ONCE = 4_096  # predictions: what is worked on stays in the processor's cache
+BLOCK_PREDICTIONS = 4_096  # predictions: what is worked on stays in the processor's cache
 Z_80 = 1.2815515655446004  # 90 % quantile of the standard normal: 10-90 % holds four of five
 LEVELS = np.array([0.1, 0.9])
 TINY = 1e-6  # of a probability
@@ -217,9 +217,12 @@ def predict(population: Population, states: Floats, columns: Floats) -> Predicti
     The time is the normal distribution with the mean and the variance of its mixture over theta. The probability's
     interval is theta's, stretched by what is not known of the item.
     """
-    if len(states) > AT_ONCE:
-        starts = range(0, len(states), AT_ONCE)
-        parts = [predict(population, states[at : at + AT_ONCE], columns[:, at : at + AT_ONCE]) for at in starts]
+    if len(states) > BLOCK_PREDICTIONS:
+        starts = range(0, len(states), BLOCK_PREDICTIONS)
+        parts = [
+            predict(population, states[at : at + BLOCK_PREDICTIONS], columns[:, at : at + BLOCK_PREDICTIONS])
+            for at in starts
+        ]
         return Predictive(*map(np.concatenate, zip(*parts, strict=True)))
     theta, spline = population.fine
     v, (linear, square) = population.var_zeta_given_theta, population.speed_terms

@@ -29,7 +29,7 @@ Cell = tuple[str, str]  # topic, difficulty
 UNSEEN = object()  # no label of an item
 LEAST_SLOPE = 0.1
 SLIP = 2.5  # standard deviations of log times, students and items together
-GROUPS = ("topics", "difficulties", "by_cell")
+BANK_PARTS = ("topics", "difficulties", "by_cell")
 LOG_SIGMA2_VAR = 0.25  # of log sigma2 between items, beforehand
 
 
@@ -94,7 +94,7 @@ class ItemBank:
     def save(self, folder: Path, prefix: str = "") -> None:
         """Write lnirt.npz (plain arrays, no pickle) and lnirt.json (labels), with this before their names."""
         folder.mkdir(parents=True, exist_ok=True)
-        groups = {name: getattr(self, name) for name in GROUPS}
+        groups = {name: getattr(self, name) for name in BANK_PARTS}
         arrays = {name: getattr(self, name) for name in ("pattern", "mean", "mean_var", "spread")}
         arrays["items"] = columns_of(list(self.items.values())).T
         arrays |= {
@@ -121,7 +121,7 @@ class ItemBank:
         rows = zip(labels["items"], arrays["items"].tolist(), strict=True)
         items: dict[Hashable, ItemParameters] = {name: ItemParameters(*row) for name, row in rows}
         groups = []
-        for name in GROUPS:
+        for name in BANK_PARTS:
             index = {tuple(each) if isinstance(each, list) else each: place for place, each in enumerate(labels[name])}
             groups.append(Effects(index, *(arrays[f"{name}.{part}"] for part in ("mean", "var", "spread"))))
         topics, difficulties, by_cell = groups

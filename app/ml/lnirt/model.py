@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from app.core.db.statements import QueryFlow, Rows
 from app.crud import student_states
 from app.crud.student_sequences import PRACTISED, latest
-from app.crud.student_totals import GROUPS, StudentHistory
+from app.crud.student_totals import HISTORY_GROUPS, StudentHistory
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.domain.tasks import TaskRequest
 from app.ml.answers import Answer, Answers, Coalitions
@@ -52,7 +52,7 @@ KEEP_AFTER = 10  # tasks at the most, before the database is told anew what is k
 MOST_STUDENTS = 20_000  # that a process remembers
 PRACTICE_INPUTS = [INPUTS.index("topic_task_count"), INPUTS.index("item_task_count")]
 PRACTICE_UNITS = np.array([COUNT_UNITS[1], ITEM_UNIT])
-TOPIC, ITEM = GROUPS.index("topic"), GROUPS.index("item")  # of a past's groups
+TOPIC, ITEM = HISTORY_GROUPS.index("topic"), HISTORY_GROUPS.index("item")  # of a past's groups
 Floats = NDArray[np.float64]
 
 

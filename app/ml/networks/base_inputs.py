@@ -22,7 +22,7 @@ NOTHING_KNOWN = np.array([0.0, np.log(60.0)])  # log odds and log seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class BaseInputs:
     """The LNIRT that a served network corrects."""
 
     model: ServedLnirt
@@ -51,12 +51,12 @@ def cross_fitted(attempts: Attempts, moving: Population) -> Floats:
         for part in range(FOLDS):
             rows = np.flatnonzero(fold[attempts.student] == part)
             others = attempts.take(fold[attempts.student] != part)
-            inputs[rows] = Base(fitted_items(others).moving_as(moving).served()).of_attempts(attempts, rows)
+            inputs[rows] = BaseInputs(fitted_items(others).moving_as(moving).served()).of_attempts(attempts, rows)
         return inputs
     begin = FIRST
     while begin < len(attempts):
         rows = np.arange(begin, min(2 * begin, len(attempts)))
         earlier = fitted_items(attempts.take(slice(begin))).moving_as(moving).served()
-        inputs[rows] = Base(earlier).of_attempts(attempts.take(slice(2 * begin)), rows)
+        inputs[rows] = BaseInputs(earlier).of_attempts(attempts.take(slice(2 * begin)), rows)
         begin *= 2
     return inputs

@@ -14,7 +14,7 @@ from app.domain.kinds import CHECKPOINT
 from app.ml.calibration.calibration import INTERCEPT_SD, Calibration
 from app.ml.features.inputs import NETWORK_INPUTS
 from app.ml.features.vocabulary import Vocabulary
-from app.ml.networks.base_inputs import Base
+from app.ml.networks.base_inputs import BaseInputs
 from app.ml.networks.inference import (
     METADATA_FILE,
     OF_PAST,
@@ -92,7 +92,7 @@ class FittedNetwork:
     state: State
     held_out: HeldOut = field(default_factory=HeldOut)
     average: tuple[float, ...] = ()  # (26,) inputs of the tasks it was fitted on
-    base: Base | None = None  # that it corrects
+    base: BaseInputs | None = None  # that it corrects
     calibration: Calibration = field(default_factory=Calibration)
     report: dict[str, Any] = field(default_factory=dict)  # held-out scores
 

@@ -17,7 +17,7 @@ from app.ml import metrics
 from app.ml.features.inputs import NETWORK_INPUTS, inputs_of, known_before
 from app.ml.features.vocabulary import Vocabulary
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
-from app.ml.networks.base_inputs import Base, cross_fitted
+from app.ml.networks.base_inputs import BaseInputs, cross_fitted
 from app.ml.networks.checkpoint import FittedNetwork, HeldOut, TrainingFailed
 from app.ml.networks.loop import TINY, Data, Loop, State, compiled, without_graph_optimizer
 from app.ml.networks.network import Examples, Network
@@ -116,7 +116,7 @@ def _calibrated(fitted: FittedNetwork, held_out: HeldOut, base: ServedLnirt) -> 
     if not fitted.state.is_finite():
         raise TrainingFailed("the trained model has weights that are no finite numbers")
     calibration = held_out.calibration(fitted.network.schedule.intercept_sd)
-    return replace(fitted, base=Base(base), held_out=held_out, calibration=calibration)
+    return replace(fitted, base=BaseInputs(base), held_out=held_out, calibration=calibration)
 
 
 def checked(attempts: Attempts) -> Attempts:

@@ -19,7 +19,7 @@ from app.ml.answers import Answer, Answers
 from app.ml.calibration.calibration import Calibration
 from app.ml.features.inputs import NETWORK_INPUTS, inputs_of, inputs_of_past, known_before
 from app.ml.features.vocabulary import IDS, Vocabulary
-from app.ml.networks.base_inputs import Base
+from app.ml.networks.base_inputs import BaseInputs
 from app.ml.networks.scale import Scale
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ServedNetwork(ABC):
 
     batch: ClassVar[int] = 8192  # tasks of a pass
 
-    base: Base | None = None
+    base: BaseInputs | None = None
 
     def __init__(self, network: "Network", weights: Arrays, metadata: dict[str, Any]) -> None:
         self.name, self.metadata, self.kind = network.name, metadata, network
@@ -148,13 +148,13 @@ class ServedNetwork(ABC):
         ]
         return self.answers_of_scores(np.concatenate(parts, axis=1), inputs[asked])
 
-    def corrected(self) -> Base:
+    def corrected(self) -> BaseInputs:
         """The base; raises ValueError where there is none, for then there is nothing to correct."""
         if self.base is None:
             raise ValueError(f"{self.name} corrects LNIRT, of which no version is here")
         return self.base
 
-    def on(self, base: Base) -> "ServedNetwork":
+    def on(self, base: BaseInputs) -> "ServedNetwork":
         """The same network, correcting this base."""
         other = copy(self)
         other.base = base

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
-from app.ml.features.inputs import GROUPS, NETWORK_INPUTS
+from app.ml.features.inputs import INPUT_GROUPS, NETWORK_INPUTS
 from app.ml.features.vocabulary import IDS, Rows, Vocabulary
 from app.ml.networks.scale import Scale
 
@@ -52,7 +52,7 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class TrainingSchedule:
     """How a network learns. A batch is counted in tasks; steps are batches."""
 
     batch: tuple[int, int, int] = (16, 64, 512)  # tasks: the least, what is enough while there are few, the most
@@ -112,8 +112,8 @@ class Network(ABC):
     readers: ClassVar[tuple[str, ...]]  # layers whose kernels read the four vectors, before anything else
     axes: ClassVar[Mapping[str, str]] = {}  # inputs that have a second axis, and what it counts: see Examples.lengths
 
-    schedule: Schedule = Schedule()
-    groups: tuple[str, ...] = tuple(GROUPS)  # of the inputs that are used
+    schedule: TrainingSchedule = TrainingSchedule()
+    groups: tuple[str, ...] = tuple(INPUT_GROUPS)  # of the inputs that are used
     vector: float = 8.0  # a vector's length is the fourth root of the number of ids times this, within its bounds
 
     def inputs(self) -> dict[str, tuple[tuple[int | None, ...], str]]:
@@ -198,11 +198,11 @@ class Network(ABC):
 
     def of_dict(self, kept: Mapping[str, Any]) -> "Network":
         """The one whose fields were written to metadata.json."""
-        return replace(self, **_tuples(kept) | {"schedule": Schedule(**_tuples(kept["schedule"]))})
+        return replace(self, **_tuples(kept) | {"schedule": TrainingSchedule(**_tuples(kept["schedule"]))})
 
     def tuned(self, settings: Mapping[str, Any]) -> "Network":
         """The same kind with other values for some fields of its own or of its schedule."""
-        schedule = {name: value for name, value in settings.items() if name in Schedule.__slots__}
+        schedule = {name: value for name, value in settings.items() if name in TrainingSchedule.__slots__}
         own = {name: value for name, value in settings.items() if name not in schedule}
         return replace(self, schedule=replace(self.schedule, **schedule), **own)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.ml.features.history import COUNT_UNITS, FEATURES, SECONDS_UNIT
-from app.ml.features.inputs import GROUPS, ITEM_UNIT, NETWORK_INPUTS, SESSION_UNIT
+from app.ml.features.inputs import INPUT_GROUPS, ITEM_UNIT, NETWORK_INPUTS, SESSION_UNIT
 
 if TYPE_CHECKING:
     import keras
@@ -44,7 +44,7 @@ class Scale:
     @classmethod
     def of(cls, inputs: Floats, outcomes: Floats, groups: Sequence[str]) -> "Scale":
         """From n rows to learn from: (n, 26), (n, 3). Inputs that no group names are 0 for all."""
-        names = {name for group in groups for name in GROUPS.get(group, (group,))}
+        names = {name for group in groups for name in INPUT_GROUPS.get(group, (group,))}
         units = np.array([unit_of(name) if name in names else 0.0 for name in NETWORK_INPUTS])
         factors = np.array([float(name in names and unit_of(name) == 0) for name in NETWORK_INPUTS])
         ranges = inputs.min(axis=0), inputs.max(axis=0), units, factors

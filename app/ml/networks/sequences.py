@@ -23,7 +23,7 @@ from app.ml.features.history import Floats, History, Ints, created, up_to
 from app.ml.features.inputs import LONG_AGO, SECOND
 from app.ml.features.vocabulary import IDS, Vocabulary
 from app.ml.networks.inference import Arrays, ServedNetwork, Singles, dense, relu
-from app.ml.networks.network import ASKED, Examples, Network, Schedule
+from app.ml.networks.network import ASKED, Examples, Network, TrainingSchedule
 from app.ml.networks.scale import OUTCOME, Scale
 
 WINDOW = 64  # tasks; twice as many are the longest window
@@ -34,7 +34,7 @@ STEP_IDS = IDS[1:]  # whose task a step was is known of the task that is asked
 ID_COLUMNS = ("topic", "difficulty", "item_id")
 ASKED_INPUTS = (*IDS, "inputs", "done")
 GOLDEN_STEPS = 12
-SCHEDULE = Schedule(
+SCHEDULE = TrainingSchedule(
     batch=(96, 96, 1 << 20), steps=80, epochs=(5, 60), updates=1100, patience=5, least_gain=1e-3, rate=5e-3,
     usual_batch=500, rate_power=0.25, decay_holds=False, warm_up=20, decay=0.02, ema_horizon=(20, 1.0), clip_norm=1.0,
     most_rows=100_000, again_from=2_000, passes=2,
@@ -128,7 +128,7 @@ class SequenceNetwork(Network):
         **dict.fromkeys((*(f"past_{name}" for name in STEP_IDS), "past_outcomes"), "steps"),
     }
 
-    schedule: Schedule = SCHEDULE
+    schedule: TrainingSchedule = SCHEDULE
     units: tuple[int, ...] = ()
     dropouts: tuple[float, ...] = ()
 

@@ -30,7 +30,7 @@ from app.ml.serving.pool import in_words
 log = logging.getLogger("smartstudy.serving")
 
 
-class Problem(SentenceEnum):
+class ServingProblem(SentenceEnum):
     """Why no better model answers, the gravest first; the names are the causes that /metrics counts."""
 
     NOT_FINITE = "{model} gave no usable answer: a number that is not finite."
@@ -40,7 +40,7 @@ class Problem(SentenceEnum):
     NO_MODEL_YET = "No model has been trained yet."
 
 
-GRAVEST_FIRST = list[SentenceEnum](Problem)
+GRAVEST_FIRST = list[SentenceEnum](ServingProblem)
 UNLOADABLE = (artifacts.DamagedFiles, OSError, ValueError, KeyError)
 RETRY_SECONDS = 30.0  # files that could not be loaded may be put back
 
@@ -111,7 +111,7 @@ class ModelOrder:
     def why_not_better(self, than: Loaded | None) -> list[Said]:
         """Why no version that should come before this one answers; before the prior come all."""
         if than is None and not self.broken:
-            return [Problem.NO_MODEL_YET.said()]
+            return [ServingProblem.NO_MODEL_YET.said()]
         pinned = than is not None and settings().model != "auto"  # else whoever serves may have its part
         better = self.order[: self.order.index(than.kind.name) + 1] if than and pinned else self.order
         return [why for name in better for why in (self.missing.get(name), self.broken.get(name)) if why]
@@ -182,7 +182,7 @@ class ServingModels:
             if not self._is_current(marks(wanted.values())):
                 self._switch_to(wanted)
 
-    def mark_unhealthy(self, loaded: Loaded, problem: Problem, **values: object) -> Said:
+    def mark_unhealthy(self, loaded: Loaded, problem: ServingProblem, **values: object) -> Said:
         """The model has no answer that can be used: say so, once."""
         why = problem.said(model=str(loaded).capitalize(), **values)
         if self._unhealthy.get(loaded.version.id) != why:
@@ -208,7 +208,7 @@ class ServingModels:
                 fallback = self._fallback(version, here)
                 models += [fallback] if fallback else []
                 broken[version.kind] = _cannot_load(version, why, fallback)
-        missing = {name: Problem.KIND_NOT_TRAINED.said(kind=name) for name in order if name not in wanted}
+        missing = {name: ServingProblem.KIND_NOT_TRAINED.said(kind=name) for name in order if name not in wanted}
         base = next((each for each in models if each.kind.name == BASE), None)
         if base:
             models = [replace(each, model=on_base(each.model, base.model, base.version.id)) for each in models]
@@ -257,7 +257,7 @@ class ServingModels:
 
 def _cannot_load(version: Version, why: Exception, fallback: Loaded | None) -> Said:
     instead = f" Version {fallback.version.id}, which served before, answers instead." if fallback else ""
-    return Problem.FILES_DAMAGED.said(id=version.id, kind=version.kind, why=why, instead=instead)
+    return ServingProblem.FILES_DAMAGED.said(id=version.id, kind=version.kind, why=why, instead=instead)
 
 
 def show_files(model_dir: Path, best_first: Iterable[Version]) -> None:
@@ -287,9 +287,9 @@ def on_base(model: TaskModel, base: TaskModel | None, version_id: int = 0) -> Ta
     if not isinstance(model, ServedNetwork) or base is None:
         return model
     from app.ml.lnirt.model import ServedLnirt
-    from app.ml.networks.base_inputs import Base
+    from app.ml.networks.base_inputs import BaseInputs
 
-    return model.on(Base(base, version_id)) if isinstance(base, ServedLnirt) else model
+    return model.on(BaseInputs(base, version_id)) if isinstance(base, ServedLnirt) else model
 
 
 def _order(best_first: tuple[str, ...]) -> tuple[str, ...]:

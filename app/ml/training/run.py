@@ -70,7 +70,7 @@ def train(order: Order, say: Say) -> dict[str, Any]:
         with heartbeat(engine, order.run_id, order.silent_seconds, say), engine.connect() as writer:
             while not training_runs.take_turn(writer, order.run_id, order.silent_seconds):
                 time.sleep(POLL_SECONDS)
-            return Run(writer, order, say).train()  # the lock is this connection's: whoever publishes, holds it
+            return TrainingRun(writer, order, say).train()  # the lock is this connection's: whoever publishes, holds it
     except RunEnded as why:
         return _end(engine, order, why.outcome, str(why))
     except Exception as why:  # whatever it was, the model in use stays and the row says why
@@ -80,7 +80,7 @@ def train(order: Order, say: Say) -> dict[str, Any]:
         engine.dispose()
 
 
-class Run:
+class TrainingRun:
     """A run at work, on the connection that holds the lock."""
 
     def __init__(self, writer: Connection, order: Order, say: Say) -> None:

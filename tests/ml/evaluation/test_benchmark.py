@@ -11,7 +11,7 @@ from app.domain.attempts import Attempts
 from app.ml import metrics
 from app.ml.answers import Answers
 from app.ml.evaluation import benchmark
-from app.ml.evaluation.benchmark import Contestant, as_dict, contestants, evaluate, split_by_student
+from app.ml.evaluation.benchmark import FittedContestant, as_dict, contestants, evaluate, split_by_student
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.evaluation.sklearn_models import GradientBoosting, LogisticRegression
 
@@ -56,7 +56,7 @@ def test_a_model_that_fails_is_named_and_the_others_are_shown() -> None:
     def fails(train: Attempts, test: Attempts, progress: Any) -> tuple[Answers, float]:
         raise ValueError("no luck")
 
-    found = evaluate(TRAIN, TEST, [FAST[0], Contestant("unlucky", fails)])
+    found = evaluate(TRAIN, TEST, [FAST[0], FittedContestant("unlucky", fails)])
     assert [each.model for each in found.scores] == ["prior"]
     assert found.failures == {"unlucky": "no luck"}
     with pytest.raises(ValueError, match="no tasks to judge"):
@@ -95,7 +95,7 @@ def test_ctrl_c_keeps_the_models_that_have_finished_and_names_the_others() -> No
 
     said: list[str] = []
     steps: list[dict[str, Any]] = []
-    those = [FAST[0], Contestant("slow", interrupted), FAST[1]]
+    those = [FAST[0], FittedContestant("slow", interrupted), FAST[1]]
     found = evaluate(TRAIN, TEST, those, steps.append, lambda name, _: said.append(name))
     assert [each.model for each in found.scores] == said == ["prior"]
     assert found.interrupted == ["slow", "global mean"]

@@ -14,7 +14,7 @@ from scipy.special import expit
 from app.domain.attempts import Attempts
 from app.ml import baselines, metrics
 from app.ml.answers import Answers
-from app.ml.evaluation.prequential import BASELINES, GROUPS, Pace, Retrained, replay
+from app.ml.evaluation.prequential import BASELINES, SCORE_GROUPS, Retrained, RetrainingSchedule, replay
 from app.ml.evaluation.served import contestants
 from app.ml.evaluation.simulated import SECOND, school, simulate
 from app.ml.lnirt.model import fit_lnirt
@@ -57,7 +57,7 @@ class SaysItsSize:
 
 def test_every_task_is_answered_by_the_newest_model_there_was() -> None:
     contestant = Retrained(kind("size", SaysItsSize.fitted))
-    outcome = contestant.answer(ATTEMPTS, Pace(5, 10), None)
+    outcome = contestant.answer(ATTEMPTS, RetrainingSchedule(5, 10), None)
     done = np.array([(ATTEMPTS.finished <= moment).sum() for moment in ATTEMPTS.started])
     expected = np.where(done < 10, 60, done // 5 * 5)
     assert outcome.seconds.tolist() == expected.tolist()
@@ -89,19 +89,19 @@ def test_between_trainings_from_scratch_it_goes_on_with_what_is_new(monkeypatch:
         steps.append(("on", len(attempts), int(fresh.sum())))
         return SaysItsSize(len(attempts))
 
-    Retrained(kind("toy", fit, go_on), growth=0.5).answer(ATTEMPTS, Pace(20, 10), None)
+    Retrained(kind("toy", fit, go_on), growth=0.5).answer(ATTEMPTS, RetrainingSchedule(20, 10), None)
     assert steps[:5] == [("scratch", n, n) for n in (10, 20, 40)] + [("scratch", 60, 60), ("on", 80, 20)]
     assert [n for way, n, _ in steps[5:] if way == "scratch"] == [100, 160]  # grown by half
     assert {fresh for way, _, fresh in steps if way == "on"} == {20}
     steps.clear()
-    Retrained(kind("toy", fit, go_on), growth=None).answer(ATTEMPTS, Pace(20, 10), None)
+    Retrained(kind("toy", fit, go_on), growth=None).answer(ATTEMPTS, RetrainingSchedule(20, 10), None)
     assert {way for way, *_ in steps} == {"scratch"}
 
 
 def test_young_services_train_when_tasks_have_doubled() -> None:
-    assert Pace(2000, 10).due(5000).tolist() == [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 4560]
-    assert Pace(2000, 10, early=False).due(5000).tolist() == [2000, 4000]
-    assert Pace(5, 10).due(22).tolist() == [10, 15, 20]
+    assert RetrainingSchedule(2000, 10).due(5000).tolist() == [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 4560]
+    assert RetrainingSchedule(2000, 10, early=False).due(5000).tolist() == [2000, 4000]
+    assert RetrainingSchedule(5, 10).due(22).tolist() == [10, 15, 20]
 
 
 @pytest.mark.parametrize(
@@ -163,14 +163,14 @@ def test_elo_moves_by_the_surprise_and_less_from_task_to_task() -> None:
 
 def test_the_report_has_a_row_per_model_and_group_and_is_json() -> None:
     report = replay(ATTEMPTS, contestants=BASELINES)
-    assert len(report.scores) == 5 * len(GROUPS)
-    sizes = {score.group: score.n for score in report.scores[: len(GROUPS)]}
+    assert len(report.scores) == 5 * len(SCORE_GROUPS)
+    sizes = {score.group: score.n for score in report.scores[: len(SCORE_GROUPS)]}
     assert sizes == {
         "overall": 240, "first 10": 60, "first 50": 240, "first 200": 240, "first 1000": 240, "next 40": 180,
         "later": 0, "installation's first 10": 10, "installation's first 50": 50, "installation's first 200": 200,
         "installation's first 1000": 240,
     }  # fmt: skip
-    later = json.loads(json.dumps(asdict(report), allow_nan=False))["scores"][GROUPS.index("later")]
+    later = json.loads(json.dumps(asdict(report), allow_nan=False))["scores"][SCORE_GROUPS.index("later")]
     assert (later["group"], later["log_loss"]) == ("later", None)
     empty: Attempts = ATTEMPTS.take(slice(0))
     assert replay(empty, contestants=BASELINES).tasks == 0

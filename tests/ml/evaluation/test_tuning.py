@@ -25,7 +25,7 @@ from app.domain.kinds import NETWORKS
 from app.ml import registry
 from app.ml.evaluation import tuning, tuning_study
 from app.ml.evaluation.simulated import school, simulate
-from app.ml.evaluation.tuning import Parts, Score
+from app.ml.evaluation.tuning import Parts, TrialScore
 from app.ml.evaluation.tuning_study import Study, Trial
 from app.ml.networks.checkpoint import TrainingFailed
 from app.ml.training import run as training_run
@@ -39,10 +39,10 @@ TASKS = simulate(school(40, seed=4), 20, seed=4).attempts  # 800
 KIND = "embedding_v2"
 
 
-def rate_alone(kind: str, settings: Mapping[str, Any] | None, parts: Parts, seed: int, progress: Any) -> Score:
+def rate_alone(kind: str, settings: Mapping[str, Any] | None, parts: Parts, seed: int, progress: Any) -> TrialScore:
     """In the place of a training: the loss is 1 where the rate is 0.001, and greater elsewhere."""
     loss = 1 + abs(np.log((settings or {})["rate"] / 0.001))
-    return Score(loss, loss)
+    return TrialScore(loss, loss)
 
 
 @pytest.fixture
@@ -114,10 +114,10 @@ def test_optunas_tables_stand_apart_from_ours(db: Session, quick: None) -> None:
 
 
 def test_a_trial_without_a_model_is_pruned_and_the_others_go_on(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    def second_fails(*given: Any) -> Score:
+    def second_fails(*given: Any) -> TrialScore:
         if given[1]["rate"] != 0.003:
             raise TrainingFailed("the loss became something that is no finite number")
-        return Score(0.5, 0.7)
+        return TrialScore(0.5, 0.7)
 
     monkeypatch.setattr(tuning, "tried", second_fails)
     first, second = run(study(), 2)
@@ -130,7 +130,7 @@ def test_a_trial_without_a_model_is_pruned_and_the_others_go_on(db: Session, mon
 def test_what_was_cut_off_before_the_defaults_had_a_score_begins_with_them_again(
     db: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut_off(*_: Any) -> Score:
+    def cut_off(*_: Any) -> TrialScore:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:

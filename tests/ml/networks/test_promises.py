@@ -16,7 +16,7 @@ from app.ml.calibration.calibration import Calibration, log_odds
 from app.ml.embedding_model_v2 import V2
 from app.ml.features.history import FEATURES
 from app.ml.lnirt.model import fit_lnirt
-from app.ml.networks.base_inputs import Base
+from app.ml.networks.base_inputs import BaseInputs
 from app.ml.networks.checkpoint import FILES, FittedNetwork, TrainingFailed
 from app.ml.networks.fit import MOST_HELD_OUT, fit, network_inputs, update
 from app.ml.networks.inference import METADATA_FILE, ServedNetwork, load_arrays, load_served, save_arrays
@@ -61,7 +61,7 @@ def same(one: Answers, other: Answers, tolerance: float) -> None:
 
 
 @dataclass(frozen=True)
-class Told(Base):
+class Told(BaseInputs):
     """A base that says these numbers of the tasks it is asked about, (n, 2)."""
 
     said: Any = None
@@ -171,7 +171,7 @@ def test_who_learnt_nothing_answers_what_lnirt_says(kind: Network, attempts: Att
     fitted = fit(kind, few)
     assert fitted.report["best_epochs"] == [0, 0]
     base = fit_lnirt(attempts).served()
-    served = replace(fitted, calibration=Calibration(), base=Base(base)).served()
+    served = replace(fitted, calibration=Calibration(), base=BaseInputs(base)).served()
     said, wanted = served.answers(attempts, every(attempts)), base.predictions(attempts, every(attempts))
     np.testing.assert_allclose(said.probability, wanted.probability, atol=1e-6)
     np.testing.assert_allclose(said.seconds, np.exp(wanted.log_seconds), rtol=1e-6)

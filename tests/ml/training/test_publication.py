@@ -258,7 +258,7 @@ def test_another_kind_can_be_promoted_and_the_others_stay_behind_it(train: Train
 def test_a_promotion_during_a_run_is_not_undone_by_it(train: Train, db: Session, monkeypatch: Any) -> None:
     train(embedding_v2="good")
     train(embedding_v2="good")
-    evaluated = training_run.Run._incumbents
+    evaluated = training_run.TrainingRun._incumbents
 
     def promoted_meanwhile(*args: Any) -> Any:
         found = evaluated(*args)
@@ -266,7 +266,7 @@ def test_a_promotion_during_a_run_is_not_undone_by_it(train: Train, db: Session,
             serving_changes.promote(other, 1, Actor("ada@example.com"))
         return found
 
-    monkeypatch.setattr(training_run.Run, "_incumbents", promoted_meanwhile)
+    monkeypatch.setattr(training_run.TrainingRun, "_incumbents", promoted_meanwhile)
     assert "who serves was changed while it was trained" in train(embedding_v2="good")["message"]
     assert who_serves(db) == [1]
 
@@ -275,7 +275,7 @@ def test_nor_is_the_promotion_of_another_kind(train: Train, db: Session, monkeyp
     for _ in range(2):
         train(embedding_v2="good", lnirt="good")
     assert who_serves(db) == [3, 4]
-    evaluated = training_run.Run._incumbents
+    evaluated = training_run.TrainingRun._incumbents
 
     def promoted_meanwhile(*args: Any) -> Any:
         found = evaluated(*args)
@@ -283,7 +283,7 @@ def test_nor_is_the_promotion_of_another_kind(train: Train, db: Session, monkeyp
             serving_changes.promote(other, 2, Actor("ada@example.com"))
         return found
 
-    monkeypatch.setattr(training_run.Run, "_incumbents", promoted_meanwhile)
+    monkeypatch.setattr(training_run.TrainingRun, "_incumbents", promoted_meanwhile)
     message = train(embedding_v2="good", lnirt="good")["message"]
     assert message.endswith("What is answered: embedding_v2 100% of the chance and 100% of the time.")
     assert who_serves(db) == [2, 3]
