@@ -82,7 +82,7 @@ def get_db() -> Iterator[Session]:
         yield session
 
 
-class AsyncConnection(asyncpg.AsyncConnection):  # type: ignore[misc]  # asyncpg has no types
+class AsyncConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
     """A connection that returns to the pool without a round trip: our statements leave nothing behind in the session.
 
     A transaction that was left open is rolled back by asyncpg itself.
