@@ -42,6 +42,11 @@ def serve(
     """
     import uvicorn
 
+    from uvicorn.supervisors import Multiprocess
+
+    from app.core.http.connections import BoundedProtocol, raise_file_limit
+
+    raise_file_limit()
     use_one_thread()  # an explanation's matrices are just large enough to be shared out, and wait for busy cores
     _set_for_all_processes(guided, access_log)
     given = settings.settings()
@@ -61,6 +66,8 @@ def serve(
             "app.main:app",
             host=host,
             port=port,
+            http=BoundedProtocol,
+            ws="none",
             workers=workers,
             access_log=False,  # app/core/http/access_log.py has one without queries
             log_config=logs.as_dict(),

@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     failed_sign_ins_per_account: int = Field(100, ge=0, le=1_000_000)  # in an hour
     registrations_per_address: int = Field(100, ge=0, le=1_000_000)  # in 10 minutes
     max_body_bytes: int = Field(65_536, ge=1024)  # of a request
+    max_header_bytes: int = Field(32_768, ge=1024, le=1_048_576)  # of a request, and of its address
+    max_headers: int = Field(100, ge=10, le=10_000)  # of a request
+    header_timeout_seconds: float = Field(10, gt=0, le=3600)  # from the connection, or a request's first byte
+    body_timeout_seconds: float = Field(30, gt=0, le=3600)  # for a body to arrive; for the caller to take an answer in
+    max_connections: int = Field(1000, ge=10, le=60_000)  # of a web process; fewer where it may have few open files
+    max_connections_per_address: int = Field(250, ge=1, le=60_000)  # not of proxies (FORWARDED_ALLOW_IPS)
 
     host: str = "127.0.0.1"
     port: int = Field(4008, ge=0, le=65535)
