@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -47,6 +47,17 @@ def without_password(said: str) -> str:
     url = settings().database_url
     password = make_url(url.get_secret_value()).password if url else None
     return said.replace(str(password), "***") if password else said
+
+
+@lru_cache
+def is_pooled() -> bool:
+    """Whether a pooler hands our transactions to servers of its choice: who greeted us is not who answers.
+
+    Nothing of a session may be counted on then: no prepared statement, no setting, no lock outlives a transaction.
+    """
+    with engine().connect() as connection:
+        greeted: int = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+        return bool(greeted != connection.scalar(text("SELECT pg_backend_pid()")))
 
 
 def keep_up() -> bool:
@@ -99,14 +110,17 @@ class AsyncDatabase:
         self._size = size
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
+        self.is_pooled = False
         self._batchers: dict[BatchedStatement, Batcher] = {}
 
     async def pool(self) -> asyncpg.Pool:
         """Return the pool; it begins without connections, so it can be made while the database is away."""
         async with self._opening:
             if self._pool is None:
+                self.is_pooled = await asyncio.to_thread(is_pooled)
                 self._pool = await asyncpg.create_pool(
-                    await asyncio.to_thread(database_url),
+                    database_url(),
+                    **({"statement_cache_size": 0} if self.is_pooled else {}),
                     min_size=0,
                     max_size=self._size,
                     timeout=timeouts.CONNECT_SECONDS,
@@ -139,7 +153,11 @@ class AsyncDatabase:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Any]:
-        """Lend a connection for the length of a `with`; one that no longer answers is closed."""
+        """Lend a connection for the length of a `with`; one that no longer answers is closed.
+
+        Behind a pooler that is one transaction: asyncpg prepares a statement and executes it in two steps, and between
+        them the pooler would lend the server to somebody else.
+        """
         pool = self._pool or await self.pool()
         try:
             connection = await pool.acquire(timeout=timeouts.CONNECT_SECONDS)
@@ -148,7 +166,8 @@ class AsyncDatabase:
         except OSError as why:  # no such host, no such socket, several addresses that all refuse
             raise ConnectionError(str(why)) from why
         try:
-            yield connection
+            async with connection.transaction() if self.is_pooled else nullcontext():
+                yield connection
         except (TimeoutError, asyncpg.InternalClientError):
             connection.terminate()
             await pool.expire_connections()  # the others have most likely died with it
