@@ -15,6 +15,7 @@ from app.core import errors
 from app.core.database import AsyncDatabase
 from app.core.db import timeouts
 from app.core.http.access_log import Access
+from app.core.http.allowed_hosts import AllowedHosts
 from app.core.http.availability import Availability, OnlyWhileAvailable
 from app.core.http.body_limit import BodyLimit
 from app.core.http.request_id import RequestId
@@ -100,6 +101,7 @@ def create_app() -> FastAPI:
     connect(made)
     made.add_middleware(BodyLimit)
     made.add_middleware(OnlyWhileAvailable)
+    made.add_middleware(AllowedHosts)
     made.add_middleware(Access)
     made.add_middleware(RequestId)
     _guard_every_answer(made)

@@ -51,6 +51,8 @@ def serve(
     _set_for_all_processes(guided, access_log)
     given = settings.settings()
     host, port = host or given.host, given.port if port is None else port
+    os.environ["HOST"] = host  # which names web processes answer to depends on it
+    settings.cache_clear()
     logs.configure()
     _refuse_other_tables()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn passes it on at the end: leave by the front door

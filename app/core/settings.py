@@ -3,7 +3,7 @@
 import os
 import secrets
 from functools import lru_cache
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from app.domain.kinds import KINDS, TRAINED
 
 APP = Path(__file__).resolve().parents[1]
 ROLLOUT_FORM = "KIND:PERCENT or KIND:shadow, separated by commas, such as embedding_lstm:20"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 DATABASE_FORM = "postgresql://user:password@host/database"
 Absolute = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 LogFormat = Annotated[Literal["auto", "console", "json"], BeforeValidator(str.lower)]
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(4008, ge=0, le=65535)
+    allowed_hosts: str = ""  # names it is reached by, *.example.org for all below; empty: see host_names; *: any
     forwarded_allow_ips: str = ""  # proxies whose word on the client's address is taken, separated by commas
 
     retrain_every: int = Field(5, ge=1)  # finished tasks, of anybody
@@ -169,6 +171,13 @@ class Settings(BaseSettings):
             raise ValueError("gives more than 100 % of the students away")
         return written
 
+    def host_names(self) -> tuple[str, ...]:
+        """The names that a Host header may have; without ALLOWED_HOSTS those of this machine, or any where others may
+        reach it."""
+        if self.allowed_hosts:
+            return tuple(name.lower() for name in _listed(self.allowed_hosts))
+        return (*LOOPBACK, self.host.lower()) if _is_loopback(self.host) else ("*",)
+
     def trained_kinds(self) -> tuple[str, ...]:
         """Return the kinds of model that a training fits, unless somebody asks for one of them."""
         return tuple(_listed(self.kinds))
@@ -192,6 +201,13 @@ class Settings(BaseSettings):
         if self.secret_key:
             return self.secret_key.get_secret_value()
         return _kept_secret(self.data_dir / "secret_key")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() in LOOPBACK
 
 
 def _listed(written: str) -> list[str]:
