@@ -2,9 +2,9 @@
 
     python -m faults.edge [--attack NAME]
 
-Each attack goes to a service of its own on 127.0.0.1 and ends by itself. Told are the web process's memory before, at its
-highest and after, the slowest answer to others meanwhile, how many of theirs were refused, and what the attackers heard. Fails where others were refused, waited for more than two seconds, or memory grew
-by more than 100 MB.
+Each attack goes to a service of its own on 127.0.0.1 and ends by itself. Told are the web process's memory before, at
+its highest and after, the slowest answer to others meanwhile, how many of theirs were refused, and what the attackers
+heard. Fails where others were refused, waited for more than two seconds, or memory grew by more than 100 MB.
 """
 
 import argparse
