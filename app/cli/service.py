@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EADDRINUSE
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
@@ -22,6 +24,7 @@ with lazily():
     from app.core.observability import logs
 
 app = typer.Typer(rich_markup_mode="markdown")
+BACKLOG = 2048  # connections that wait to be accepted
 
 
 @app.command()
@@ -41,7 +44,6 @@ def serve(
     It logs to stderr: lines for people on a terminal, JSON everywhere else (LOG_FORMAT, LOG_LEVEL).
     """
     import uvicorn
-
     from uvicorn.supervisors import Multiprocess
 
     from app.core.http.connections import BoundedProtocol, raise_file_limit
@@ -52,8 +54,10 @@ def serve(
     given = settings.settings()
     host, port = host or given.host, given.port if port is None else port
     os.environ["HOST"] = host  # which names web processes answer to depends on it
-    settings.cache_clear()
+    settings.settings.cache_clear()
     logs.configure()
+    listening = _listen(host, port)  # before anything is announced, or sent there
+    port = listening.getsockname()[1]
     _refuse_other_tables()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn passes it on at the end: leave by the front door
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
@@ -63,20 +67,25 @@ def serve(
         logs.log.info("SmartStudy on %s, its API at %s/docs.", address, address)
     else:
         console.print(f"SmartStudy on [link]{address}[/link], its API at {address}/docs. Ctrl-C ends it.")
+    config = uvicorn.Config(
+        "app.main:app",
+        http=BoundedProtocol,
+        ws="none",
+        workers=workers,
+        access_log=False,  # app/core/http/access_log.py has one without queries
+        log_config=logs.as_dict(),
+        log_level=None,
+        timeout_graceful_shutdown=5,
+        forwarded_allow_ips=given.forwarded_allow_ips,
+    )
+    server = uvicorn.Server(config)
     with _shared_metrics(workers):
-        uvicorn.run(
-            "app.main:app",
-            host=host,
-            port=port,
-            http=BoundedProtocol,
-            ws="none",
-            workers=workers,
-            access_log=False,  # app/core/http/access_log.py has one without queries
-            log_config=logs.as_dict(),
-            log_level=None,
-            timeout_graceful_shutdown=5,
-            forwarded_allow_ips=given.forwarded_allow_ips,
-        )
+        if workers > 1:
+            Multiprocess(config, [listening]).run()
+        else:
+            server.run([listening])
+            if not server.started:
+                sys.exit(3)  # uvicorn has said why
 
 
 @app.command()
@@ -108,6 +117,18 @@ def url() -> None:
 
 
 @explained()
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port. Raises SystemExit, with a sentence, where it can't be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as why:
+        taken = "another program has it; --port or PORT names another" if why.errno == EADDRINUSE else why.strerror
+        raise SystemExit(f"SmartStudy can't listen on {host}, port {port}: {taken}.") from None
+    listening.set_inheritable(True)
+    return listening
+
+
 def _refuse_other_tables() -> None:
     """A service may start before its database, but not on one with other tables than its own."""
     from sqlalchemy.exc import DBAPIError
