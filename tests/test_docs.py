@@ -306,4 +306,6 @@ def test_every_name_of_ours_that_stands_for_one_of_the_documents_exists(name: st
 
 
 def test_names_of_ours_are_found_on_that_page() -> None:
-    assert {"MODEL_DIR", "monitor_training.sh", "embedding_model_tracker.metadata", "Schedule.epochs"} <= set(ours())
+    assert {"MODEL_DIR", "monitor_training.sh", "embedding_model_tracker.metadata", "TrainingSchedule.epochs"} <= set(
+        ours()
+    )
