@@ -66,11 +66,11 @@ def _plan(given: argparse.Namespace) -> suite.Plan:
 
 def _import_everything() -> None:
     """Once, here: the processes of the cases are forked from this one. No thread may be started before."""
+    import app.ml.attention_model
     import keras  # noqa: F401
     import tensorflow  # noqa: F401
 
     import app.main
-    import app.ml.attention_model
     import app.ml.embedding_model
     import app.ml.lnirt.model
     import app.ml.networks.fit

@@ -242,7 +242,7 @@ def test_the_kind_of_the_how_to_keeps_the_contract(tmp_path: Path) -> None:
     sys.modules["topic_means"] = made
     exec(compile(source, "topic_means.py", "exec"), made.__dict__)  # noqa: S102
     attempts = simulate(school(20, seed=1), 30, seed=1).attempts
-    fitted = made.TopicMeans.fit(attempts, lambda step: None)
+    fitted = made.TopicMeans.fit(attempts, lambda step: None, None, None)  # as a training calls it
     fitted.save(tmp_path)
     holdout = HoldoutSet(attempts)
     judged, again = holdout.evaluate(fitted.served()), holdout.evaluate(made.TopicMeans.load(tmp_path))

@@ -20,7 +20,8 @@ ORDER = (
     ("ml.networks",),
     ("ml.registry",),
     ("ml.serving", "ml.task_prediction_model"),
-    ("ml.attention_model", "ml.embedding_model", "ml.embedding_model_v2"),  # the registry finds them by name
+    ("ml.embedding_model", "ml.embedding_model_v2"),  # the registry finds kinds by name
+    ("ml.kinds",),
     ("ml.training",),
     ("ml.evaluation",),
     ("ml.embedding_service", "ml.explanation"),

@@ -84,9 +84,9 @@ def _described(groups: Floats, session_tasks: Floats, since: Floats) -> Floats:
     ago = np.log1p(np.minimum(ago, LONGEST_SECONDS))
     eleven, context, item = described[:, :CONTEXT_AT], described[:, CONTEXT_AT:ITEM_AT], described[:, ITEM_AT:]
     history_features(rates[:, :4], times[:, :4], tasks, eleven)
-    context[:, 0:4:3], context[:, 1:5:3], context[:, 5:] = rates[:, 5:7], times[:, 5:7], ago[:, :2]
+    context[:, 0:4:3], context[:, 1:5:3], context[:, 5:7] = rates[:, 5:7], times[:, 5:7], ago[:, :2]
     context[:, 2] = session_tasks / SESSION_UNIT
-    item[:, 0:4:3], item[:, 1:5:3], item[:, 5:] = rates[:, 4::3], times[:, 4::3], ago[:, 2:]
+    item[:, 0:4:3], item[:, 1:5:3], item[:, 5:6] = rates[:, 4::3], times[:, 4::3], ago[:, 2:]
     item[:, 2] = tasks[:, 4] / ITEM_UNIT
     return described
 
