@@ -33,7 +33,7 @@ OUR_FOLDERS = ("app/", "tests/", "benchmarks/", "faults/", "docs/", "alembic/", 
 MADE_LATER = (
     "app/ml/models",
     "app/ml/topic_means.py",
-    "app/ml/small_network.py",
+    "app/ml/kinds/small_network.py",
     "docs/pages",
 )  # by the service, by who follows the how-to
 
