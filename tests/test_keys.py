@@ -133,8 +133,8 @@ def test_revoking_a_name_ends_the_key_that_was_replaced_too(opens: Callable[[str
     [
         ("", "needs a name"),
         ("   ", "needs a name"),
-        ("a\nb", "control characters"),
-        ("a\x1b[31m", "control characters"),
+        ("a\nb", "must not hold U+000A"),
+        ("a\x1b[31m", "must not hold U+001B"),
         ("x" * 201, "at most 200 characters"),
         ("ssk_mine", "can't begin with ssk_"),
     ],

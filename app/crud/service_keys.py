@@ -12,6 +12,7 @@ from app.crud import audit, rows
 from app.crud.accounts import KEY_IN_USE, KEY_PREFIX, SHOWN_CHARACTERS, create_key, key_hash
 from app.crud.rows import all_as, execute, number
 from app.domain.actors import Actor
+from app.domain.characters import UnfitCharacter, checked
 
 LONGEST_NAME = 200  # characters
 
@@ -95,8 +96,10 @@ def checked_name(name: str) -> str:
         raise ValueError("A key needs a name, such as the school's.")
     if len(name) > LONGEST_NAME:
         raise ValueError(f"The name of a key has at most {LONGEST_NAME} characters; this one has {len(name)}.")
-    if not name.isprintable():
-        raise ValueError("The name of a key must not hold control characters, such as a line break.")
+    try:
+        name = checked(name)
+    except UnfitCharacter as why:
+        raise ValueError(f"The name of a key {why}.") from None
     if name.startswith(KEY_PREFIX):
         raise ValueError(f"The name of a key can't begin with {KEY_PREFIX}: that is how keys themselves begin.")
     return name

@@ -1,20 +1,35 @@
 """What single fields may hold, wherever they are given: in a request, on the command line, in a console."""
 
 from typing import Annotated
+from unicodedata import normalize
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from app.domain.characters import checked
 from app.domain.interactions import SECONDS_MAX
 
+LONGEST = 200  # characters
 
-def _storable(text: str) -> str:
+
+def _to_store(text: str) -> str:
+    return _short(checked(text))
+
+
+def _to_look_up(text: str) -> str:
+    """Texts that were stored before there were rules are found."""
     if "\x00" in text:
         raise ValueError("must not hold the character NUL")
+    return _short(normalize("NFC", text))
+
+
+def _short(text: str) -> str:
+    if len(text) > LONGEST:  # a few letters take two characters in NFC
+        raise ValueError(f"String should have at most {LONGEST} characters")
     return text
 
 
-Text200 = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_storable)
-]
+_Trimmed = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST)]
+Text200 = Annotated[_Trimmed, AfterValidator(_to_store)]
+StoredText = Annotated[_Trimmed, AfterValidator(_to_look_up)]
 RightOrWrong = Annotated[bool, Field(strict=True)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=SECONDS_MAX, allow_inf_nan=False)]

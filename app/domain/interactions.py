@@ -19,6 +19,7 @@ from uuid import UUID
 import numpy as np
 
 from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.characters import UnfitCharacter, checked
 
 if TYPE_CHECKING:
     from _csv import Reader as Rows
@@ -200,7 +201,7 @@ class _Parser:
         student, topic = _text(student, "student_id", line), self._topic(topic, line)
         difficulty = self._difficulty(difficulty, line)
         if item:
-            _text(item, "item_id", line)
+            item = _text(item, "item_id", line)
         written = repr(started)
         if not self._filled["timestamp"]:
             written = f"line {line}"
@@ -302,8 +303,12 @@ def uuid5(name: str) -> bytes:
 
 
 def _text(value: str, name: str, line: int) -> str:
-    if not 1 <= len(value) <= 200 or "\x00" in value:
-        raise BadRow(line, f"{name} has {len(value)} characters; it must have 1 to 200, none of them NUL")
+    try:
+        value = checked(value)
+    except UnfitCharacter as why:
+        raise BadRow(line, f"{name} {why}") from None
+    if not 1 <= len(value) <= 200:
+        raise BadRow(line, f"{name} has {len(value)} characters; it must have 1 to 200")
     return value
 
 

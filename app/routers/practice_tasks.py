@@ -14,7 +14,7 @@ from app.core.db.statements import run_async
 from app.core.settings import settings
 from app.crud import practice_tasks
 from app.domain.errors import NotAccepted
-from app.domain.fields import Text200
+from app.domain.fields import StoredText
 from app.domain.tasks import Task, TaskRequest
 from app.ml.embedding_service import complete, predict_and_save
 from app.ml.explanation.explainer import explanation
@@ -77,7 +77,7 @@ def list_tasks(
     caller: SignedIn,
     db: Db,
     completed: Annotated[bool | None, Query(description="Only completed, or only open ones.")] = None,
-    topic: Annotated[Text200 | None, Query(description="Only this topic.")] = None,
+    topic: Annotated[StoredText | None, Query(description="Only this topic.")] = None,
     user_id: Annotated[UUID | None, Query(description="Only this student; for service keys.")] = None,
     before: Annotated[str | None, Query(description="The `next` of the page before.", max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from app.core.languages import IN_ENGLISH
 from app.crud import exam_plans
-from app.domain.fields import Text200
+from app.domain.fields import StoredText
 from app.domain.planning import (
     TARGET,
     TARGET_LEAST,
@@ -48,7 +48,7 @@ from app.schemas.problem import problems
 router = APIRouter(tags=["What to practise"], route_class=CallerFirst)
 
 TopicsAsked = Annotated[
-    list[Text200],
+    list[StoredText],
     Query(description=f"Only these, at most {TOPICS_MOST}: repeat the parameter."),
     Field(max_length=TOPICS_MOST),
     AfterValidator(once_each),

@@ -21,6 +21,7 @@ from app.routers.dependencies import Db, Serving, TheTrainer
 from app.routers.model import changed
 from app.schemas.model_status import PauseWish
 from app.web import admin_charts
+from app.web.names import unfit_text
 from app.web.pages import go_to, render
 from app.web.sessions import Acting, Admin, FormText, page_router, translator_of
 from app.web.training import panel
@@ -104,8 +105,9 @@ def train(
 def pause(request: Request, _admin: Admin, actor: Acting, db: Db, serving: Serving, reason: FormText = "") -> Response:
     try:
         wish = PauseWish.model_validate({"reason": reason.strip() or None})
-    except ValidationError:
-        wrong = translator_of(request)("A reason has at most 200 characters.")
+    except ValidationError as error:
+        translator = translator_of(request)
+        wrong = unfit_text(translator, error, translator("A reason has at most 200 characters."))
         return _overview(request, db, serving, 422, wrong=wrong)
     training_control.pause(db, actor, wish.reason or "A person wanted it so.")
     return go_to(request, PAGE, done="paused")

@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from math import exp
 from typing import Any
 
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
 from app.core.languages import Translator
 from app.crud.model_versions import Version
 from app.crud.training_runs import Run
+from app.domain.characters import UnfitCharacter
 from app.domain.kinds import KINDS
 from app.domain.tasks import Task
 from app.schemas.comparison import KindQuality
@@ -40,6 +44,29 @@ def step_name(translator: Translator, step: str) -> str:
         "publish": translator("publishing"),
     }
     return (names | fits).get(step, translator("getting ready"))
+
+
+def unfit_text(translator: Translator, error: ValidationError, otherwise: str) -> str:
+    """Name the character that a text must not hold; where that is not what is wrong, say what is."""
+    return next(filter(None, (_unfit(translator, each) for each in error.errors())), otherwise)
+
+
+def wrong_fields(translator: Translator, error: ValidationError, said: Mapping[str, str]) -> dict[str, str]:
+    """Say by field what is wrong; `said` has the sentences of what usually is."""
+    return {
+        field: _unfit(translator, each) or said.get(field, str(error))
+        for each in error.errors()
+        for field in [str(each["loc"][0])]
+    }
+
+
+def _unfit(translator: Translator, error: ErrorDetails) -> str | None:
+    found = error.get("ctx", {}).get("error")
+    if not isinstance(found, UnfitCharacter):
+        return None
+    return translator(
+        "%(character)s must not be in it: nobody sees it, or it changes what is seen.", character=found.character
+    )
 
 
 def difficulty_name(translator: Translator, name: str) -> str:

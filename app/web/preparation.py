@@ -30,6 +30,7 @@ from app.routers.dependencies import Db, Serving
 from app.schemas.planning import NewPlan
 from app.web import charts
 from app.web.charts import Axis, Series
+from app.web.names import wrong_fields
 from app.web.pages import go_to, render
 from app.web.sessions import FormText, SignedIn, page_router, translator_of
 
@@ -119,14 +120,15 @@ def _wrong(translator: Translator, error: ValidationError) -> dict[str, str]:
     limits = {"least": MINUTES_LEAST, "most": MINUTES_MOST}
     minutes = translator("Please give whole minutes a day, %(least)s to %(most)s.", **limits)
     topics = translator("Please choose 1 to %(most)s topics, each of at most 200 characters.", most=TOPICS_MOST)
-    fields = {
-        "name": ("name", translator("A name has at most 200 characters.")),
-        "exam_date": ("exam_date", translator("Please give the day of the exam.")),
-        "topics": ("topics", topics),
-        "minutes_per_day": ("minutes", minutes),
-        "target_success_rate": ("target", translator("Please choose one of the rates.")),
+    said = {
+        "name": translator("A name has at most 200 characters."),
+        "exam_date": translator("Please give the day of the exam."),
+        "topics": topics,
+        "minutes_per_day": minutes,
+        "target_success_rate": translator("Please choose one of the rates."),
     }
-    return dict(fields[str(each["loc"][0])] for each in error.errors())
+    fields = {"minutes_per_day": "minutes", "target_success_rate": "target"}  # as the form has them
+    return {fields.get(name, name): wrong for name, wrong in wrong_fields(translator, error, said).items()}
 
 
 def _refused(translator: Translator, error: AppError) -> dict[str, str]:

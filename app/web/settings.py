@@ -20,6 +20,7 @@ from app.routers.auth import who_signs_in
 from app.routers.dependencies import Db, Serving, TheTrainer
 from app.routers.people import download, erase_now
 from app.schemas.accounts import Password
+from app.web.names import unfit_text
 from app.web.pages import go_to, render
 from app.web.sessions import (
     COOKIE,
@@ -74,8 +75,9 @@ def _page(
 def rename(request: Request, visitor: SignedIn, db: Db, name: FormText = "") -> Response:
     try:
         accounts.store_name(db, visitor.id, NAME.validate_python(name) if name.strip() else None)
-    except ValidationError:
-        wrong = translator_of(request)("A name has at most 200 characters.")
+    except ValidationError as error:
+        translator = translator_of(request)
+        wrong = unfit_text(translator, error, translator("A name has at most 200 characters."))
         return _page(request, db, visitor, 422, name=wrong)
     return go_to(request, PAGE, done="name")
 

@@ -8,6 +8,7 @@ from app.domain.errors import EmailTaken, NotSignedIn, TooManyTries
 from app.routers.auth import made_account, who_signs_in
 from app.routers.dependencies import Db
 from app.schemas.accounts import Registration
+from app.web import names
 from app.web.pages import go_to, render
 from app.web.sessions import Anybody, FormText, let_in, let_out, local_path, page_router, translator_of
 
@@ -94,5 +95,4 @@ def wrong_fields(request: Request, error: ValidationError) -> dict[str, str]:
         "password": translator("A password has 8 to 200 characters."),
         "name": translator("A name has at most 200 characters."),
     }
-    fields = [str(each["loc"][0]) for each in error.errors()]
-    return {field: said.get(field, str(error)) for field in fields}
+    return names.wrong_fields(translator, error, said)

@@ -20,6 +20,7 @@ from app.ml.explanation.values import Explanation
 from app.ml.serving.model_order import ServingModels
 from app.routers.dependencies import Db, Serving, TheTrainer
 from app.schemas.practice_tasks import NewTask, TaskResult
+from app.web.names import unfit_text
 from app.web.pages import go_to, render
 from app.web.preparation import suggested
 from app.web.sessions import FormText, SignedIn, page_router, translator_of
@@ -68,10 +69,10 @@ def ask(
     """Create the task with its prediction."""
     try:
         new = NewTask.model_validate({"topic": topic, "difficulty": difficulty})
-    except ValidationError:
-        wrong = translator_of(request)(
-            "Please name a topic of 1 to 200 characters, and choose how difficult the task is."
-        )
+    except ValidationError as error:
+        translator = translator_of(request)
+        usual = translator("Please name a topic of 1 to 200 characters, and choose how difficult the task is.")
+        wrong = unfit_text(translator, error, usual)
         return _choose(request, db, serving, visitor.id, {"topic": topic[:200], "difficulty": difficulty}, wrong)
     asked = TaskRequest(visitor.id, new.topic, new.difficulty.value)
     task = run_sync(predict_and_save(serving, asked, Claim(student=visitor.id)), db)

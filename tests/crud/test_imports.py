@@ -16,7 +16,7 @@ from app.crud import imports
 from app.domain.interactions import COLUMNS, SECONDS_MAX, BadRow, Interactions, _Parser, attempts_of, opened
 
 HEADER = "student_id,item_id,topic,difficulty,correct,time_seconds,timestamp,note\n"
-GOOD = 's1,i1,"a, ""b""",easy,1,12.5,1700000000,x\ns2,,back\\slash\ttab,hard,0,3,1700000001.5,\n'
+GOOD = 's1,i1,"a, ""b""",easy,1,12.5,1700000000,x\ns2,,back\\slash/tab,hard,0,3,1700000001.5,\n'
 
 
 def add(db: Session, content: str, tmp_path: Path, *, skip_bad: bool = False) -> tuple[int, Interactions]:
@@ -36,7 +36,7 @@ def test_rows_become_finished_tasks_and_count(db: Session, tmp_path: Path) -> No
     columns = "topic, difficulty, item_id, is_correct, actual_time_seconds, extract(epoch FROM completed_at)"
     rows = [tuple(row) for row in db.execute(text(f"SELECT {columns} FROM practice_tasks ORDER BY created_at"))]
     assert rows[0] == ('a, "b"', "easy", "i1", True, 12.5, 1700000012.5)
-    assert rows[1][:5] == ("back\\slash\ttab", "hard", None, False, 3.0)
+    assert rows[1][:5] == ("back\\slash/tab", "hard", None, False, 3.0)
     assert counter(db) == 2
 
 

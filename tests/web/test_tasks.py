@@ -55,9 +55,7 @@ def test_a_result_that_can_not_be_is_said_so_beside_the_form(ada: Browser, form:
     assert "I got it right" in said(again)
 
 
-@pytest.mark.parametrize(
-    "form", [{"topic": "  "}, {"topic": "x" * 201}, {"topic": "a\x00b"}, {"topic": "a", "difficulty": "extreme"}]
-)
+@pytest.mark.parametrize("form", [{"topic": "  "}, {"topic": "x" * 201}, {"topic": "a", "difficulty": "extreme"}])
 def test_a_task_that_can_not_be_is_said_so_beside_the_form(ada: Browser, form: dict[str, Any]) -> None:
     again = ada.send("/dashboard/tasks", **form)
     assert again.status_code == 422
@@ -73,10 +71,21 @@ def test_a_result_that_is_sent_twice_counts_once(ada: Browser, db: Session) -> N
 
 
 def test_what_a_student_writes_is_shown_as_written_and_runs_nowhere(ada: Browser) -> None:
-    topic = "<script>alert('1')</script> & \"more\" \u202e"
+    topic = "<script>alert('1')</script> & \"more\""
     page = ada.send("/dashboard/tasks", topic=topic, difficulty="easy").text
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp;" in page
+
+
+def test_a_topic_that_turns_text_around_is_refused_and_the_character_named(ada: Browser) -> None:
+    page = ada.send("/dashboard/tasks", topic="Algebra \u202etxt", difficulty="easy")
+    assert page.status_code == 422
+    assert "U+202E (RIGHT-TO-LEFT OVERRIDE) must not be in it" in said(page)
+    exam = ada.send("/dashboard/preparation", more="Al\u200bgebra", exam_date="2027-01-15", minutes="20", target="0.8")
+    assert exam.status_code == 422
+    assert "U+200B (ZERO WIDTH SPACE) must not be in it" in said(exam)
+    name = ada.send("/dashboard/settings/name", name="Ada \u2066")
+    assert "U+2066 (LEFT-TO-RIGHT ISOLATE) must not be in it" in said(name)
 
 
 def test_somebody_elses_task_is_as_one_that_is_not_there(ada: Browser, service: TestClient) -> None:
