@@ -66,12 +66,12 @@ def _plan(given: argparse.Namespace) -> suite.Plan:
 
 def _import_everything() -> None:
     """Once, here: the processes of the cases are forked from this one. No thread may be started before."""
-    import app.ml.attention_model
     import keras  # noqa: F401
     import tensorflow  # noqa: F401
 
     import app.main
     import app.ml.embedding_model
+    import app.ml.kinds.attention
     import app.ml.lnirt.model
     import app.ml.networks.fit
     import app.ml.training.run  # noqa: F401
