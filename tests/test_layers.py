@@ -1,6 +1,7 @@
 """The packages of `app` import downwards only, inside of functions too; so there is no circle of packages."""
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -88,3 +89,9 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 def test_few_files_lie_flat_in_ml() -> None:
     assert len(list((APP / "ml").glob("*.py"))) <= FLAT
+
+
+def test_models_ask_for_rows_by_functions_of_crud() -> None:
+    """Only the bridge between database and models names statements."""
+    asking = [file for file in (APP / "ml").rglob("*.py") if re.search(r"yield \w+\.[A-Z_]{3,},", file.read_text())]
+    assert [file.name for file in asking] == ["embedding_service.py"]

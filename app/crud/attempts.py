@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import Statement
+from app.core.db.statements import QueryFlow, Rows, Statement
 from app.crud.binary_copy import SINCE_1970, columns
 from app.crud.rows import all_as, execute, number
 from app.domain.attempts import DIFFICULTIES, Attempts
@@ -105,6 +105,12 @@ def _numbered(column: Sequence[str | None]) -> tuple[tuple[str, ...], NDArray[np
     """All names, sorted, and the position of each of n; -1 for none."""
     names = tuple(sorted({each for each in column if each is not None}))
     return names, np.array([-1 if each is None else names.index(each) for each in column], np.int32)
+
+
+def latest(at: datetime, most: int) -> QueryFlow[Rows]:
+    """Find the tasks of anybody that were finished last by then, the newest first, as `of_rows` takes them."""
+    rows: Rows = yield LATEST, {"through": at, "most": most}
+    return rows
 
 
 def per_student(db: Session) -> tuple[list[str], NDArray[np.int64]]:

@@ -41,10 +41,10 @@ PRACTISED = Statement("""
 
 
 def latest(
-    asked: TaskRequest, at: datetime, most: int, statement: Statement = LATEST
+    asked: TaskRequest, at: datetime, most: int, *, practised: bool = False
 ) -> QueryFlow[tuple[Rows, Row | None]]:
-    """The student's last tasks, in order, and the one before them."""
+    """Find the student's last tasks, in order, and the one before them; `practised` adds `on_topic` and `on_item`."""
     if most == 0:
         return [], None
-    rows = yield statement, {"user_id": asked.user_id, "through": at, "most": most + 1}
+    rows = yield PRACTISED if practised else LATEST, {"user_id": asked.user_id, "through": at, "most": most + 1}
     return list(rows[:most])[::-1], rows[most] if len(rows) > most else None

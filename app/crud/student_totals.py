@@ -98,7 +98,7 @@ class StudentHistory:
     )  # (3, 1, 8): tasks, right ones and their seconds, each of HISTORY_GROUPS; what was finished last is one
     session_tasks: np.ndarray  # (1,) finished in the half hour before, at most 50
     since: np.ndarray  # (1, 3) seconds since the last finish, the last on the topic, on the very item; 0 without one
-    last: Mapping[str, Any] | None = None  # the task finished last, as in student_sequences.PRACTISED
+    last: Mapping[str, Any] | None = None  # the task finished last, as in student_sequences
     memory: dict[tuple[str, int], Any] = field(
         default_factory=dict
     )  # what a model worked out from it and another one needs

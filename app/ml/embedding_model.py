@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from app.core.db.statements import QueryFlow, Rows
+from app.core.db.statements import QueryFlow, Row
 from app.crud import student_states
 from app.crud.student_sequences import latest
 from app.domain.attempts import Attempts
@@ -137,8 +137,9 @@ class ServedLstm(ServedSequence):
     ) -> QueryFlow[Singles]:
         """The kept state with the tasks finished since, or the whole window anew where it does not add up."""
         begin = int(window_start(np.array(n)))
-        whose = {"user_id": asked.user_id, "kind": self.name, "version_id": version_id}
-        kept = self._found((yield student_states.KEPT, whose), begin, n) if keep else None
+        kept = None
+        if keep:
+            kept = self._found((yield from student_states.kept(asked.user_id, self.name, version_id)), begin, n)
         if kept and kept[1] == n:
             return kept[0].second
         state, finished = kept[:2] if kept else (LstmState.zeros(self._units), begin)
@@ -151,21 +152,23 @@ class ServedLstm(ServedSequence):
         for place in range(len(tasks)):  # one step each
             state = self._step(state, gates[:, place : place + 1])
         if keep:
-            done = {"n": finished + len(tasks), "through": at, "state": state.to_bytes()}
-            yield student_states.KEEP, {**whose, **done}
+            n_read = finished + len(tasks)
+            yield from student_states.keep(asked.user_id, self.name, version_id, n_read, at, state.to_bytes())
         return state.second
 
     def repeated(self, past: Singles, n: int) -> Singles:
         return np.repeat(past, n, axis=1)
 
-    def _found(self, rows: Rows, begin: int, wanted: int) -> tuple[LstmState, int, datetime] | None:
+    def _found(self, row: Row | None, begin: int, wanted: int) -> tuple[LstmState, int, datetime] | None:
         """What was kept, if it is of the window that begins there and of no more tasks than are wanted."""
+        if row is None:
+            return None
         try:
-            state, n = LstmState.from_bytes(rows[0]["state"], self._units), rows[0]["n"]
-        except (IndexError, ValueError):  # nothing, or not written by us
+            state, n = LstmState.from_bytes(row["state"], self._units), row["n"]
+        except ValueError:  # not written by us
             return None
         fits = 0 < n <= wanted and int(window_start(np.array(n))) == begin
-        return (state, n, rows[0]["through"]) if fits else None
+        return (state, n, row["through"]) if fits else None
 
     # The arithmetic. Both networks at once: the first axis is correctness, time.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.core.db.statements import QueryFlow, Rows
 from app.crud import student_states
-from app.crud.student_sequences import PRACTISED, latest
+from app.crud.student_sequences import latest
 from app.crud.student_totals import HISTORY_GROUPS, StudentHistory
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.domain.tasks import TaskRequest
@@ -205,20 +205,20 @@ class ServedLnirt:
         self, version_id: int, asked: TaskRequest, inputs: Floats | None, at: datetime
     ) -> QueryFlow[Answer]:
         """What it says of a task that was created `at` an earlier moment, from what was known then; nothing is kept."""
-        tasks, _ = yield from latest(asked, at, remembered(self.population), PRACTISED)
+        tasks, _ = yield from latest(asked, at, remembered(self.population), practised=True)
         practice = practice_on(asked, tasks)
         if inputs is not None:  # these know of the whole past
             practice = np.rint(inputs[PRACTICE_INPUTS] * PRACTICE_UNITS).tolist()
         return self._calibration.answer(self._predicted(self.states_after(tasks)[-1:], asked, practice))
 
     def answer_after(self, tasks: Rows, asked: TaskRequest) -> Answer:
-        """What it says where these are the student's finished tasks, as `student_sequences.PRACTISED` has them."""
+        """What it says where these are the student's finished tasks, as `student_sequences.latest` finds them."""
         predicted = self._predicted(self.states_after(tasks)[-1:], asked, practice_on(asked, tasks))
         return self._calibration.answer(predicted)
 
     def coalitions_then(self, asked: TaskRequest, at: datetime) -> QueryFlow[Coalitions]:
         """What it would have said `at` an earlier moment of each coalition of the task's parts."""
-        tasks, _ = yield from latest(asked, at, remembered(self.population), PRACTISED)
+        tasks, _ = yield from latest(asked, at, remembered(self.population), practised=True)
         return self.coalitions(tasks, asked)
 
     def coalitions(self, tasks: Rows, asked: TaskRequest) -> Coalitions:
@@ -245,7 +245,7 @@ class ServedLnirt:
 
     def trajectory(self, asked: TaskRequest, at: datetime, most: int) -> QueryFlow[Floats]:
         """What was known of the student before their last m <= `most` tasks, and after each, (1 + m, nodes + 3)."""
-        tasks, _ = yield from latest(asked, at, most + remembered(self.population), PRACTISED)
+        tasks, _ = yield from latest(asked, at, most + remembered(self.population), practised=True)
         return self.states_after(tasks)[-most - 1 :]
 
     def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
@@ -277,35 +277,32 @@ class ServedLnirt:
         sums, known = past.sums, self._students.get(asked.user_id)
         if known and known.sums == sums:
             return known.state
-        whose = {"user_id": asked.user_id, "kind": KIND, "version_id": version_id}
         if known and past.last and known.sums == past.sums_before:
             known = replace(known, state=self.states_after([past.last], known.state)[-1:])
         elif past.n:
-            known = yield from self._from_database(whose, asked, past)
+            known = yield from self._from_database(version_id, asked, past)
         else:
             known = CachedState(newcomers(self.population))
         if past.n - known.kept >= max(1, min(KEEP_AFTER, past.n // 5)):
             packed = known.state.astype("<f8").tobytes()
-            yield student_states.KEEP, {**whose, "n": past.n, "through": past.at, "state": packed}
+            yield from student_states.keep(asked.user_id, KIND, version_id, past.n, past.at, packed)
             known = replace(known, kept=past.n)
         if len(self._students) >= MOST_STUDENTS:
             self._students.clear()
         self._students[asked.user_id] = replace(known, sums=sums)
         return known.state
 
-    def _from_database(
-        self, whose: dict[str, Any], asked: TaskRequest, past: StudentHistory
-    ) -> QueryFlow["CachedState"]:
-        rows = yield student_states.KEPT, whose
-        begin = self._unpacked(rows[0]["state"]) if rows else None
-        n, through = (rows[0]["n"], rows[0]["through"]) if rows and begin is not None else (0, None)
+    def _from_database(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> QueryFlow["CachedState"]:
+        kept = yield from student_states.kept(asked.user_id, KIND, version_id)
+        begin = self._unpacked(kept["state"]) if kept else None
+        n, through = (kept["n"], kept["through"]) if kept and begin is not None else (0, None)
         if begin is not None and n == past.n:
             return CachedState(begin, n)
         most = remembered(self.population)
-        tasks, before = yield from latest(asked, past.at, min(max(past.n - n, 0), most), PRACTISED)
+        tasks, before = yield from latest(asked, past.at, min(max(past.n - n, 0), most), practised=True)
         if through and not (tasks and before and before["completed_at"] <= through < tasks[0]["completed_at"]):
             begin, n = None, 0
-            tasks, _ = yield from latest(asked, past.at, min(past.n, most), PRACTISED)
+            tasks, _ = yield from latest(asked, past.at, min(past.n, most), practised=True)
         return CachedState(self.states_after(tasks, begin)[-1:], n)
 
     def ability_estimate(self, state: bytes) -> dict[str, dict[str, float]]:

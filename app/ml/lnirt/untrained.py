@@ -31,7 +31,7 @@ class Untrained:
     done: tuple[Row, ...]
 
     def of_student(self, student: UUID) -> list[dict[str, Any]]:
-        """Their tasks among these, oldest first, as `student_sequences.PRACTISED` has them; practice is not counted."""
+        """Their tasks among these, oldest first, as `student_sequences.latest` finds them; practice is not counted."""
         own = [dict(zip(COLUMNS, row, strict=True)) for row in self.done if row[0] == str(student)]
         return [row | {"on_topic": 0, "on_item": 0} for row in own]
 
@@ -53,7 +53,7 @@ def coalitions_then(asked: TaskRequest, at: datetime) -> QueryFlow[Coalitions | 
 
 def untrained(at: datetime) -> QueryFlow[Untrained | None]:
     """Of the tasks finished by then; none where nobody has finished anything."""
-    rows = yield attempts.LATEST, {"through": at, "most": MOST}
+    rows = yield from attempts.latest(at, MOST)
     done = tuple(tuple(row[column] for column in COLUMNS) for row in reversed(rows))
     return Untrained(_fitted(done), done) if done else None
 
