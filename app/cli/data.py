@@ -1,6 +1,7 @@
 """Commands for tasks and students, and backups of all of it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -16,7 +17,7 @@ with lazily():
     from app.backup import archive, create, restore
     from app.core import database, settings
     from app.crud import audit, erasures, imports
-    from app.domain import interactions
+    from app.domain import file_check, interactions
     from app.ml.evaluation import sample
     from app.privacy import erasure
 
@@ -30,43 +31,81 @@ ROWS_AT_ONCE = 5_000  # between two looks at how far an import has come
 
 
 @app.command("import")
-@in_transaction
-def import_file(db: "Session", file: File, skip_bad: SkipBad = False) -> str:
+@explained()
+def import_file(
+    file: File,
+    skip_bad: SkipBad = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say what FILE holds and what is wrong with it; store nothing.")
+    ] = False,
+) -> None:
     """Import finished tasks from a CSV file, all or nothing.
 
     Columns: student_id, item_id, topic, difficulty, correct, time_seconds, timestamp (UTC epoch seconds); more are
     ignored; `.gz` is unzipped. Student ids that are no UUIDs become stable ones. A column `difficulty` that is empty
     throughout counts as medium, an empty `timestamp` as one task after another. Importing the same file again changes
     nothing. A row that can't be used is named by its line, and nothing is imported.
+
+    `--check` needs no database. It tells rows, students, topics and dates, and what is suspicious: times that seem to
+    be milliseconds or minutes, answers that are all right or all wrong, columns named twice, rows that repeat another
+    or are blank, ids that a spreadsheet has shortened. Its exit code is 1 where the import would refuse the file.
     """
+    if check:
+        _check(file, skip_bad)
+    else:
+        _import(file, skip_bad)
+
+
+@in_transaction
+def _import(db: "Session", file: Path, skip_bad: bool) -> str:
+    with _reading(file, skip_bad, "Storing") as watched:
+        added = imports.add(db, watched)
+    remark = f"\n{skipped(watched.rows)}" if watched.rows.bad else ""
+    return f"Imported {added:,} tasks; {watched.read - added:,} were there already.{remark}"
+
+
+def _check(file: Path, skip_bad: bool) -> None:
+    with _reading(file, True, "Summing up") as watched:
+        found = file_check.FileCheck(watched.rows)
+        for row in watched:
+            found.add(row)
+    say(*found.told())
+    for remark in (*found.remarks(), *(refused := found.refused())):
+        say(remark, style="yellow")
+    accepted = not refused or (skip_bad and watched.read > 0)
+    say("Nothing was stored." if accepted else "Nothing was stored; an import would refuse this file.")
+    if not accepted:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _reading(file: Path, skip_bad: bool, then: str) -> "Iterator[_Watched]":
     with interactions.opened(file) as (text, raw), progress_bar() as progress:
         bar = progress.add_task(f"Reading {file.name}", total=file.stat().st_size, detail="")
 
         def show(read: int, step: str) -> None:
             progress.update(bar, description=step, completed=raw.tell(), detail=f"{read:,} rows")
 
-        rows = interactions.Interactions(text, skip_bad)
-        watched = _Watched(rows, show, f"Reading {file.name}")
-        added = imports.add(db, watched)
-    remark = f"\n{skipped(rows)}" if rows.bad else ""
-    return f"Imported {added:,} tasks; {watched.read - added:,} were there already.{remark}"
+        yield _Watched(interactions.Interactions(text, skip_bad), show, f"Reading {file.name}", then)
 
 
 class _Watched:
     """Rows that say how many have been read."""
 
-    def __init__(self, rows: "interactions.Interactions", show: Callable[[int, str], None], step: str) -> None:
-        self._rows, self._show, self._step = rows, show, step
+    def __init__(
+        self, rows: "interactions.Interactions", show: Callable[[int, str], None], step: str, then: str
+    ) -> None:
+        self.rows, self._show, self._step, self._then = rows, show, step, then
         self.read = 0
 
     def __iter__(self) -> "Iterator[interactions.Interaction]":
         self.read = 0
-        for row in self._rows:
+        for row in self.rows:
             self.read += 1
             if self.read % ROWS_AT_ONCE == 0:
                 self._show(self.read, self._step)
             yield row
-        self._show(self.read, "Storing")
+        self._show(self.read, self._then)
 
 
 @app.command("sample")

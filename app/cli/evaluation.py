@@ -33,7 +33,7 @@ with lazily():
     from app.crud import attempts, network_settings
     from app.domain import interactions, responses
     from app.ml.evaluation import benchmark, prequential, served, tuning_study
-    from app.ml.lnirt import estimation
+    from app.ml.lnirt import estimation, misfit
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -251,6 +251,9 @@ def fit_lnirt(
     Columns: person (or student_id), item (or item_id), correct, time_seconds; an empty cell is missing; a column
     `censored` may mark times that were cut off. Writes items.csv (alpha, beta, phi, lambda, sigma2 and their standard
     errors), persons.csv (theta, zeta and their sds) and population.csv, in R LNIRT's identification (ident = 2).
+
+    alpha is above 0 whatever the answers are. So items that persons who do better on the others get wrong more often
+    are named: their key may be wrong. So are answers of a person to an item that they had answered before.
     """
     use_one_thread()
     with console.status(f"Reading {file.name}") as shown:
@@ -272,6 +275,8 @@ def fit_lnirt(
     )
     if not fitted.converged:
         say("The fit came to rest short of the tolerance: take the figures with care.", style="yellow")
+    for remark in misfit.remarks(answers):
+        say(remark, style="yellow")
 
 
 def _read(file: Path, skip_bad: bool, gaps_allowed: bool = True) -> "tuple[Attempts, Interactions]":

@@ -5,15 +5,17 @@ import gzip
 import hashlib
 import io
 import math
+import re
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TextIO, cast
+from typing import IO, Any, NamedTuple, TextIO, cast
 from uuid import UUID
 
 import numpy as np
@@ -21,15 +23,17 @@ import numpy as np
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.characters import UnfitCharacter, checked
 
-if TYPE_CHECKING:
-    from _csv import Reader as Rows
-
 NEEDED = ("student_id", "topic", "correct", "time_seconds")
 COLUMNS = ("student_id", "item_id", "topic", "difficulty", "correct", "time_seconds", "timestamp")
 NAMESPACE = UUID("8f6f2c1e-9d0b-5c6e-a3b7-51a7d5708c11").bytes  # of SmartStudy's UUIDv5
 VERSION_BITS, VERSION_5 = 0xF000 << 64 | 0xC000 << 48, 0x5000 << 64 | 0x8000 << 48
 UNTIMED_SECONDS = 1.0  # from a row without a time to the next, where there are no timestamps
 NO_CLOCK = 946_684_800.0  # 2000-01-01: rows without timestamps follow one another from here
+EARLIEST = NO_CLOCK  # of an import; what seems to be older is a date in another form, such as 20240331.5 or 45382.1
+DAY_NUMBERS = (20_000.0, 80_000.0)  # of a spreadsheet, 1954 to 2119
+BASIC_DATE = re.compile(r"(19|20)\d{6}")  # 20240331
+DAMAGED_ID = re.compile(r"\d([.,]\d+)?[Ee]\+\d+")  # 123456789012 as a spreadsheet writes it
+LONGEST_ROW = 1 << 18  # characters
 RESULTS = {"1": True, "0": False, "true": True, "false": False, "1.0": True, "0.0": False}
 SECONDS_MAX = 86_400.0
 MISSING = ("", "NA", "nan", "NaN")
@@ -43,6 +47,7 @@ class BadRow(ValueError):
     def __init__(self, line: int, why: str) -> None:
         super().__init__(f"line {line}: {why}")
         self.line = line
+        self.about = why.partition(" ")[0]  # the column, where it is about one
 
 
 class NoResult(ValueError):
@@ -80,6 +85,42 @@ class Interaction(NamedTuple):
 Parse = Callable[[list[str], int], Interaction]  # cells, number of the line
 
 
+class Rows:
+    """The rows of a CSV file that hold anything; one that is longer than it can be is never read whole."""
+
+    def __init__(self, source: TextIO) -> None:
+        self.line = 0  # number of the last one read
+        self.blank = 0  # rows so far without anything in them, such as spreadsheets put at the end
+        self._source = source
+        self._cells = csv.reader(iter(self._line, ""))
+        self._length = 0  # of the row so far, which may have several lines
+        self._cut = False  # the rest of the line is still to be passed over
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return self
+
+    def __next__(self) -> list[str]:
+        """Return the next row's cells. Raises csv.Error where it is none; the one behind it can be asked for then."""
+        while True:
+            self._length = 0
+            row = next(self._cells)
+            if any(map(str.strip, row)):
+                return row
+            self.blank += 1
+
+    def _line(self) -> str:
+        while self._cut:
+            rest = self._source.readline(LONGEST_ROW)
+            self._cut = rest != "" and rest[-1] not in "\r\n"
+        line = self._source.readline(LONGEST_ROW)
+        self.line += line != ""
+        self._length += len(line)
+        if self._length >= LONGEST_ROW:
+            self._cut = line[-1:] not in ("\r", "\n")
+            raise csv.Error(f"the row is longer than {LONGEST_ROW:,} characters")
+        return line
+
+
 @dataclass
 class Interactions:
     """The rows of a CSV file, in its order; each iteration reads it from the start.
@@ -94,17 +135,23 @@ class Interactions:
     gaps_allowed: bool = False
     gaps: Gaps = field(default_factory=Gaps)
     names: dict[str, str] = field(default_factory=dict)  # students' names in the file by their ids, where gaps_allowed
+    header: list[str] = field(default_factory=list)
+    blank: int = 0  # rows so far without anything in them
     bad: int = 0  # rows skipped so far
     first_bad: str | None = None
+    bad_about: Counter[str] = field(default_factory=Counter)  # the same by column
+    firsts: dict[str, str] = field(default_factory=dict)  # the first of each column
     begun: bool = False
 
     def __iter__(self) -> Iterator[Interaction]:
         if self.begun:
             self.source.seek(0)
         self.begun, self.bad, self.first_bad, self.gaps = True, 0, None, Gaps()
-        rows = csv.reader(self.source)
+        self.bad_about, self.firsts = Counter(), {}
+        rows = Rows(self.source)
         with errors_explained(rows):
-            parser, good = self._parser(next(rows, [])), True
+            self.header = next(rows, [])
+            parser, good = self._parser(self.header), True
             while good:
                 good = yield from self._parsed(rows, parser.parse)
             self.names = parser.names() if self.gaps_allowed else {}
@@ -114,21 +161,20 @@ class Interactions:
             return _GapParser(positions(header, ("student_id", "correct"), OTHER_NAMES), self.gaps)
         return _Parser(positions(header, NEEDED, {}))
 
-    def _parsed(self, rows: "Rows", parse: Parse) -> Generator[Interaction, None, bool]:
+    def _parsed(self, rows: Rows, parse: Parse) -> Generator[Interaction, None, bool]:
         """Yield the rows up to one that is no CSV; True then says that reading may go on behind it."""
         try:
             for row in rows:
-                if not row:
-                    continue
                 try:
-                    yield parse(row, rows.line_num)
+                    yield parse(row, rows.line)
                 except NoResult:
                     self.gaps.no_result += 1
                 except BadRow as why:
                     self._leave_out(why)
         except csv.Error as why:
-            self._leave_out(BadRow(rows.line_num, f"it can't be read: {why}"))
+            self._leave_out(BadRow(rows.line, f"it can't be read: {why}"))
             return True
+        self.blank = rows.blank
         return False
 
     def _leave_out(self, why: BadRow) -> None:
@@ -136,19 +182,19 @@ class Interactions:
             raise why from None
         self.bad += 1
         self.first_bad = self.first_bad or str(why)
+        self.bad_about[why.about] += 1
+        self.firsts.setdefault(why.about, str(why))
 
 
 @contextmanager
-def errors_explained(rows: "Rows") -> Iterator[None]:
+def errors_explained(rows: Rows) -> Iterator[None]:
     """Raise what ends the reading of a file early again, in words that say what to do."""
     try:
         yield
     except csv.Error as why:
-        raise BadRow(rows.line_num, f"it can't be read: {why}") from None
+        raise BadRow(rows.line, f"it can't be read: {why}") from None
     except UnicodeDecodeError as why:
-        raise ValueError(
-            f"The file is not UTF-8 ({why.reason}, after line {rows.line_num}): save it as UTF-8."
-        ) from None
+        raise ValueError(f"The file is not UTF-8 ({why.reason}, after line {rows.line}): save it as UTF-8.") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as why:
         raise ValueError(f"The file can't be unzipped to its end: {why}. Fetch or zip it again.") from None
 
@@ -159,9 +205,11 @@ def positions(
     """Find where each column stands; `others` are names that a column may have instead.
 
     Raises:
-        BadRow: one that is needed isn't there; it says which `columns` there may be.
+        BadRow: one that is needed isn't there, or one is named twice; it says which `columns` there may be.
     """
-    at = {name.strip().lstrip("\ufeff"): place for place, name in enumerate(header)}  # a mark in text once pasted
+    at = {name: place for place, name in enumerate(names_of(header))}
+    if twice := [name for name in named_twice(header) if name in (*columns, *others.values())]:
+        raise BadRow(1, f"the column {', '.join(twice)} is named twice; take the name from the one that is not meant")
     for name, other in others.items():
         if name not in at and other in at:
             at[name] = at.pop(other)
@@ -172,8 +220,19 @@ def positions(
     return at
 
 
+def names_of(header: list[str]) -> list[str]:
+    """Take off what is around a column's name: spaces, and a mark in text once pasted."""
+    return [name.strip().lstrip("\ufeff") for name in header]
+
+
+def named_twice(header: list[str]) -> list[str]:
+    return [name for name, times in Counter(names_of(header)).items() if times > 1 and name]
+
+
 class _Parser:
     """Turns cells into values; knows which columns the file fills."""
+
+    earliest = EARLIEST
 
     def __init__(self, at: dict[str, int]) -> None:
         self._at = at
@@ -249,6 +308,8 @@ class _Parser:
         if not self._uses("timestamp", value, line):
             return self._clock
         started = _epoch(value, line)
+        if started < self.earliest:
+            raise BadRow(line, f"timestamp is {value!r}; {_too_early(started)}")
         if started + seconds > self._latest:
             raise BadRow(line, f"timestamp {value} + {seconds:g} s lies in the future")
         return started
@@ -262,7 +323,9 @@ class _Parser:
 
 
 class _GapParser(_Parser):
-    """Lets cells be empty that research can do without, and counts them."""
+    """Lets cells be empty that research can do without, and counts them; a clock may begin anywhere."""
+
+    earliest = 0.0
 
     def __init__(self, at: dict[str, int], gaps: Gaps) -> None:
         super().__init__(at)
@@ -309,22 +372,30 @@ def _text(value: str, name: str, line: int) -> str:
         raise BadRow(line, f"{name} {why}") from None
     if not 1 <= len(value) <= 200:
         raise BadRow(line, f"{name} has {len(value)} characters; it must have 1 to 200")
+    if "+" in value and DAMAGED_ID.fullmatch(value):
+        raise BadRow(line, f"{name} is {value!r}, a long number that a spreadsheet has shortened: export it as text")
     return value
 
 
 def _epoch(value: str, line: int) -> float:
     try:
-        epoch = float(value)
+        epoch = math.nan if BASIC_DATE.fullmatch(value) else float(value)
     except ValueError:
-        try:
+        epoch = math.nan
+    if math.isnan(epoch):
+        with suppress(ValueError):
             moment = datetime.fromisoformat(value)
-        except ValueError:
-            epoch = math.nan
-        else:
             epoch = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if not 0 <= epoch < 2**40:
-        raise BadRow(line, f"timestamp is {value!r}; it must be UTC epoch seconds, or ISO 8601")
+        milliseconds = ", not milliseconds" if 2**40 <= epoch < 2**50 else ""
+        raise BadRow(line, f"timestamp is {value!r}; it must be UTC epoch seconds{milliseconds}, or ISO 8601")
     return epoch
+
+
+def _too_early(started: float) -> str:
+    if DAY_NUMBERS[0] <= started < DAY_NUMBERS[1]:
+        return "it seems to be a spreadsheet's day number: format the column as 2024-03-31 08:30:00 and export it again"
+    return f"that would be {datetime.fromtimestamp(started, UTC):%Y-%m-%d}, but imports begin with 2000-01-01"
 
 
 @contextmanager

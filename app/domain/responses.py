@@ -1,14 +1,10 @@
 """Responses of persons to items as psychometricians keep them: long form, either half of an answer may be missing."""
 
-import csv
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
-from app.domain.interactions import MISSING, BadRow, errors_explained, positions
-
-if TYPE_CHECKING:
-    from _csv import Reader as Rows
+from app.domain.interactions import MISSING, BadRow, Rows, errors_explained, positions
 
 COLUMNS = ("person", "item", "correct", "time_seconds")
 OTHER_NAMES = {"person": "student_id", "item": "item_id"}
@@ -35,20 +31,18 @@ def read_responses(source: TextIO, limit_seconds: float | None = None) -> Respon
     Raises:
         BadRow: names the line and what is wrong with it.
     """
-    rows = csv.reader(source)
+    rows = Rows(source)
     with errors_explained(rows):
         return _read(rows, limit_seconds)
 
 
-def _read(rows: "Rows", limit_seconds: float | None) -> Responses:
+def _read(rows: Rows, limit_seconds: float | None) -> Responses:
     places = positions(next(rows, []), COLUMNS, OTHER_NAMES, COLUMNS)
     at = {name: places[name] for name in (*COLUMNS, "censored") if name in places}
     found = Responses()
     width = 0
     for row in rows:
-        if not row:
-            continue
-        line, width = rows.line_num, width or len(row)
+        line, width = rows.line, width or len(row)
         if len(row) != width or width <= max(at.values()):
             raise BadRow(line, f"{len(row)} cells; the rows need {max(at.values()) + 1} or more, and all as many")
         person, item = _label(row[at["person"]], "person", line), _label(row[at["item"]], "item", line)

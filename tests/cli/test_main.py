@@ -99,6 +99,25 @@ def test_erase_knows_the_names_of_an_imported_file_and_takes_the_account_along(d
     assert db.scalar(text("SELECT count(*) FROM users")) == 0
 
 
+def test_a_dry_run_tells_what_is_in_a_file_and_needs_no_database(
+    tmp_path: Path, csv_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never() -> None:
+        raise AssertionError("it asked for the database")
+
+    monkeypatch.setattr("app.core.database.engine", never)
+    said = run("import", "--check", str(csv_file))
+    assert "240 rows can be imported: 12 students, 6 topics" in said
+    assert said.endswith("Nothing was stored.\n")
+    bad = tmp_path / "bad.csv"
+    bad.write_text("student_id,topic,correct,time_seconds,timestamp\na,b,1,2,45382.1\n,,,,\na,b,1,2,1700000000\n")
+    said = run("import", "--check", str(bad), ok=False)
+    assert "1 rows can't be used, the first: line 2: timestamp is '45382.1'" in said
+    assert "1 blank rows are skipped." in said
+    assert said.endswith("Nothing was stored; an import would refuse this file.\n")
+    assert "1 rows can't be used" in run("import", "--check", "--skip-bad", str(bad))
+
+
 def test_import_says_what_it_did(db: Session, csv_file: Path) -> None:
     assert "Imported 240 tasks; 0 were there already." in run("import", str(csv_file))
     assert "Imported 0 tasks; 240 were there already." in run("import", str(csv_file))

@@ -3,8 +3,10 @@
 import csv
 import gzip
 import io
+import itertools
 import math
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
@@ -21,6 +23,8 @@ from app.domain.attempts import DIFFICULTIES
 from app.domain.characters import UnfitCharacter, checked
 from app.domain.interactions import (
     COLUMNS,
+    EARLIEST,
+    LONGEST_ROW,
     NO_CLOCK,
     NO_TOPIC,
     BadRow,
@@ -59,7 +63,7 @@ row = st.fixed_dictionaries(
         "difficulty": st.sampled_from(DIFFICULTIES),
         "correct": st.booleans(),
         "time_seconds": st.floats(0, 86_400, exclude_min=True),
-        "timestamp": st.floats(0, LATEST) | st.integers(0, LATEST).map(float),
+        "timestamp": st.floats(EARLIEST, LATEST) | st.integers(int(EARLIEST), LATEST).map(float),
     }
 )
 dialect = st.fixed_dictionaries(
@@ -159,6 +163,12 @@ NO_MOMENTS = [
         "0x10",
         "²",
         "2023-11-14 25:00:00",
+        "0",
+        "45382.10416667",
+        "20231345",
+        "240331",
+        "1700000000000",
+        "1970-01-01",
     ),
 ]
 NO_SECONDS = [
@@ -195,6 +205,115 @@ BAD = [
     (2, "\u202ea"),
     (1, "a\u200b"),
 ]
+
+
+def test_a_date_without_dashes_is_that_day(tmp_path: Path) -> None:
+    rows = "".join(",".join([*ROW[:6], day]) + "\n" for day in ("20240331", "20240401"))
+    found = read(",".join(COLUMNS) + "\n" + rows, tmp_path)
+    assert [datetime.fromtimestamp(each.started, UTC) for each in found] == [
+        datetime(2024, 3, 31, tzinfo=UTC),
+        datetime(2024, 4, 1, tzinfo=UTC),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "why"),
+    [
+        ("45382.1", "seems to be a spreadsheet's day number"),
+        ("1700000000000", "UTC epoch seconds, not milliseconds"),
+        ("28333333", "would be 1970-11-24"),
+    ],
+)
+def test_a_date_that_cannot_be_says_what_it_seems_to_be(tmp_path: Path, timestamp: str, why: str) -> None:
+    with pytest.raises(BadRow, match=re.escape(f"line 2: timestamp is '{timestamp}'; ") + f".*{why}"):
+        read(",".join(COLUMNS) + "\n" + ",".join([*ROW[:6], timestamp]), tmp_path)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("value", ["1.23457E+11", "1.23457e+11", "1,23457E+11", "1E+12"])
+def test_an_id_that_a_spreadsheet_shortened_is_refused(tmp_path: Path, place: int, value: str) -> None:
+    row = [*ROW[:place], f'"{value}"', *ROW[place + 1 :]]
+    with pytest.raises(BadRow, match=r"line 2: .* a long number that a spreadsheet has shortened"):
+        read(",".join(COLUMNS) + "\n" + ",".join(row), tmp_path)
+
+
+def test_blank_rows_of_a_spreadsheet_are_passed_over(tmp_path: Path) -> None:
+    content = (
+        ",".join(COLUMNS)
+        + "\n"
+        + ",".join(ROW)
+        + "\n,,,,,,\n , ,\t,,,,\n\n"
+        + ",".join(["s2", *ROW[1:]])
+        + "\n,,,,,,\n"
+    )
+    assert len(read(content, tmp_path)) == 2
+    found = read_responses(io.StringIO("person,item,correct,time_seconds\np,i,1,2\n,,,\n"))
+    assert found.person == ["p"]
+
+
+def test_a_column_that_is_named_twice_is_refused_and_one_that_is_not_read_is_not(tmp_path: Path) -> None:
+    with pytest.raises(BadRow, match="line 1: the column topic is named twice"):
+        read(",".join([*COLUMNS, " topic"]) + "\n" + ",".join([*ROW, "b"]), tmp_path)
+    assert len(read(",".join([*COLUMNS, "note", "note"]) + "\n" + ",".join([*ROW, "", ""]), tmp_path)) == 1
+    with pytest.raises(BadRow, match="line 1: the column item is named twice"):
+        read_responses(io.StringIO("person,item,item,correct,time_seconds\n"))
+
+
+class Endless(io.RawIOBase):
+    """A file that begins as it should and goes on with one piece for ever."""
+
+    def __init__(self, piece: bytes) -> None:
+        self._bytes = itertools.chain(GOOD, itertools.cycle(piece))
+        self.read_so_far = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        buffer[:] = bytes(itertools.islice(self._bytes, len(buffer)))
+        self.read_so_far += len(buffer)
+        return len(buffer)
+
+
+@pytest.mark.parametrize("piece", [b"x", b"x,", b'"', b'"\n",'])
+def test_a_row_without_an_end_is_refused_without_reading_it_whole(piece: bytes) -> None:
+    raw = Endless(piece)
+    source = io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-8", newline="")
+    with pytest.raises(BadRow, match=r"^line [0-9]+: it can't be read: "):
+        list(Interactions(source))
+    assert raw.read_so_far < 4 * LONGEST_ROW
+
+
+def test_what_stands_behind_a_row_that_is_too_long_is_read(tmp_path: Path) -> None:
+    long = "s1,i1,a,easy,1,12.5,1700000000" + ",x" * LONGEST_ROW
+    content = (
+        GOOD.decode() + long + "\n" + ",".join(["s2", *ROW[1:5], "soon", ROW[6]]) + "\n" + ",".join(["s3", *ROW[1:]])
+    )
+    file = tmp_path / "tasks.csv"
+    file.write_text(content)
+    with opened(file) as (source, _):
+        rows = Interactions(source, skip_bad=True)
+        assert [each.student for each in rows] == [student_uuid("s1"), student_uuid("s3")]
+    assert rows.first_bad == "line 3: it can't be read: the row is longer than 262,144 characters"
+    assert (rows.firsts["time_seconds"] or "").startswith("line 4: ")
+
+
+CASES = Path(__file__).parents[2].parent / "shared" / "cases"
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="the small cases are not beside the project (../shared)")
+def test_files_that_spreadsheets_wrote_are_read_right_or_refused() -> None:
+    def told(name: str) -> list[float]:
+        with opened(CASES / name) as (source, _):
+            return [each.started for each in Interactions(source)]
+
+    assert [f"{datetime.fromtimestamp(at, UTC):%F}" for at in told("iso_basic_date.csv")] == [
+        "2024-03-31",
+        "2024-04-01",
+    ]
+    assert told("excel_trailing_blank_rows.csv") == [1_700_000_000]
+    with pytest.raises(BadRow, match="a spreadsheet's day number"):
+        told("excel_serial_dates.csv")
 
 
 def test_a_row_that_cannot_be_used_is_named_and_nothing_is_stored(db: Session, tmp_path: Path) -> None:
