@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
-from app.core import errors
+from app.core import errors, security
 from app.core.database import AsyncDatabase
 from app.core.db import timeouts
 from app.core.http.access_log import Access
@@ -122,6 +122,7 @@ def connect(made: FastAPI) -> None:
     state = made.state
     state.database = AsyncDatabase()
     state.availability = Availability()
+    state.hashing = asyncio.Semaphore(security.HASHED_AT_ONCE)
     state.serving = serving_models()
     state.readiness = health.readiness_of(state.serving)
     state.figures = metrics.stored_figures()

@@ -287,7 +287,7 @@ def send(
         "path": unquote(path.decode("latin-1")),
         "raw_path": path,
         "query_string": query,
-        "headers": [(b"host", b"test"), *headers],
+        "headers": [(b"host", b"testserver"), *headers],
         "client": ("127.0.0.1", 5000),
         "server": ("test", 80),
         "state": {},

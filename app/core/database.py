@@ -88,9 +88,13 @@ def new_session() -> sessionmaker[Session]:
 
 
 def get_db() -> Iterator[Session]:
-    """Give a request its transaction, which is committed before the answer leaves."""
-    with new_session().begin() as session:
+    """Give a request its transaction, which is committed before the answer leaves.
+
+    It may commit before: a request that works for long without the database holds no connection meanwhile.
+    """
+    with new_session()() as session:
         yield session
+        session.commit()
 
 
 class AsyncConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types

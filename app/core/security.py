@@ -16,6 +16,7 @@ ALGORITHM = "HS256"
 LEEWAY_SECONDS = 10  # between the clocks of two machines
 LONGEST_TOKEN = 1024  # characters; ours have about 200, and what is longer is not worth reading
 HASHER = PasswordHasher()
+HASHED_AT_ONCE = 2  # passwords, in a process: each takes 64 MB and every core that it gets
 
 
 def hash_password(password: str) -> str:
@@ -33,6 +34,11 @@ def password_fits(password: str, password_hash: str | None) -> bool:
         return HASHER.verify(password_hash or _nobodys_hash(), password) and password_hash is not None
     except (Argon2Error, InvalidHashError, UnicodeEncodeError):  # the last: lone surrogates, which no password has
         return False
+
+
+def rehashed(password: str, password_hash: str) -> str | None:
+    """Hash a password that fits anew where its hash was made with other parameters than today's."""
+    return hash_password(password) if HASHER.check_needs_rehash(password_hash) else None
 
 
 @lru_cache

@@ -90,7 +90,13 @@ def sign_in_data(db: Session, email: str) -> tuple[UUID, str] | None:
     return (row.id, row.password_hash) if row else None
 
 
-def store_password(db: Session, user_id: UUID, password_hash: str) -> None:
+def still_has(db: Session, user_id: UUID, password_hash: str | None) -> bool:
+    """Whether the account is there and its password is still this one; nobody changes that before the commit."""
+    wanted = select(User.id).where(User.id == user_id, User.password_hash == password_hash)
+    return db.scalar(wanted.with_for_update(key_share=True)) is not None
+
+
+def store_hash(db: Session, user_id: UUID, password_hash: str) -> None:
     db.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
 
 

@@ -11,20 +11,20 @@ from app.core import security
 from app.crud import accounts
 from app.domain.errors import NotSignedIn
 from app.routers import limits
-from app.routers.dependencies import Db
+from app.routers.dependencies import HASHES_PASSWORDS, Db
 from app.schemas.accounts import AccountOut, Registration, Token
 from app.schemas.problem import problems
 
 router = APIRouter(prefix="/auth", tags=["Sign in"])
 
 
-@router.post("/register", status_code=201, responses=problems(400, 409, 413, 422, 429))
+@router.post("/register", status_code=201, responses=problems(400, 409, 413, 422, 429), dependencies=[HASHES_PASSWORDS])
 def register(new: Registration, request: Request, db: Db) -> AccountOut:
     """Make an account for a student. The e-mail address is the name to sign in with; no mail is sent."""
     return AccountOut.model_validate(made_account(new, request, db))
 
 
-@router.post("/token", responses=problems(400, 401, 413, 422, 429))
+@router.post("/token", responses=problems(400, 401, 413, 422, 429), dependencies=[HASHES_PASSWORDS])
 def sign_in(form: Annotated[OAuth2PasswordRequestForm, Depends()], request: Request, db: Db) -> Token:
     """Sign in: `username` is the e-mail address. The answer's `access_token` goes into `Authorization: Bearer`."""
     token, seconds = security.issue_token(who_signs_in(form.username, form.password, request, db))
@@ -33,20 +33,26 @@ def sign_in(form: Annotated[OAuth2PasswordRequestForm, Depends()], request: Requ
 
 def made_account(new: Registration, request: Request, db: Session) -> accounts.Account:
     """Make the account. Raises TooManyTries or EmailTaken."""
-    limits.count_registration(request)
+    limits.count_registration(request, db)
     return accounts.register(db, new.email, new.name, security.hash_password(new.password))
 
 
 def who_signs_in(address: str, password: str, request: Request, db: Session) -> UUID:
-    """Return whose address and password these are. Raises TooManyTries or NotSignedIn."""
+    """Return whose address and password these are. Raises TooManyTries or NotSignedIn.
+
+    No connection is held while the password is hashed; who was erased or got a new password meanwhile is not let in.
+    """
     email = address.strip().lower()
-    counted = limits.count_sign_in(request, email)  # before the password is looked at, which takes long
+    counted = limits.count_sign_in(request, db, email)  # before the password is looked at, which takes long
     found = accounts.sign_in_data(db, email) if _can_be_stored(email) else None
-    if not security.password_fits(password, found[1] if found else None) or found is None:
+    db.commit()
+    user_id, password_hash = found or (None, None)
+    fits = security.password_fits(password, password_hash)
+    better = security.rehashed(password, password_hash) if fits and password_hash else None
+    if not fits or user_id is None or not accounts.still_has(db, user_id, password_hash):
         raise NotSignedIn("E-mail address or password is wrong.")
-    user_id, password_hash = found
-    if security.HASHER.check_needs_rehash(password_hash):
-        accounts.store_password(db, user_id, security.hash_password(password))
+    if better:
+        accounts.store_hash(db, user_id, better)
     limits.signed_in(db, counted)
     return user_id
 

@@ -1,6 +1,6 @@
 """Who sends this request, and from what connection it is answered."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Annotated, Any, cast
 from uuid import UUID
 
@@ -35,6 +35,14 @@ async def async_database(request: Request) -> AsyncDatabase:
     return cast(AsyncDatabase, request.app.state.database)
 
 
+async def turn_to_hash(request: Request) -> AsyncIterator[None]:
+    """Hold back all but a few requests that hash passwords; who waits has neither a thread nor a connection."""
+    async with request.app.state.hashing:
+        yield
+
+
+# In the `dependencies` of a route, which are solved before its parameters, so before anything asks the database.
+HASHES_PASSWORDS = Depends(turn_to_hash, scope="function")
 AsyncDb = Annotated[AsyncDatabase, Depends(async_database)]
 
 

@@ -7,7 +7,6 @@ from itertools import count
 from fastapi import Request
 from sqlalchemy.orm import Session
 
-from app.core.database import new_session
 from app.core.settings import settings
 from app.crud import rate_limits
 from app.crud.rate_limits import Limit, key_of
@@ -19,7 +18,7 @@ CLEANED_EVERY = 100  # counted tries of this process
 tries = count()
 
 
-def count_sign_in(request: Request, email: str) -> list[Limit]:
+def count_sign_in(request: Request, db: Session, email: str) -> list[Limit]:
     """Count a sign-in as failed, before it is tried.
 
     Raises:
@@ -31,23 +30,23 @@ def count_sign_in(request: Request, email: str) -> list[Limit]:
         Limit(key_of("sign in anywhere from", address), given.failed_sign_ins_per_address, 5 * MINUTE),
         Limit(key_of("sign in", email), given.failed_sign_ins_per_account, 60 * MINUTE),
     ]
-    _count(limits, "Too many attempts to sign in have failed")
+    _count(db, limits, "Too many attempts to sign in have failed")
     return limits
 
 
 def signed_in(db: Session, limits: Sequence[Limit]) -> None:
-    """Take a sign-in back that did not fail, in the request's transaction: a second connection might be waited for."""
+    """Take a sign-in back that did not fail."""
     first, *others = limits
     rate_limits.forget(db, first)
     for limit in others:
         rate_limits.give_back(db, limit)
 
 
-def count_registration(request: Request) -> None:
+def count_registration(request: Request, db: Session) -> None:
     """Count a registration. Raises TooManyTries."""
     address = neighbourhood(address_of(request))
     most = settings().registrations_per_address
-    _count([Limit(key_of("register", address), most, 10 * MINUTE)], "Too many accounts were asked for from here")
+    _count(db, [Limit(key_of("register", address), most, 10 * MINUTE)], "Too many accounts were asked for from here")
 
 
 def neighbourhood(address: str) -> str:
@@ -61,12 +60,12 @@ def neighbourhood(address: str) -> str:
     return str(parsed.ipv4_mapped or ip_network((parsed, 64), strict=False))
 
 
-def _count(limits: Sequence[Limit], what: str) -> None:
-    """Count in a transaction of its own, so that it stays counted however the request ends."""
-    with new_session().begin() as db:
-        wait = rate_limits.count(db, limits)
+def _count(db: Session, limits: Sequence[Limit], what: str) -> None:
+    """Count and commit, so that it stays counted however the request ends."""
+    wait = rate_limits.count(db, limits)
+    db.commit()
     if next(tries) % CLEANED_EVERY == 0:
-        with new_session().begin() as db:
-            rate_limits.clean(db)
+        rate_limits.clean(db)
+        db.commit()
     if wait:
         raise TooManyTries(f"{what}; try again in {wait} seconds.", wait)

@@ -48,6 +48,7 @@ def overview(request: Request, _admin: Admin, db: Db, serving: Serving, done: st
         "rolledback": translator("Rolled back; who answers now is said below."),
         "sample": translator("The sample is loaded, and the models learn from it right now."),
     }
+    db.commit()  # the models are looked up by a connection of their own: a request holds one at a time
     serving.refresh()
     return _overview(request, db, serving, done=messages.get(done))
 
@@ -94,6 +95,7 @@ def train(
     if kind not in ("", *KINDS):
         wrong = translator_of(request)("Please choose one of the kinds of model.")
         return _overview(request, db, serving, 422, wrong=wrong)
+    db.commit()  # the trainer has a connection of its own
     try:
         trainer.ask([kind] if kind else None, actor)
     except AppError as error:

@@ -25,6 +25,7 @@ JUDGED_TOPICS = 100  # looked through for those that are mastered or shaky
 def analytics(request: Request, visitor: SignedIn, db: Db, serving: Serving) -> Response:
     """Show all of it on one page."""
     translator = translator_of(request)
+    db.commit()  # the models are looked up by a connection of their own: a request holds one at a time
     serving.refresh()
     estimate = ability_estimate(db, serving, visitor.id)
     until = estimate.past.at if estimate else datetime.now(UTC)

@@ -1,7 +1,7 @@
 """Who looks at a page: a cookie names a session, the session an account. And whether a form was really ours."""
 
 from typing import Annotated, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -30,9 +30,24 @@ class SignInFirst(Exception):  # no error: the way to the page leads over the si
     """Nobody is signed in; answered with the way to the sign-in."""
 
 
+def session_of(request: Request) -> str | None:
+    """Return what the browser's cookie holds, if it sends one."""
+    return request.cookies.get(guarded(request, COOKIE))
+
+
+def guarded(request: Request, name: str) -> str:
+    """Return a cookie's name that a browser takes over https from this very host only, and for all of its paths.
+
+    Below a path of a proxy's `__Secure-` is as much as there is: `__Host-` would hand the cookie to every neighbour.
+    """
+    if not _is_https(request):
+        return name
+    return f"__Host-{name}" if _root(request) == "/" else f"__Secure-{name}"
+
+
 def visitor(request: Request, db: Db) -> Visitor | None:
     """Return who is signed in, if somebody is."""
-    token = request.cookies.get(COOKIE)
+    token = session_of(request)
     found = browser_sessions.find(db, token) if token else None
     request.state.visitor = found
     return found
@@ -70,19 +85,29 @@ Acting = Annotated[Actor, Depends(who_acts)]
 async def only_same_origin(request: Request) -> None:
     """Refuse a form that another site made a browser send (docs/decisions/0011).
 
-    Browsers say where a request comes from: `Sec-Fetch-Site`, else `Origin`. What sends neither is no browser, and
-    holds no cookie that it was not given on purpose.
+    Browsers say where a request comes from: `Sec-Fetch-Site`, else `Origin`, else `Referer`. What sends none of them is
+    no browser, and holds no cookie that it was not given on purpose.
     """
     if request.method in SAFE:
         return
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site is None and origin is not None:
-        site = "same-origin" if origin.partition("://")[2] == request.headers.get("host") else "cross-site"
+    came_from = origin if origin is not None else _origin_of(request.headers.get("referer"))
+    if site is None and came_from is not None:
+        ours = f"{request.scope['scheme']}://{request.headers.get('host')}"
+        site = "same-origin" if came_from == ours else "cross-site"
     if site not in (None, "same-origin", "none"):
         raise NotAllowed("This was sent from another site, so it was not done.")
     _, options = parse_options_header(request.headers.get("content-type"))
     if options.get(b"charset", b"utf-8").lower() != b"utf-8":  # others can write what no UTF-8 can, and no table holds
         raise NotAccepted("A form has to be written in UTF-8.")
+
+
+def _origin_of(address: str | None) -> str | None:
+    """Return scheme and host of an address; empty, which is nobody's, where it can't be read."""
+    try:
+        return None if address is None else "{0.scheme}://{0.netloc}".format(urlsplit(address))
+    except ValueError:
+        return ""
 
 
 def page_router(prefix: str = "") -> APIRouter:
@@ -95,21 +120,22 @@ FormText = Annotated[str, Form()]
 
 def let_in(request: Request, db: Session, answer: Response, user_id: UUID) -> None:
     """Sign this browser in; whoever was signed in with it before is signed out."""
-    if before := request.cookies.get(COOKIE):
+    if before := session_of(request):
         browser_sessions.end(db, before)
     seconds = settings().session_days * DAY
-    _keep(request, answer, COOKIE, browser_sessions.start(db, user_id, seconds), int(seconds))
+    _keep(request, answer, guarded(request, COOKIE), browser_sessions.start(db, user_id, seconds), int(seconds))
 
 
 def let_out(request: Request, db: Session, answer: Response) -> None:
-    if token := request.cookies.get(COOKIE):
+    if token := session_of(request):
         browser_sessions.end(db, token)
     forget(request, answer)
 
 
 def forget(request: Request, answer: Response) -> None:
     """Have the browser drop its cookie; the session goes by itself where the account does."""
-    answer.delete_cookie(COOKIE, path=_root(request), httponly=True, samesite="lax", secure=_is_https(request))
+    name, secure = guarded(request, COOKIE), _is_https(request)
+    answer.delete_cookie(name, path=_root(request), httponly=True, samesite="lax", secure=secure)
 
 
 def remember(request: Request, answer: Response, name: str, value: str) -> None:

@@ -17,13 +17,12 @@ from app.crud.service_keys import Key
 from app.domain.errors import KeyNotFound, NotSignedIn, TooManyTries
 from app.domain.fields import Text200
 from app.routers.auth import who_signs_in
-from app.routers.dependencies import Db, Serving, TheTrainer
+from app.routers.dependencies import HASHES_PASSWORDS, Db, Serving, TheTrainer
 from app.routers.people import download, erase_now
 from app.schemas.accounts import Password
 from app.web.names import unfit_text
 from app.web.pages import go_to, render
 from app.web.sessions import (
-    COOKIE,
     Acting,
     Admin,
     FormText,
@@ -31,6 +30,7 @@ from app.web.sessions import (
     forget,
     let_in,
     page_router,
+    session_of,
     translator_of,
 )
 from app.web.signing_in import how_long
@@ -82,7 +82,7 @@ def rename(request: Request, visitor: SignedIn, db: Db, name: FormText = "") -> 
     return go_to(request, PAGE, done="name")
 
 
-@router.post("/password")
+@router.post("/password", dependencies=[HASHES_PASSWORDS])
 def change_password(request: Request, visitor: SignedIn, db: Db, old: FormText = "", new: FormText = "") -> Response:
     try:
         PASSWORD.validate_python(new)
@@ -94,7 +94,8 @@ def change_password(request: Request, visitor: SignedIn, db: Db, old: FormText =
         answer = _page(request, db, visitor, status, old=text)
         answer.headers.update(headers)
         return answer
-    accounts.store_password(db, visitor.id, security.hash_password(new))
+    db.commit()  # no connection is held while the new one is hashed
+    accounts.store_hash(db, visitor.id, security.hash_password(new))
     return _only_this_browser(request, db, visitor, "password")
 
 
@@ -123,7 +124,7 @@ def sign_out_others(request: Request, visitor: SignedIn, db: Db) -> Response:
 def _only_this_browser(request: Request, db: Session, visitor: Visitor, done: str) -> Response:
     """Sign out all other browsers, and whoever holds a copy of this one's cookie: it gets a new one."""
     answer = go_to(request, PAGE, done=done)
-    browser_sessions.end_others(db, visitor.id, request.cookies[COOKIE])
+    browser_sessions.end_others(db, visitor.id, session_of(request) or "")
     let_in(request, db, answer, visitor.id)
     return answer
 
@@ -140,7 +141,7 @@ def ask_first(request: Request, visitor: SignedIn, db: Db) -> Response:
     return render(request, "settings_delete.html", wrong=None, found=erasures.find(db, visitor.id))
 
 
-@router.post("/delete")
+@router.post("/delete", dependencies=[HASHES_PASSWORDS])
 def delete(
     request: Request, visitor: SignedIn, db: Db, serving: Serving, trainer: TheTrainer, background: BackgroundTasks,
     password: FormText = "",

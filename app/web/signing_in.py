@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from app.domain.errors import EmailTaken, NotSignedIn, TooManyTries
 from app.routers.auth import made_account, who_signs_in
-from app.routers.dependencies import Db
+from app.routers.dependencies import HASHES_PASSWORDS, Db
 from app.schemas.accounts import Registration
 from app.web import names
 from app.web.pages import go_to, render
@@ -23,7 +23,7 @@ def sign_in_page(request: Request, found: Anybody, next: str = "") -> Response:
     return render(request, "sign_in.html", next=next, email="", wrong=None)
 
 
-@router.post("/sign-in")
+@router.post("/sign-in", dependencies=[HASHES_PASSWORDS])
 def sign_in(request: Request, db: Db, email: FormText = "", password: FormText = "", next: FormText = "") -> Response:
     try:
         user_id = who_signs_in(email, password, request, db)
@@ -65,7 +65,7 @@ def register_page(request: Request, found: Anybody, loaded: str = "") -> Respons
     return render(request, "register.html", given={}, wrong={}, loaded=bool(loaded))
 
 
-@router.post("/register")
+@router.post("/register", dependencies=[HASHES_PASSWORDS])
 def register(request: Request, db: Db, email: FormText = "", password: FormText = "", name: FormText = "") -> Response:
     given = {"email": email, "name": name}
     try:

@@ -52,6 +52,7 @@ class Panel:
 
 
 def panel(db: Session, serving: ServingModels, translator: Translator) -> Panel:
+    db.commit()  # the models are looked up by a connection of their own: a request holds one at a time
     serving.refresh()
     tracker, run = model_tracker.read(db), training_runs.at_work(db)
     full = tracker.since_training >= settings().retrain_every

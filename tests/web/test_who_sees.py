@@ -332,6 +332,12 @@ ELSEWHERE = [
     {"Origin": "http://testserver@evil.example"},
     {"Origin": "http://evil.example/http://testserver"},
     {"Origin": "testserver"},
+    {"Origin": "https://testserver"},
+    {"Referer": "https://evil.example/page"},
+    {"Referer": "https://testserver/dashboard"},
+    {"Referer": "http://["},
+    {"Referer": ""},
+    {"Referer": "https://evil.example/", "Origin": "https://evil.example"},
 ]
 
 
@@ -359,7 +365,14 @@ def test_a_form_of_another_site_is_refused_and_does_nothing(
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"Origin": OWN}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}]
+    "headers",
+    [
+        {},
+        {"Origin": OWN},
+        {"Referer": f"{OWN}/dashboard/settings?done=name"},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+    ],
 )
 def test_a_form_of_ours_is_taken_and_so_is_one_without_a_browser(
     service: TestClient, world: World, headers: dict[str, str]
@@ -417,9 +430,12 @@ def test_no_script_and_no_other_site_gets_at_the_cookies(
     service: TestClient, world: World, name: str, scheme: str
 ) -> None:
     rule, path = RULES[name], f"{scheme}://testserver{place(name, world)}"
-    answer = ask(service, "POST", path, world.cookies["student"][0], rule.form() if rule.form else None)
+    named = f"{'__Host-' if scheme == 'https' else ''}{COOKIE}="
+    held = {"Cookie": f"{named}{world.cookies['student'][0]}"}
+    answer = ask(service, "POST", path, None, rule.form() if rule.form else None, **held)
     cookies = answer.headers.get_list("set-cookie")
     assert cookies
+    assert name == "POST /preferences" or any(cookie.startswith(named) for cookie in cookies)
     for cookie in cookies:
         assert {"HttpOnly", "Path=/", "SameSite=lax"} <= {part.strip() for part in cookie.split(";")}
         assert ("Secure" in cookie) == (scheme == "https")
@@ -435,6 +451,21 @@ def test_the_database_holds_no_cookie(service: TestClient, world: World, db: Ses
     for table in db.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")):
         rows = db.scalars(text(f"SELECT row::text FROM {table} AS row")).all()
         assert not any(token in row for row in rows), table
+
+
+def test_over_https_only_the_guarded_cookie_counts(service: TestClient, world: World) -> None:
+    """A neighbour under the same domain can set one of the plain name, but none that begins with __Host-."""
+    path, cookie = "https://testserver/dashboard/settings", world.cookies["student"][0]
+    assert ask(service, "GET", path, None, Cookie=f"__Host-{COOKIE}={cookie}").status_code == 200
+    assert outcome(ask(service, "GET", path, None, Cookie=f"{COOKIE}={cookie}")) == SIGN_IN
+
+
+def test_below_a_path_of_a_proxy_the_cookie_is_bound_to_https_and_that_path(service: TestClient, world: World) -> None:
+    given = {"email": "student@example.com", "password": PASSWORD}
+    with TestClient(service.app, base_url="https://testserver", root_path="/school") as below:
+        answer = ask(below, "POST", "/school/sign-in", None, given)
+    assert answer.headers["set-cookie"].startswith(f"__Secure-{COOKIE}=")
+    assert "Path=/school;" in answer.headers["set-cookie"]
 
 
 def opens(service: TestClient, cookie: str) -> bool:
@@ -458,7 +489,7 @@ def test_a_cookie_of_before_opens_nothing(service: TestClient, world: World, db:
         if also:
             assert opens(service, answer.cookies[COOKIE]), name
             assert answer.headers["location"].startswith("/dashboard/settings?done=")
-    accounts.store_password(db, student, security.hash_password(PASSWORD))
+    accounts.store_hash(db, student, security.hash_password(PASSWORD))
     here, elsewhere = session(db, student), session(db, student)
     assert send(service, world, "POST /dashboard/settings/delete", here).headers["location"] == "/?erased=1"
     assert not opens(service, here)
