@@ -12,12 +12,14 @@ from fastapi_offline import FastAPIOffline
 
 from app import __version__
 from app.core import errors, security
+from app.core.budget import Budget
 from app.core.database import AsyncDatabase
 from app.core.db import timeouts
 from app.core.http.access_log import Access
 from app.core.http.allowed_hosts import AllowedHosts
 from app.core.http.availability import Availability, OnlyWhileAvailable
 from app.core.http.body_limit import BodyLimit
+from app.core.http.paths import HeadAsGet, OneSlash
 from app.core.http.request_id import RequestId
 from app.core.http.security_headers import SafeHeaders
 from app.core.observability import tracing
@@ -97,8 +99,10 @@ def create_app() -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         telemetry=tracing.of_requests(),
+        redirect_slashes=False,
     )
     connect(made)
+    made.add_middleware(HeadAsGet)
     made.add_middleware(BodyLimit)
     made.add_middleware(OnlyWhileAvailable)
     made.add_middleware(AllowedHosts)
@@ -121,6 +125,7 @@ def connect(made: FastAPI) -> None:
     made.middleware_stack = None  # built by the first request, from the settings
     state = made.state
     state.database = AsyncDatabase()
+    state.budget = Budget()
     state.availability = Availability()
     state.hashing = asyncio.Semaphore(security.HASHED_AT_ONCE)
     state.serving = serving_models()
@@ -133,7 +138,7 @@ def connect(made: FastAPI) -> None:
 def _guard_every_answer(made: FastAPI) -> None:
     """Starlette answers 500 outside of all middleware that is added, so this one stands around it."""
     plain = made.build_middleware_stack
-    made.build_middleware_stack = lambda: SafeHeaders(plain())  # type: ignore[method-assign]
+    made.build_middleware_stack = lambda: OneSlash(SafeHeaders(plain()))  # type: ignore[method-assign]
 
 
 def _describe_problems(made: FastAPI) -> None:

@@ -49,6 +49,7 @@ def method_not_allowed(request: Request) -> Response:
     """Answer a 405 that names all methods of the path; Starlette knows only those of the first route."""
     scopes = {method: {**request.scope, "method": method} for method in METHODS}
     methods = [m for m, scope in scopes.items() if any(r.matches(scope)[0] is Match.FULL for r in request.app.routes)]
+    methods += ["HEAD"] if "GET" in methods and "HEAD" not in methods else []
     allowed = ", ".join(methods)
     detail = f"{printable(request.method, 20)} is not possible here; what is: {allowed}."
     return problem(request, 405, detail, {"Allow": allowed})

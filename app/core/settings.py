@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     failed_sign_ins_per_address: int = Field(100, ge=0, le=1_000_000)  # in 5 minutes
     failed_sign_ins_per_account: int = Field(100, ge=0, le=1_000_000)  # in an hour
     registrations_per_address: int = Field(100, ge=0, le=1_000_000)  # in 10 minutes
+    # What one caller may use, 0: as much as they like. Requests are counted in the memory of each web process.
+    requests_per_student: int = Field(1200, ge=0, le=10_000_000)  # in a minute; the same number may come at once
+    requests_per_key: int = Field(60_000, ge=0, le=10_000_000)  # the same for a service key
+    max_open_tasks: int = Field(1000, ge=0, le=10_000_000)  # of a student, that are asked and not finished
+    max_topics: int = Field(2000, ge=0, le=10_000_000)  # of a student, finished or open; imports are only told
     max_body_bytes: int = Field(65_536, ge=1024)  # of a request
     max_header_bytes: int = Field(32_768, ge=1024, le=1_048_576)  # of a request, and of its address
     max_headers: int = Field(100, ge=10, le=10_000)  # of a request

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from app.core.db.statements import BatchedStatement
+from app.core.settings import settings
 from app.crud import accounts, practice_tasks
+from app.domain.errors import TooManyOpenTasks, TooManyTopics
 from app.domain.tasks import Claim, TaskRequest
 
 # In the order of the numbers: what a student has finished, and what they finished last.
@@ -32,10 +34,20 @@ def _numbers() -> str:
     return f"CAST(ARRAY[session.n, {', '.join([*groups, *since])}] AS float8[])"
 
 
-# One statement, one snapshot: whether the caller is let in, the moment the task is created, the past up to it, and
-# who serves. What is newest is found by an index, so the length of the past doesn't matter.
+# One statement, one snapshot: whether the caller is let in, how near the student is to their bounds, the moment the
+# task is created, the past up to it, and who serves. What is newest is found by an index, so the length of the past
+# doesn't matter; nothing is counted beyond its bound, and topics only where this one is new.
+ASKING = f"""{accounts.ADMITTED} AS admitted,
+        (SELECT count(*) FROM (SELECT FROM practice_tasks WHERE user_id = :user_id AND NOT completed
+                               LIMIT :most_open) AS open) AS open_tasks,
+        CASE WHEN topic.n IS NULL THEN (
+            SELECT CASE WHEN bool_or(key = :topic) THEN 0 ELSE count(*) END FROM (
+                (SELECT key FROM student_totals WHERE user_id = :user_id AND scope = 'topic' LIMIT :most_topics)
+                UNION
+                (SELECT topic FROM practice_tasks WHERE user_id = :user_id AND NOT completed LIMIT :most_topics)
+            ) AS known) ELSE 0 END AS other_topics"""
 PAST_SQL = f"""
-    SELECT {accounts.ADMITTED} AS admitted, statement_timestamp() AS at,
+    SELECT statement_timestamp() AS at,
         ARRAY(SELECT ARRAY[id, round(1000 * chance_share)::int, round(1000 * time_share)::int]
               FROM model_versions WHERE state = 'serving' ORDER BY place, id) AS serving,
         {_numbers()} AS numbers,
@@ -84,7 +96,7 @@ PAST_SQL = f"""
     LEFT JOIN student_totals AS item
         ON item.user_id = :user_id AND item.scope = 'item' AND item.key = :item_id
 """
-PAST = BatchedStatement(PAST_SQL)
+PAST = BatchedStatement(PAST_SQL.replace("SELECT", f"SELECT {ASKING},", 1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +135,20 @@ class StudentHistory:
 
 def question(asked: TaskRequest, claim: Claim | None) -> dict[str, object]:
     """The values of PAST."""
-    return practice_tasks.values_of(asked) | accounts.values_of(claim)
+    bounds = {"most_open": settings().max_open_tasks, "most_topics": settings().max_topics}
+    return practice_tasks.values_of(asked) | accounts.values_of(claim) | bounds
+
+
+def check_bounds(row: Mapping[str, Any]) -> None:
+    """Raises TooManyOpenTasks or TooManyTopics where the student asks for more than they may have."""
+    most_open, most_topics = settings().max_open_tasks, settings().max_topics
+    if most_open and row["open_tasks"] >= most_open:
+        raise TooManyOpenTasks(
+            f"{most_open:,} open tasks are as many as a student may have: finish one first, with PATCH "
+            "/practice-tasks/{id}."
+        )
+    if most_topics and row["other_topics"] >= most_topics:
+        raise TooManyTopics(f"{most_topics:,} topics are as many as a student may have: choose one of these.")
 
 
 def past_of(row: Mapping[str, Any]) -> StudentHistory:

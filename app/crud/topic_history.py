@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from app.core.db.statements import QueryFlow, Row, Statement
-from app.crud import accounts
 from app.crud.student_totals import PAST_SQL, StudentHistory, past_of
 from app.domain.planning import PractisedTask
 from app.domain.tasks import TaskRequest
@@ -77,8 +76,7 @@ HISTORIES = Statement(f"""
     FROM unnest(CAST(:topics AS text[]), CAST(:difficulties AS text[]))
         WITH ORDINALITY AS asked (topic, difficulty, place)
     CROSS JOIN LATERAL ({
-    PAST_SQL.replace(accounts.ADMITTED, "true")
-    .replace(":topic", "asked.topic")
+    PAST_SQL.replace(":topic", "asked.topic")
     .replace(":difficulty", "asked.difficulty")
     .replace(":item_id", "NULL")
 }) AS past

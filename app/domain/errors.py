@@ -45,6 +45,18 @@ class TooManyPlans(AppError):
     status = 409
 
 
+class TooManyOpenTasks(AppError):
+    """The student has as many open tasks as they may have: finish one first."""
+
+    status = 409
+
+
+class TooManyTopics(AppError):
+    """The student has as many topics as they may have: choose one of these."""
+
+    status = 409
+
+
 class OtherResult(AppError):
     """The task has been completed before, with another result; the first one counts."""
 

@@ -41,11 +41,14 @@ LEAST_SECONDS = 0.001  # of an interval's lower end
 def predict_and_save(serving: ServingModels, asked: TaskRequest, claim: Claim | None = None) -> QueryFlow[Task]:
     """Create a task with its prediction, from the student's past at this moment.
 
-    Raises NotSignedIn where the caller claims to be somebody whom the database doesn't know.
+    Raises NotSignedIn where the caller claims to be somebody whom the database doesn't know, TooManyOpenTasks or
+    TooManyTopics where the student has as many as they may; a console is not bounded.
     """
     rows = yield student_totals.PAST, student_totals.question(asked, claim)
-    if claim and not rows[0]["admitted"]:
-        raise accounts.refused(claim)
+    if claim:
+        if not rows[0]["admitted"]:
+            raise accounts.refused(claim)
+        student_totals.check_bounds(rows[0])
     past = student_totals.past_of(rows[0])
     prediction = yield from predict(serving, asked, past)
     features = [*inputs_of_past(past)[0].tolist(), *_base_of(past, prediction)]

@@ -1,6 +1,7 @@
 """Who sends this request, and from what connection it is answered."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
+from math import ceil
 from typing import Annotated, Any, cast
 from uuid import UUID
 
@@ -14,9 +15,10 @@ from starlette.requests import HTTPConnection
 from app.core.database import AsyncDatabase, get_db
 from app.core.db.statements import run_async
 from app.core.security import student_of
+from app.core.settings import settings
 from app.crud import accounts
 from app.domain.actors import Actor
-from app.domain.errors import NotAccepted, NotAllowed, NotSignedIn
+from app.domain.errors import NotAccepted, NotAllowed, NotSignedIn, TooManyTries
 from app.domain.tasks import Caller, Claim
 from app.ml.serving.model_order import ServingModels
 from app.ml.training.scheduler import Trainer
@@ -60,7 +62,19 @@ def claim_of(request: Request) -> Claim:
     claim: Claim | None = request.scope.get("claim")
     if claim is None:
         request.scope["claim"] = claim = _claim(bearer_of(request))
+        count_request(request, claim)
     return claim
+
+
+def count_request(request: Request, claim: Claim) -> None:
+    """Count it for the student, whether by the API or by a page, or for the key. Raises TooManyTries."""
+    given, of_student = settings(), claim.student is not None
+    most = given.requests_per_student if of_student else given.requests_per_key
+    if wait := request.app.state.budget.take(claim.student or claim.key_hash, most):
+        seconds, whose = ceil(wait), "account" if of_student else "key"
+        raise TooManyTries(
+            f"Too many requests of this {whose}: {most:,} a minute are accepted; try again in {seconds} s.", seconds
+        )
 
 
 def bearer_of(request: Request) -> str:

@@ -39,7 +39,11 @@ TO_JSON = TaskOut.__pydantic_serializer__.to_json
 
 
 @router.post(
-    "", status_code=201, response_model=TaskOut, responses=problems(400, 401, 413, 422), openapi_extra=BY_TOKEN_OR_KEY
+    "",
+    status_code=201,
+    response_model=TaskOut,
+    responses=problems(400, 401, 409, 413, 422),
+    openapi_extra=BY_TOKEN_OR_KEY,
 )
 async def create_task(new: NewTask, request: Request) -> Response:
     """Say what the student is about to do; the answer says how likely they will get it right and in how many seconds.

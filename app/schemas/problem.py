@@ -28,7 +28,7 @@ MEANINGS = {
     409: "It contradicts what is stored.",
     413: "The body is longer than is accepted (`MAX_BODY_BYTES`).",
     422: "A value is not accepted; `errors` says which and why.",
-    429: "This was tried too often; try again after `Retry-After` seconds.",
+    429: "This was asked too often; try again after `Retry-After` seconds.",
     503: "The database does not answer; try again after `Retry-After` seconds.",
 }
 
@@ -37,8 +37,8 @@ WAIT = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "i
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For a route's `responses`: the errors it answers with."""
-    return {status: _described(status) for status in (*statuses, 503)}
+    """For a route's `responses`: the errors it answers with. Whoever is let in has a budget of requests."""
+    return {status: _described(status) for status in (*statuses, *((429,) if 401 in statuses else ()), 503)}
 
 
 def _described(status: int) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from app.crud import browser_sessions
 from app.crud.browser_sessions import Visitor
 from app.domain.actors import Actor
 from app.domain.errors import NotAccepted, NotAllowed
-from app.routers.dependencies import Db, address_of
+from app.domain.tasks import Claim
+from app.routers.dependencies import Db, address_of, count_request
 
 COOKIE = "smartstudy"
 LANGUAGE, THEME, ZONE = "language", "theme", "zone"  # cookies of those who are not signed in; the zone is a script's
@@ -50,6 +51,8 @@ def visitor(request: Request, db: Db) -> Visitor | None:
     token = session_of(request)
     found = browser_sessions.find(db, token) if token else None
     request.state.visitor = found
+    if found:
+        count_request(request, Claim(student=found.id))
     return found
 
 

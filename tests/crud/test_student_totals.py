@@ -44,7 +44,8 @@ def insert(db: Session, task: dict[str, Any]) -> None:
 
 
 def served(db: Session, asked: dict[str, Any]) -> student_totals.StudentHistory:
-    return student_totals.past_of(student_totals.PAST.rows_sync(db, **asked, student=None, key_hash=None)[0])
+    values = {**asked, "student": None, "key_hash": None, "most_open": 1, "most_topics": 1}
+    return student_totals.past_of(student_totals.PAST.rows_sync(db, **values)[0])
 
 
 def trained(db: Session, asked: dict[str, Any], at: datetime) -> Any:

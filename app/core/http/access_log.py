@@ -47,6 +47,7 @@ class Access(Middleware):
 
 
 def template(scope: Scope) -> str | None:
-    """Return the route as the code has it, such as /practice-tasks/{task_id}; none where no route matched."""
+    """Return the route as the code has it, such as /practice-tasks/{task_id}; /static for all files there; none where nothing matched."""
     path: str | None = getattr(scope.get("route"), "path", None)
-    return path
+    root = scope.get("root_path", "")
+    return path or root.removeprefix(scope.get("app_root_path", root)) or None  # files stand below where they are mounted
