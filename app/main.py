@@ -26,6 +26,7 @@ from app.core.observability import tracing
 from app.core.observability.metrics import shared_folder
 from app.ml.serving.model_order import serving_models
 from app.ml.training.scheduler import trainer
+from app.privacy.turns import Exports
 from app.routers import audit, auth, health, metrics, model, people, practice_tasks, preparation
 from app.supervisor import FIRST_POLL_SECONDS, Supervisor
 from app.web import pages, routes
@@ -126,6 +127,7 @@ def connect(made: FastAPI) -> None:
     state = made.state
     state.database = AsyncDatabase()
     state.budget = Budget()
+    state.exports = Exports()
     state.availability = Availability()
     state.hashing = asyncio.Semaphore(security.HASHED_AT_ONCE)
     state.serving = serving_models()

@@ -1,4 +1,4 @@
-"""All that is stored about a student, as rows; their tasks page by page, so that their number doesn't matter."""
+"""All that is stored about a student, as rows; tasks and totals page by page, so that their number doesn't matter."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,8 @@ Row = dict[str, Any]
 ACCOUNT = "SELECT id, email, name, created_at, is_admin, language, theme FROM users WHERE id = :student"
 TOTALS = """
     SELECT scope, key, n AS tasks, n_correct AS correct, CAST(microseconds AS float8) / 1e6 AS seconds
-    FROM student_totals WHERE user_id = :student ORDER BY scope, key"""
+    FROM student_totals WHERE user_id = :student AND (scope, key) > (:scope, :key)
+    ORDER BY scope, key LIMIT :limit"""
 STATES = """
     SELECT kind, version_id AS model_version_id, n AS tasks, through, state
     FROM student_states WHERE user_id = :student ORDER BY kind"""
@@ -41,9 +42,9 @@ def account(db: Session, student: UUID) -> Row:
     return found[0]
 
 
-def totals(db: Session, student: UUID) -> list[Row]:
-    """Sums over what they have finished: of all, by topic, by difficulty, by item."""
-    return _rows(db, TOTALS, student=student)
+def totals(db: Session, student: UUID, after: tuple[str, str], limit: int) -> list[Row]:
+    """Sums over what they have finished, after this scope and key: of all, by difficulty, by item, by topic."""
+    return _rows(db, TOTALS, student=student, scope=after[0], key=after[1], limit=limit)
 
 
 def states(db: Session, student: UUID) -> list[Row]:

@@ -76,9 +76,7 @@ HISTORIES = Statement(f"""
     FROM unnest(CAST(:topics AS text[]), CAST(:difficulties AS text[]))
         WITH ORDINALITY AS asked (topic, difficulty, place)
     CROSS JOIN LATERAL ({
-    PAST_SQL.replace(":topic", "asked.topic")
-    .replace(":difficulty", "asked.difficulty")
-    .replace(":item_id", "NULL")
+    PAST_SQL.replace(":topic", "asked.topic").replace(":difficulty", "asked.difficulty").replace(":item_id", "NULL")
 }) AS past
     ORDER BY asked.place""")
 

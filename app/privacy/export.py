@@ -20,7 +20,7 @@ from app.ml.features.inputs import NETWORK_INPUTS
 from app.ml.serving.model_order import ServingModels
 
 Open = Callable[[], AbstractContextManager[Session]]
-PAGE = 1000  # tasks in memory
+PAGE = 500  # tasks or totals in memory
 METADATA_FILE = "metadata.json"
 # What a spreadsheet would take for a formula gets an apostrophe in front; so does what begins with one, so that taking
 # one apostrophe away always gives the text back.
@@ -41,23 +41,26 @@ class KnowsStudents(Protocol):
 
 
 def head(db: Session, serving: ServingModels, model_dir: Path, student: UUID) -> dict[str, Any]:
-    """All but the tasks."""
+    """All but what there may be any number of."""
     return {
         "account": person.account(db, student),
         "exported_at": datetime.now(UTC),
         "exams": person.exams(db, student),
-        "totals": person.totals(db, student),
         "states": [_state(serving, row) for row in person.states(db, student)],
         "embedded_in": _embedded_in(db, model_dir, student),
     }
 
 
-def as_json(before: Mapping[str, Any], pages: Iterator[list[Row]]) -> Iterator[bytes]:
-    """One document. Where something goes wrong on the way it is not closed, so nobody takes it for whole."""
-    yield to_json(before, inf_nan_mode="null")[:-1] + b',"tasks":['
-    for place, page in enumerate(pages):
-        yield (b"," if place else b"") + to_json(page, inf_nan_mode="null")[1:-1]
-    yield b"]}"
+def as_json(before: Mapping[str, Any], lists: Mapping[str, Iterator[list[Row]]]) -> Iterator[bytes]:
+    """One document, the lists at its end. Where something goes wrong on the way it is not closed, so nobody takes it
+    for whole."""
+    yield to_json(before, inf_nan_mode="null")[:-1]
+    for name, pages in lists.items():
+        yield b',"%s":[' % name.encode()
+        for place, page in enumerate(pages):
+            yield (b"," if place else b"") + to_json(page, inf_nan_mode="null")[1:-1]
+        yield b"]"
+    yield b"}"
 
 
 def as_csv(pages: Iterator[list[Row]]) -> Iterator[bytes]:
@@ -72,6 +75,19 @@ def as_csv(pages: Iterator[list[Row]]) -> Iterator[bytes]:
     except Exception:
         yield _lines([[BROKEN_OFF]])
         raise
+
+
+def totals(open_session: Open, student: UUID) -> Iterator[list[Row]]:
+    """Sums over what they have finished, page by page."""
+    after = "", ""
+    while True:
+        with open_session() as db:
+            page = person.totals(db, student, after, PAGE)
+        if page:
+            after = page[-1]["scope"], page[-1]["key"]
+            yield page
+        if len(page) < PAGE:
+            return
 
 
 def pages(open_session: Open, student: UUID) -> Iterator[list[Row]]:

@@ -1,10 +1,11 @@
 """A person's data: seen, taken along, erased."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
@@ -43,6 +44,15 @@ async def only_keys(caller: SignedIn) -> None:
 Student = Annotated[UUID, Depends(own_id)]
 
 
+async def only_export(student: Student, request: Request) -> AsyncIterator[UUID]:
+    """Return whose data are exported; their next export begins when the answer to this one has left."""
+    with request.app.state.exports.only_one(student):
+        yield student
+
+
+Exporting = Annotated[UUID, Depends(only_export)]
+
+
 @router.get("/users/me", responses=problems(401, 403))
 def get_me(student: Student, db: Db) -> Me:
     """Your account."""
@@ -56,10 +66,9 @@ def get_me(student: Student, db: Db) -> Me:
         **problems(401, 403, 422),
     },
 )
-def export_me(
-    student: Student,
-    db: Db,
-    serving: Serving,
+async def export_me(
+    student: Exporting,
+    request: Request,
     format: Annotated[
         Literal["json", "csv"] | None, Query(description="json where neither this nor `Accept: text/csv` says else.")
     ] = None,
@@ -70,24 +79,32 @@ def export_me(
 
     As CSV it is your tasks, one row each. There a text that begins with = + - @ or an apostrophe has an apostrophe in
     front, so that no spreadsheet takes it for a formula. A download that breaks off is not a whole file: JSON is not
-    closed then, and a CSV's last line says so.
+    closed then, and a CSV's last line says so. One download of an account at a time: another one is a 429.
     """
     asked = format or ("csv" if weight(accept, CSV) > weight(accept, "application/json") else "json")
-    return download(db, serving, student, asked)
+    return await download(request, student, asked)
 
 
-def download(db: Session, serving: ServingModels, student: UUID, format: Literal["json", "csv"]) -> StreamingResponse:
+async def download(request: Request, student: UUID, format: Literal["json", "csv"]) -> StreamingResponse:
     """Send everything that is stored about a student, as a file that is written as it is read."""
-    before = export.head(db, serving, settings().model_dir, student)
-    pages = export.pages(lambda: new_session().begin(), student)
+    exports, opened = request.app.state.exports, lambda: new_session().begin()
+    pages = export.pages(opened, student)
     headers = {
         "Content-Disposition": f'attachment; filename="smartstudy-{datetime.now(UTC):%Y-%m-%d}.{format}"',
         "Cache-Control": "no-store",
         "Vary": "Accept",
     }
     if format == "csv":
-        return StreamingResponse(export.as_csv(pages), headers=headers, media_type=f"{CSV}; charset=utf-8")
-    return StreamingResponse(export.as_json(before, pages), headers=headers, media_type="application/json")
+        lines = exports.stream(export.as_csv(pages))
+        return StreamingResponse(lines, headers=headers, media_type=f"{CSV}; charset=utf-8")
+    before = await exports.do(lambda: _head(request.app.state.serving, student))
+    document = export.as_json(before, {"totals": export.totals(opened, student), "tasks": pages})
+    return StreamingResponse(exports.stream(document), headers=headers, media_type="application/json")
+
+
+def _head(serving: ServingModels, student: UUID) -> dict[str, Any]:
+    with new_session().begin() as db:
+        return export.head(db, serving, settings().model_dir, student)
 
 
 @router.delete("/users/me", status_code=204, response_class=Response, responses=problems(401, 403))

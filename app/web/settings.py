@@ -1,10 +1,12 @@
 """The settings: name, password, browsers; data taken along and erased; service keys, for admins."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from math import isfinite
-from typing import Literal
+from typing import Annotated, Literal
+from uuid import UUID
 
-from fastapi import BackgroundTasks, Request
+from fastapi import BackgroundTasks, Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
@@ -129,10 +131,19 @@ def _only_this_browser(request: Request, db: Session, visitor: Visitor, done: st
     return answer
 
 
+async def only_export(visitor: SignedIn, request: Request) -> AsyncIterator[UUID]:
+    """Return whose data are exported, one export at a time."""
+    with request.app.state.exports.only_one(visitor.id):
+        yield visitor.id
+
+
 @router.get("/export")
-def export(visitor: SignedIn, db: Db, serving: Serving, format: Literal["json", "csv"] = "json") -> Response:
+async def export(
+    student: Annotated[UUID, Depends(only_export)], request: Request, db: Db, format: Literal["json", "csv"] = "json"
+) -> Response:
     """Send what `GET /users/me/export` gives for a token, for the browser's session."""
-    return download(db, serving, visitor.id, format)
+    await run_in_threadpool(db.commit)  # the session's connection goes back before the export waits for its turn
+    return await download(request, student, format)
 
 
 @router.get("/delete")

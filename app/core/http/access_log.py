@@ -47,7 +47,10 @@ class Access(Middleware):
 
 
 def template(scope: Scope) -> str | None:
-    """Return the route as the code has it, such as /practice-tasks/{task_id}; /static for all files there; none where nothing matched."""
+    """Return the route as the code has it, such as /practice-tasks/{task_id}; none where nothing matched.
+
+    Of files, it is what they are mounted below.
+    """
     path: str | None = getattr(scope.get("route"), "path", None)
     root = scope.get("root_path", "")
-    return path or root.removeprefix(scope.get("app_root_path", root)) or None  # files stand below where they are mounted
+    return path or root.removeprefix(scope.get("app_root_path", root)) or None

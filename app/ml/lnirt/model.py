@@ -48,6 +48,7 @@ METADATA_FILE = "metadata.json"
 ON_ALL = "all-"  # before the names of files of the fit to all tasks, which serves
 HELD_OUT = 0.15  # share, the newest
 LEAST_HELD_OUT, MOST_HELD_OUT = 10, 2_000  # tasks, to calibrate anything
+MOST_ITEMS, SOME_ANSWERS = 5_000, 5  # that are fitted: so many at least, and any with so many answers
 KEEP_AFTER = 10  # tasks at the most, before the database is told anew what is known of a student
 MOST_STUDENTS = 20_000  # that a process remembers
 PRACTICE_INPUTS = [INPUTS.index("topic_task_count"), INPUTS.index("item_task_count")]
@@ -114,6 +115,7 @@ def fitted_items(attempts: Attempts) -> FittedLnirt:
         bank, students, converged = fit_small(attempts), len(np.unique(attempts.student)), True
         numbers = columns_of(list(bank.items.values()))
     else:
+        attempts = attempts.take(_worth_fitting(attempts))
         labels, codes, cells = _items(attempts)
         groups = [code for _, code in groups_of(cells)]
         seconds = np.exp(without_slips(np.log(plausible(attempts.seconds)), codes, attempts.student))
@@ -130,10 +132,25 @@ def fitted_items(attempts: Attempts) -> FittedLnirt:
     return FittedLnirt(bank, report, limits=time_limits(attempts.seconds))
 
 
+def _worth_fitting(attempts: Attempts) -> NDArray[np.bool_]:
+    """Which rows items are fitted to, (n,). Of very many items those with hardly an answer are left out: they would
+    take as long as the others, and what is known of them is what their topic and level say."""
+    codes = _codes(attempts)
+    answers = np.bincount(codes)
+    many = np.argsort(-answers, kind="stable")[:MOST_ITEMS]
+    fitted = answers >= SOME_ANSWERS
+    fitted[many] = True
+    return fitted[codes]
+
+
+def _codes(attempts: Attempts) -> NDArray[np.int64]:
+    """Each row's item, or its cell behind all items, (n,)."""
+    return np.where(attempts.item >= 0, attempts.item, len(attempts.items) + cells_of(attempts))
+
+
 def _items(attempts: Attempts) -> tuple[list[str], NDArray[np.int64], list[tuple[str, str]]]:
     """Labels of all items and cells, each row's position among them, and the cell of each that occurs."""
-    cell = cells_of(attempts)
-    codes = np.where(attempts.item >= 0, attempts.item, len(attempts.items) + cell)
+    cell, codes = cells_of(attempts), _codes(attempts)
     names = [(topic, difficulty) for topic in attempts.topics for difficulty in DIFFICULTIES]
     labels = [*attempts.items, *(cell_label(*name) for name in names)]
     pairs, counts = np.unique(np.column_stack([codes, cell]), axis=0, return_counts=True)
