@@ -27,7 +27,7 @@ from app.core.observability.metrics import shared_folder
 from app.ml.serving.model_order import serving_models
 from app.ml.training.scheduler import trainer
 from app.privacy.turns import Exports
-from app.routers import audit, auth, health, metrics, model, people, practice_tasks, preparation
+from app.routers import audit, auth, health, metrics, model, people, practice_tasks, preparation, topics
 from app.supervisor import FIRST_POLL_SECONDS, Supervisor
 from app.web import pages, routes
 
@@ -115,7 +115,7 @@ def create_app() -> FastAPI:
     pages.install(made)
     for part in routes.ROUTERS:
         made.include_router(part)
-    for each in (auth, preparation, people, model, audit, health, metrics):
+    for each in (auth, preparation, people, model, topics, audit, health, metrics):
         made.include_router(each.router)
     _describe_problems(made)
     return made

@@ -174,6 +174,18 @@ class PracticeTask(Base):
     )
 
 
+class Topic(Base):
+    """What an admin decided about a topic; most have no row."""
+
+    __tablename__ = "topics"
+
+    name: Mapped[str] = mapped_column(primary_key=True)  # as on practice_tasks
+    state: Mapped[str]
+    decided_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (CheckConstraint("state IN ('approved', 'hidden')", name="state"),)
+
+
 class StudentTotal(Base):
     """Running totals of a student's completed tasks; triggers on practice_tasks keep them."""
 

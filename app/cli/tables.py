@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from app.crud.audit import Entry
     from app.crud.model_versions import Version
     from app.crud.service_keys import Key
+    from app.crud.topics import Topic
     from app.crud.training_runs import Run
     from app.schemas.comparison import Comparison
 
@@ -62,6 +63,25 @@ def audit(found: Iterable["Entry"]) -> Table:
         ("at", "who", "what", "to what", "from"),
         (),
         ((moment(each.at), each.actor, each.act, each.subject or "-", each.address or "-") for each in found),
+    )
+
+
+def topics(found: Iterable["Topic"]) -> Table:
+    """What students have written, most students first."""
+    return table(
+        ("topic", "decided"),
+        ("students", "without account", "finished", "open"),
+        (
+            (
+                each.name,
+                each.state or "-",
+                str(each.students),
+                str(each.without_account),
+                f"{each.finished:,}",
+                f"{each.open:,}",
+            )
+            for each in found
+        ),
     )
 
 

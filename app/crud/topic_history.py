@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from app.core.db.statements import QueryFlow, Row, Statement
+from app.core.settings import settings
 from app.crud.student_totals import PAST_SQL, StudentHistory, past_of
 from app.domain.planning import PractisedTask
 from app.domain.tasks import TaskRequest
@@ -22,6 +23,7 @@ LONGEST_SECONDS = 3_600  # a task done today counts as at the most
 LATELY = 5_000  # finished tasks of everybody, for those who have none
 SEVERAL = 3  # students: a topic is free text, and what only one or two have typed may tell of them
 POPULAR = 10  # topics
+ESTABLISHED_AFTER, ESTABLISHED_TASKS = "7 days", 20  # of an account; finished by it, on three days or more (UTC)
 
 # A row for each topic that is wanted, or of the student's own; at least one row, of no topic.
 PRACTISED = Statement(f"""
@@ -80,12 +82,38 @@ HISTORIES = Statement(f"""
 }) AS past
     ORDER BY asked.place""")
 
+# What strangers write must not lead anybody's page: an admin or a service key (whose students have no account) vouches
+# for a topic, or enough established students do. Three days: the first, the last, and something between them.
 POPULAR_TOPICS = Statement(f"""
-    SELECT topic, count(DISTINCT user_id) AS students
-    FROM (SELECT topic, user_id FROM practice_tasks WHERE completed
-          ORDER BY completed_at DESC LIMIT {LATELY}) AS lately
-    WHERE user_id <> :user_id
-    GROUP BY topic HAVING count(DISTINCT user_id) >= {SEVERAL}
+    WITH lately AS MATERIALIZED (
+        SELECT DISTINCT topic, user_id
+        FROM (SELECT topic, user_id FROM practice_tasks WHERE completed
+              ORDER BY completed_at DESC LIMIT {LATELY}) AS newest
+        WHERE user_id <> :user_id
+    ), known AS MATERIALIZED (
+        SELECT student.user_id, account.id IS NULL AS by_key,
+            account.id IS NULL OR (
+                account.created_at < statement_timestamp() - interval '{ESTABLISHED_AFTER}'
+                AND total.n >= {ESTABLISHED_TASKS}
+                AND EXISTS (
+                    SELECT FROM practice_tasks AS between_them
+                    WHERE between_them.user_id = student.user_id AND completed
+                        AND completed_at >= interval '1 day' + date_trunc('day', (
+                            SELECT completed_at FROM practice_tasks WHERE user_id = student.user_id AND completed
+                            ORDER BY completed_at LIMIT 1), 'UTC')
+                        AND completed_at < date_trunc('day', (
+                            SELECT completed_at FROM practice_tasks WHERE user_id = student.user_id AND completed
+                            ORDER BY completed_at DESC LIMIT 1), 'UTC'))) AS is_established
+        FROM (SELECT DISTINCT user_id FROM lately) AS student
+        LEFT JOIN users AS account ON account.id = student.user_id
+        LEFT JOIN student_totals AS total ON total.user_id = student.user_id AND total.scope = 'all'
+    )
+    SELECT topic, count(*) AS students
+    FROM lately JOIN known USING (user_id) LEFT JOIN topics ON topics.name = topic
+    WHERE state IS DISTINCT FROM 'hidden'
+    GROUP BY topic, state
+    HAVING state = 'approved' OR (bool_or(by_key) AND count(*) >= {SEVERAL})
+        OR count(*) FILTER (WHERE is_established) >= nullif(CAST(:enough AS int), 0)
     ORDER BY students DESC, topic LIMIT {POPULAR}""")
 
 
@@ -141,6 +169,6 @@ def histories(student: UUID, asked: Sequence[TaskRequest]) -> QueryFlow[list[Stu
 
 
 def popular_topics(student: UUID) -> QueryFlow[dict[str, int]]:
-    """Topics that several others have practised lately, and how many did; most first."""
-    rows = yield POPULAR_TOPICS, {"user_id": student}
+    """Topics that may be suggested, which others have practised lately, and how many did; most first."""
+    rows = yield POPULAR_TOPICS, {"user_id": student, "enough": settings().established_students}
     return {row["topic"]: row["students"] for row in rows}

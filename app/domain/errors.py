@@ -39,6 +39,18 @@ class PlanNotFound(AppError):
     status = 404
 
 
+class TopicNotFound(AppError):
+    """Nobody has written this topic; GET /topics lists those that there are."""
+
+    status = 404
+
+
+class TopicTaken(AppError):
+    """There is a topic of that name; merge the two instead."""
+
+    status = 409
+
+
 class TooManyPlans(AppError):
     """Twenty plans are as many as a student may have: delete one first, with DELETE /preparation/plans/{id}."""
 

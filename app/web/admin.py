@@ -126,7 +126,7 @@ def resume(request: Request, _admin: Admin, actor: Acting, db: Db, trainer: TheT
 @router.get("/versions")
 def versions(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
     """Show the newest versions, or those before one of them."""
-    start, scored = _position(before), model_versions.held_out_scores(db, DRAWN)
+    start, scored = position(before), model_versions.held_out_scores(db, DRAWN)
     translator = translator_of(request)
     return render(
         request,
@@ -163,7 +163,7 @@ def promote(request: Request, version_id: str, _admin: Admin, actor: Acting, db:
 @router.get("/runs")
 def runs(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
     """Show every training run, how it ended and why."""
-    start = _position(before)
+    start = position(before)
     listed = _listed(training_runs.newest(db, ENTRIES_PER_PAGE + 1, start), start)
     timed = [run for run in listed["entries"] if admin_charts.seconds(run) is not None]
     chart = admin_charts.seconds_by_run(translator_of(request), timed) if timed else None
@@ -188,7 +188,7 @@ def compare(request: Request, _admin: Admin, db: Db, days: str = "") -> Response
 @router.get("/audit")
 def acts(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
     """Show what was done that only admins may do."""
-    start = _position(before, MOST_ACTS)
+    start = position(before, MOST_ACTS)
     return render(request, "admin_audit.html", **_listed(audit.newest(db, ENTRIES_PER_PAGE + 1, start), start))
 
 
@@ -198,7 +198,7 @@ def _listed(found: Sequence[Any], start: int | None) -> dict[str, Any]:
     return {"entries": found[:ENTRIES_PER_PAGE], "older": older, "is_newest": start is None}
 
 
-def _position(given: str, most: int = MOST_ID) -> int | None:
+def position(given: str, most: int = MOST_ID) -> int | None:
     """Return where a page of a list begins, as its link has it; none, the newest, for anything else."""
     try:
         found = int(given)
@@ -209,7 +209,7 @@ def _position(given: str, most: int = MOST_ID) -> int | None:
 
 def _version_id(given: str) -> int:
     """Read a version's number from a path. Raises VersionNotFound."""
-    found = _position(given)
+    found = position(given)
     if found is None:
         raise VersionNotFound
     return found

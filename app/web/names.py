@@ -150,6 +150,11 @@ def act_name(translator: Translator, act: str) -> str:
         "key rotated": translator("replaced a key"),
         "key revoked": translator("revoked a key"),
         "student erased": translator("erased a student"),
+        "topic renamed": translator("renamed a topic"),
+        "topic merged": translator("merged a topic"),
+        "topic approved": translator("approved a topic"),
+        "topic hidden": translator("hid a topic"),
+        "topic shown": translator("forgot what was decided of a topic"),
         "settings tuned": translator("tuned the settings"),
         "tuned settings forgotten": translator("put the settings back"),
     }

@@ -1,6 +1,6 @@
 """All pages there are."""
 
-from app.web import admin, analytics, home, preparation, settings, signing_in, tasks, today, training
+from app.web import admin, analytics, home, preparation, settings, signing_in, tasks, today, topics, training
 
 ROUTERS = (
     home.welcome,
@@ -13,4 +13,5 @@ ROUTERS = (
     training.router,
     settings.router,
     admin.router,
+    topics.router,
 )

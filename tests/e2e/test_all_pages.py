@@ -36,6 +36,7 @@ ADMIN = {
     "admin-runs": "/admin/runs",
     "admin-comparison": "/admin/comparison",
     "admin-audit": "/admin/audit",
+    "admin-topics": "/admin/topics",
 }
 NOT_KEPT = ("-dark-wide", "-light-phone")  # of pictures, one of a window and one of a phone are enough
 Visit = Callable[..., Visits]

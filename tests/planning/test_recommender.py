@@ -17,8 +17,10 @@ from sqlalchemy.orm import Session
 from app.core.database import AsyncDatabase, database_url
 from app.core.db.statements import QueryFlow, run_sync
 from app.core.languages import IN_ENGLISH
-from app.crud import student_sequences, student_states, student_totals, topic_history, training_runs
+from app.core.settings import settings
+from app.crud import student_sequences, student_states, student_totals, topic_history, topics, training_runs
 from app.crud.student_totals import StudentHistory
+from app.domain.actors import COMMAND_LINE
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import PractisedTask, Suggestion, TopicState, Wishes
 from app.domain.reasons import Reason, ReasonKind
@@ -150,8 +152,8 @@ def test_a_topic_that_goes_wrong_is_not_hammered_but_comes_first_tomorrow() -> N
 
 def test_the_task_just_done_is_not_suggested_again_at_once() -> None:
     just = done("r", "medium", timedelta(seconds=5))
-    for topics in ([topic("a", recent=just)], [topic("a", recent=just), topic("b")]):
-        found = suggestions(topics, Moment(NOW, 0.8, last=Last("a", just[0])), 5)
+    for several in ([topic("a", recent=just)], [topic("a", recent=just), topic("b")]):
+        found = suggestions(several, Moment(NOW, 0.8, last=Last("a", just[0])), 5)
         assert ("a", "medium") not in cells(found)
         assert found
     assert found[0].topic == "b"
@@ -430,6 +432,83 @@ def test_oneself_does_not_count_among_the_others(db: Session) -> None:
     finished(db, "Waves", me, *some(2))
     assert run_sync(topic_history.popular_topics(me), db) == {}
     assert run_sync(topic_history.popular_topics(uuid4()), db) == {"Waves": 3}
+
+
+def accounts_of(db: Session, n: int, name: str, *, age: str, tasks: int, days: int) -> None:
+    """Students with accounts so old, who have each finished so many tasks of the topic on so many days."""
+    db.execute(
+        text("""
+        WITH made AS (
+            INSERT INTO users (email, password_hash, created_at)
+            SELECT gen_random_uuid() || '@example.com', '', now() - CAST(:age AS interval)
+            FROM generate_series(1, :n) RETURNING id)
+        INSERT INTO practice_tasks (user_id, topic, difficulty, created_at, completed, is_correct,
+                                    actual_time_seconds, completed_at)
+        SELECT id, :name, 'easy', at, true, true, 20, at + interval '20 seconds'
+        FROM made CROSS JOIN generate_series(0, :tasks - 1) AS task
+        CROSS JOIN LATERAL (SELECT now() - interval '1 day' * (task % :days) - interval '1 minute' AS at) AS moment"""),
+        {"n": n, "name": name, "age": age, "tasks": tasks, "days": days},
+    )
+    db.commit()
+
+
+def others(db: Session) -> set[str]:
+    db.rollback()
+    return set(run_sync(topic_history.popular_topics(uuid4()), db))
+
+
+def test_new_accounts_put_nothing_on_anybodys_page_however_many_they_are(
+    student: Callable[..., Student], db: Session
+) -> None:
+    for name in ("eve", "mallory", "trudy", "oscar", "sybil", "craig"):
+        student(name).do(topic="Visit evil.example")
+    accounts_of(db, 30, "Visit evil.example", age="6 days", tasks=60, days=5)
+    accounts_of(db, 30, "Visit evil.example", age="30 days", tasks=19, days=5)
+    accounts_of(db, 30, "Visit evil.example", age="30 days", tasks=60, days=2)
+    assert "Visit evil.example" not in student().get("/recommendations").text
+
+
+def test_what_enough_established_students_practise_is_suggested_to_others(
+    db: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts_of(db, 4, "Waves", age="8 days", tasks=20, days=3)
+    assert others(db) == set()
+    accounts_of(db, 1, "Waves", age="8 days", tasks=20, days=3)
+    assert others(db) == {"Waves"}
+    monkeypatch.setenv("ESTABLISHED_STUDENTS", "0")
+    settings.cache_clear()
+    assert others(db) == set()
+
+
+def test_a_topic_that_a_service_key_or_an_import_brought_is_suggested(
+    school: Student, student: Callable[..., Student], db: Session
+) -> None:
+    for pupil in some(3):
+        school.do(topic="Optics", user_id=str(pupil))
+    assert others(db) == {"Optics"}
+    assert "Optics" in student().get("/recommendations").text
+
+
+def test_an_admins_word_comes_first(db: Session, student: Callable[..., Student]) -> None:
+    finished(db, "Waves", *some(9))
+    student("ben").do(topic="Optics")
+    assert others(db) == {"Waves"}
+    topics.approve(db, "Optics", COMMAND_LINE)
+    topics.hide(db, "Waves", COMMAND_LINE)
+    db.commit()
+    assert others(db) == {"Optics"}
+    topics.show(db, "Optics", COMMAND_LINE)
+    topics.show(db, "Waves", COMMAND_LINE)
+    db.commit()
+    assert others(db) == {"Waves"}
+
+
+def test_ones_own_topics_are_ones_own_though_they_are_hidden(student: Callable[..., Student], db: Session) -> None:
+    ada = student()
+    ada.do(topic="Waves")
+    topics.hide(db, "Waves", COMMAND_LINE)
+    db.commit()
+    assert {each["topic"] for each in ada.get("/recommendations").json()["items"]} == {"Waves"}
 
 
 def test_where_nobody_practises_anything_it_says_what_to_do(db: Session) -> None:

@@ -125,6 +125,12 @@ RULES = {
     "GET /admin/runs": Rule(ADMINS),
     "GET /admin/comparison": Rule(ADMINS),
     "GET /admin/audit": Rule(ADMINS),
+    "GET /admin/topics": Rule(ADMINS),
+    "POST /admin/topics/rename": Rule(ADMINS, 303, form(topic="Waves", to="Waves and light")),
+    "POST /admin/topics/merge": Rule(ADMINS, 303, form(topic="Waves", to="algebra")),
+    "POST /admin/topics/approve": Rule(ADMINS, 303, form(topic="Waves")),
+    "POST /admin/topics/hide": Rule(ADMINS, 303, form(topic="Waves")),
+    "POST /admin/topics/show": Rule(ADMINS, 303, form(topic="Waves")),
 }
 POSTS = [name for name in RULES if name.startswith("POST ")]
 GETS = [name for name in RULES if name.startswith("GET ")]

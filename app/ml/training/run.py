@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.core.database import engine_for
 from app.core.db.outages import reason
-from app.crud import attempts, erasures, model_tracker, model_versions, network_settings, training_runs
+from app.crud import attempts, erasures, model_tracker, model_versions, network_settings, topics, training_runs
 from app.domain.attempts import Attempts
 from app.domain.kinds import BASE, CHECKPOINT, NETWORKS, TRAINED
 from app.ml.answers import TaskModel
@@ -152,7 +152,11 @@ class TrainingRun:
                 raise RunEnded("failed", RunReason.TOO_FEW_TASKS, tasks=tasks, least=order.min_training_tasks)
             last, before = training_runs.last_from_scratch(db), self._checkpoint(db, BY_NAME[order.leading_kind])
             learnt = before.n_tasks if before else None
-            from_scratch = order.forced or due_from_scratch(tasks, last.n_tasks if last else None, order.growth, learnt)
+            from_scratch = (
+                order.forced
+                or due_from_scratch(tasks, last.n_tasks if last else None, order.growth, learnt)
+                or (last is not None and topics.moved_since(db, last.asked_at))
+            )
             if from_scratch or tasks <= READ_WHOLE:
                 return full(db, counter_snapshot, from_scratch)
             return subsampled(db, tasks, counter_snapshot, before.data_to if before else None, seed=order.run_id)
