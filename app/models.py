@@ -75,6 +75,16 @@ class BrowserSession(Base):
     __table_args__ = (Index("ix_browser_sessions_user_id", "user_id"),)
 
 
+class KnownPlace(Base):
+    """A browser or an address from which an account has signed in or registered."""
+
+    __tablename__ = "known_places"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    place: Mapped[bytes] = mapped_column(primary_key=True)  # SHA-256
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class ServiceKey(Base):
     """A school's back end: may name any student."""
 

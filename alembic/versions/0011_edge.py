@@ -1,4 +1,4 @@
-"""What admins decide about topics; accents of topics and exercises in one form."""
+"""What admins decide about topics, accents in one form; from where an account has signed in before."""
 
 import sqlalchemy as sa
 
@@ -29,7 +29,21 @@ def upgrade() -> None:
     )
     for statement in IN_ONE_FORM:
         op.execute(statement)
+    known_places()
+
+
+def known_places() -> None:
+    """Browsers and addresses of an account, as hashes."""
+    op.create_table(
+        "known_places",
+        sa.Column("user_id", sa.Uuid, nullable=False),
+        sa.Column("place", sa.LargeBinary, nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.PrimaryKeyConstraint("user_id", "place", name="pk_known_places"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_known_places_user_id_users", ondelete="CASCADE"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("known_places")
     op.drop_table("topics")

@@ -131,6 +131,7 @@ def create_admin(
         return f"{address} had an account and is an admin now; its password stays as it was."
     password, remark = _password(made)
     new = account_schemas.Registration(email=address, password=password, name=name)
+    security.check_strength(new.password, new.email, new.name)
     accounts.register(db, new.email, new.name, security.hash_password(new.password), is_admin=True)
     audit.record(db, COMMAND_LINE, "admin created", new.email, account="made")
     return f"{address} has an account now and is an admin.{remark}"

@@ -1,9 +1,11 @@
 """Passwords (Argon2id) and signed tokens that expire (JWT, HS256)."""
 
+import re
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from unicodedata import normalize
 from uuid import UUID
 
 import jwt
@@ -11,16 +13,32 @@ from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 from app.core.settings import settings
+from app.domain.errors import WeakPassword
 
 ALGORITHM = "HS256"
 LEEWAY_SECONDS = 10  # between the clocks of two machines
 LONGEST_TOKEN = 1024  # characters; ours have about 200, and what is longer is not worth reading
 HASHER = PasswordHasher()
+LOOKED_AT = 72  # characters of a new password that its strength is measured by: zxcvbn takes the longer the more
+LEAST_SCORE = 2  # of 0-4: about a million guesses
 HASHED_AT_ONCE = 2  # passwords, in a process: each takes 64 MB and every core that it gets
 
 
 def hash_password(password: str) -> str:
-    return HASHER.hash(password)
+    return HASHER.hash(_normalised(password))
+
+
+def check_strength(password: str, *known: str | None) -> None:
+    """Refuse a password that is among the first to be guessed, also by who knows the account's address and name.
+
+    Raises:
+        WeakPassword: zxcvbn takes it for guessed within a million tries.
+    """
+    from zxcvbn import zxcvbn
+
+    told = [part for each in known if each for part in (each, each.partition("@")[0], *re.split(r"\W+", each)) if part]
+    if zxcvbn(_normalised(password)[:LOOKED_AT], told)["score"] < LEAST_SCORE:
+        raise WeakPassword
 
 
 @lru_cache
@@ -30,10 +48,20 @@ def _nobodys_hash() -> str:
 
 def password_fits(password: str, password_hash: str | None) -> bool:
     """Check a password; an unknown account takes as long, so that the time does not tell which addresses are known."""
+    spellings = {_normalised(password): None, password: None}  # the second: hashed before there was one spelling
+    return any(_verifies(each, password_hash or _nobodys_hash()) for each in spellings) and password_hash is not None
+
+
+def _verifies(password: str, password_hash: str) -> bool:
     try:
-        return HASHER.verify(password_hash or _nobodys_hash(), password) and password_hash is not None
+        return HASHER.verify(password_hash, password)
     except (Argon2Error, InvalidHashError, UnicodeEncodeError):  # the last: lone surrogates, which no password has
         return False
+
+
+def _normalised(password: str) -> str:
+    """One spelling, whichever way a keyboard writes an accent."""
+    return normalize("NFKC", password)
 
 
 def rehashed(password: str, password_hash: str) -> str | None:

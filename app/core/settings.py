@@ -62,9 +62,9 @@ class Settings(BaseSettings):
 
     # How often something may be tried, 0: as often as one likes. Kept in the database, for all processes together.
     failed_sign_ins: int = Field(10, ge=0, le=1_000_000)  # of one account from one address, in 5 minutes
-    failed_sign_ins_per_address: int = Field(100, ge=0, le=1_000_000)  # in 5 minutes
+    failed_sign_ins_per_address: int = Field(300, ge=0, le=1_000_000)  # in 5 minutes
     failed_sign_ins_per_account: int = Field(100, ge=0, le=1_000_000)  # in an hour
-    registrations_per_address: int = Field(100, ge=0, le=1_000_000)  # in 10 minutes
+    registrations_per_address: int = Field(1000, ge=0, le=1_000_000)  # in 10 minutes
     # What one caller may use, 0: as much as they like. Requests are counted in the memory of each web process.
     requests_per_student: int = Field(1200, ge=0, le=10_000_000)  # in a minute; the same number may come at once
     requests_per_key: int = Field(60_000, ge=0, le=10_000_000)  # the same for a service key

@@ -9,8 +9,9 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from app.core import addresses
 from app.core.db.statements import QueryFlow, Statement
-from app.domain.errors import EmailTaken, NotSignedIn
+from app.domain.errors import EmailTaken, LooksTaken, NotSignedIn
 from app.domain.tasks import Caller, Claim
 from app.models import ServiceKey, User
 
@@ -63,6 +64,10 @@ def caller(claim: Claim) -> QueryFlow[Caller]:
 
 
 def register(db: Session, email: str, name: str | None, password_hash: str, *, is_admin: bool = False) -> Account:
+    """A new account. Raises EmailTaken, or LooksTaken where its address could be taken for another account's."""
+    plain = addresses.in_latin(email)
+    if plain != email and db.scalar(select(User.id).where(User.email == plain)):
+        raise LooksTaken
     row = db.scalar(
         upsert(User)
         .values(email=email, name=name, password_hash=password_hash, is_admin=is_admin)
@@ -84,9 +89,10 @@ def make_admin(db: Session, email: str) -> None:
     db.execute(update(User).where(User.email == email).values(is_admin=True))
 
 
-def sign_in_data(db: Session, email: str) -> tuple[UUID, str] | None:
-    """Id and password hash of the account with this address."""
-    row = db.execute(select(User.id, User.password_hash).where(User.email == email)).first()
+def sign_in_data(db: Session, email: str, otherwise: str) -> tuple[UUID, str] | None:
+    """Id and password hash of the account with this address, or else with the other spelling."""
+    named = select(User.id, User.password_hash).where(User.email.in_([email, otherwise]))
+    row = db.execute(named.order_by((User.email == email).desc())).first()
     return (row.id, row.password_hash) if row else None
 
 

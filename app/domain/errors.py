@@ -117,6 +117,18 @@ class EmailTaken(AppError):
     status = 409
 
 
+class LooksTaken(AppError):
+    """This address looks like that of another account; use one in the plain letters of one alphabet."""
+
+    status = 409
+
+
+class WeakPassword(AppError):
+    """This password would soon be guessed: use a longer one, such as a few words, without your name or address."""
+
+    status = 422
+
+
 class NotAccepted(AppError):
     """The request can't be accepted as it is."""
 

@@ -8,7 +8,8 @@ from fastapi.security import OAuth2PasswordRequestForm
 from sqlalchemy.orm import Session
 
 from app.core import security
-from app.crud import accounts
+from app.core.addresses import plainest
+from app.crud import accounts, known_places
 from app.domain.errors import NotSignedIn
 from app.routers import limits
 from app.routers.dependencies import HASHES_PASSWORDS, Db
@@ -32,9 +33,12 @@ def sign_in(form: Annotated[OAuth2PasswordRequestForm, Depends()], request: Requ
 
 
 def made_account(new: Registration, request: Request, db: Session) -> accounts.Account:
-    """Make the account. Raises TooManyTries or EmailTaken."""
+    """Make the account. Raises TooManyTries, WeakPassword, EmailTaken or LooksTaken."""
     limits.count_registration(request, db)
-    return accounts.register(db, new.email, new.name, security.hash_password(new.password))
+    security.check_strength(new.password, new.email, new.name)
+    account = accounts.register(db, new.email, new.name, security.hash_password(new.password))
+    known_places.remember(db, account.id, limits.places(request))
+    return account
 
 
 def who_signs_in(address: str, password: str, request: Request, db: Session) -> UUID:
@@ -42,9 +46,10 @@ def who_signs_in(address: str, password: str, request: Request, db: Session) -> 
 
     No connection is held while the password is hashed; who was erased or got a new password meanwhile is not let in.
     """
-    email = address.strip().lower()
-    counted = limits.count_sign_in(request, db, email)  # before the password is looked at, which takes long
-    found = accounts.sign_in_data(db, email) if _can_be_stored(email) else None
+    as_stored, email = address.strip().lower(), plainest(address)  # the first: accounts of before there was a rule
+    known = _can_be_stored(email)
+    counted = limits.count_sign_in(request, db, email, as_stored if known else "")
+    found = accounts.sign_in_data(db, as_stored, email) if known else None
     db.commit()
     user_id, password_hash = found or (None, None)
     fits = security.password_fits(password, password_hash)
@@ -54,6 +59,7 @@ def who_signs_in(address: str, password: str, request: Request, db: Session) -> 
     if better:
         accounts.store_hash(db, user_id, better)
     limits.signed_in(db, counted)
+    known_places.remember(db, user_id, limits.places(request))
     return user_id
 
 

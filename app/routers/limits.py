@@ -1,14 +1,16 @@
 """How often one may try to sign in and to register, by where the request comes from and by account."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from ipaddress import IPv6Address, ip_address, ip_network
 from itertools import count
 
 from fastapi import Request
 from sqlalchemy.orm import Session
 
+from app.core.http.cookies import BROWSER, guarded
 from app.core.settings import settings
-from app.crud import rate_limits
+from app.crud import known_places, rate_limits
 from app.crud.rate_limits import Limit, key_of
 from app.domain.errors import TooManyTries
 from app.routers.dependencies import address_of
@@ -18,18 +20,24 @@ CLEANED_EVERY = 100  # counted tries of this process
 tries = count()
 
 
-def count_sign_in(request: Request, db: Session, email: str) -> list[Limit]:
+def count_sign_in(request: Request, db: Session, email: str, as_stored: str) -> list[Limit]:
     """Count a sign-in as failed, before it is tried.
+
+    From where the account has signed in before, what others try counts neither against it nor against the place.
 
     Raises:
         TooManyTries: whether or not there is such an account.
     """
     given, address = settings(), neighbourhood(address_of(request))
+    known = known_places.first_known(db, [as_stored, email], places(request)) if as_stored else None
     limits = [
-        Limit(key_of("sign in from", email, address), given.failed_sign_ins, 5 * MINUTE),
-        Limit(key_of("sign in anywhere from", address), given.failed_sign_ins_per_address, 5 * MINUTE),
-        Limit(key_of("sign in", email), given.failed_sign_ins_per_account, 60 * MINUTE),
+        Limit(key_of("sign in from", email, known.hex() if known else address), given.failed_sign_ins, 5 * MINUTE)
     ]
+    if not known:
+        limits += [
+            Limit(key_of("sign in anywhere from", address), given.failed_sign_ins_per_address, 5 * MINUTE),
+            Limit(key_of("sign in", email), given.failed_sign_ins_per_account, 60 * MINUTE),
+        ]
     _count(db, limits, "Too many attempts to sign in have failed")
     return limits
 
@@ -47,6 +55,17 @@ def count_registration(request: Request, db: Session) -> None:
     address = neighbourhood(address_of(request))
     most = settings().registrations_per_address
     _count(db, [Limit(key_of("register", address), most, 10 * MINUTE)], "Too many accounts were asked for from here")
+
+
+def places(request: Request) -> list[bytes]:
+    """Return what tells where a request comes from: its browser, if that has signed in before, and its address."""
+    browser = request.cookies.get(guarded(request, BROWSER))
+    at = sha256(f"address {neighbourhood(address_of(request))}".encode()).digest()
+    return [browser_place(browser), at] if browser else [at]
+
+
+def browser_place(cookie: str) -> bytes:
+    return sha256(f"browser {cookie}".encode("utf-8", "surrogatepass")).digest()
 
 
 def neighbourhood(address: str) -> str:

@@ -3,19 +3,11 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from app.core import addresses
 from app.domain.fields import Text200
 from app.schemas.base import ApiModel, Body
 
-
-def _address(text: str) -> str:
-    """A login name in the form of an address: nothing is ever sent there, so nothing more is asked of it."""
-    name, at, host = text.rpartition("@")
-    if not (name and at and host) or any(character.isspace() or character == "\x00" for character in text):
-        raise ValueError("must be an e-mail address, such as ada@example.com")
-    return text.lower()
-
-
-Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), AfterValidator(_address)]
+Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), AfterValidator(addresses.checked)]
 
 Password = Annotated[str, Field(min_length=8, max_length=200)]
 

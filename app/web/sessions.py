@@ -1,5 +1,6 @@
 """Who looks at a page: a cookie names a session, the session an account. And whether a form was really ours."""
 
+from secrets import token_urlsafe
 from typing import Annotated, cast
 from urllib.parse import quote, urlsplit
 from uuid import UUID
@@ -10,20 +11,21 @@ from fastapi.responses import Response
 from python_multipart.multipart import parse_options_header
 from sqlalchemy.orm import Session
 
+from app.core.http.cookies import BROWSER, drop, guarded, keep
 from app.core.languages import Translator, chosen
 from app.core.settings import settings
-from app.crud import browser_sessions
+from app.crud import browser_sessions, known_places
 from app.crud.browser_sessions import Visitor
 from app.domain.actors import Actor
 from app.domain.errors import NotAccepted, NotAllowed
 from app.domain.tasks import Claim
 from app.routers.dependencies import Db, address_of, count_request
+from app.routers.limits import browser_place
 
 COOKIE = "smartstudy"
 LANGUAGE, THEME, ZONE = "language", "theme", "zone"  # cookies of those who are not signed in; the zone is a script's
 THEMES = ("light", "dark")
 DAY = 86_400
-YEAR = 365 * DAY
 SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -34,16 +36,6 @@ class SignInFirst(Exception):  # no error: the way to the page leads over the si
 def session_of(request: Request) -> str | None:
     """Return what the browser's cookie holds, if it sends one."""
     return request.cookies.get(guarded(request, COOKIE))
-
-
-def guarded(request: Request, name: str) -> str:
-    """Return a cookie's name that a browser takes over https from this very host only, and for all of its paths.
-
-    Below a path of a proxy's `__Secure-` is as much as there is: `__Host-` would hand the cookie to every neighbour.
-    """
-    if not _is_https(request):
-        return name
-    return f"__Host-{name}" if _root(request) == "/" else f"__Secure-{name}"
 
 
 def visitor(request: Request, db: Db) -> Visitor | None:
@@ -126,7 +118,10 @@ def let_in(request: Request, db: Session, answer: Response, user_id: UUID) -> No
     if before := session_of(request):
         browser_sessions.end(db, before)
     seconds = settings().session_days * DAY
-    _keep(request, answer, guarded(request, COOKIE), browser_sessions.start(db, user_id, seconds), int(seconds))
+    keep(request, answer, guarded(request, COOKIE), browser_sessions.start(db, user_id, seconds), int(seconds))
+    browser = request.cookies.get(guarded(request, BROWSER)) or token_urlsafe(32)
+    keep(request, answer, guarded(request, BROWSER), browser)
+    known_places.remember(db, user_id, [browser_place(browser)])
 
 
 def let_out(request: Request, db: Session, answer: Response) -> None:
@@ -137,26 +132,12 @@ def let_out(request: Request, db: Session, answer: Response) -> None:
 
 def forget(request: Request, answer: Response) -> None:
     """Have the browser drop its cookie; the session goes by itself where the account does."""
-    name, secure = guarded(request, COOKIE), _is_https(request)
-    answer.delete_cookie(name, path=_root(request), httponly=True, samesite="lax", secure=secure)
+    drop(request, answer, guarded(request, COOKIE))
 
 
 def remember(request: Request, answer: Response, name: str, value: str) -> None:
     """Keep what somebody without an account chose."""
-    _keep(request, answer, name, value, YEAR)
-
-
-def _keep(request: Request, answer: Response, name: str, value: str, seconds: int) -> None:
-    secure = _is_https(request)
-    answer.set_cookie(name, value, seconds, path=_root(request), httponly=True, samesite="lax", secure=secure)
-
-
-def _is_https(request: Request) -> bool:
-    return bool(request.scope["scheme"] == "https")
-
-
-def _root(request: Request) -> str:
-    return request.scope.get("root_path", "") or "/"
+    keep(request, answer, name, value)
 
 
 def translator_of(request: Request) -> Translator:

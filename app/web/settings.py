@@ -16,7 +16,7 @@ from app.core.settings import settings
 from app.crud import accounts, browser_sessions, erasures, service_keys
 from app.crud.browser_sessions import Visitor
 from app.crud.service_keys import Key
-from app.domain.errors import KeyNotFound, NotSignedIn, TooManyTries
+from app.domain.errors import KeyNotFound, NotSignedIn, TooManyTries, WeakPassword
 from app.domain.fields import Text200
 from app.routers.auth import who_signs_in
 from app.routers.dependencies import HASHES_PASSWORDS, Db, Serving, TheTrainer
@@ -35,7 +35,7 @@ from app.web.sessions import (
     session_of,
     translator_of,
 )
-from app.web.signing_in import how_long
+from app.web.signing_in import how_long, too_weak
 
 PAGE = "/dashboard/settings"
 router = page_router(PAGE)
@@ -91,6 +91,10 @@ def change_password(request: Request, visitor: SignedIn, db: Db, old: FormText =
     except ValidationError:
         wrong = translator_of(request)("A password has 8 to 200 characters.")
         return _page(request, db, visitor, 422, new=wrong)
+    try:
+        security.check_strength(new, visitor.email, visitor.name)
+    except WeakPassword:
+        return _page(request, db, visitor, 422, new=too_weak(request))
     if refused := _wrong_password(request, db, visitor, old):
         text, status, headers = refused
         answer = _page(request, db, visitor, status, old=text)

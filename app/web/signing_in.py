@@ -4,7 +4,7 @@ from fastapi import Request
 from fastapi.responses import Response
 from pydantic import ValidationError
 
-from app.domain.errors import EmailTaken, NotSignedIn, TooManyTries
+from app.domain.errors import EmailTaken, LooksTaken, NotSignedIn, TooManyTries, WeakPassword
 from app.routers.auth import made_account, who_signs_in
 from app.routers.dependencies import HASHES_PASSWORDS, Db
 from app.schemas.accounts import Registration
@@ -36,6 +36,13 @@ def sign_in(request: Request, db: Db, email: FormText = "", password: FormText =
     answer = go_to(request, local_path(next, DASHBOARD))
     let_in(request, db, answer, user_id)
     return answer
+
+
+def too_weak(request: Request) -> str:
+    translator = translator_of(request)
+    return translator(
+        "This password would soon be guessed. Use a longer one, such as a few words, without your name or address."
+    )
 
 
 def how_long(request: Request, error: TooManyTries) -> str:
@@ -73,6 +80,12 @@ def register(request: Request, db: Db, email: FormText = "", password: FormText 
         account = made_account(new, request, db)
     except ValidationError as error:
         return _register_again(request, 422, given, wrong_fields(request, error))
+    except WeakPassword as error:
+        return _register_again(request, error.status, given, {"password": too_weak(request)})
+    except LooksTaken as error:
+        translator = translator_of(request)
+        looks = translator("This address looks like that of another account. Please use another one.")
+        return _register_again(request, error.status, given, {"email": looks})
     except EmailTaken as error:
         taken = translator_of(request)("Somebody has registered with this address. Is it you? Then sign in.")
         return _register_again(request, error.status, given, {"email": taken})

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core import security, settings
+from app.crud import accounts
 from tests.school import PASSWORD, Student
 
 
@@ -91,3 +93,46 @@ def test_the_signing_key_is_made_once_for_the_owner_only(environment: Path) -> N
     assert file.stat().st_mode & 0o777 == 0o600
     assert settings.settings().signing_key() == key
     assert security.student_of(security.issue_token(UUID(int=5))[0]) == UUID(int=5)
+
+
+def test_the_same_address_and_password_however_coded_are_the_same(service: TestClient) -> None:
+    cases = Path(__file__).parents[3] / "shared" / "cases" / "unicode_sign_in.jsonl"
+    if not cases.exists():
+        pytest.skip("no cases here")
+    for step in map(json.loads, cases.read_text(encoding="utf-8").splitlines()):
+        given = {name: step[name] for name in ("email", "password")}
+        if step["step"] == "register":
+            answer = service.post("/auth/register", json=given)
+        else:
+            answer = service.post("/auth/token", data={"username": given["email"], "password": given["password"]})
+        assert answer.status_code == step.get("expected", 201), step
+
+
+def test_an_account_that_could_be_taken_for_another_is_refused(service: TestClient) -> None:
+    def made(email: str) -> int:
+        return int(service.post("/auth/register", json={"email": email, "password": PASSWORD}).status_code)
+
+    assert made("copa@example.com") == 201
+    assert made("\u0441\u043e\u0440\u0430@example.com") == 409  # all Cyrillic
+    assert made("c\u043epa@example.com") == 422
+    assert made("\u0438\u0432\u0430\u043d@example.com") == 201
+
+
+def test_a_weak_password_is_refused_in_a_sentence(service: TestClient) -> None:
+    for password, email in (("password", "a@example.com"), ("ada.lovelace", "ada.lovelace@example.com")):
+        answer = service.post("/auth/register", json={"email": email, "password": password})
+        assert (answer.status_code, "would soon be guessed" in answer.json()["detail"]) == (422, True)
+    page = service.post("/register", data={"email": "a@example.com", "password": "password"})
+    assert page.status_code == 422
+    assert "would soon be guessed" in page.text
+    german = service.post(
+        "/register", data={"email": "a@example.com", "password": "password"}, headers={"Accept-Language": "de"}
+    )
+    assert "bald erraten" in german.text
+
+
+def test_an_account_of_before_there_was_a_rule_signs_in_as_it_always_did(service: TestClient, db: Session) -> None:
+    odd = "jose\u0301 b@localhost"
+    accounts.register(db, odd, None, security.hash_password(PASSWORD))
+    db.commit()
+    assert service.post("/auth/token", data={"username": odd, "password": PASSWORD}).status_code == 200

@@ -73,13 +73,17 @@ def test_ten_wrong_passwords_are_enough(service: TestClient, student: Any, db: S
     assert sign_in(service, PASSWORD).status_code == 200
 
 
-def test_a_right_password_in_time_starts_the_count_anew(service: TestClient, student: Any, db: Session) -> None:
+def test_a_right_password_in_time_starts_the_count_anew(
+    service: TestClient, student: Any, coming_from: From, db: Session
+) -> None:
     student("ada")
     for _ in range(3):
         assert statuses(service, 9) == {401: 9}
         assert sign_in(service, PASSWORD).status_code == 200
+    assert statuses(coming_from("192.0.2.7"), 9) == {401: 9}
+    assert sign_in(coming_from("192.0.2.7"), PASSWORD).status_code == 200
     elsewhere = db.scalar(text("SELECT n FROM rate_limits WHERE key LIKE 'sign in anywhere from%'"))
-    assert elsewhere == 27  # failures only
+    assert elsewhere == 9  # failures only, and only from where nobody of that name had signed in
 
 
 def test_signing_in_rightly_is_never_too_often(service: TestClient, student: Any) -> None:
@@ -112,6 +116,63 @@ def test_one_account_cannot_be_tried_from_many_addresses(
     assert 3500 < int(refused.headers["retry-after"]) <= 3600
     later(db, 60)
     assert sign_in(coming_from("192.0.2.9"), PASSWORD).status_code == 200
+
+
+def test_a_hundred_wrong_tries_from_elsewhere_do_not_shut_out_who_has_signed_in_before(
+    student: Any, service: TestClient, coming_from: From, limits: Callable[..., None]
+) -> None:
+    student("ada")  # from the address of the test client
+    browser = coming_from("198.51.100.1")
+    form = {"email": "ada@example.com", "password": PASSWORD}
+    assert browser.post("/sign-in", data=form, follow_redirects=False).status_code == 303
+    tried = Counter(sign_in(coming_from(f"192.0.2.{n % 20}")).status_code for n in range(120))
+    assert tried == {401: 100, 429: 20}
+    assert sign_in(coming_from("203.0.113.5"), PASSWORD).status_code == 429  # from nowhere known
+    assert sign_in(service, PASSWORD).status_code == 200
+    elsewhere = coming_from("203.0.113.6")  # the browser, carried to another address
+    elsewhere.cookies = {"smartstudy-browser": browser.cookies["smartstudy-browser"]}
+    assert elsewhere.post("/sign-in", data=form, follow_redirects=False).status_code == 303
+
+
+def test_who_has_registered_in_a_browser_is_known_there_too(
+    service: TestClient, coming_from: From, limits: Callable[..., None]
+) -> None:
+    browser = coming_from("198.51.100.1")
+    form = {"email": "ada@example.com", "password": PASSWORD}
+    browser.post("/register", data=form, follow_redirects=False)
+    limits(failed_sign_ins_per_account=5)
+    statuses(service, 6)
+    assert sign_in(coming_from("198.51.100.1"), PASSWORD).status_code == 200
+    assert sign_in(service, PASSWORD).status_code == 429
+
+
+def test_a_classmate_behind_the_same_address_shuts_nobodys_own_browser_out(
+    service: TestClient, student: Any, coming_from: From
+) -> None:
+    student("ada")
+    own = coming_from("testclient")
+    form = {"email": "ada@example.com", "password": PASSWORD}
+    assert own.post("/sign-in", data=form, follow_redirects=False).status_code == 303
+    assert statuses(service, 11) == {401: 10, 429: 1}
+    assert own.post("/sign-in", data=form, follow_redirects=False).status_code == 303
+
+
+def test_a_school_behind_one_address_is_not_one_attacker(service: TestClient, limits: Callable[..., None]) -> None:
+    assert {register(service, f"pupil{n}") for n in range(150)} == {201}
+    limits(failed_sign_ins_per_address=20)
+    assert {sign_in(service, email=f"nobody{n}@example.com").status_code for n in range(25)} == {401, 429}
+    assert {sign_in(service, PASSWORD, f"pupil{n}@example.com").status_code for n in range(30)} == {200}
+
+
+def test_a_browsers_cookie_of_somebody_elses_account_is_worth_nothing(
+    student: Any, coming_from: From, limits: Callable[..., None]
+) -> None:
+    student("ada")
+    student("mallory")
+    limits(failed_sign_ins_per_account=5)
+    theirs = coming_from("192.0.2.1")
+    theirs.post("/sign-in", data={"email": "mallory@example.com", "password": PASSWORD}, follow_redirects=False)
+    assert statuses(theirs, 12) == {401: 5, 429: 7}
 
 
 def test_who_is_refused_does_not_lock_the_account_for_others(
