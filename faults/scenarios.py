@@ -135,7 +135,7 @@ class _Service(AbstractAsyncContextManager[httpx.AsyncClient]):
         self._life = self._app.router.lifespan_context(self._app)
         transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
         headers = {"Authorization": f"Bearer {world.key}"}
-        self._client = httpx.AsyncClient(transport=transport, base_url="http://service", headers=headers)
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
     async def __aenter__(self) -> httpx.AsyncClient:
         await self._life.__aenter__()
