@@ -164,7 +164,7 @@ def test_64_concurrent_results_each_sent_twice_count_once(
         transport = httpx.ASGITransport(app)
         async with (
             lifespan(app),
-            httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as web,
+            httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers) as web,
         ):
             new = [{"topic": "T", "difficulty": "easy", "user_id": str(uuid4())} for _ in range(64)]
             tasks = await asyncio.gather(*(web.post("/practice-tasks", json=body) for body in new))
