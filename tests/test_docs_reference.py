@@ -27,6 +27,7 @@ WHO = [
     (access.STUDENTS, "students"),
     (access.KEYS, "service keys"),
     (access.ADMINS, "admins"),
+    (access.ADMINS_AND_KEYS, "admins and service keys"),
 ]
 VALUES = {"int": "N", "float": "NUMBER", "Path": "PATH", "str": "TEXT", "list[str]": "TEXT"}
 PLACES = {"data_dir", "model_dir"}  # their defaults depend on the machine; the page says how

@@ -156,6 +156,16 @@ async def only_admins(caller: SignedIn) -> Caller:
 Admin = Annotated[Caller, Depends(only_admins)]
 
 
+async def only_admins_and_keys(caller: SignedIn) -> Caller:
+    """Keep students out."""
+    if not caller.is_admin and caller.key is None:
+        raise NotAllowed("Only an admin or a service key may do this.")
+    return caller
+
+
+AdminOrKey = Annotated[Caller, Depends(only_admins_and_keys)]
+
+
 def address_of(connection: HTTPConnection) -> str:
     """Return where the request came from; behind a proxy FORWARDED_ALLOW_IPS makes it the client's address."""
     return connection.client.host if connection.client else ""

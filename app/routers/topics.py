@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from app.crud import topics
 from app.domain.fields import StoredText
-from app.routers.dependencies import Acting, Admin, Db
+from app.routers.dependencies import Acting, Admin, AdminOrKey, Db
 from app.schemas.problem import problems
 from app.schemas.topics import Merge, Rename, TopicChanged, TopicNamed, TopicOut, TopicPage
 
@@ -49,8 +49,8 @@ def merge(_admin: Admin, actor: Acting, db: Db, wish: Merge) -> TopicChanged:
 
 
 @router.post("/approve", responses=CHANGES)
-def approve(_admin: Admin, actor: Acting, db: Db, wish: TopicNamed) -> TopicChanged:
-    """Let a topic be suggested to everybody, as soon as one student practises it. For admins."""
+def approve(_caller: AdminOrKey, actor: Acting, db: Db, wish: TopicNamed) -> TopicChanged:
+    """Let a topic be suggested to everybody, as soon as one student practises it. For admins and service keys."""
     return TopicChanged.model_validate(topics.approve(db, wish.topic, actor))
 
 

@@ -42,6 +42,7 @@ OWNER = {"student": None, "another student": 404, "service key": None, "admin": 
 STUDENTS = {"student": None, "another student": None, "service key": 403, "admin": None}
 KEYS = {"student": 403, "another student": 403, "service key": None, "admin": 403}
 ADMINS = {"student": 403, "another student": 403, "service key": 403, "admin": None}
+ADMINS_AND_KEYS = {**ADMINS, "service key": None}
 
 
 @dataclass
@@ -123,7 +124,7 @@ RULES = {
     "GET /topics": Rule(ADMINS),
     "POST /topics/rename": Rule(ADMINS, json=lambda _: {"topic": "Calculus", "to": f"Calculus {uuid4()}"}),
     "POST /topics/merge": Rule(ADMINS, json=lambda _: {"topic": "Calculus", "into": "algebra"}),
-    "POST /topics/approve": Rule(ADMINS, json=lambda _: {"topic": "Calculus"}),
+    "POST /topics/approve": Rule(ADMINS_AND_KEYS, json=lambda _: {"topic": "Calculus"}),
     "POST /topics/hide": Rule(ADMINS, json=lambda _: {"topic": "Calculus"}),
     "POST /topics/show": Rule(ADMINS, json=lambda _: {"topic": "Calculus"}),
     "GET /audit": Rule(ADMINS),

@@ -61,6 +61,15 @@ def test_an_admin_renames_merges_approves_and_hides(admin: Student, student: Cal
     assert {each["topic"] for each in ada.get("/practice-tasks").json()["items"]} == {"Calculus", "Visit evil.example"}
 
 
+def test_a_school_approves_the_topics_of_its_own(admin: Student, school: Student) -> None:
+    admin.do(topic="Calculus")
+    assert post(school, "approve", topic="Calculus").status_code == 200
+    assert listed(admin) == [("Calculus", 1, "approved")]
+    entry = admin.get("/audit").json()["items"][0]
+    assert (entry["actor"], entry["act"], entry["subject"]) == ("service key", "topic approved", "Calculus")
+    assert post(school, "hide", topic="Calculus").status_code == 403
+
+
 def test_what_can_not_be_done_to_a_topic_is_said(admin: Student) -> None:
     admin.do(topic="Calculus")
     assert post(admin, "hide", topic="Calculs").json()["detail"].startswith("Nobody has written this topic")
