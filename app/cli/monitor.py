@@ -67,6 +67,8 @@ def _lines(found: ModelStatus) -> Iterator[tuple[str, str]]:
     yield "Counter", found.counter.text
     yield "Training", f"run {found.training.id}: {describe(found.training.progress)}" if found.training else "-"
     yield "Waiting", str(found.waiting)
+    if found.warning:
+        yield "Warning", found.warning
     if found.paused:
         yield "Paused", f"by {found.paused.by or 'failures'}: {found.paused.reason}. `smartstudy resume` goes on."
     elif found.failures_in_a_row:

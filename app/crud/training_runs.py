@@ -33,6 +33,27 @@ class Run:
     from_scratch: bool = True  # or went on from the models there were
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a training takes or waits, beside the one before it of its sort: from scratch, or going on."""
+
+    run_id: int | None  # at work, or ended last; none where none has begun
+    at_work: bool
+    seconds: float
+    usual_seconds: float | None  # that the one before took which came to models
+    waited_seconds: float  # that a run has been waiting for its turn; 0 where none does
+
+    @property
+    def is_slow(self) -> bool:
+        return self.usual_seconds is not None and self.seconds >= max(SLOWER * self.usual_seconds, WORTH_TELLING)
+
+    @property
+    def is_starving(self) -> bool:
+        return self.waited_seconds >= max(SLOWER * (self.usual_seconds or 0), WORTH_TELLING)
+
+
+SLOWER = 10  # times as long as before
+WORTH_TELLING = 120.0  # seconds: what is quicker than this, nobody waits for
 SELECT = f"SELECT {', '.join(Run.__slots__)} FROM training_runs"
 INTERRUPT = "UPDATE training_runs SET outcome = 'interrupted', finished_at = now(), message ="
 SILENT = "finished_at IS NULL AND seen_at < clock_timestamp() - make_interval(secs => :silent)"
@@ -72,6 +93,19 @@ FINISH = """
 AT_WORK = f"{SELECT} WHERE outcome = 'running' AND finished_at IS NULL ORDER BY id DESC LIMIT 1"
 LATEST = f"""{SELECT}
     WHERE finished_at IS NOT NULL AND outcome <> 'merged' ORDER BY finished_at DESC, id DESC LIMIT :limit"""
+PACE = """
+    SELECT this.id AS run_id, coalesce(this.finished_at IS NULL, false) AS at_work,
+        coalesce(CAST(extract(epoch FROM coalesce(this.finished_at, clock_timestamp()) - this.started_at) AS float8), 0)
+            AS seconds,
+        CAST(extract(epoch FROM before.finished_at - before.started_at) AS float8) AS usual_seconds,
+        coalesce((SELECT CAST(extract(epoch FROM clock_timestamp() - min(asked_at)) AS float8) FROM training_runs
+                  WHERE outcome = 'asked' AND finished_at IS NULL), 0) AS waited_seconds
+    FROM (SELECT CAST(:id AS int) AS id) AS asked
+    LEFT JOIN training_runs AS this ON this.id = asked.id
+    LEFT JOIN LATERAL (
+        SELECT started_at, finished_at FROM training_runs
+        WHERE id < this.id AND from_scratch = this.from_scratch AND outcome IN ('published', 'rejected')
+        ORDER BY id DESC LIMIT 1) AS before ON true"""
 NEWEST = f"{SELECT} WHERE CAST(:before AS int) IS NULL OR id < :before ORDER BY id DESC LIMIT :limit"
 
 
@@ -199,6 +233,11 @@ def waiting(db: Session) -> int:
 def latest(db: Session, limit: int = 1) -> list[Run]:
     """The last runs that ended with something to say, newest first."""
     return all_as(Run, db, LATEST, limit=limit)
+
+
+def pace(db: Session, run: Run | None) -> Pace:
+    """How long this run has taken, and whether another one waits."""
+    return all_as(Pace, db, PACE, id=run and run.id)[0]
 
 
 def newest(db: Session, limit: int = 50, before: int | None = None) -> list[Run]:

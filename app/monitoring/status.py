@@ -9,7 +9,7 @@ from app.crud import attempts, model_tracker, training_control, training_runs
 from app.crud.model_tracker import Tracker
 from app.crud.model_versions import Version
 from app.crud.training_control import Control
-from app.crud.training_runs import Run
+from app.crud.training_runs import Pace, Run
 from app.domain.kinds import BASE
 from app.domain.shares import Shares, as_contributions
 from app.ml.prior import PRIOR
@@ -30,6 +30,7 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
     counter = _counter(tracker, attempts.count(db) if tracker.since_training >= settings().retrain_every else None)
     who = serving.named
     control = training_control.read(db)
+    warning = _warning(training_runs.pace(db, run or last))
     return ModelStatus(
         serving=_serving(who, serving.model_order.spoken) if who else _untrained(attempts.count(db) > 0),
         degraded=problem is not None,
@@ -43,7 +44,8 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
         paused=_pause(control),
         failures_in_a_row=control.failures,
         retry_in_seconds=round(control.wait_seconds, 1) if control.wait_seconds and not control.is_paused else None,
-        text=" ".join([_text(serving, counter, run, last, problem), *_held_up(control)]),
+        warning=warning,
+        text=" ".join(filter(None, [_text(serving, counter, run, last, problem), warning, *_held_up(control)])),
     )
 
 
@@ -85,6 +87,18 @@ def _pause(control: Control) -> PauseOut | None:
     if not control.is_paused:
         return None
     return PauseOut(since=control.paused_at, by=control.paused_by, reason=control.reason or control.last_failure)
+
+
+def _warning(pace: Pace) -> str | None:
+    """Say that trainings take or wait far longer than before."""
+    said = []
+    if pace.is_slow:
+        took = "has been at work for" if pace.at_work else "took"
+        usual = f"{pace.usual_seconds:,.0f} s"
+        said.append(f"Run {pace.run_id} {took} {pace.seconds:,.0f} s, more than ten times as long as before ({usual}).")
+    if pace.is_starving:
+        said.append(f"A training has been waiting for its turn for {pace.waited_seconds:,.0f} s.")
+    return " ".join(said) or None
 
 
 def _held_up(control: Control) -> list[str]:

@@ -76,6 +76,9 @@ class ModelStatus(BaseModel):
     last_run: RunOut | None
     live: LiveOut = Field(description="What students were told lately, against what then happened.")
     drift: DriftOut = Field(description="What the model is asked lately, against what it learned from.")
+    warning: str | None = Field(
+        description="Set where a training takes ten times as long as the one before, or waits as long for its turn."
+    )
     paused: PauseOut | None = Field(description="Set while trainings wait for `POST /model/resume`.")
     failures_in_a_row: int = Field(description="Trainings that failed since the last one that came to models.")
     retry_in_seconds: float | None = Field(description="After a failure: how long the next training waits.")

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.core.languages import Translator
 from app.core.settings import settings
 from app.crud import attempts, model_tracker, training_control, training_runs
-from app.crud.training_runs import Run
+from app.crud.training_runs import Pace, Run
 from app.domain.shares import as_contributions
 from app.domain.tasks import Contributions
 from app.ml.serving.model_order import Loaded, ServingModels
@@ -36,6 +36,7 @@ class Panel:
     last: Run | None
     answering: Loaded | None
     made_of: Contributions  # what each kind has to say
+    pace: Pace
 
     @property
     def is_due(self) -> bool:
@@ -58,6 +59,7 @@ def panel(db: Session, serving: ServingModels, translator: Translator) -> Panel:
     full = tracker.since_training >= settings().retrain_every
     missing = settings().min_training_tasks - attempts.count(db) if full or not tracker.trained_on else 0
     progress = dict(run.progress) if run else {}
+    last = next(iter(training_runs.latest(db)), None)
     epoch, epochs = progress.get("epoch"), progress.get("epochs")
     return Panel(
         tracker.since_training,
@@ -67,9 +69,10 @@ def panel(db: Session, serving: ServingModels, translator: Translator) -> Panel:
         step_name(translator, str(progress.get("step", ""))),
         epoch / epochs if epoch and epochs else None,
         training_control.read(db).is_paused,
-        next(iter(training_runs.latest(db)), None),
+        last,
         serving.named,
         as_contributions(serving.model_order.spoken),
+        training_runs.pace(db, run or last),
     )
 
 

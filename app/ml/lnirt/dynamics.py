@@ -22,6 +22,7 @@ MOVING = (
 )  # fmt: skip
 PRACTICE_WEIGHT, TIME_PRACTICE_WEIGHT = 50.0, 200.0  # precisions of practice beforehand, of probits and of log seconds
 MOST_FOLLOWED, MOST_PREDICTED = 50_000, 5_000  # tasks by which this is estimated
+MOST_EACH = 5_000  # of one student
 AGEING = (1.0, 0.99, 0.97, 0.94, 0.9)  # shares of earlier answers that a further one leaves
 USUAL_AGEING, AGEING_WEIGHT = 0.01, 25.0  # what is believed beforehand, and nats that 1 away from it costs
 Floats = NDArray[np.float64]
@@ -31,8 +32,9 @@ Predict = Callable[[Population, Attempts, Places], Predictive[Floats]]  # of the
 
 def estimated(population: Population, attempts: Attempts, predict: Predict) -> Population:
     """The population with the practice and the ageing that are most likely; of some students where there are many
-    tasks."""
-    some = attempts.take(some_students(attempts, MOST_FOLLOWED, seed=0))
+    tasks, and of each the newest: a student is followed task by task, again and again, while others wait."""
+    newest = attempts.take(_newest(attempts.student, MOST_EACH))
+    some = newest.take(some_students(newest, MOST_FOLLOWED, seed=0))
     if len(some) == 0:
         return replace(population, usual_topic=0.0, usual_item=0.0)
     rows = np.unique(np.linspace(0, len(some) - 1, MOST_PREDICTED).astype(np.intp))
@@ -42,6 +44,15 @@ def estimated(population: Population, attempts: Attempts, predict: Predict) -> P
     for _ in range(2):
         found = _practising(found, some, rows, practice, predict)
     return _practising(_ageing(found, some, rows, predict), some, rows, practice, predict)
+
+
+def _newest(student: NDArray[np.int32], most: int) -> NDArray[np.bool_]:
+    """The last so many rows of each student, (n,)."""
+    order = np.argsort(student, kind="stable")
+    ends = np.cumsum(np.bincount(student))
+    newest = np.zeros(len(student), np.bool_)
+    newest[order] = ends[student[order]] - np.arange(len(student)) <= most
+    return newest
 
 
 def _practising(p: Population, attempts: Attempts, rows: Places, practice: Floats, predict: Predict) -> Population:
