@@ -3,6 +3,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from unicodedata import normalize
 from uuid import UUID, uuid5
 
 import pytest
@@ -38,6 +39,13 @@ def test_rows_become_finished_tasks_and_count(db: Session, tmp_path: Path) -> No
     assert rows[0] == ('a, "b"', "easy", "i1", True, 12.5, 1700000012.5)
     assert rows[1][:5] == ("back\\slash/tab", "hard", None, False, 3.0)
     assert counter(db) == 2
+
+
+def test_a_file_whose_accents_are_coded_otherwise_brings_nothing_new(db: Session, tmp_path: Path) -> None:
+    rows = "s1,\u00e9t\u00e9,Alg\u00e8bre,easy,1,12.5,1700000000,\n"
+    assert add(db, HEADER + rows, tmp_path)[0] == 1
+    assert add(db, HEADER + normalize("NFD", rows), tmp_path)[0] == 0
+    assert db.execute(text("SELECT topic, item_id FROM practice_tasks")).one() == ("Alg\u00e8bre", "\u00e9t\u00e9")
 
 
 def test_the_same_file_again_changes_nothing_and_a_longer_one_adds_the_rest(db: Session, tmp_path: Path) -> None:

@@ -137,3 +137,31 @@ def test_the_data_folder_of_an_earlier_release_is_opened_by_many_at_once(old_dat
         assert connection.scalar(text("SELECT count(*) FROM practice_tasks")) == TASKS
         assert connection.scalar(text("SELECT lineup FROM serving_changes")) == [17, 18]
     engine.dispose()
+
+
+def test_a_topic_whose_accents_were_coded_in_two_ways_becomes_one(empty_database: str) -> None:
+    engine = engine_for(empty_database)
+    go(engine, "0010")
+    composed, apart = "Alg\u00e8bre", "Alge\u0300bre"
+    with engine.begin() as connection:
+        for topic in (composed, apart):
+            connection.execute(
+                text("""INSERT INTO practice_tasks (user_id, topic, difficulty, completed, is_correct,
+                                                    actual_time_seconds, completed_at)
+                        VALUES ('00000000-0000-4000-8000-00000000000a', :topic, 'easy', true, true, 20, now())"""),
+                {"topic": topic},
+            )
+        connection.execute(
+            text("""INSERT INTO exam_plans (user_id, exam_date, topics, minutes_per_day, target_success_rate,
+                                            chances_at_start)
+                    VALUES (gen_random_uuid(), '2027-01-15', ARRAY[:topic, 'Waves'], 30, 0.8,
+                            jsonb_build_object(CAST(:topic AS text), 0.4))"""),
+            {"topic": apart},
+        )
+    go(engine, "0011")
+    with engine.connect() as connection:
+        totals = connection.execute(text("SELECT key, n FROM student_totals WHERE scope = 'topic'")).all()
+        plan = connection.execute(text("SELECT topics, chances_at_start FROM exam_plans")).one()
+    engine.dispose()
+    assert totals == [(composed, 2)]
+    assert plan == ([composed, "Waves"], {composed: 0.4})
