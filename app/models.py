@@ -71,8 +71,22 @@ class BrowserSession(Base):
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
+    id: Mapped[UUID] = mapped_column(unique=True, server_default=text("gen_random_uuid()"))  # to end it by
 
     __table_args__ = (Index("ix_browser_sessions_user_id", "user_id"),)
+
+
+class ApiToken(Base):
+    """A token of the API that is good until it expires or its row is gone."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))  # the token's jti
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_api_tokens_user_id", "user_id"),)
 
 
 class KnownPlace(Base):

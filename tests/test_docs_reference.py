@@ -24,6 +24,7 @@ WHO = [
     (access.OPEN, "anybody"),
     (access.SIGNED_IN, "students and service keys"),
     (access.OWNER, "its student, service keys"),
+    (access.OWN_ACCOUNT, "the student whose it is"),
     (access.STUDENTS, "students"),
     (access.KEYS, "service keys"),
     (access.ADMINS, "admins"),

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 from alembic import op
+from app.core.settings import settings
 
 revision = "0011"
 down_revision = "0010"
@@ -30,6 +31,29 @@ def upgrade() -> None:
     for statement in IN_ONE_FORM:
         op.execute(statement)
     known_places()
+    tokens()
+
+
+def tokens() -> None:
+    """Each token of the API has a row; all those of before have one together, whose id is their account's."""
+    op.create_table(
+        "api_tokens",
+        sa.Column("id", sa.Uuid, nullable=False, server_default=sa.text("gen_random_uuid()")),
+        sa.Column("user_id", sa.Uuid, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_api_tokens"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_api_tokens_user_id_users", ondelete="CASCADE"),
+    )
+    op.create_index("ix_api_tokens_user_id", "api_tokens", ["user_id"])
+    of_before = sa.text(
+        "INSERT INTO api_tokens (id, user_id, expires_at) "
+        "SELECT id, id, now() + make_interval(secs => :seconds) FROM users"
+    )
+    op.get_bind().execute(of_before, {"seconds": settings().token_hours * 3600})
+    made = sa.text("gen_random_uuid()")
+    op.add_column("browser_sessions", sa.Column("id", sa.Uuid, nullable=False, server_default=made))
+    op.create_unique_constraint("uq_browser_sessions_id", "browser_sessions", ["id"])
 
 
 def known_places() -> None:
@@ -45,5 +69,7 @@ def known_places() -> None:
 
 
 def downgrade() -> None:
+    op.drop_column("browser_sessions", "id")
+    op.drop_table("api_tokens")
     op.drop_table("known_places")
     op.drop_table("topics")

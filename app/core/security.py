@@ -14,6 +14,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 
 from app.core.settings import settings
 from app.domain.errors import WeakPassword
+from app.domain.tasks import Claim
 
 ALGORITHM = "HS256"
 LEEWAY_SECONDS = 10  # between the clocks of two machines
@@ -74,31 +75,33 @@ def _signing_key() -> str:
     return settings().signing_key()
 
 
-def issue_token(user_id: UUID) -> tuple[str, int]:
-    """Return a token for this student, and the seconds it lives."""
+def issue_token(user_id: UUID, token_id: UUID) -> tuple[str, int]:
+    """Return a token for this student, and the seconds it lives; `app/crud/sessions.py` knows the id."""
     lifetime = timedelta(hours=settings().token_hours)
     now = datetime.now(UTC)
-    claims = {"sub": str(user_id), "iat": now, "exp": now + lifetime}
+    claims = {"sub": str(user_id), "jti": str(token_id), "iat": now, "exp": now + lifetime}
     return jwt.encode(claims, _signing_key(), ALGORITHM), int(lifetime.total_seconds())
 
 
-def student_of(token: str) -> UUID | None:
-    """Return who signed in with this token; none where it is forged, expired or not ours."""
+def claim_by_token(token: str) -> Claim | None:
+    """Return who signed in with this token, and its id; none where it is forged, expired or not ours."""
     if len(token) > LONGEST_TOKEN:
         return None
     previous = settings().previous_secret_key
     for key in (_signing_key(), *([previous.get_secret_value()] if previous else [])):
         with suppress(jwt.InvalidTokenError, ValueError, RecursionError):  # the last: a header nested a thousand times
-            student, expires = _read(token, key)
-            return student if expires + LEEWAY_SECONDS > time.time() else None
+            claim, expires = _read(token, key)
+            return claim if expires + LEEWAY_SECONDS > time.time() else None
     return None
 
 
 @lru_cache(2048)
-def _read(token: str, key: str) -> tuple[UUID, float]:
+def _read(token: str, key: str) -> tuple[Claim, float]:
     """Return whose token it is and when it expires, seconds since 1970; only good tokens are remembered."""
     # Not when it was issued: a clock that is set back, or another replica's, must not sign everybody out.
     claims = jwt.decode(
         token, key, [ALGORITHM], options={"require": ["sub", "exp"], "verify_iat": False}, leeway=LEEWAY_SECONDS
     )
-    return UUID(claims["sub"]), float(claims["exp"])
+    # Tokens of before 0011 have no id: all of an account have that of the account.
+    claim = Claim(student=UUID(claims["sub"]), token=UUID(claims.get("jti") or claims["sub"]))
+    return claim, float(claims["exp"])

@@ -15,13 +15,16 @@ from app.domain.errors import EmailTaken, LooksTaken, NotSignedIn
 from app.domain.tasks import Caller, Claim
 from app.models import ServiceKey, User
 
-STUDENT = Statement("SELECT id, email, is_admin FROM users WHERE id = :id")
+STUDENT = Statement("""
+    SELECT users.id, email, is_admin FROM api_tokens JOIN users ON users.id = user_id
+    WHERE api_tokens.id = :token AND user_id = :id""")
 KEY_IN_USE = "(revoked_at IS NULL OR revoked_at > now())"  # one that has been replaced may run on for a while
 KEY = Statement(f"SELECT id FROM service_keys WHERE key_hash = :key_hash AND {KEY_IN_USE}")
 KEY_PREFIX = "ssk_"
 SHOWN_CHARACTERS = 8  # of a key, to tell it from others
 # Part of a statement that does something else, so that it costs no round trip.
-ADMITTED = f"""(EXISTS (SELECT FROM users WHERE id = :student)
+ADMITTED = f"""(EXISTS (SELECT FROM api_tokens WHERE id = :token AND user_id = :student)
+    OR EXISTS (SELECT FROM users WHERE id = :student AND CAST(:token AS uuid) IS NULL)
     OR EXISTS (SELECT FROM service_keys WHERE key_hash = :key_hash AND {KEY_IN_USE}))"""
 
 
@@ -43,19 +46,24 @@ def claim_by_key(key: str) -> Claim:
 
 def values_of(claim: Claim | None) -> dict[str, object]:
     """What ADMITTED asks for; a console makes no claim."""
-    return {"student": claim and claim.student, "key_hash": claim and claim.key_hash}
+    return {
+        "student": claim and claim.student,
+        "key_hash": claim and claim.key_hash,
+        "token": claim and claim.token,
+    }
 
 
 def refused(claim: Claim) -> NotSignedIn:
     """Why the database does not let them in."""
     if claim.key_hash is not None:
         return NotSignedIn("This service key is not known, or it was revoked.")
-    return NotSignedIn("The account of this token is gone.")
+    return NotSignedIn("This token was ended, by a new password or in the settings, or its account is gone.")
 
 
 def caller(claim: Claim) -> QueryFlow[Caller]:
     """The caller, looked up at each request: a deleted account or a revoked key is out at once."""
-    found = yield (STUDENT, {"id": claim.student}) if claim.student else (KEY, {"key_hash": claim.key_hash})
+    student, key = {"id": claim.student, "token": claim.token}, {"key_hash": claim.key_hash}
+    found = yield (STUDENT, student) if claim.student else (KEY, key)
     if not found:
         raise refused(claim)
     if claim.student is None:

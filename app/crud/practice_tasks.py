@@ -48,11 +48,18 @@ INSERT_SHADOW = Statement("""
     FROM practice_tasks WHERE id = :task_id FOR KEY SHARE
     ON CONFLICT DO NOTHING""")
 
+# Who sends a token that was ended is nobody.
+STUDENTS = """ARRAY(
+    SELECT CASE WHEN token IS NULL OR EXISTS (SELECT FROM api_tokens WHERE id = token AND user_id = student)
+                THEN student ELSE gen_random_uuid() END
+    FROM unnest(CAST(:student AS uuid[]), CAST(:token AS uuid[])) WITH ORDINALITY AS caller (student, token, place)
+    ORDER BY place)"""
+
 # `app/sql/complete_tasks.sql` has the function. Of two results for one task the second must see the first.
 COMPLETE = BatchedColumns(
     f"""SELECT admitted, since_training, {COLUMNS_OF_TASK}
         FROM complete_tasks(CAST(:id AS uuid[]), CAST(:is_correct AS boolean[]), CAST(:seconds AS float8[]),
-                            CAST(:student AS uuid[]), CAST(:key_hash AS bytea[]))""",
+                            {STUDENTS}, CAST(:key_hash AS bytea[]))""",
     about="id",
 )
 

@@ -93,6 +93,12 @@ class KeyNotFound(AppError):
     status = 404
 
 
+class SessionNotFound(AppError):
+    """There is no such session among yours."""
+
+    status = 404
+
+
 class TrainingBusy(AppError):
     """One training is at work and one is waiting; that one will see all tasks finished until it starts."""
 

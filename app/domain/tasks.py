@@ -72,6 +72,7 @@ class Claim:
 
     student: UUID | None = None
     key_hash: bytes | None = None
+    token: UUID | None = None  # the student's, by its id; none where a page or a console asks
 
 
 @dataclass(frozen=True, slots=True)

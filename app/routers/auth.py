@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.core import security
 from app.core.addresses import plainest
-from app.crud import accounts, known_places
+from app.core.settings import settings
+from app.crud import accounts, known_places, sessions
 from app.domain.errors import NotSignedIn
 from app.routers import limits
 from app.routers.dependencies import HASHES_PASSWORDS, Db
@@ -28,7 +29,9 @@ def register(new: Registration, request: Request, db: Db) -> AccountOut:
 @router.post("/token", responses=problems(400, 401, 413, 422, 429), dependencies=[HASHES_PASSWORDS])
 def sign_in(form: Annotated[OAuth2PasswordRequestForm, Depends()], request: Request, db: Db) -> Token:
     """Sign in: `username` is the e-mail address. The answer's `access_token` goes into `Authorization: Bearer`."""
-    token, seconds = security.issue_token(who_signs_in(form.username, form.password, request, db))
+    user_id = who_signs_in(form.username, form.password, request, db)
+    token_id = sessions.start_token(db, user_id, settings().token_hours * 3600)
+    token, seconds = security.issue_token(user_id, token_id)
     return Token(access_token=token, expires_in=seconds)
 
 

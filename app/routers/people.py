@@ -12,15 +12,15 @@ from sqlalchemy.orm import Session
 from app.core.database import new_session
 from app.core.http.content_negotiation import weight
 from app.core.settings import settings
-from app.crud import erasures, person
+from app.crud import erasures, person, sessions
 from app.domain.actors import Actor
-from app.domain.errors import HasAccount, NotAllowed, StudentNotFound
+from app.domain.errors import HasAccount, NotAllowed, SessionNotFound, StudentNotFound
 from app.ml.serving.model_order import ServingModels
 from app.ml.training.scheduler import Trainer
 from app.privacy import export
 from app.privacy.erasure import erase
 from app.routers.dependencies import Acting, Db, Serving, SignedIn, TheTrainer
-from app.schemas.person import Export, Me
+from app.schemas.person import Export, Me, SessionOut
 from app.schemas.problem import problems
 
 router = APIRouter(tags=["A person's data"])
@@ -57,6 +57,24 @@ Exporting = Annotated[UUID, Depends(only_export)]
 def get_me(student: Student, db: Db) -> Me:
     """Your account."""
     return Me.model_validate(person.account(db, student))
+
+
+@router.get("/users/me/sessions", responses=problems(401, 403))
+def list_sessions(student: Student, db: Db) -> list[SessionOut]:
+    """What you are signed in with: browsers and tokens, the newest hundred."""
+    return [SessionOut.model_validate(each) for each in sessions.listed(db, student)]
+
+
+@router.delete(
+    "/users/me/sessions/{session_id}",
+    status_code=204,
+    response_class=Response,
+    responses=problems(401, 403, 404, 422),
+)
+def end_session(session_id: UUID, student: Student, db: Db) -> None:
+    """End a browser's session or a token, at once; the one that you send this with too. A new password ends all."""
+    if not sessions.end(db, student, session_id):
+        raise SessionNotFound
 
 
 @router.get(

@@ -1,11 +1,13 @@
 """A person's data, as it is handed out."""
 
 from datetime import date, datetime
+from typing import Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
 from app.schemas.accounts import AccountOut
+from app.schemas.base import ApiModel
 from app.schemas.practice_tasks import TaskOut
 
 
@@ -16,6 +18,15 @@ class Me(AccountOut):
     is_admin: bool
     language: str | None = Field(description="Of the pages; null: as the browser asks.")
     theme: str | None = Field(description="light or dark; null: as the machine is set.")
+
+
+class SessionOut(ApiModel):
+    """A browser in which you are signed in, or a token of the API."""
+
+    id: UUID
+    kind: Literal["browser", "token"]
+    created_at: datetime
+    expires_at: datetime
 
 
 class ShadowOut(BaseModel):

@@ -12,11 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
 from app.core import security
-from app.core.settings import settings
-from app.crud import accounts, browser_sessions, erasures, service_keys
+from app.crud import accounts, browser_sessions, erasures, service_keys, sessions
 from app.crud.browser_sessions import Visitor
 from app.crud.service_keys import Key
-from app.domain.errors import KeyNotFound, NotSignedIn, TooManyTries, WeakPassword
+from app.domain.errors import KeyNotFound, NotSignedIn, SessionNotFound, TooManyTries, WeakPassword
 from app.domain.fields import Text200
 from app.routers.auth import who_signs_in
 from app.routers.dependencies import HASHES_PASSWORDS, Db, Serving, TheTrainer
@@ -50,8 +49,9 @@ def show(request: Request, visitor: SignedIn, db: Db, done: str = "") -> Respons
     messages = {  # of what a form came to; the address bar holds its code only
         "name": translator("Your name is saved."),
         "look": translator("Language and colours are saved."),
-        "password": translator("Your password is changed, and every other browser is signed out."),
+        "password": translator("Your password is changed; every other browser and every token is signed out."),
         "browsers": translator("Every other browser is signed out."),
+        "ended": translator("It is signed out: whoever has it has to sign in again."),
         "revoked": translator("The key is revoked: whoever sends it is refused from now on."),
     }
     return _page(request, db, visitor, done=messages.get(done))
@@ -68,7 +68,7 @@ def _page(
         done=done,
         wrong=wrong,
         browsers=browser_sessions.count(db, visitor.id),
-        token_seconds=settings().token_hours * 3600,
+        signed_in_with=sessions.listed(db, visitor.id),
         keys=service_keys.listed(db) if visitor.is_admin else [],
     )
 
@@ -102,6 +102,7 @@ def change_password(request: Request, visitor: SignedIn, db: Db, old: FormText =
         return answer
     db.commit()  # no connection is held while the new one is hashed
     accounts.store_hash(db, visitor.id, security.hash_password(new))
+    sessions.end_all(db, visitor.id)
     return _only_this_browser(request, db, visitor, "password")
 
 
@@ -139,6 +140,14 @@ async def only_export(visitor: SignedIn, request: Request) -> AsyncIterator[UUID
     """Return whose data are exported, one export at a time."""
     with request.app.state.exports.only_one(visitor.id):
         yield visitor.id
+
+
+@router.post("/sessions/{session_id}/end")
+def end_session(session_id: UUID, request: Request, visitor: SignedIn, db: Db) -> Response:
+    """End one browser's session or one token; whoever ends their own is led to sign in."""
+    if not sessions.end(db, visitor.id, session_id):
+        raise SessionNotFound
+    return go_to(request, PAGE, done="ended")
 
 
 @router.get("/export")

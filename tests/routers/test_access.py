@@ -41,6 +41,7 @@ SIGNED_IN = dict.fromkeys(GOOD)
 OWNER = {"student": None, "another student": 404, "service key": None, "admin": 404}
 STUDENTS = {"student": None, "another student": None, "service key": 403, "admin": None}
 KEYS = {"student": 403, "another student": 403, "service key": None, "admin": 403}
+OWN_ACCOUNT = {"student": None, "another student": 404, "service key": 403, "admin": 404}
 ADMINS = {"student": 403, "another student": 403, "service key": 403, "admin": None}
 ADMINS_AND_KEYS = {**ADMINS, "service key": None}
 
@@ -51,6 +52,7 @@ class World:
 
     task_id: str
     plan_id: str
+    session_id: str
     version_id: int
     user_id: str  # a student without an account
     secrets: dict[str, list[str | None]] = field(default_factory=dict)  # of each caller, one or several
@@ -107,6 +109,8 @@ RULES = {
     "GET /preparation/plans/{plan_id}": Rule(OWNER),
     "DELETE /preparation/plans/{plan_id}": Rule(OWNER, 204),
     "GET /users/me": Rule(STUDENTS),
+    "GET /users/me/sessions": Rule(STUDENTS),
+    "DELETE /users/me/sessions/{session_id}": Rule(OWN_ACCOUNT, 204),
     "GET /users/me/export": Rule(STUDENTS),
     "DELETE /users/me": Rule(STUDENTS, 204),
     "DELETE /students/{user_id}": Rule(KEYS, 204),
@@ -201,7 +205,7 @@ def made_world(service: TestClient, db: Session) -> World:
     callers = {
         name: Student.registered(service, name.replace(" ", "-")) for name in (*GOOD, "gone") if "key" not in name
     }
-    ids = {name: str(security.student_of(caller.secret)) for name, caller in callers.items()}
+    ids = {name: caller.get("/users/me").json()["id"] for name, caller in callers.items()}
     accounts.make_admin(db, "admin@example.com")
     key, revoked = accounts.create_key(db, "school"), accounts.create_key(db, "closed school")
     db.execute(text("UPDATE service_keys SET revoked_at = now() WHERE name = 'closed school'"))
@@ -213,7 +217,8 @@ def made_world(service: TestClient, db: Session) -> World:
     serving(db, new)
     unknown = db.scalar(text("SELECT user_id FROM practice_tasks WHERE user_id NOT IN (SELECT id FROM users) LIMIT 1"))
     db.rollback()
-    made = World(callers["student"].ask().json()["id"], planned(callers["student"]), old, str(unknown))
+    asks = callers["student"]
+    made = World(asks.ask().json()["id"], planned(asks), session_of(asks), old, str(unknown))
     made.secrets = {name: [caller.secret] for name, caller in callers.items() if name != "gone"}
     made.secrets |= {
         "nobody": [None, "", "nonsense", "ssk_nonsense"],
@@ -241,6 +246,13 @@ def database_url(server: str, filled: Template, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def world(filled: Template) -> World:
     return replace(filled.content)  # type: ignore[no-any-return]
+
+
+def session_of(student: Student) -> str:
+    """A session of theirs that is not the one that the test goes by."""
+    email = "student@example.com"
+    student.client.post("/auth/token", data={"username": email, "password": PASSWORD}).raise_for_status()
+    return str(student.get("/users/me/sessions").json()[0]["id"])
 
 
 def planned(student: Student) -> str:
@@ -318,9 +330,11 @@ def test_who_becomes_an_admin_or_is_none_any_more_is_treated_so_at_once(
 
 def test_a_token_names_no_rights(service: TestClient, world: World) -> None:
     """Whatever else a token of ours might say: who is an admin stands in the database."""
-    student = str(security.student_of(str(world.secrets["student"][0])))
+    claim = security.claim_by_token(str(world.secrets["student"][0]))
+    assert claim
+    student, jti = str(claim.student), str(claim.token)
     for claims in ({"is_admin": True}, {"role": "admin"}, {"scope": "admin"}):
-        answer = service.get("/audit", headers={"Authorization": f"Bearer {token_of(student, **claims)}"})
+        answer = service.get("/audit", headers={"Authorization": f"Bearer {token_of(student, jti=jti, **claims)}"})
         assert answer.status_code == 403
     assert UUID(student)
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.core import security, settings
 from app.crud import accounts
+from app.domain.tasks import Claim
 from tests.school import PASSWORD, Student
 
 
@@ -92,7 +93,8 @@ def test_the_signing_key_is_made_once_for_the_owner_only(environment: Path) -> N
     file = environment / "data" / "secret_key"
     assert file.stat().st_mode & 0o777 == 0o600
     assert settings.settings().signing_key() == key
-    assert security.student_of(security.issue_token(UUID(int=5))[0]) == UUID(int=5)
+    token, _ = security.issue_token(UUID(int=5), UUID(int=6))
+    assert security.claim_by_token(token) == Claim(UUID(int=5), None, UUID(int=6))
 
 
 def test_the_same_address_and_password_however_coded_are_the_same(service: TestClient) -> None:

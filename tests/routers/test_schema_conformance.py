@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core import security
-from app.crud import accounts
+from app.crud import accounts, sessions
 from app.main import create_app
 from app.ml.evaluation.simulated import school as simulated_school
 from app.ml.evaluation.simulated import simulate
@@ -89,7 +89,7 @@ def secret_of(role: str, db: Session) -> str | None:
     who = accounts.register(db, "lovelace@example.com", None, "no password", is_admin=role == "admin")
     if role == "student with tasks":
         db.execute(text("UPDATE practice_tasks SET user_id = :id"), {"id": who.id})
-    return security.issue_token(who.id)[0]
+    return security.issue_token(who.id, sessions.start_token(db, who.id, 3600))[0]
 
 
 @pytest.mark.slow

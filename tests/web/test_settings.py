@@ -3,14 +3,17 @@
 import csv
 import io
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.core.settings import settings
 from app.crud import accounts, audit
 from app.ml.training.scheduler import Trainer
 from tests.school import PASSWORD, SOMEBODY, Student
@@ -71,18 +74,54 @@ def test_a_name_that_can_not_be_kept_is_refused_beside_the_field(ada: Browser, n
 def test_a_new_password_counts_at_once_and_signs_out_every_other_browser(service: TestClient, ada: Browser) -> None:
     elsewhere = browser(service)
     page = ada.send(f"{SETTINGS}/password", old=PASSWORD, new=NEW)
-    assert "Your password is changed, and every other browser is signed out." in said(page)
+    assert "Your password is changed; every other browser and every token is signed out." in said(page)
     assert is_signed_in(ada)
     assert not is_signed_in(elsewhere)
     assert (signs_in(service, PASSWORD), signs_in(service, NEW)) == (False, True)
 
 
-def test_a_token_of_the_api_goes_on_after_a_new_password_as_the_page_says(service: TestClient, ada: Browser) -> None:
-    answer = service.post("/auth/token", data={"username": "ada@example.com", "password": PASSWORD})
-    caller = Student(service, answer.json()["access_token"])
-    assert "each ends by itself, 24 h after it was asked for" in said(ada.get(SETTINGS))
+def token(service: TestClient, password: str = PASSWORD) -> Student:
+    answer = service.post("/auth/token", data={"username": "ada@example.com", "password": password})
+    return Student(service, answer.json()["access_token"])
+
+
+def test_a_new_password_ends_every_token_too(service: TestClient, ada: Browser) -> None:
+    caller = token(service)
+    task = caller.ask().json()["id"]
+    assert "every token for the API is signed out then" in said(ada.get(SETTINGS))
     ada.send(f"{SETTINGS}/password", old=PASSWORD, new=NEW)
-    assert caller.get("/users/me").status_code == 200
+    answers = [caller.get("/users/me"), caller.get("/practice-tasks"), caller.ask(), caller.complete(task)]
+    assert [answer.status_code for answer in answers] == [401] * 4
+    assert token(service, NEW).complete(task).status_code == 200
+
+
+def test_browsers_and_tokens_are_listed_and_ended_one_by_one(service: TestClient, ada: Browser) -> None:
+    one, other = token(service), token(service)
+    task = other.ask().json()["id"]
+    kinds = [each["kind"] for each in one.get("/users/me/sessions").json()]
+    assert kinds == ["token", "token", "browser"] + ["browser"] * (len(kinds) - 3)
+    assert said(ada.get(SETTINGS)).count("Token for the API, since") == 2
+    newest = one.get("/users/me/sessions").json()[0]["id"]  # the other's
+    assert service.delete(f"/users/me/sessions/{newest}", headers=one.headers).status_code == 204
+    assert service.delete(f"/users/me/sessions/{newest}", headers=one.headers).status_code == 404
+    assert (one.ask().status_code, other.ask().status_code, other.complete(task).status_code) == (201, 401, 401)
+    mine = one.get("/users/me/sessions").json()[0]["id"]
+    page = ada.send(f"{SETTINGS}/sessions/{mine}/end")
+    assert "It is signed out" in said(page)
+    assert one.get("/users/me").status_code == 401
+
+
+def test_tokens_of_before_tokens_had_rows_go_on_until_a_new_password(
+    service: TestClient, ada: Browser, db: Session
+) -> None:
+    user_id = db.scalar(text("SELECT id FROM users"))
+    db.execute(text("INSERT INTO api_tokens (id, user_id, expires_at) VALUES (:id, :id, now())"), {"id": user_id})
+    db.commit()
+    claims = {"sub": str(user_id), "exp": datetime.now(UTC) + timedelta(hours=1)}
+    old = Student(service, jwt.encode(claims, settings().signing_key(), "HS256"))
+    assert old.do()["completed"]
+    ada.send(f"{SETTINGS}/password", old=PASSWORD, new=NEW)
+    assert old.ask().status_code == 401
 
 
 def test_without_the_old_password_there_is_no_new_one(service: TestClient, ada: Browser) -> None:

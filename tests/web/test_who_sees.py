@@ -19,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core import security
-from app.crud import accounts, browser_sessions, service_keys
+from app.crud import accounts, browser_sessions, service_keys, sessions
 from app.domain.actors import COMMAND_LINE
 from app.main import create_app
 from app.ml.evaluation.simulated import school as simulated_school
@@ -58,6 +58,7 @@ class World:
     version_id: int
     key_id: UUID
     plan_id: str = ""
+    session_id: str = ""
     cookies: dict[str, list[str | None]] = field(default_factory=dict)  # of each caller, one or several
 
 
@@ -107,6 +108,7 @@ RULES = {
     "POST /dashboard/settings/name": Rule(SIGNED_IN, 303, form(name="Somebody")),
     "POST /dashboard/settings/password": Rule(SIGNED_IN, 303, form(old=PASSWORD, new="another long sentence")),
     "POST /dashboard/settings/browsers": Rule(SIGNED_IN, 303),
+    "POST /dashboard/settings/sessions/{session_id}/end": Rule(OWNER, 303),
     "GET /dashboard/settings/export": Rule(SIGNED_IN),
     "GET /dashboard/settings/delete": Rule(SIGNED_IN),
     "POST /dashboard/settings/delete": Rule(SIGNED_IN, 303, form(password=PASSWORD)),
@@ -191,6 +193,8 @@ def made_world(service: TestClient, db: Session) -> World:
     asked = ask(service, "POST", "/dashboard/tasks", made.cookies["student"][0], {"topic": "Waves"})
     made.task_id = asked.headers["location"].rpartition("/")[2]
     planned = ask(service, "POST", "/dashboard/preparation", made.cookies["student"][0], exam())
+    made.session_id = str(sessions.start_token(db, student, 3600))
+    db.commit()
     made.plan_id = planned.headers["location"].rpartition("/")[2]
     return made
 
@@ -226,7 +230,7 @@ def forged(db: Session, user_id: UUID) -> list[str | None]:
     """The wrong letters, what the table holds instead of the cookie, and a token of the API."""
     token = session(db, user_id)
     stored = hashlib.sha256(token.encode())
-    return [token.swapcase(), token[:-1], stored.hexdigest(), str(user_id), security.issue_token(user_id)[0]]
+    return [token.swapcase(), token[:-1], stored.hexdigest(), str(user_id), security.issue_token(user_id, uuid4())[0]]
 
 
 def erased_account(db: Session) -> str:
