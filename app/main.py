@@ -24,6 +24,8 @@ from app.core.http.request_id import RequestId
 from app.core.http.security_headers import SafeHeaders
 from app.core.observability import tracing
 from app.core.observability.metrics import shared_folder
+from app.core.settings import settings
+from app.ml.serving import artifacts
 from app.ml.serving.model_order import serving_models
 from app.ml.training.scheduler import trainer
 from app.privacy.turns import Exports
@@ -53,6 +55,7 @@ Errors are `application/problem+json` (RFC 9457)."""
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     sys.setswitchinterval(WAIT_FOR_THREADS_SECONDS)
     state = app.state
+    await asyncio.to_thread(artifacts.keep_private, settings().model_dir)
     with timeouts.watch.at_most(timeouts.STATEMENT_SECONDS):
         polled = asyncio.Event()
         supervisor = Supervisor(state.serving, state.trainer, state.availability)

@@ -21,7 +21,7 @@ from app.backup.manifest import SECRET, FileName, Folder, Manifest, Model, Table
 from app.core.db import migrations
 from app.core.db.migrations import SchemaMismatch
 from app.core.db.outages import code_of
-from app.core.files import sync
+from app.core.files import make_private_below, sync
 from app.crud import model_versions, tables, training_runs
 from app.ml.serving import artifacts
 
@@ -164,6 +164,7 @@ def _check_places(folders: Sequence[str], names: Sequence[str]) -> None:
 @contextmanager
 def _staging(model_dir: Path) -> Iterator[Path]:
     (model_dir / artifacts.VERSIONS).mkdir(parents=True, exist_ok=True)
+    artifacts.keep_private(model_dir)
     folder = model_dir / f".restore-{uuid4().hex}"
     folder.mkdir(mode=0o700)
     try:
@@ -198,6 +199,7 @@ def _place(model: Model, staging: Path, model_dir: Path, undo: ExitStack) -> Non
         target.rename(old)
         undo.callback(old.rename, target)
     undo.callback(shutil.rmtree, target, ignore_errors=True)
+    make_private_below(staging / target.name)
     (staging / target.name).rename(target)
 
 
@@ -224,7 +226,7 @@ def _drafted(path: Path | None, archive: Archive) -> Iterator[Callable[[], None]
     if path is None or archive.manifest.secret is None:
         yield lambda: None
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
 
     def publish() -> None:

@@ -4,7 +4,7 @@ import csv
 import gzip
 import io
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from math import isnan
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.cli.shared import skipped
+from app.core.files import open_private
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.interactions import NO_TOPIC, Interactions
 from app.ml.answers import Answers
@@ -49,7 +50,7 @@ def rows_file(file: Path | None, attempts: Attempts, names: Mapping[str, str]) -
     if file is None:
         yield lambda model, said: None
         return
-    with cast(TextIO, gzip.open(file, "wt", newline="")) if file.suffix == ".gz" else file.open("w", newline="") as out:
+    with open_private(file) as plain, _zipped(plain) if file.suffix == ".gz" else nullcontext(plain) as out:
         csv.writer(out).writerow(ROW)
         task, results = _task(attempts, names), [attempts.correct.astype(int).tolist(), _cells(attempts.seconds)]
 
@@ -61,6 +62,10 @@ def rows_file(file: Path | None, attempts: Attempts, names: Mapping[str, str]) -
             out.flush()
 
         yield write
+
+
+def _zipped(file: TextIO) -> TextIO:
+    return cast(TextIO, gzip.open(file.buffer, "wt", newline=""))
 
 
 def _task(attempts: Attempts, names: Mapping[str, str]) -> list[list[Any]]:

@@ -1,7 +1,10 @@
-"""Files that are there whole, and still there after a power cut."""
+"""Files that are there whole, still there after a power cut, and nobody else's to read."""
 
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 
 def sync(path: Path) -> None:
@@ -11,6 +14,31 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_private(path: Path) -> None:
+    """Take all rights from everybody but the owner of this file or folder, if it is ours; links stay as they are."""
+    with suppress(FileNotFoundError, PermissionError):  # of a version that just goes; of another account
+        mode = path.lstat().st_mode
+        if not stat.S_ISLNK(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            path.chmod(stat.S_IMODE(mode) & stat.S_IRWXU)
+
+
+def make_private_below(folder: Path) -> None:
+    """Do so with a folder and all that is in it."""
+    make_private(folder)
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            make_private(Path(place, name))
+
+
+def open_private(path: Path) -> TextIO:
+    """Open a text to write that is its owner's only, new or not; its line ends stay as they are written."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    file = os.fdopen(descriptor, "w", newline="", encoding="utf-8")
+    if path.is_file():  # not /dev/stdout
+        make_private(path)
+    return file
 
 
 def write_private(path: Path, text: str) -> None:

@@ -241,7 +241,7 @@ def _rollout(written: str) -> dict[str, float | None]:
 def _kept_secret(path: Path) -> str:
     """Read the secret, made by whoever comes first; two at once agree on one."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(48))

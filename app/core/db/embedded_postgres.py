@@ -161,7 +161,7 @@ def binary(name: str) -> Path:
 def _turn(data_dir: Path, purpose: str) -> Iterator[None]:
     """Let one thread of one process at a time start or stop the server of a folder, which is made if need be."""
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _threads, _locked(data_dir / "postgres.lock"):
             yield
     except OSError as error:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
+from app.core.files import open_private
 from app.ml.lnirt.data import Floats, Ints, ResponseMatrix, sparse_answers
 from app.ml.lnirt.em import Persons
 from app.ml.lnirt.groups import codes_of
@@ -89,8 +90,8 @@ class LnirtFit:
         return ItemParameters.estimated(mean, self.item_cov[index], float(self.sigma2[index]), self.population)
 
     def write_csv(self, folder: Path) -> None:
-        """Write items.csv, persons.csv and population.csv into `folder`, which is created."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write items.csv, persons.csv and population.csv, their owner's only, into `folder`, which is created."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         names = ["alpha", "beta", "phi", "lambda", "sigma2"]
         values = [self.alpha, self.beta, self.phi, self.lambda_, self.sigma2]
         errors = [self.alpha_se, self.beta_se, self.phi_se, self.lambda_se, self.sigma2_se]
@@ -104,7 +105,7 @@ class LnirtFit:
 
 
 def _write(path: Path, header: list[str], columns: Sequence[Iterable[Any]]) -> None:
-    with path.open("w", newline="") as file:
+    with open_private(path) as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(zip(*columns, strict=True))

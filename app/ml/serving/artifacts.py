@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from app.core.files import sync
+from app.core.files import make_private, make_private_below, sync
 
 VERSIONS = "versions"
 ABANDONED_SECONDS = 86_400.0
@@ -33,12 +33,29 @@ def staging_place() -> str:
 def staged(model_dir: Path, staging: str) -> Iterator[Path]:
     """A folder to write a version into; what is still there at the end was not published and goes."""
     folder = model_dir / staging
-    folder.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700)
+    keep_private(model_dir)
     _sweep(folder.parent)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_private(model_dir: Path) -> None:
+    """Let nobody but the owner read the models, those of earlier releases neither: they hold what students did.
+
+    MODEL_DIR itself stays as it is where something else lies in it, which others may have to reach.
+    """
+    if not (model_dir / VERSIONS).is_dir():
+        return
+    make_private_below(model_dir / VERSIONS)
+    ours = [file for file in model_dir.iterdir() if file.name.startswith(".") or file.name in (VERSIONS, *SHOWN)]
+    for file in ours:
+        make_private(file)
+    if len(ours) == len(list(model_dir.iterdir())):
+        make_private(model_dir)
 
 
 def _sweep(versions: Path) -> None:
@@ -49,7 +66,8 @@ def _sweep(versions: Path) -> None:
 
 
 def settle(finished: Path, model_dir: Path, folder: str) -> str:
-    """Move a finished folder into place, on disk for good."""
+    """Move a finished folder into place, on disk for good and its owner's only."""
+    make_private_below(finished)
     for file in finished.iterdir():
         sync(file)
     sync(finished)

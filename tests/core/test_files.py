@@ -1,0 +1,27 @@
+"""Files that hold what students did are their owner's only."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from app.core.files import open_private
+from app.core.settings import _kept_secret
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+def test_an_export_is_its_owners_only_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    (tmp_path / "old").write_text("open to all")
+    (tmp_path / "old").chmod(0o666)
+    before = os.umask(umask)
+    try:
+        for name in ("old", "new"):
+            with open_private(tmp_path / name) as file:
+                file.write("a\r\n")
+        _kept_secret(tmp_path / "data" / "secret_key")
+    finally:
+        os.umask(before)
+    for name in ("old", "new", "data/secret_key"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "old").read_bytes() == b"a\r\n"
