@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -19,6 +19,7 @@ DEPLOY = Path(__file__).parents[1] / "deploy"
 SITE = "localhost"
 START_SECONDS = 60  # at most, on a machine that is busy
 PATH = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"  # where Debian has nginx
+NOTHING: Mapping[str, str] = {}
 Proxy = Callable[[Path, int, int], list[str]]
 
 
@@ -76,13 +77,13 @@ class Browser:
         self._trusted = ssl.create_default_context(cafile=str(folder / "site.pem"))
 
     def ask(
-        self, method: str, path: str, form: dict[str, str] | None = None, **headers: str
+        self, method: str, path: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] = NOTHING
     ) -> tuple[int, list[tuple[str, str]], str]:
         """Send a request; status, headers and body of the answer."""
         connection = http.client.HTTPSConnection(SITE, self.port, timeout=30, context=self._trusted)
         body = urlencode(form) if form is not None else None
         own = {"Content-Type": "application/x-www-form-urlencoded"} if form is not None else {}
-        connection.request(method, path, body, own | {name.replace("_", "-"): value for name, value in headers.items()})
+        connection.request(method, path, body, own | dict(headers))
         answer = connection.getresponse()
         said = answer.read().decode()
         connection.close()
@@ -135,7 +136,7 @@ def test_behind_the_example_a_browser_signs_in_and_what_is_inside_stays_inside(
     site = f"https://{SITE}:{port}"
     own = {"Origin": site}
     account = {"email": "ada@example.com", "password": "seven grey herons by the weir"}
-    status, headers, said = browser.ask("POST", "/register", account, **own)
+    status, headers, said = browser.ask("POST", "/register", account, own)
     assert (status, dict(headers).get("Location", dict(headers).get("location"))) == (303, "/dashboard"), said
     (cookie,) = [value for name, value in headers if name.lower() == "set-cookie"]
     assert "Secure" in cookie
@@ -143,16 +144,19 @@ def test_behind_the_example_a_browser_signs_in_and_what_is_inside_stays_inside(
 
     signed_in = {"Cookie": cookie.partition(";")[0]}
     task = {"topic": "Calculus", "difficulty": "medium"}
-    status, _, said = browser.ask("POST", "/dashboard/tasks", task, **own, **signed_in)
+    status, _, said = browser.ask("POST", "/dashboard/tasks", task, own | signed_in)
     assert status == 303, said
-    assert "Calculus" in browser.ask("GET", "/dashboard/tasks", **signed_in)[2]
-    assert browser.ask("POST", "/dashboard/tasks", task, Origin="https://evil.example", **signed_in)[0] == 403
-    status, _, said = browser.ask("GET", "/", Host="evil.example")
+    assert "Calculus" in browser.ask("GET", "/dashboard/tasks", headers=signed_in)[2]
+    assert browser.ask("POST", "/dashboard/tasks", task, signed_in | {"Origin": "https://evil.example"})[0] == 403
+    status, _, said = browser.ask("GET", "/", headers={"Host": "evil.example"})
     assert status == 400 or not said  # Caddy has nothing to say for another site
 
     limits = [
         browser.ask(
-            "POST", "/auth/token", {"username": "ada@example.com", "password": "wrong"}, X_Forwarded_For=f"9.9.9.{k}"
+            "POST",
+            "/auth/token",
+            {"username": "ada@example.com", "password": "wrong"},
+            {"X-Forwarded-For": f"9.9.9.{k}"},
         )
         for k in range(11)
     ]
