@@ -60,20 +60,14 @@ def _moment(engine: Engine, model_dir: Path) -> Iterator[tuple[Connection, Seque
 
     Who publishes removes the files of older versions: it has to wait until we hold them too, which takes milliseconds.
     """
-    with engine.connect() as connection, _held(model_dir) as folder:
-        try:
-            serving_changes.hold_off(connection)
-            connection.commit()
+    with engine.connect() as connection, _held(model_dir) as folder, Session(connection) as db:
+        with engine.begin() as turn:
+            serving_changes.hold_off(turn)
             connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-            with Session(connection) as db:
-                kept = model_versions.kept(db)
-                for version in kept:
-                    _hold(model_dir / version.folder, folder / version.folder)
-                serving_changes.let_go(connection)
-                yield connection, kept, folder
-        except BaseException:
-            connection.invalidate()  # nobody else gets it from the pool with the lock still on it
-            raise
+            kept = model_versions.kept(db)
+            for version in kept:
+                _hold(model_dir / version.folder, folder / version.folder)
+        yield connection, kept, folder
 
 
 @contextmanager

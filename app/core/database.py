@@ -1,13 +1,15 @@
 """The way to PostgreSQL: psycopg2 through SQLAlchemy for everything, asyncpg for the hot routes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Engine, create_engine, text
+import psycopg2
+from sqlalchemy import Dialect, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -15,6 +17,13 @@ from app.core.db import embedded_postgres, migrations, timeouts
 from app.core.db.batching import Batcher
 from app.core.db.statements import BatchedStatement, Rows, Statement
 from app.core.settings import settings
+
+RESTART_SECONDS = 3.0  # that a pooler may take to be back
+AGAIN_SECONDS = 0.1  # between two tries
+LOST = (
+    *(ConnectionError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError),
+    *(asyncpg.AdminShutdownError, asyncpg.CannotConnectNowError),
+)
 
 
 @lru_cache
@@ -30,16 +39,32 @@ def is_embedded() -> bool:
     return settings().database_url is None
 
 
-def engine_for(url: str) -> Engine:
-    """SQLAlchemy takes a bare postgresql:// for psycopg 3; ours is psycopg2."""
+def engine_for(url: str, patience: Callable[[], float] = lambda: 0.0) -> Engine:
+    """SQLAlchemy takes a bare postgresql:// for psycopg 3; ours is psycopg2.
+
+    A new connection that is refused is tried for again for so many seconds.
+    """
     given = make_url(url).query  # has the last word
-    return create_engine(
+    made = create_engine(
         url.replace("postgresql://", "postgresql+psycopg2://", 1),
         pool_pre_ping=True,
         hide_parameters=True,  # values may be secret, and errors are logged
         pool_timeout=timeouts.STATEMENT_SECONDS,
         connect_args={name: value for name, value in timeouts.CONNECT.items() if name not in given},
     )
+
+    @event.listens_for(made, "do_connect")
+    def connect(dialect: Dialect, _: object, arguments: list[Any], options: dict[str, Any]) -> Any:
+        until = time.monotonic() + patience()
+        while True:
+            try:
+                return dialect.connect(*arguments, **options)
+            except psycopg2.OperationalError:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(AGAIN_SECONDS)
+
+    return made
 
 
 def without_password(said: str) -> str:
@@ -68,7 +93,7 @@ def keep_up() -> bool:
 @lru_cache
 def engine() -> Engine:
     """Return the engine of this process; an embedded database is migrated first."""
-    made = engine_for(database_url())
+    made = engine_for(database_url(), lambda: RESTART_SECONDS if is_pooled.cache_info().currsize and is_pooled() else 0)
     if is_embedded():
         migrations.ensure_current(made)
     return made
@@ -147,7 +172,22 @@ class AsyncDatabase:
         return self._pool.get_size() - idle, idle
 
     async def rows(self, statement: Statement, values: Mapping[str, object]) -> Rows:
-        """Return all rows of a statement, which commits by itself or with its batch."""
+        """Return all rows of a statement, which commits by itself or with its batch.
+
+        Where a pooler lost it, most likely because it was started anew, the statement is sent again: what it stores has
+        an id already, so it is stored once.
+        """
+        until = 0.0
+        while True:
+            try:
+                return await self._rows(statement, values)
+            except LOST:
+                until = until or time.monotonic() + RESTART_SECONDS
+                if not self.is_pooled or time.monotonic() >= until:
+                    raise
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _rows(self, statement: Statement, values: Mapping[str, object]) -> Rows:
         if isinstance(statement, BatchedStatement):
             if statement not in self._batchers:
                 self._batchers[statement] = Batcher(statement, self.acquire)

@@ -21,7 +21,8 @@ COLUMNS = """id, user_id, topic, difficulty, item_id, created_at, completed, is_
 COLUMNS_OF_TASK = ", ".join(f"(task).{column.strip()}" for column in COLUMNS.split(","))
 
 # Who was let in may have been erased since: nothing is stored for an account that is gone or going. The lock is the one
-# that a foreign key would take; an erasure waits for it, and nobody waits for an erasure.
+# that a foreign key would take; an erasure waits for it, and nobody waits for an erasure. The id is the request's: what
+# is sent again, because its answer was lost, is stored once.
 INSERT = BatchedStatement(
     """
     WITH added AS (
@@ -35,8 +36,9 @@ INSERT = BatchedStatement(
            CAST(CAST(:contributions AS text) AS jsonb), CAST(:features AS double precision[])
     WHERE CAST(:student AS uuid) IS NULL
         OR EXISTS (SELECT FROM users WHERE id = CAST(:student AS uuid) FOR KEY SHARE SKIP LOCKED)
+    ON CONFLICT (id) DO NOTHING
     RETURNING id)
-    SELECT EXISTS (SELECT FROM added) AS stored""",
+    SELECT EXISTS (SELECT FROM added) OR EXISTS (SELECT FROM practice_tasks WHERE id = :id) AS stored""",
     at_once=2,
 )
 

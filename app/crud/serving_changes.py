@@ -62,12 +62,8 @@ def take_turn(db: Session) -> None:
 
 
 def hold_off(connection: Connection) -> None:
-    """Nobody publishes, promotes or removes a version until `let_go`; several may hold this at once."""
-    execute(connection, f"SELECT pg_advisory_lock_shared({LOCK})")
-
-
-def let_go(connection: Connection) -> None:
-    execute(connection, f"SELECT pg_advisory_unlock_shared({LOCK})")
+    """Nobody publishes, promotes or removes a version until this transaction ends; several may hold this at once."""
+    execute(connection, f"SELECT pg_advisory_xact_lock_shared({LOCK})")
 
 
 def serve(

@@ -13,7 +13,7 @@ from app.crud.model_tracker import to_json
 from app.crud.rows import all_as, execute, first_as, number
 from app.domain.errors import TrainingBusy
 
-LOCK = "hashtext('smartstudy.training')"  # one per database; PostgreSQL lets it go with the connection
+LOCK = "hashtext('smartstudy.training')"  # one per database; PostgreSQL lets it go with the transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,25 @@ HOLDER = f"""
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND ((CAST(classid AS bigint) << 32) | CAST(objid AS bigint)) = CAST({LOCK} AS bigint)"""
 SAY_BACKEND = """
-    UPDATE training_runs SET backend = pg_backend_pid()
-    WHERE id = :id AND backend IS DISTINCT FROM pg_backend_pid()"""
+    UPDATE training_runs SET backend = :backend WHERE id = :id AND backend IS DISTINCT FROM CAST(:backend AS int)"""
+TRY_LOCK = f"SELECT pg_try_advisory_xact_lock({LOCK})"
+STAY_IDLE = """
+    SELECT set_config(name, '0', true) FROM pg_settings
+    WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"""
+IS_OURS = """
+    SELECT EXISTS (SELECT FROM training_runs WHERE id = :id AND outcome = 'running' AND finished_at IS NULL
+                   FOR NO KEY UPDATE)"""
+# A pooler may have lent the same server to a run that lives.
 END_SILENT_HOLDER = f"""
-    WITH silent AS ({INTERRUPT} :message WHERE {SILENT} AND id <> :id AND backend IN ({HOLDER}) RETURNING backend)
+    WITH silent AS (
+        {INTERRUPT} :message
+        WHERE {SILENT} AND id <> :id AND backend IN ({HOLDER}) AND backend NOT IN (
+            SELECT backend FROM training_runs WHERE finished_at IS NULL AND backend IS NOT NULL AND NOT ({SILENT}))
+        RETURNING backend)
     SELECT pg_terminate_backend(backend) FROM silent"""
 START = """
     UPDATE training_runs SET outcome = 'running', started_at = now(), finished_at = NULL, message = NULL,
-        seen_at = clock_timestamp(), backend = pg_backend_pid()
+        seen_at = clock_timestamp()
     WHERE id = :id"""  # given up by others, it lives all the same
 LEFT_BEHIND = """
     SELECT DISTINCT folder, EXISTS (SELECT FROM model_versions AS version
@@ -145,20 +156,28 @@ def seen(db: Session, run_id: int) -> None:
     execute(db, sql, id=run_id)
 
 
-def take_turn(connection: Connection, run_id: int, silent_seconds: float) -> bool:
-    """Hold the single writer's lock, for as long as this very connection lives; False where another one holds it.
+def take_turn(turn: Connection, run_id: int, silent_seconds: float) -> bool:
+    """Hold the single writer's lock, for as long as the transaction of `turn` lasts; False where another one holds it.
 
     A holder that has not been seen for so long loses its connection, and with it the lock: should it wake up, it has
     nothing left to publish with.
     """
-    execute(connection, SAY_BACKEND, id=run_id)
-    connection.commit()  # before the lock: who holds it is never unknown
-    is_ours = bool(execute(connection, f"SELECT pg_try_advisory_lock({LOCK})").scalar_one())
-    if not is_ours:
+    backend = number(turn, "SELECT pg_backend_pid()")  # the transaction's, whatever pooler is between us
+    with turn.engine.begin() as writer:  # before the lock: who holds it is never unknown
+        execute(writer, SAY_BACKEND, id=run_id, backend=backend)
+    if execute(turn, TRY_LOCK).scalar_one():
+        execute(turn, STAY_IDLE)
+        return True
+    turn.rollback()
+    with turn.engine.begin() as writer:
         message = NOT_SEEN.format(silent_seconds)
-        execute(connection, END_SILENT_HOLDER, id=run_id, silent=silent_seconds, message=message)
-    connection.commit()
-    return is_ours
+        execute(writer, END_SILENT_HOLDER, id=run_id, silent=silent_seconds, message=message)
+    return False
+
+
+def is_ours(db: Session, run_id: int) -> bool:
+    """Whether the run still has its place, which nobody takes until this transaction ends."""
+    return bool(execute(db, IS_OURS, id=run_id).scalar_one())
 
 
 def start(db: Session | Connection, run_id: int) -> None:

@@ -11,8 +11,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psycopg2.extensions
 from sqlalchemy import Engine, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 
 from app.core.db import timeouts
@@ -192,14 +192,22 @@ def _suggested(trial: "optuna.Trial", name: str, within: Range) -> float:
     return trial.suggest_float(name, within.least, within.most, step=within.step, log=within.step is None)
 
 
+class InSchema(psycopg2.extensions.cursor):  # type: ignore[misc]  # psycopg2 has no types
+    """A cursor whose transactions look for tables in our schema: behind a pooler no setting of a session holds."""
+
+    def execute(self, query: Any, vars: Any = None) -> None:
+        if self.connection.status == psycopg2.extensions.STATUS_READY and not self.connection.autocommit:
+            super().execute(f"SET LOCAL search_path = {SCHEMA}")
+        super().execute(query, vars)
+
+
 def _storage(url: str) -> "optuna.storages.RDBStorage":
     import optuna
 
-    options = " ".join(filter(None, [str(make_url(url).query.get("options", "")), f"-csearch_path={SCHEMA}"]))
     wait = {"connect_timeout": timeouts.CONNECT_SECONDS, "application_name": "smartstudy", **timeouts.KEEPALIVE}
     return optuna.storages.RDBStorage(
         url.replace("postgresql://", "postgresql+psycopg2://", 1),
-        {"connect_args": {**wait, "options": options}, "pool_pre_ping": True, "hide_parameters": True},
+        {"connect_args": {**wait, "cursor_factory": InSchema}, "pool_pre_ping": True, "hide_parameters": True},
         heartbeat_interval=HEARTBEAT_SECONDS,
         grace_period=2 * HEARTBEAT_SECONDS,
     )
@@ -208,17 +216,12 @@ def _storage(url: str) -> "optuna.storages.RDBStorage":
 @contextmanager
 def _alone(engine: Engine) -> Iterator[None]:
     """With the schema there, and no other process in here: each would create what it doesn't see yet."""
-    with engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
-        try:
-            if connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}) is None:
-                _create(connection)
-            connection.commit()
-            yield
-        finally:
-            connection.rollback()
-            connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
-            connection.commit()
+    with engine.begin() as turn, engine.connect() as connection:
+        turn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        if connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}) is None:
+            _create(connection)
+        connection.commit()
+        yield
 
 
 def _create(connection: Any) -> None:

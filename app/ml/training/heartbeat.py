@@ -17,7 +17,11 @@ PER_SILENCE = 6  # beats in the time after which a process is taken for dead
 
 @contextmanager
 def heartbeat(
-    engine: Engine, run_id: int, silent_seconds: float, say: Callable[[Mapping[str, Any]], None]
+    engine: Engine,
+    run_id: int,
+    silent_seconds: float,
+    say: Callable[[Mapping[str, Any]], None],
+    keep_turn: Callable[[], None],
 ) -> Iterator[None]:
     """Beat until the end of the block. A process that was stopped, or hangs as a whole, doesn't."""
     over = threading.Event()
@@ -28,6 +32,7 @@ def heartbeat(
             try:
                 with Session(engine) as db, db.begin():
                     training_runs.seen(db, run_id)
+                keep_turn()
             except SQLAlchemyError:
                 continue  # the database is away, and with it everybody who could miss us
 

@@ -3,17 +3,17 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.core.database import engine_for
+from app.core.database import RESTART_SECONDS, engine_for
 from app.core.db.outages import reason
 from app.crud import attempts, erasures, model_tracker, model_versions, network_settings, topics, training_runs
 from app.domain.attempts import Attempts
@@ -31,11 +31,11 @@ from app.ml.training.heartbeat import heartbeat
 from app.ml.training.publication import Candidate, Findings, Made, Publication, none_erased
 from app.ml.training.reasons import RunEnded, RunReason
 from app.ml.training.tuned_settings import checked
+from app.ml.training.turn import Turn
 
 log = logging.getLogger("smartstudy.training")
 Say = Callable[[Mapping[str, Any]], None]
 Fit = Callable[[Say], Fitted]
-POLL_SECONDS = 0.2  # whether it is this run's turn
 PROGRESS_SECONDS = 0.5  # between two rows of progress
 STANDING_BY = 50  # new tasks: with fewer a network that doesn't answer isn't trained, but stands by as it is
 DRIFT_GROWTH = 0.05  # of the tasks since the last training from scratch: before that, drift makes no other one due
@@ -65,12 +65,13 @@ class Order:
 
 def train(order: Order, say: Say) -> dict[str, Any]:
     """Do the run and record how it ended; what is returned says it too. Raises nothing that a run can meet."""
-    engine = engine_for(order.database_url)
+    patience = min(RESTART_SECONDS, order.silent_seconds / 4)  # nobody waits for the run, but its heart has to beat
+    engine = engine_for(order.database_url, lambda: patience)
     try:
-        with heartbeat(engine, order.run_id, order.silent_seconds, say), engine.connect() as writer:
-            while not training_runs.take_turn(writer, order.run_id, order.silent_seconds):
-                time.sleep(POLL_SECONDS)
-            return TrainingRun(writer, order, say).train()  # the lock is this connection's: whoever publishes, holds it
+        turn = Turn(engine, order.run_id, order.silent_seconds)
+        with closing(turn), heartbeat(engine, order.run_id, order.silent_seconds, say, turn.keep):
+            turn.wait()
+            return TrainingRun(engine, order, say).train()
     except RunEnded as why:
         return _end(engine, order, why.outcome, str(why))
     except Exception as why:  # whatever it was, the model in use stays and the row says why
@@ -81,10 +82,10 @@ def train(order: Order, say: Say) -> dict[str, Any]:
 
 
 class TrainingRun:
-    """A run at work, on the connection that holds the lock."""
+    """A run at work, whose turn it is."""
 
-    def __init__(self, writer: Connection, order: Order, say: Say) -> None:
-        self._writer, self._order, self._say = writer, order, say
+    def __init__(self, engine: Engine, order: Order, say: Say) -> None:
+        self._engine, self._order, self._say = engine, order, say
         self._model_dir = Path(order.model_dir)
         self._next_progress = 0.0
 
@@ -123,7 +124,7 @@ class TrainingRun:
         """The tasks, and the newest of them held out. A run that goes on looks first at how those in service do: where
         they have drifted, it starts from scratch instead. (A run from scratch evaluates them when it has fitted,
         minutes later.)"""
-        with self._transaction() as db:
+        with Session(self._engine) as db, db.begin():
             training_runs.start(db, self._order.run_id)
         self._tidy()
         self._progress({"step": "read"}, now=True)
@@ -283,8 +284,8 @@ class TrainingRun:
             training_runs.writes(db, self._order.run_id, folders)
 
     def _tidy(self) -> None:
-        """Delete what runs that have ended let go of, and what they left when they were killed."""
-        with self._transaction() as db:
+        """Delete what runs that have ended, this one too, let go of, and what they left when they were killed."""
+        with Session(self._engine) as db, db.begin():
             left = training_runs.left_behind(db)
             gone = [name for name, is_kept in left.items() if is_kept or artifacts.remove(self._model_dir, name)]
             training_runs.tidied(db, gone)
@@ -300,10 +301,16 @@ class TrainingRun:
 
     @contextmanager
     def _transaction(self, *, snapshot: bool = False) -> Iterator[Session]:
-        """In a snapshot all of it sees the same moment."""
-        with Session(self._writer) as db, db.begin():
+        """In a snapshot all of it sees the same moment, and nothing is written.
+
+        Raises:
+            RunEnded: another run took this one's place.
+        """
+        with Session(self._engine) as db, db.begin():
             if snapshot:
                 db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            elif not training_runs.is_ours(db, self._order.run_id):
+                raise RunEnded("interrupted", RunReason.TAKEN_OVER)
             yield db
 
 

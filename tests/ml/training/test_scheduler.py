@@ -177,33 +177,57 @@ def test_a_failure_while_saving_leaves_the_model_in_use_and_no_litter(
     assert tracker(db)["n_samples_since_training"] == 40
 
 
-def test_a_version_by_a_writer_that_lost_its_connection_is_not_published(
+def end_holder_of_the_lock(db: Session) -> None:
+    db.execute(
+        text("""SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'
+                AND pid <> pg_backend_pid()
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())""")
+    )
+    db.commit()
+
+
+def test_a_version_by_a_writer_that_lost_its_turn_to_another_is_not_published(
     db: Session, environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Paused or cut off, it wakes up late: its lock is gone, and so is its way to publish."""
+    """Paused or cut off, it wakes up late: another run has its place, and it has no way to publish."""
     imported(db, TASKS.take(slice(0, 40)))
 
-    class Fitted:
-        report: dict[str, Any] = {}  # noqa: RUF012
-
-        def save(self, folder: Path) -> None:
-            (folder / "weights.npz").write_bytes(b"x")
-
-    def cut_off(*_: object, **__: object) -> Fitted:
-        db.execute(
-            text("""SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'
-                    AND pid <> pg_backend_pid()
-                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())""")
-        )
-        db.commit()
-        return Fitted()
+    def cut_off(*_: object, **__: object) -> None:
+        end_holder_of_the_lock(db)
+        with db.begin():
+            training_runs.start(db, training_runs.ask(db))
+        raise TrainingFailed("LNIRT is enough to be published")
 
     monkeypatch.setattr("app.ml.networks.fit.fit", cut_off)
     with db.begin():
         run_id = training_runs.ask(db)
-    assert run.train(_order(environment, run_id), lambda _: None)["outcome"] == "failed"
+    assert run.train(_order(environment, run_id), lambda _: None)["outcome"] == "interrupted"
     assert serving(db) == []
     assert tracker(db)["n_samples_since_training"] == 40
+
+
+def test_a_run_whose_connection_fell_takes_its_turn_again_and_ends_well(
+    db: Session, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pooler that is started anew, say."""
+    imported(db, TASKS.take(slice(0, 40)))
+
+    def held() -> bool:
+        with db.begin():
+            return training_runs.at_work(db) is not None
+
+    def cut_off(*_: object, **__: object) -> None:
+        end_holder_of_the_lock(db)
+        until(held, 60)
+        raise TrainingFailed("LNIRT is enough to be published")
+
+    monkeypatch.setattr("app.ml.networks.fit.fit", cut_off)
+    with db.begin():
+        run_id = training_runs.ask(db)
+    order = replace(_order(environment, run_id), silent_seconds=1.0)
+    assert run.train(order, lambda _: None)["outcome"] == "published"
+    assert tracker(db)["n_samples_since_training"] == 0
+    assert not held()
 
 
 def test_without_a_network_lnirt_is_published_and_the_run_says_why(
@@ -392,7 +416,7 @@ def test_a_writer_that_was_stopped_loses_its_turn_and_publishes_nothing_when_it_
     os.kill(late.pid, signal.SIGCONT)
     thread.join(120)
     late.close()
-    assert ends[0]["outcome"] == "failed"
+    assert ends[0]["outcome"] == "interrupted"
     assert db.execute(text("SELECT id, run_id FROM model_versions ORDER BY id")).all() == published
     assert run_id not in {row.run_id for row in published}
     assert db.scalar(text("SELECT outcome FROM training_runs WHERE id = :id"), {"id": run_id}) == "interrupted"
