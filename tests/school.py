@@ -29,7 +29,8 @@ class Student:
     @classmethod
     def registered(cls, client: httpx.Client, name: str) -> "Student":
         email = f"{name}@example.com"
-        client.post("/auth/register", json={"email": email, "password": PASSWORD}).raise_for_status()
+        registered = client.post("/auth/register", json={"email": email, "password": PASSWORD})
+        assert registered.status_code == 201, registered.text
         answer = client.post("/auth/token", data={"username": email, "password": PASSWORD})
         return cls(client, answer.json()["access_token"])
 

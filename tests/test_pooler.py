@@ -1,0 +1,96 @@
+"""Behind a pooler that lends a server for one transaction only, everything works, while it is started anew too."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from tests.pooler import PROGRAM, Pooler
+from tests.school import Student, until
+from tests.test_away import Serve, serve
+
+__all__ = ["serve"]  # the fixture
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed (apt-get install pgbouncer)"),
+]
+STUDENTS, TASKS_EACH = 50, 20
+
+
+@pytest.fixture
+def pooler(database_url: str) -> Iterator[Pooler]:
+    made = Pooler(database_url)
+    yield made
+    made.close()
+
+
+def works(client: httpx.Client, number: int, done: list[int], answers: "Counter[tuple[str, int]]") -> None:
+    """A student registers, signs in and does tasks; every answer is counted."""
+    student = Student.registered(client, f"student{number}")
+    for task in range(TASKS_EACH):
+        asked = student.ask(f"Topic {task % 4}")
+        answers["POST", asked.status_code] += 1
+        answers["PATCH", student.complete(asked.json()["id"], (number + task) % 3 > 0, 20 + task).status_code] += 1
+        done.append(task)
+
+
+def test_a_thousand_tasks_and_a_training_through_a_pooler_that_is_started_anew_lose_nothing(
+    pooler: Pooler, serve: Serve, db: Session, monkeypatch: pytest.MonkeyPatch, environment: Path
+) -> None:
+    monkeypatch.setenv("RETRAIN_EVERY", str(STUDENTS * TASKS_EACH))
+    monkeypatch.setenv("TRAINER_SILENT_SECONDS", "6")
+    address, _, log = serve(pooler.url)
+    until(lambda: _answers(address), 60)
+    done: list[int] = []
+    answers: Counter[tuple[str, int]] = Counter()
+
+    def has_done(tasks: int) -> bool:
+        return len(done) >= tasks or any(each.done() and each.exception() for each in working)
+
+    with httpx.Client(base_url=address, timeout=30) as client, ThreadPoolExecutor(8) as threads:
+        working = [threads.submit(works, client, number, done, answers) for number in range(STUDENTS)]
+        for so_many in (300, 600):
+            until(partial(has_done, so_many), 300)
+            pooler.restart()
+        for each in working:
+            each.result()
+        total = STUDENTS * TASKS_EACH
+        assert answers == {("POST", 201): total, ("PATCH", 200): total}, log.read_text()
+
+        until(lambda: db_says(db, "SELECT count(*) FROM training_runs WHERE progress ->> 'step' LIKE 'fit%'"))
+        pooler.restart()
+        until(lambda: db_says(db, "SELECT count(*) FROM training_runs WHERE finished_at IS NOT NULL"), 300)
+        assert client.get("/readyz").json() == {"status": "ok", "reasons": []}
+        assert db_says(db, "SELECT count(*) FROM practice_tasks WHERE completed") == total
+        assert db_says(db, "SELECT string_agg(outcome, ' ') FROM training_runs") == "published"
+        assert db_says(db, "SELECT sum(n_taken) FROM training_runs") == total
+    assert "Traceback" not in log.read_text()
+
+
+def test_commands_work_through_a_pooler(pooler: Pooler, environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", pooler.url)
+    for command in (["migrate"], ["sample"], ["train", "--kind", "lnirt"], ["backup", str(environment / "b.tar")]):
+        ran = subprocess.run([sys.executable, "-m", "app", *command], capture_output=True, text=True, timeout=300)
+        assert ran.returncode == 0, ran.stderr + ran.stdout
+
+
+def db_says(db: Session, sql: str) -> Any:
+    with db.begin():
+        return db.scalar(text(sql))
+
+
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/readyz").status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
