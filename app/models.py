@@ -408,3 +408,11 @@ class TrainingControl(Base):
     forgiven_through: Mapped[int] = mapped_column(server_default=text("0"))  # runs up to this one
 
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+
+class WriteCheck(Base):
+    """One row, written anew whenever somebody asks whether the service is ready: the database takes writes."""
+
+    __tablename__ = "write_checks"
+
+    checked_at: Mapped[datetime] = mapped_column(primary_key=True, server_default=func.now())

@@ -21,6 +21,11 @@ IN_ONE_FORM = (
 
 def upgrade() -> None:
     op.create_table(
+        "write_checks",
+        sa.Column("checked_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.PrimaryKeyConstraint("checked_at", name="pk_write_checks"),
+    )
+    op.create_table(
         "topics",
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
@@ -69,6 +74,7 @@ def known_places() -> None:
 
 
 def downgrade() -> None:
+    op.drop_table("write_checks")
     op.drop_column("browser_sessions", "id")
     op.drop_table("api_tokens")
     op.drop_table("known_places")

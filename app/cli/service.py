@@ -20,7 +20,7 @@ from app.core.one_thread import use_one_thread
 with lazily():
     from app.cli import guided_run
     from app.core import database, settings
-    from app.core.db import embedded_postgres, migrations, outages
+    from app.core.db import embedded_postgres, migrations, outages, preflight
     from app.core.observability import logs
 
 app = typer.Typer(rich_markup_mode="markdown")
@@ -58,7 +58,7 @@ def serve(
     logs.configure()
     listening = _listen(host, port)  # before anything is announced, or sent there
     port = listening.getsockname()[1]
-    _refuse_other_tables()
+    _refuse_unfit_surroundings()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn passes it on at the end: leave by the front door
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
     if guided:
@@ -93,8 +93,15 @@ def serve(
 def migrate() -> None:
     """Bring the database's tables up to date. Harmless when they are; two at once take turns."""
     engine = database.engine_for(database.database_url())
+    _warn(preflight.check(engine, database.database_url()))
+    full, scarce = preflight.disk(settings.settings().folders())
+    if full:
+        raise preflight.UnfitSurroundings(" ".join(full))
+    _warn(scarce)
     before = migrations.revision(engine)
     migrations.migrate(engine)
+    with engine.connect() as connection:
+        preflight.check_write(connection)
     now = migrations.revision(engine)
     say(f"The database stands at revision {now}" + (", as before." if now == before else "."))
 
@@ -102,9 +109,13 @@ def migrate() -> None:
 @app.command()
 @explained()
 def stop() -> None:
-    """End the embedded database of this DATA_DIR, should one be left running."""
+    """End the embedded database of this DATA_DIR, should one be left running; not beneath a service that runs."""
     if not database.is_embedded():
         raise SystemExit("DATABASE_URL names a database of your own; SmartStudy doesn't stop that.")
+    if embedded_postgres.is_used(settings.settings().data_dir):
+        raise SystemExit(
+            "A running SmartStudy uses the embedded database: end that first (Ctrl-C); the last to go stops it."
+        )
     ended = embedded_postgres.stop(settings.settings().data_dir)
     say("The embedded database is stopped." if ended else "No embedded database was running.")
 
@@ -113,10 +124,10 @@ def stop() -> None:
 @explained()
 def url() -> None:
     """Print the database's URL, for psql, a notebook or `create_engine`. It holds the password."""
-    say(usable_engine().url.render_as_string(hide_password=False))
+    usable_engine()
+    say(database.database_url())
 
 
-@explained()
 def _listen(host: str, port: int) -> socket.socket:
     """Take the port. Raises SystemExit, with a sentence, where it can't be had."""
     try:
@@ -129,17 +140,25 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _refuse_other_tables() -> None:
-    """A service may start before its database, but not on one with other tables than its own."""
-    from sqlalchemy.exc import DBAPIError
-
+@explained()
+def _refuse_unfit_surroundings() -> None:
+    """A service may start before its database, but not on one that it can't work with, nor on other tables."""
+    full, scarce = preflight.disk(settings.settings().folders())
+    _warn([*full, *scarce])
     try:
+        _warn(preflight.check(database.engine(), database.database_url()))
         usable_engine()
-    except DBAPIError as error:
+    except outages.NO_DATABASE as error:
         if outages.outage(error) is None:
             raise
         why = outages.reason(error)
-        print(f"The database does not answer; the service starts all the same and waits for it: {why}", file=sys.stderr)
+        _warn([f"The database does not answer; the service starts all the same and waits for it: {why}"])
+
+
+def _warn(sentences: list[str]) -> None:
+    """Say each on stderr."""
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)
 
 
 def _set_for_all_processes(guided: bool, access_log: bool) -> None:

@@ -20,7 +20,7 @@ from app.domain.kinds import KINDS
 
 with lazily():
     from app.core import database
-    from app.core.db import embedded_postgres, migrations, outages
+    from app.core.db import embedded_postgres, migrations, outages, preflight
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -87,20 +87,21 @@ def explained() -> Iterator[None]:
 
 def _sentence(error: Exception) -> str | None:
     """What to say of an error; None where it is a fault of ours."""
+    from asyncpg import PostgresError
     from psycopg2 import Error, OperationalError
     from pydantic import ValidationError
     from sqlalchemy.exc import DBAPIError
 
-    if isinstance(error, DBAPIError | Error):
+    if isinstance(error, DBAPIError | Error | PostgresError):
         why = outages.outage(error)
-        if why is None and not isinstance(error, OperationalError):
+        if why is None and not isinstance(error, OperationalError | PostgresError):
             return None
         meaning = why.detail.split(".")[0] if why and outages.code_of(error) else "The database does not answer"
         return f"{meaning}: {outages.reason(error)}"
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
-    expected = (migrations.SchemaMismatch, embedded_postgres.EmbeddedPostgresError)
+    expected = (migrations.SchemaMismatch, preflight.UnfitSurroundings, embedded_postgres.EmbeddedPostgresError)
     return str(error) if isinstance(error, (AppError, ValueError, OSError, EOFError, csv.Error, *expected)) else None
 
 

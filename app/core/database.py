@@ -13,7 +13,7 @@ from sqlalchemy import Dialect, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.core.db import embedded_postgres, migrations, timeouts
+from app.core.db import addresses, embedded_postgres, migrations, timeouts
 from app.core.db.batching import Batcher
 from app.core.db.statements import BatchedStatement, Rows, Statement
 from app.core.settings import settings
@@ -148,7 +148,7 @@ class AsyncDatabase:
             if self._pool is None:
                 self.is_pooled = await asyncio.to_thread(is_pooled)
                 self._pool = await asyncpg.create_pool(
-                    database_url(),
+                    addresses.for_asyncpg(database_url()),
                     **({"statement_cache_size": 0} if self.is_pooled else {}),
                     min_size=0,
                     max_size=self._size,

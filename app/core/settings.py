@@ -6,7 +6,6 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import (
@@ -20,6 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.core.db import addresses
 from app.domain.kinds import KINDS, TRAINED
 
 APP = Path(__file__).resolve().parents[1]
@@ -127,16 +127,11 @@ class Settings(BaseSettings):
         url = secret.get_secret_value() if secret else DATABASE_FORM
         if not url.startswith(("postgresql://", "postgres://", "postgresql+psycopg2://")):
             raise ValueError(f"SmartStudy runs on PostgreSQL: {DATABASE_FORM}")
+        addresses.check(url)
         try:
             make_url(url)
         except (ArgumentError, ValueError):
-            raise ValueError(
-                f"can't be read as {DATABASE_FORM}; signs such as @ : / in a password are written %40 ..."
-            ) from None
-        try:
-            _ = urlsplit(url).port
-        except ValueError:
-            raise ValueError("can't be read; in a password / is written %2F, # %23, ? %3F and @ %40") from None
+            raise ValueError(f"can't be read as {DATABASE_FORM}; {addresses.ENCODED}") from None
         return secret
 
     @field_validator("secret_key", "previous_secret_key")
@@ -176,6 +171,10 @@ class Settings(BaseSettings):
         if sum(share for share in shares.values() if share is not None) > 100:
             raise ValueError("gives more than 100 % of the students away")
         return written
+
+    def folders(self) -> dict[str, Path]:
+        """The folders that have to have room, by the settings that name them."""
+        return {"DATA_DIR": self.data_dir, "MODEL_DIR": self.model_dir}
 
     def host_names(self) -> tuple[str, ...]:
         """The names that a Host header may have; without ALLOWED_HOSTS those of this machine, or any where others may

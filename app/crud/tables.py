@@ -6,7 +6,12 @@ from sqlalchemy import Connection, inspect, text
 
 from app.models import Base
 
-UNTOUCHED = ("embedding_model_tracker", "training_control", "rate_limits")  # have rows before anything happened
+UNTOUCHED = (
+    "embedding_model_tracker",
+    "training_control",
+    "rate_limits",
+    "write_checks",
+)  # have rows before anything happened
 COUNTED = ("practice_tasks", "users", "model_versions")
 
 

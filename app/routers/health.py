@@ -11,7 +11,7 @@ from app.core import errors
 from app.core.timeout_cache import TimeoutCache
 from app.domain.errors import DatabaseUnavailable
 from app.ml.serving.model_order import ServingModels
-from app.monitoring.readiness import SECONDS, Readiness, readiness
+from app.monitoring.readiness import SECONDS, Readiness, Surroundings, readiness
 from app.schemas.problem import problems
 
 router = APIRouter(tags=["Health"])
@@ -28,7 +28,7 @@ class Ready(BaseModel):
 
 def readiness_of(serving: ServingModels) -> TimeoutCache[Readiness]:
     """Make the check of readiness, which ends in time even with a database that hangs."""
-    return TimeoutCache(partial(readiness, serving), SECONDS)
+    return TimeoutCache(partial(readiness, serving, Surroundings()), SECONDS)
 
 
 @router.get("/healthz")
@@ -39,10 +39,11 @@ async def alive() -> Healthy:
 
 @router.get("/readyz", response_model=Ready, responses=problems())
 async def ready(request: Request) -> Ready | Response:
-    """The process can serve: the database answers, and its tables are those that the code was written for.
+    """The process can serve: the database answers, takes a write, and has the tables that the code was written for.
 
-    A 503 says why not in `reasons`. A 200 may be `degraded`: files of a model that are damaged, trainings that are
-    paused or fail; predictions go on. It answers within a few seconds whatever the database does.
+    A 503 says why not in `reasons`: a full disk, a standby, other tables. A 200 may be `degraded`: files of a model
+    that are damaged, trainings that are paused or fail, little room on a disk, clocks apart; predictions go on.
+    It answers within a few seconds whatever the database does.
     """
     found = await how_ready(request.app.state)
     if not found.serves:

@@ -107,6 +107,12 @@ def stop(data_dir: Path) -> bool:
         return cluster is not None and _stop_server(cluster)
 
 
+def is_used(data_dir: Path) -> bool:
+    """Whether some process uses the server of this folder; a service among them would start it again."""
+    data_dir = data_dir.expanduser().resolve()
+    return (data_dir / "postgres.users").exists() and not _unused(data_dir)
+
+
 def revive(data_dir: Path) -> bool:
     """Start a server again that ended, or is ending, while this process uses it; True if it had to be.
 

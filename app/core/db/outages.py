@@ -1,5 +1,7 @@
 """Which errors of the database pass, so that the caller may try again, and why."""
 
+import logging
+
 from asyncpg import InterfaceError, InternalClientError, PostgresError
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -61,3 +63,11 @@ def reason(error: BaseException) -> str:
     """Return the error in the words of the database or its driver, on one line and without the password."""
     said = " ".join(str(getattr(error, "orig", None) or error).split())
     return without_password(said) or type(error).__name__
+
+
+def tell(log: logging.Logger, what: str, error: Exception) -> None:
+    """Log what went wrong: a sentence where the database is away, a traceback of anything else."""
+    if isinstance(error, NO_DATABASE) and outage(error):
+        log.error("%s, for the database is away: %s", what, reason(error))
+    else:
+        log.error("%s", what, exc_info=error)

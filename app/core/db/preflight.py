@@ -6,7 +6,7 @@ A fault keeps the service from working; a warning is told and the service goes o
 import asyncio
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,15 @@ from typing import Any
 import asyncpg
 from sqlalchemy import Connection, Engine, text
 
-from app.core.db import timeouts
+from app.core.db import addresses, timeouts
 
 OLDEST_SERVER = 14  # PostgreSQL's major version; older ones get no more fixes
 FULL_BYTES, SCARCE_BYTES = 20 << 20, 500 << 20  # free on a disk
 CLOCK_SECONDS = 30.0  # that the database's clock may differ from ours
 SERVER = """SELECT current_setting('server_encoding'), current_setting('server_version_num')::int,
                    extract(epoch FROM clock_timestamp())::float8, pg_is_in_recovery()"""
-WRITE = """INSERT INTO write_checks (id) VALUES (1)
-           ON CONFLICT (id) DO UPDATE SET checked_at = clock_timestamp() RETURNING checked_at"""
+# A new file of one page: an update might find room where a task finds none.
+WRITE = "TRUNCATE write_checks", "INSERT INTO write_checks DEFAULT VALUES"
 
 
 class UnfitSurroundings(RuntimeError):
@@ -40,15 +40,17 @@ class Server:
 
 
 def of_server(connection: Connection) -> Server:
-    """Asks through psycopg2."""
+    """Ask through psycopg2."""
     return Server(*connection.execute(text(SERVER)).one())
 
 
 def of_server_by_asyncpg(url: str) -> Server:
-    """Asks through asyncpg, which reads the address by rules of its own."""
+    """Ask through asyncpg, which reads the address by rules of its own."""
 
     async def ask() -> Any:
-        connection = await asyncpg.connect(url, timeout=timeouts.CONNECT_SECONDS, statement_cache_size=0)
+        connection = await asyncpg.connect(
+            addresses.for_asyncpg(url), timeout=timeouts.CONNECT_SECONDS, statement_cache_size=0
+        )
         try:
             async with connection.transaction():
                 return await connection.fetchrow(SERVER, timeout=timeouts.STATEMENT_SECONDS)
@@ -59,7 +61,7 @@ def of_server_by_asyncpg(url: str) -> Server:
 
 
 def faults(server: Server) -> Iterator[str]:
-    """Why no service can work on this server, a sentence each."""
+    """Say why no service can work on this server, a sentence each."""
     if server.encoding != "UTF8":
         yield (
             f"The database's encoding is {server.encoding}, which can't hold every alphabet: create it anew with "
@@ -72,21 +74,15 @@ def faults(server: Server) -> Iterator[str]:
 
 
 def warnings(server: Server) -> Iterator[str]:
-    """What is wrong though the service works."""
+    """Say what is wrong though the service works."""
     apart = server.now - time.time()
     if abs(apart) > CLOCK_SECONDS:
         way = "ahead of" if apart > 0 else "behind"
         yield f"The database's clock is {abs(apart):,.0f} s {way} this machine's: set both by NTP."
 
 
-def check_server(connection: Connection) -> None:
-    """Raises UnfitSurroundings with every fault of the server."""
-    if found := list(faults(of_server(connection))):
-        raise UnfitSurroundings(" ".join(found))
-
-
 def check(engine: Engine, url: str) -> list[str]:
-    """Warnings about the server, as both drivers reach it.
+    """Return warnings about the server, as both drivers reach it.
 
     Raises:
         UnfitSurroundings: with a sentence for each fault.
@@ -100,14 +96,16 @@ def check(engine: Engine, url: str) -> list[str]:
 
 
 def check_write(connection: Connection) -> None:
-    """Commits a row, which a full disk or a database that can only be read does not allow: raises DBAPIError then."""
+    """Commit a row. Raises DBAPIError where a full disk, or a database that can only be read, does not allow it."""
     connection.execute(text("SET LOCAL lock_timeout = '500ms'"))
-    connection.execute(text(WRITE))
+    connection.execute(text("SET LOCAL statement_timeout = '1s'"))
+    for statement in WRITE:
+        connection.execute(text(statement))
     connection.commit()
 
 
-def disk(folders: dict[str, Path]) -> tuple[list[str], list[str]]:
-    """Faults and warnings about the free room in folders, by the name of the setting that names each."""
+def disk(folders: Mapping[str, Path]) -> tuple[list[str], list[str]]:
+    """Return faults and warnings about the free room in folders, by the name of the setting that names each."""
     full, scarce = list[str](), list[str]()
     for setting, folder in folders.items():
         try:
@@ -122,5 +120,5 @@ def disk(folders: dict[str, Path]) -> tuple[list[str], list[str]]:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there already."""
+    """Return the folder, or the nearest above it that is there already."""
     return next(each for each in (folder, *folder.parents) if each.exists())

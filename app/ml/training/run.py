@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.database import RESTART_SECONDS, engine_for
-from app.core.db.outages import reason
+from app.core.db.outages import reason, tell
 from app.crud import attempts, erasures, model_tracker, model_versions, network_settings, topics, training_runs
 from app.domain.attempts import Attempts
 from app.domain.kinds import BASE, CHECKPOINT, NETWORKS, TRAINED
@@ -75,7 +75,7 @@ def train(order: Order, say: Say) -> dict[str, Any]:
     except RunEnded as why:
         return _end(engine, order, why.outcome, str(why))
     except Exception as why:  # whatever it was, the model in use stays and the row says why
-        log.exception("the run failed")
+        tell(log, "the run failed", why)
         return _end(engine, order, "failed", sentence(why))
     finally:
         engine.dispose()

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.database import database_url, new_session
+from app.core.db.outages import tell
 from app.core.settings import settings
 from app.crud import attempts, audit, erasures, model_tracker, training_control, training_runs
 from app.domain.actors import Actor
@@ -123,8 +124,8 @@ class Trainer:
         self._stop_idling()
         try:
             work()
-        except Exception:
-            log.exception("the training could not be started")
+        except Exception as why:
+            tell(log, "the training could not be started", why)
         self._start_idling()
 
     def _train_if_due(self) -> None:
