@@ -152,7 +152,8 @@ def set_to(database_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("DATA_DIR", str(folder / "data"))
     monkeypatch.setenv("MODEL_DIR", str(folder / "models"))
-    monkeypatch.setenv("ALLOWED_HOSTS", "testserver,127.0.0.1")  # as test clients call the service
+    monkeypatch.setenv("ALLOWED_HOSTS", "testserver,test,127.0.0.1")  # as test clients call the service
+    monkeypatch.setenv("PORT", "0")  # a free one
     monkeypatch.setenv("KINDS", "embedding_v2,lnirt")  # the LSTM takes four fifths of a training
     monkeypatch.chdir(folder)  # no .env of the developer's
     _forget()

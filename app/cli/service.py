@@ -123,7 +123,7 @@ def stop() -> None:
 @app.command()
 @explained()
 def url() -> None:
-    """Print the database's URL, for psql, a notebook or `create_engine`. It holds the password."""
+    """Print the database's URL, for psql or a notebook. It holds the password."""
     usable_engine()
     say(database.database_url())
 

@@ -281,5 +281,9 @@ def settings() -> Settings:
     try:
         return Settings(_env_file=env_file())
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, e['loc'])).upper() or 'settings'}: {e['msg']}" for e in error.errors()]
+        wrong = [
+            f"{'.'.join(map(str, e['loc'])).upper() or 'settings'}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+            if e["type"] != "default_factory_not_called"  # because of another, which is told
+        ]
         raise SystemExit("SmartStudy can't start with these settings.\n" + "\n".join(wrong)) from None

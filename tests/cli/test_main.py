@@ -16,6 +16,7 @@ from uuid import UUID
 
 import httpx
 import numpy as np
+import psycopg2
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -23,6 +24,7 @@ from typer.testing import CliRunner
 
 from app.cli import main
 from app.core import database
+from app.core.db import embedded_postgres
 from app.ml.evaluation import tuning, tuning_study
 from app.ml.evaluation.prequential import BASELINES, Baseline
 from app.ml.evaluation.simulated import school, simulate
@@ -237,13 +239,19 @@ def test_fit_lnirt_writes_what_r_users_expect(tmp_path: Path) -> None:
     assert "line 2: correct is '2'" in str(runner.invoke(main.app, ["fit-lnirt", str(file), "--out", "x"]).exception)
 
 
-def test_url_opens_the_database(db: Session) -> None:
-    from sqlalchemy import create_engine
+def test_url_is_what_psql_takes(db: Session) -> None:
+    url = run("url").strip()
+    assert url.startswith("postgresql://")
+    connection = psycopg2.connect(url)  # libpq's reading of it, as psql's is
+    connection.close()
 
-    engine = create_engine(run("url").strip())
-    with engine.connect() as connection:
-        assert connection.scalar(text("SELECT 1")) == 1
-    engine.dispose()
+
+def test_stop_does_not_stop_beneath_a_running_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "is_embedded", lambda: True)
+    monkeypatch.setattr(embedded_postgres, "is_used", lambda _: True)
+    said = run("stop", ok=False)
+    assert "end that first" in said
+    assert "is stopped" not in said
 
 
 def test_a_database_that_is_behind_is_refused_with_the_command_to_run(
@@ -293,7 +301,12 @@ def test_nobodys_word_on_where_a_request_comes_from_is_taken_but_that_of_a_proxy
     from app.core.settings import settings
 
     given: dict[str, object] = {}
-    monkeypatch.setattr("uvicorn.run", lambda *_, **more: given.update(more))
+
+    def served(server: Any, _: object) -> None:
+        given.update(vars(server.config))
+        server.started = True
+
+    monkeypatch.setattr("uvicorn.Server.run", served)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(
         "app.core.observability.logs.configure", lambda: None
