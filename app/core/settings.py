@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     requests_per_student: int = Field(1200, ge=0, le=10_000_000)  # in a minute; the same number may come at once
     requests_per_key: int = Field(60_000, ge=0, le=10_000_000)  # the same for a service key
     max_open_tasks: int = Field(1000, ge=0, le=10_000_000)  # of a student, that are asked and not finished
-    max_topics: int = Field(2000, ge=0, le=10_000_000)  # of a student, finished or open; imports are only told
+    max_topics: int = Field(2000, ge=0, le=10_000_000)  # of a student, finished or open; imports are not bounded
     established_students: int = Field(5, ge=0, le=1_000_000)  # who make a topic one for others; 0: none do
     max_body_bytes: int = Field(65_536, ge=1024)  # of a request
     max_header_bytes: int = Field(32_768, ge=1024, le=1_048_576)  # of a request, and of its address
