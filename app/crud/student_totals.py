@@ -36,11 +36,16 @@ def _numbers() -> str:
 
 # One statement, one snapshot: whether the caller is let in, how near the student is to their bounds, the moment the
 # task is created, the past up to it, and who serves. What is newest is found by an index, so the length of the past
-# doesn't matter; nothing is counted beyond its bound, and topics only where this one is new.
+# doesn't matter; nothing is counted beyond its bound, and topics one by one only where there may be too many.
 ASKING = f"""{accounts.ADMITTED} AS admitted,
         (SELECT count(*) FROM (SELECT FROM practice_tasks WHERE user_id = :user_id AND NOT completed
                                LIMIT :most_open) AS open) AS open_tasks,
-        CASE WHEN topic.n IS NULL THEN (
+        CASE WHEN topic.n IS NULL AND :most_topics <= (
+            (SELECT count(*) FROM (SELECT FROM student_totals WHERE user_id = :user_id AND scope = 'topic'
+                                   LIMIT :most_topics) AS finished)
+            + (SELECT count(*) FROM (SELECT FROM practice_tasks WHERE user_id = :user_id AND NOT completed
+                                     LIMIT :most_topics) AS open)
+        ) THEN (
             SELECT CASE WHEN bool_or(key = :topic) THEN 0 ELSE count(*) END FROM (
                 (SELECT key FROM student_totals WHERE user_id = :user_id AND scope = 'topic' LIMIT :most_topics)
                 UNION
