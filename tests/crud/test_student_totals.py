@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.crud import attempts, student_totals
+from app.crud import accounts, attempts, student_totals
 from app.domain.attempts import DIFFICULTIES
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.inputs import inputs_of, inputs_of_past, known_before
@@ -44,7 +44,7 @@ def insert(db: Session, task: dict[str, Any]) -> None:
 
 
 def served(db: Session, asked: dict[str, Any]) -> student_totals.StudentHistory:
-    values = {**asked, "student": None, "key_hash": None, "most_open": 1, "most_topics": 1}
+    values = {**asked, **accounts.values_of(None), "most_open": 1, "most_topics": 1}
     return student_totals.past_of(student_totals.PAST.rows_sync(db, **values)[0])
 
 
