@@ -34,9 +34,8 @@ def pooler(database_url: str) -> Iterator[Pooler]:
     made.close()
 
 
-def works(client: httpx.Client, number: int, done: list[int], answers: "Counter[tuple[str, int]]") -> None:
-    """A student registers, signs in and does tasks; every answer is counted."""
-    student = Student.registered(client, f"student{number}")
+def works(student: Student, number: int, done: list[int], answers: "Counter[tuple[str, int]]") -> None:
+    """A student does tasks; every answer is counted."""
     for task in range(TASKS_EACH):
         asked = student.ask(f"Topic {task % 4}")
         answers["POST", asked.status_code] += 1
@@ -58,7 +57,8 @@ def test_a_thousand_tasks_and_a_training_through_a_pooler_that_is_started_anew_l
         return len(done) >= tasks or any(each.done() and each.exception() for each in working)
 
     with httpx.Client(base_url=address, timeout=30) as client, ThreadPoolExecutor(8) as threads:
-        working = [threads.submit(works, client, number, done, answers) for number in range(STUDENTS)]
+        students = [Student.registered(client, f"student{number}") for number in range(STUDENTS)]
+        working = [threads.submit(works, student, n, done, answers) for n, student in enumerate(students)]
         for so_many in (300, 600):
             until(partial(has_done, so_many), 300)
             pooler.restart()
