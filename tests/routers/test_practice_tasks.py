@@ -204,7 +204,8 @@ def test_a_deleted_account_and_a_revoked_key_are_out_at_once(student: Students, 
     db.execute(text("DELETE FROM users"))
     db.execute(text("UPDATE service_keys SET revoked_at = now()"))
     db.commit()
-    gone, revoked = "The account of this token is gone.", "This service key is not known, or it was revoked."
+    gone = "This token was ended, by a new password or in the settings, or its account is gone."
+    revoked = "This service key is not known, or it was revoked."
     for answer in (ada.ask(), ada.complete(mine), ada.get("/practice-tasks"), ada.ask(difficulty="impossible")):
         assert (answer.status_code, answer.json()["detail"]) == (401, gone)
     for answer in (school.ask(user_id=SOMEBODY), school.complete(theirs), school.ask(), school.complete("no-uuid")):
