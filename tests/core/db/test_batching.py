@@ -176,7 +176,7 @@ def test_a_result_that_the_database_refuses_spoils_no_other(db: Session, environ
 
 def test_a_connection_goes_back_without_what_was_left_open_in_it(db: Session, environment: Path) -> None:
     task = open_task(db)
-    result = {"id": task, "is_correct": True, "seconds": 5.0, "student": None, "key_hash": None}
+    result = {"id": task, "is_correct": True, "seconds": 5.0, "student": None, "key_hash": None, "token": None}
 
     async def work(database: AsyncDatabase) -> list[Any]:
         async with database.acquire() as connection:
