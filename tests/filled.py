@@ -84,6 +84,7 @@ SINCE = {
         """INSERT INTO api_tokens (user_id, expires_at)
            SELECT id, now() + interval '1 day' FROM users LIMIT 20""",
         "INSERT INTO known_places (user_id, place) SELECT id, sha256(id::text::bytea) FROM users LIMIT 20",
+        "INSERT INTO write_checks DEFAULT VALUES",
     ],
 }
 
