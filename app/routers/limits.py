@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
-from ipaddress import IPv6Address, ip_address, ip_network
 from itertools import count
 
 from fastapi import Request
 from sqlalchemy.orm import Session
 
 from app.core.http.cookies import BROWSER, guarded
+from app.core.http.neighbourhood import neighbourhood
 from app.core.settings import settings
 from app.crud import known_places, rate_limits
 from app.crud.rate_limits import Limit, key_of
@@ -66,17 +66,6 @@ def places(request: Request) -> list[bytes]:
 
 def browser_place(cookie: str) -> bytes:
     return sha256(f"browser {cookie}".encode("utf-8", "surrogatepass")).digest()
-
-
-def neighbourhood(address: str) -> str:
-    """Return what stands for an address: of IPv6 its first 64 bits, for who has one has all that begin so."""
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:  # no address: a socket of the machine's own
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return str(parsed)
-    return str(parsed.ipv4_mapped or ip_network((parsed, 64), strict=False))
 
 
 def _count(db: Session, limits: Sequence[Limit], what: str) -> None:

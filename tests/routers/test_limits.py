@@ -13,10 +13,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core import database, security
+from app.core.http.neighbourhood import neighbourhood
 from app.core.settings import settings
 from app.crud import rate_limits
 from app.crud.rate_limits import Limit, key_of
-from app.routers.limits import neighbourhood
 from tests.school import PASSWORD
 
 From = Callable[[str], TestClient]

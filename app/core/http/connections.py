@@ -9,12 +9,13 @@ import resource
 from collections import Counter
 from functools import lru_cache
 from http import HTTPStatus
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from secrets import token_hex
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.core.http.neighbourhood import neighbourhood
 from app.core.http.security_headers import ALWAYS, KEEP_NOTHING
 from app.core.settings import Settings, settings
 
@@ -23,7 +24,6 @@ RESERVED_FILES = 200  # for the database, models, logs and libraries
 MOST_PIPELINED = 16  # requests of one connection that wait for the answer to an earlier one
 CHUNKED_OVERHEAD = 8  # a body in chunks may be this many times longer on the wire than what it holds
 LINGER_SECONDS = 2.0  # what is still being sent is read and thrown away so long, or the refusal would get lost
-SITE = 64  # bits of an IPv6 address that one household has to itself
 IDLE, HEAD, BODY = range(3)
 
 
@@ -82,9 +82,7 @@ class Room:
         found = ip_address(host.partition("%")[0])
         if any(found in proxy for proxy in self._proxies):
             return None
-        if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
-            return str(ip_network((found, SITE), strict=False))
-        return str(found)
+        return neighbourhood(host)
 
 
 def raise_file_limit() -> None:
