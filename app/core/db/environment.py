@@ -4,9 +4,8 @@ import logging
 import os
 
 log = logging.getLogger("smartstudy")
-# What completes an address and never contradicts it: secrets that ops keep out of URLs, and certificates.
-KEPT = frozenset({"PGPASSWORD", "PGPASSFILE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "PGSSLCRLDIR"})
-# All others that libpq 18 documents (section "Environment Variables"), and what PostgreSQL's own programs read.
+# What libpq 18 documents (section "Environment Variables") and PostgreSQL's own programs read, but for what completes
+# an address and never contradicts it: PGPASSWORD, PGPASSFILE and the files of certificates.
 IGNORED = (
     *("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE", "PGSERVICEFILE", "PGOPTIONS", "PGAPPNAME"),
     *("PGREQUIREAUTH", "PGCHANNELBINDING", "PGSSLMODE", "PGREQUIRESSL", "PGSSLNEGOTIATION", "PGSSLCOMPRESSION"),
