@@ -5,7 +5,6 @@ import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -29,7 +28,7 @@ from app.ml.serving import artifacts
 from app.ml.serving.model_order import serving_models
 from app.ml.training.scheduler import trainer
 from app.privacy.turns import Exports
-from app.routers import audit, auth, health, metrics, model, people, practice_tasks, preparation, topics
+from app.routers import audit, auth, document, health, metrics, model, people, practice_tasks, preparation, topics
 from app.supervisor import FIRST_POLL_SECONDS, Supervisor
 from app.web import pages, routes
 
@@ -37,18 +36,6 @@ NOTE_CONNECTIONS_SECONDS = 2.0
 WARM_AFTER_SECONDS = 1.0
 WAIT_FOR_THREADS_SECONDS = 0.0005  # that requests wait at the most while a thread loads a version; Python's is 0.005
 COLLECT_AFTER = (50_000, 20, 50)  # new objects, collections of the young ones, of those that outlived one
-PROBLEM = {"$ref": "#/components/schemas/Problem"}
-
-DESCRIPTION = """Before a student starts a practice task, SmartStudy says how likely they are to get it right and
-how many seconds they will need.
-
-1. A student registers (`POST /auth/register`) and signs in (**Authorize**, with the e-mail address as username); or a
-   school's back end uses a service key and names the student by `user_id`.
-2. `POST /practice-tasks` before the task: the answer is the task with its prediction.
-3. `PATCH /practice-tasks/{id}` after it: how it went. After every five finished tasks the model trains anew.
-4. `GET /recommendations` says what to practise next; `POST /preparation/plans` plans an exam day by day.
-
-Errors are `application/problem+json` (RFC 9457)."""
 
 
 @asynccontextmanager
@@ -100,7 +87,9 @@ def create_app() -> FastAPI:
     made: FastAPI = FastAPIOffline(
         title="SmartStudy",
         version=__version__,
-        description=DESCRIPTION,
+        description=document.DESCRIPTION,
+        openapi_tags=[{"name": name, "description": said} for name, said in document.TAGS.items()],
+        generate_unique_id_function=document.operation_id,
         lifespan=lifespan,
         telemetry=tracing.of_requests(),
         redirect_slashes=False,
@@ -120,7 +109,7 @@ def create_app() -> FastAPI:
         made.include_router(part)
     for each in (auth, preparation, people, model, topics, audit, health, metrics):
         made.include_router(each.router)
-    _describe_problems(made)
+    document.describe_problems(made)
     return made
 
 
@@ -144,22 +133,6 @@ def _guard_every_answer(made: FastAPI) -> None:
     """Starlette answers 500 outside of all middleware that is added, so this one stands around it."""
     plain = made.build_middleware_stack
     made.build_middleware_stack = lambda: OneSlash(SafeHeaders(plain()))  # type: ignore[method-assign]
-
-
-def _describe_problems(made: FastAPI) -> None:
-    """FastAPI documents every answer as application/json; errors are application/problem+json."""
-    plain = made.openapi
-
-    def openapi() -> dict[str, Any]:
-        if made.openapi_schema is None:
-            for path in plain()["paths"].values():
-                for operation in path.values():
-                    for status, answer in operation["responses"].items():
-                        if status >= "400":
-                            answer["content"] = {"application/problem+json": {"schema": PROBLEM}}
-        return plain()
-
-    made.openapi = openapi  # type: ignore[method-assign]
 
 
 app = create_app()

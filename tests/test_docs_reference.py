@@ -90,7 +90,7 @@ def routes() -> str:
             route = f"{method.upper()} {path}"
             whom = next(words for rule, words in WHO if rule == access.RULES[route].whom)
             row = f"| `{route}` | {said} | {whom} | {answers} |"
-            groups.setdefault(operation.get("tags", ["Front page"])[0], []).append(row)
+            groups.setdefault(operation["tags"][0], []).append(row)
     head = ["| route | what it does | for | answers |", "|---|---|---|---|"]
     return "\n\n".join(f"### {group}\n\n" + "\n".join([*head, *rows]) for group, rows in groups.items()) + "\n"
 

@@ -28,7 +28,7 @@ ORDER = (
     ("ml.embedding_service", "ml.explanation"),
     ("ml",),  # what `from app.ml import` gives
     ("schemas",),
-    ("planning", "monitoring", "privacy", "backup"),
+    ("planning", "analytics", "monitoring", "privacy", "backup"),
     ("routers",),
     ("web",),
     ("cli", "supervisor"),

@@ -15,7 +15,7 @@ MOST = 2**63 - 1
 
 
 @router.get("/audit", responses=problems(401, 403, 422))
-def list_acts(
+def list_audit_entries(
     _admin: Admin,
     db: Db,
     before: Annotated[int | None, Query(ge=1, le=MOST, description="The `next` of the page before.")] = None,

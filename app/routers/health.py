@@ -32,13 +32,13 @@ def readiness_of(serving: ServingModels) -> TimeoutCache[Readiness]:
 
 
 @router.get("/healthz")
-async def alive() -> Healthy:
+async def get_health() -> Healthy:
     """The process runs; it asks nobody else."""
     return Healthy()
 
 
 @router.get("/readyz", response_model=Ready, responses=problems())
-async def ready(request: Request) -> Ready | Response:
+async def get_readiness(request: Request) -> Ready | Response:
     """The process can serve: the database answers, takes a write, and has the tables that the code was written for.
 
     A 503 says why not in `reasons`: a full disk, a standby, other tables. A 200 may be `degraded`: files of a model

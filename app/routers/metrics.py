@@ -36,7 +36,7 @@ def stored_figures() -> TimeoutCache[StoredFigures]:
 
 
 @router.get("/metrics", response_class=Response, responses={**problems(401), **PLAIN})
-async def metrics(request: Request) -> Response:
+async def get_metrics(request: Request) -> Response:
     """Requests, predictions, trainings, live quality and the process, for Prometheus; no personal data.
 
     With METRICS_TOKEN set it wants `Authorization: Bearer` with that token. While the database is away, what it would

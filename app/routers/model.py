@@ -35,7 +35,7 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 
 
 @router.get("/status", responses=problems())
-def status(db: Db, serving: Serving) -> ModelStatus:
+def get_model_status(db: Db, serving: Serving) -> ModelStatus:
     """Who serves, since when, on how many tasks; the counter to the next training, the run at work, the last outcome.
 
     What it says of the serving version holds for the next prediction of this process.
@@ -45,7 +45,7 @@ def status(db: Db, serving: Serving) -> ModelStatus:
 
 
 @router.get("/versions", responses=problems(401, 403, 422))
-def list_versions(
+def list_model_versions(
     _admin: Admin,
     db: Db,
     kind: Annotated[KindName | None, Query(description="Only this kind of model.")] = None,
@@ -59,13 +59,13 @@ def list_versions(
 
 
 @router.get("/versions/{version_id}", responses=problems(401, 403, 404, 422))
-def get_version(version_id: VersionId, _admin: Admin, db: Db) -> VersionDetail:
+def get_model_version(version_id: VersionId, _admin: Admin, db: Db) -> VersionDetail:
     """One version, with the report of its training and the hashes of its files. For admins."""
     return VersionDetail.model_validate(version_fields(model_versions.get(db, version_id)))
 
 
 @router.post("/versions/{version_id}/promote", responses=problems(401, 403, 404, 409, 422))
-def promote(version_id: VersionId, _admin: Admin, actor: Acting, db: Db, serving: Serving) -> Promoted:
+def promote_model_version(version_id: VersionId, _admin: Admin, actor: Acting, db: Db, serving: Serving) -> Promoted:
     """Let this version answer from now on. A later training replaces it only by one that is clearly better.
 
     A version whose files are gone (`pruned_at`), or that gave numbers that are none, is a 409. For admins.
@@ -74,7 +74,7 @@ def promote(version_id: VersionId, _admin: Admin, actor: Acting, db: Db, serving
 
 
 @router.post("/rollback", responses=problems(401, 403, 409))
-def roll_back(_admin: Admin, actor: Acting, db: Db, serving: Serving) -> Promoted:
+def roll_back_model(_admin: Admin, actor: Acting, db: Db, serving: Serving) -> Promoted:
     """Go back to who answered before the answering version did; 409 where there is nothing to go back to. For admins.
 
     Called again, it goes back one more.
@@ -83,13 +83,13 @@ def roll_back(_admin: Admin, actor: Acting, db: Db, serving: Serving) -> Promote
 
 
 @router.get("/changes", responses=problems(401, 403, 422))
-def list_changes(_admin: Admin, db: Db, limit: Limit = 50) -> Changes:
+def list_serving_changes(_admin: Admin, db: Db, limit: Limit = 50) -> Changes:
     """Who served and why: every publication, promotion and rollback, newest first. For admins."""
     return Changes(items=[ChangeOut.model_validate(change) for change in serving_changes.latest(db, limit)])
 
 
 @router.get("/comparison", responses=problems(401, 403, 422))
-def compare(
+def compare_models(
     _admin: Admin,
     db: Db,
     days: Annotated[int, Query(ge=1, le=366, description="Whole days, UTC; today is the last of them.")] = 30,
@@ -104,7 +104,7 @@ def compare(
 
 
 @router.get("/runs", responses=problems(401, 403, 422))
-def list_runs(_admin: Admin, db: Db, before: Before = None, limit: Limit = 50) -> RunPage:
+def list_training_runs(_admin: Admin, db: Db, before: Before = None, limit: Limit = 50) -> RunPage:
     """Every training run, asked for last first: what it should train, how it ended and when. For admins."""
     found = training_runs.newest(db, limit + 1, before)
     items = [RunOut.model_validate(run, from_attributes=True) for run in found[:limit]]
@@ -112,7 +112,7 @@ def list_runs(_admin: Admin, db: Db, before: Before = None, limit: Limit = 50) -
 
 
 @router.post("/train", status_code=202, responses=problems(400, 401, 403, 409, 413, 422))
-def train(_admin: Admin, actor: Acting, trainer: TheTrainer, wish: TrainingWish | None = None) -> TrainingAsked:
+def train_models(_admin: Admin, actor: Acting, trainer: TheTrainer, wish: TrainingWish | None = None) -> TrainingAsked:
     """Train on all finished tasks, whatever the counter says, in the background; `GET /model/status` follows it.
 
     While one training is at work and one is waiting, it is a 409: the one that waits will see all tasks finished until
@@ -123,7 +123,7 @@ def train(_admin: Admin, actor: Acting, trainer: TheTrainer, wish: TrainingWish 
 
 
 @router.post("/pause", responses=problems(400, 401, 403, 413, 422))
-def pause(_admin: Admin, actor: Acting, db: Db, wish: PauseWish | None = None) -> PauseChanged:
+def pause_trainings(_admin: Admin, actor: Acting, db: Db, wish: PauseWish | None = None) -> PauseChanged:
     """Let no training begin by itself until `POST /model/resume`; predictions go on. For admins.
 
     `POST /model/train` still trains. After five failed trainings in a row the service pauses by itself.
@@ -133,7 +133,7 @@ def pause(_admin: Admin, actor: Acting, db: Db, wish: PauseWish | None = None) -
 
 
 @router.post("/resume", responses=problems(401, 403))
-def resume(_admin: Admin, actor: Acting, db: Db, trainer: TheTrainer) -> PauseChanged:
+def resume_trainings(_admin: Admin, actor: Acting, db: Db, trainer: TheTrainer) -> PauseChanged:
     """Let trainings begin by themselves again, and forget the failures so far; one that is due begins. For admins."""
     done = training_control.resume(db, actor)
     db.commit()

@@ -54,13 +54,13 @@ Exporting = Annotated[UUID, Depends(only_export)]
 
 
 @router.get("/users/me", responses=problems(401, 403))
-def get_me(student: Student, db: Db) -> Me:
+def get_my_account(student: Student, db: Db) -> Me:
     """Your account."""
     return Me.model_validate(person.account(db, student))
 
 
 @router.get("/users/me/sessions", responses=problems(401, 403))
-def list_sessions(student: Student, db: Db) -> list[SessionOut]:
+def list_my_sessions(student: Student, db: Db) -> list[SessionOut]:
     """What you are signed in with: browsers and tokens, the newest hundred."""
     return [SessionOut.model_validate(each) for each in sessions.listed(db, student)]
 
@@ -71,7 +71,7 @@ def list_sessions(student: Student, db: Db) -> list[SessionOut]:
     response_class=Response,
     responses=problems(401, 403, 404, 422),
 )
-def end_session(session_id: UUID, student: Student, db: Db) -> None:
+def end_my_session(session_id: UUID, student: Student, db: Db) -> None:
     """End a browser's session or a token, at once; the one that you send this with too. A new password ends all."""
     if not sessions.end(db, student, session_id):
         raise SessionNotFound
@@ -84,7 +84,7 @@ def end_session(session_id: UUID, student: Student, db: Db) -> None:
         **problems(401, 403, 422),
     },
 )
-async def export_me(
+async def export_my_data(
     student: Exporting,
     request: Request,
     format: Annotated[
@@ -126,7 +126,9 @@ def _head(serving: ServingModels, student: UUID) -> dict[str, Any]:
 
 
 @router.delete("/users/me", status_code=204, response_class=Response, responses=problems(401, 403))
-def erase_me(student: Student, db: Db, serving: Serving, trainer: TheTrainer, background: BackgroundTasks) -> None:
+def erase_my_account(
+    student: Student, db: Db, serving: Serving, trainer: TheTrainer, background: BackgroundTasks
+) -> None:
     """Erase your account and everything that is stored about you, at once. **It can't be undone.**
 
     The token is of no use afterwards. The models are trained anew without you, which begins right away.

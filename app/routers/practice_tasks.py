@@ -45,7 +45,7 @@ TO_JSON = TaskOut.__pydantic_serializer__.to_json
     responses=problems(400, 401, 409, 413, 422),
     openapi_extra=BY_TOKEN_OR_KEY,
 )
-async def create_task(new: NewTask, request: Request) -> Response:
+async def create_practice_task(new: NewTask, request: Request) -> Response:
     """Say what the student is about to do; the answer says how likely they will get it right and in how many seconds.
 
     It always answers: `model_version` tells which kind of model did (LNIRT, unless another is better on unseen tasks),
@@ -65,7 +65,7 @@ async def create_task(new: NewTask, request: Request) -> Response:
     responses=problems(400, 401, 404, 409, 413, 422),
     openapi_extra=BY_TOKEN_OR_KEY,
 )
-async def complete_task(task_id: UUID, result: TaskResult, request: Request) -> Response:
+async def complete_practice_task(task_id: UUID, result: TaskResult, request: Request) -> Response:
     """Say how it went. Sending the same result again is fine and changes nothing; another result is a 409.
 
     Every fifth finished task, of anybody, starts a training in the background.
@@ -77,7 +77,7 @@ async def complete_task(task_id: UUID, result: TaskResult, request: Request) -> 
 
 
 @router.get("", responses=problems(400, 401, 422))
-def list_tasks(
+def list_practice_tasks(
     caller: SignedIn,
     db: Db,
     completed: Annotated[bool | None, Query(description="Only completed, or only open ones.")] = None,
@@ -101,13 +101,13 @@ def list_tasks(
 
 
 @router.get("/{task_id}", responses=problems(400, 401, 404, 422))
-def get_task(task_id: UUID, caller: SignedIn, db: Db) -> TaskOut:
+def get_practice_task(task_id: UUID, caller: SignedIn, db: Db) -> TaskOut:
     """One task, with its prediction and its result."""
     return out(practice_tasks.task_of(practice_tasks.GET.first_sync(db, id=task_id, owner=caller.owner)))
 
 
 @router.get("/{task_id}/explanation", responses=problems(400, 401, 404, 409, 422))
-def explain_task(task_id: UUID, caller: SignedIn, db: Db, serving: Serving) -> Explanation:
+def explain_practice_task(task_id: UUID, caller: SignedIn, db: Db, serving: Serving) -> Explanation:
     """What moved this prediction up or down against the average student, and how far.
 
     Of a network these are the eleven `features`; of LNIRT, trained or not, the `parts`: student, topic, difficulty and,

@@ -31,7 +31,7 @@ def list_topics(
 
 
 @router.post("/rename", responses=problems(400, 401, 403, 404, 409, 413, 422))
-def rename(_admin: Admin, actor: Acting, db: Db, wish: Rename) -> TopicChanged:
+def rename_topic(_admin: Admin, actor: Acting, db: Db, wish: Rename) -> TopicChanged:
     """Call a topic something else, in everybody's tasks and exam plans; 409 where that name is taken. For admins.
 
     The next training learns it from scratch. Who goes on to write the old name begins it anew.
@@ -40,7 +40,7 @@ def rename(_admin: Admin, actor: Acting, db: Db, wish: Rename) -> TopicChanged:
 
 
 @router.post("/merge", responses=CHANGES)
-def merge(_admin: Admin, actor: Acting, db: Db, wish: Merge) -> TopicChanged:
+def merge_topic(_admin: Admin, actor: Acting, db: Db, wish: Merge) -> TopicChanged:
     """Make a topic part of another one: tasks, totals and exam plans, in one transaction. For admins.
 
     It can't be undone. The next training learns the merged one from scratch.
@@ -49,18 +49,18 @@ def merge(_admin: Admin, actor: Acting, db: Db, wish: Merge) -> TopicChanged:
 
 
 @router.post("/approve", responses=CHANGES)
-def approve(_caller: AdminOrKey, actor: Acting, db: Db, wish: TopicNamed) -> TopicChanged:
+def approve_topic(_caller: AdminOrKey, actor: Acting, db: Db, wish: TopicNamed) -> TopicChanged:
     """Let a topic be suggested to everybody, as soon as one student practises it. For admins and service keys."""
     return TopicChanged.model_validate(topics.approve(db, wish.topic, actor))
 
 
 @router.post("/hide", responses=CHANGES)
-def hide(_admin: Admin, actor: Acting, db: Db, wish: TopicNamed) -> TopicChanged:
+def hide_topic(_admin: Admin, actor: Acting, db: Db, wish: TopicNamed) -> TopicChanged:
     """Let a topic be suggested to nobody who does not practise it. For admins."""
     return TopicChanged.model_validate(topics.hide(db, wish.topic, actor))
 
 
 @router.post("/show", responses=CHANGES)
-def show(_admin: Admin, actor: Acting, db: Db, wish: TopicNamed) -> TopicChanged:
+def show_topic(_admin: Admin, actor: Acting, db: Db, wish: TopicNamed) -> TopicChanged:
     """Forget what was decided: the topic is suggested if enough established students practise it. For admins."""
     return TopicChanged.model_validate(topics.show(db, wish.topic, actor))

@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from app.analytics.overview import Point
+from app.analytics.statistics import Judged, TaskStatistics
 from app.core.languages import Translator
-from app.crud.learning_record import FinishedTask
 from app.domain.tasks import Task
 from app.ml.explanation.values import Effect, Explanation
-from app.web import charts, statistics
-from app.web.ability import LEAST_ANSWERS, AbilityEstimate
+from app.web import charts
 from app.web.charts import Axis, Series, axis_end
 from app.web.names import feature_name, feature_value, part_name
-from app.web.statistics import Judged, TaskStatistics
 
 if TYPE_CHECKING:
     from app.ml.lnirt.ability import Place
 
 ROUND_SECONDS = (2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 3600, 7200, 21_600)  # apart, the lines of an axis
-POINTS, FEW_DAYS = 60, 5  # of a trajectory; with fewer days it goes task by task
 
 
 def success_chart(translator: Translator, days: Mapping[date, TaskStatistics]) -> Markup:
@@ -67,18 +65,14 @@ def _where_predicted(series: Series) -> list[Series]:
     return [series] if any(value is not None for value in series.values) else []
 
 
-def trajectory_charts(
-    translator: Translator,
-    found: AbilityEstimate | None,
-    done: Sequence[FinishedTask],
-    days: Mapping[date, TaskStatistics],
-) -> tuple[Markup, Markup] | None:
+def trajectory_charts(translator: Translator, points: Sequence[Point]) -> tuple[Markup, Markup] | None:
     """Draw ability and speed, as places among 100 students, over the window; none where there are too few of either."""
-    if found is None or found.past.n < LEAST_ANSWERS or not found.compares:
+    if not points:
         return None
-    steps = statistics.steps(days, POINTS, FEW_DAYS)
-    standings = found.trajectory(done, [n for n, _ in steps])
-    named = [translator.short_day(day) if day else translator("task %(n)s", n=n) for n, day in steps]
+    named = [
+        translator.short_day(each.day) if each.day else translator("task %(n)s", n=each.after) for each in points[1:]
+    ]
+    standings = [each.standing for each in points]
     draw = partial(_trajectory, translator, [translator("before"), *named])
     return (
         draw(

@@ -36,8 +36,8 @@ WELCOME = {"message": "Welcome to StudySmart AI API", "version": __version__, "d
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
-@welcome.get("/", summary="Welcome")
-async def home(request: Request, accept: Annotated[str, Header()] = "*/*") -> Response:
+@welcome.get("/", tags=["Welcome"])
+async def get_welcome(request: Request, accept: Annotated[str, Header()] = "*/*") -> Response:
     """Says what this is: in JSON, or as a page to those who prefer HTML."""
     if not prefers_html(accept):
         return JSONResponse(WELCOME, headers={"Vary": "Accept", "Cache-Control": "no-cache"})

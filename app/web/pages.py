@@ -12,11 +12,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from app.analytics.ability import percentile
 from app.core.http.content_negotiation import weight
 from app.core.languages import NAMES, sentences
 from app.planning.reasons import sentence
 from app.web import charts, names
-from app.web.ability import percentile
 from app.web.sessions import SignInFirst, path_of, theme, translator_of, way_to_sign_in
 
 HERE = Path(__file__).parent

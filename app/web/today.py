@@ -7,18 +7,18 @@ from fastapi import Request
 from fastapi.responses import Response
 from markupsafe import Markup
 
+from app.analytics.ability import LEAST_ANSWERS, LEAST_STUDENTS, ability_estimate
+from app.analytics.statistics import figures
 from app.core.languages import Translator
 from app.crud import learning_record
 from app.crud.learning_record import DAY_TASKS, Day
 from app.domain.tasks import Task
 from app.routers.dependencies import Db, Serving
 from app.web import charts
-from app.web.ability import LEAST_ANSWERS, LEAST_STUDENTS, ability_estimate
 from app.web.charts import Axis, Series, axis_end
 from app.web.pages import render
 from app.web.preparation import suggested
 from app.web.sessions import SignedIn, page_router, translator_of
-from app.web.statistics import figures
 from app.web.training import panel
 
 router = page_router("/dashboard")

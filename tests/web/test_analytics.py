@@ -7,12 +7,13 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
+from app.analytics import overview, statistics
 from app.core.languages import Translator
 from app.crud.learning_record import FinishedTask, RecentResults
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt import untrained
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
-from app.web import analytics, charts, statistics
+from app.web import charts
 from tests.finished import account_of, class_of, finish
 from tests.routers.test_explanation import Plain, answered_by
 from tests.web.browsing import Browser, said
@@ -88,7 +89,7 @@ def test_each_day_shows_what_was_predicted_and_what_came(ada: Browser, db: Sessi
 def test_the_window_and_what_it_leaves_out_are_told(
     ada: Browser, db: Session, student: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(analytics, "MOST_TASKS", 3)
+    monkeypatch.setattr(overview, "MOST_TASKS", 3)
     for day in range(5):
         finish(db, student, NOON - day * DAY)
     page = ada.get(PAGE).text

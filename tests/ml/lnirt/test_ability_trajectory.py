@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sqlalchemy.orm import Session
 
+from app.analytics.ability import AbilityEstimate
 from app.core.db.statements import run_sync
 from app.crud import learning_record, student_totals
 from app.domain.attempts import Attempts
@@ -23,7 +24,6 @@ from app.ml.lnirt.model import (
     fit_lnirt,
 )
 from app.ml.lnirt.population import ItemParameters, Population
-from app.web.ability import AbilityEstimate
 from tests.ml import following
 from tests.school import imported
 

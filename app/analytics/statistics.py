@@ -1,4 +1,4 @@
-"""Statistics of a student's finished tasks, for the pages: plain numbers, without words and without the database."""
+"""Statistics of a student's finished tasks: plain numbers, without words and without the database."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

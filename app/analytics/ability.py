@@ -1,4 +1,4 @@
-"""What LNIRT knows of a visitor's ability and speed."""
+"""What LNIRT knows of a student's ability and speed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,0 +1,51 @@
+"""The OpenAPI document: what the API is for, its groups, and names that generated clients make methods of."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+DESCRIPTION = """Before a student starts a practice task, SmartStudy says how likely they are to get it right and
+how many seconds they will need.
+
+1. A student registers (`POST /auth/register`) and signs in (**Authorize**, with the e-mail address as username); or a
+   school's back end uses a service key and names the student by `user_id`.
+2. `POST /practice-tasks` before the task: the answer is the task with its prediction.
+3. `PATCH /practice-tasks/{id}` after it: how it went. After every five finished tasks the model trains anew.
+4. `GET /recommendations` says what to practise next; `POST /preparation/plans` plans an exam day by day.
+
+Errors are `application/problem+json` (RFC 9457)."""
+TAGS = {
+    "Practice tasks": "Asked with a prediction, completed with a result.",
+    "Welcome": "What this service is.",
+    "Sign in": "Students register, and get a token.",
+    "What to practise": "Suggestions for the next task, and plans for exams.",
+    "A person's data": "Your account: seen, changed, taken along, erased.",
+    "Model": "Who answers, how well, and how training stands; admins decide.",
+    "Topics": "What topics there are; admins rename, merge, approve and hide them.",
+    "Audit": "What was done that only admins may do.",
+    "Health": "For those who watch the process.",
+}
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
+
+
+def operation_id(route: APIRoute) -> str:
+    """Name an operation as its function is named, in the letters of clients: create_plan is `createPlan`."""
+    first, *others = route.name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+def describe_problems(made: FastAPI) -> None:
+    """FastAPI documents every answer as application/json; errors are application/problem+json."""
+    plain = made.openapi
+
+    def openapi() -> dict[str, Any]:
+        if made.openapi_schema is None:
+            for path in plain()["paths"].values():
+                for operation in path.values():
+                    for status, answer in operation["responses"].items():
+                        if status >= "400":
+                            answer["content"] = {"application/problem+json": {"schema": PROBLEM}}
+        return plain()
+
+    made.openapi = openapi  # type: ignore[method-assign]
