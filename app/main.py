@@ -28,7 +28,20 @@ from app.ml.serving import artifacts
 from app.ml.serving.model_order import serving_models
 from app.ml.training.scheduler import trainer
 from app.privacy.turns import Exports
-from app.routers import audit, auth, document, health, metrics, model, people, practice_tasks, preparation, topics
+from app.routers import (
+    account,
+    analytics,
+    audit,
+    auth,
+    document,
+    health,
+    metrics,
+    model,
+    people,
+    practice_tasks,
+    preparation,
+    topics,
+)
 from app.supervisor import FIRST_POLL_SECONDS, Supervisor
 from app.web import pages, routes
 
@@ -107,7 +120,7 @@ def create_app() -> FastAPI:
     pages.install(made)
     for part in routes.ROUTERS:
         made.include_router(part)
-    for each in (auth, preparation, people, model, topics, audit, health, metrics):
+    for each in (auth, preparation, people, account, analytics, model, topics, audit, health, metrics):
         made.include_router(each.router)
     document.describe_problems(made)
     return made

@@ -27,8 +27,9 @@ ORDER = (
     ("ml.evaluation",),
     ("ml.embedding_service", "ml.explanation"),
     ("ml",),  # what `from app.ml import` gives
+    ("analytics",),
     ("schemas",),
-    ("planning", "analytics", "monitoring", "privacy", "backup"),
+    ("planning", "monitoring", "privacy", "backup"),
     ("routers",),
     ("web",),
     ("cli", "supervisor"),

@@ -6,12 +6,14 @@ from datetime import date, tzinfo
 from itertools import groupby
 from math import sqrt
 from statistics import median
+from typing import Literal
 
 import numpy as np
 
 from app.crud.learning_record import FinishedTask, RecentResults
 from app.ml.metrics import reliability
 
+Verdict = Literal["too high", "too low", "about right"]
 LEAST_JUDGED = 30  # predicted tasks before a word is said about the predictions
 LEAST_IN_GROUP = 5  # fewer come out anyhow
 SMALL = 0.03  # a difference that nobody needs to hear of
@@ -80,6 +82,13 @@ class Judged:
         """Return by how much the chances were too high; 0 where it may be luck, or nobody would notice."""
         off = self.chance - self.right
         return off if abs(off) > max(2 * self.chance_spread, SMALL) else 0.0
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Say on the whole how the chances were; None while there are too few tasks."""
+        if self.missing:
+            return None
+        return "too high" if self.off > 0 else "too low" if self.off < 0 else "about right"
 
     @property
     def gap(self) -> float:

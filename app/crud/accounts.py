@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -133,4 +134,9 @@ def store_preferences(db: Session, user_id: UUID, language: str | None, theme: s
 
 
 def store_name(db: Session, user_id: UUID, name: str | None) -> None:
-    db.execute(update(User).where(User.id == user_id).values(name=name))
+    change(db, user_id, {"name": name})
+
+
+def change(db: Session, user_id: UUID, values: Mapping[str, object]) -> None:
+    """Store some of what the account says of its student, by column."""
+    db.execute(update(User).where(User.id == user_id).values(**values))

@@ -29,7 +29,11 @@ def register(new: Registration, request: Request, db: Db) -> AccountOut:
 @router.post("/token", responses=problems(400, 401, 413, 422, 429), dependencies=[HASHES_PASSWORDS])
 def sign_in(form: Annotated[OAuth2PasswordRequestForm, Depends()], request: Request, db: Db) -> Token:
     """Sign in: `username` is the e-mail address. The answer's `access_token` goes into `Authorization: Bearer`."""
-    user_id = who_signs_in(form.username, form.password, request, db)
+    return new_token(db, who_signs_in(form.username, form.password, request, db))
+
+
+def new_token(db: Session, user_id: UUID) -> Token:
+    """Make a token of the account."""
     token_id = sessions.start_token(db, user_id, settings().token_hours * 3600)
     token, seconds = security.issue_token(user_id, token_id)
     return Token(access_token=token, expires_in=seconds)
@@ -64,6 +68,13 @@ def who_signs_in(address: str, password: str, request: Request, db: Session) -> 
     limits.signed_in(db, counted)
     known_places.remember(db, user_id, limits.places(request))
     return user_id
+
+
+def set_password(db: Session, user_id: UUID, password: str) -> None:
+    """Store a password that was found strong; every browser and every token of the account ends."""
+    db.commit()  # no connection is held while it is hashed
+    accounts.store_hash(db, user_id, security.hash_password(password))
+    sessions.end_all(db, user_id)
 
 
 def _can_be_stored(text: str) -> bool:

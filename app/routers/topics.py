@@ -1,12 +1,16 @@
-"""Topics, for admins: listed, renamed, merged, approved and hidden."""
+"""Topics: those that a student may pick; for admins all, renamed, merged, approved and hidden."""
 
 from typing import Annotated, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Query
+from sqlalchemy.orm import Session
 
-from app.crud import topics
+from app.core.db.statements import run_sync
+from app.crud import learning_record, topic_history, topics
 from app.domain.fields import StoredText
-from app.routers.dependencies import Acting, Admin, AdminOrKey, Db
+from app.routers.dependencies import Acting, Admin, AdminOrKey, Db, SignedIn, student_named
+from app.routers.preparation import ABOUT_YOU, OfStudent
 from app.schemas.problem import problems
 from app.schemas.topics import Merge, Rename, TopicChanged, TopicNamed, TopicOut, TopicPage
 
@@ -15,19 +19,39 @@ CHANGES = problems(400, 401, 403, 404, 413, 422)
 MOST = 2**31 - 1
 
 
-@router.get("", responses=problems(401, 403, 422))
+@router.get("", responses=problems(401, 422))
 def list_topics(
-    _admin: Admin,
+    caller: SignedIn,
     db: Db,
     search: Annotated[StoredText | None, Query(description="What the name holds, in any case.")] = None,
-    state: Annotated[Literal["approved", "hidden", "none", "any"], Query(description="What was decided.")] = "any",
+    mine: Annotated[bool, Query(description="For admins: what they may pick themselves, as students see it.")] = False,
+    state: Annotated[
+        Literal["approved", "hidden", "none", "any"], Query(description="For admins: what was decided.")
+    ] = "any",
+    user_id: OfStudent = None,
     offset: Annotated[int, Query(ge=0, le=MOST, description="The `next` of the page before.")] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> TopicPage:
-    """Every topic that somebody has written, most students first, with what was decided of it. For admins."""
-    found = topics.listed(db, search=search or "", state=state, limit=limit + 1, offset=offset)
-    items = [TopicOut.model_validate(topic) for topic in found[:limit]]
-    return TopicPage(items=items, next=offset + limit if len(found) > limit else None)
+    """The topics that a student may pick: their own, the most practised first, then those that may be suggested.
+
+    Any other text is a topic too, as soon as a task of it is created. Admins see every topic that somebody has written,
+    those with most students first, with what was decided of it.
+    """
+    if caller.is_admin and not mine:
+        found = topics.listed(db, search=search or "", state=state, limit=limit + 1, offset=offset)
+        items = [TopicOut.model_validate(topic) for topic in found]
+    else:
+        own = to_pick(db, student_named(user_id, caller, ABOUT_YOU), search or "")
+        items = [TopicOut(name=name, own_tasks=n) for name, n in own[offset : offset + limit + 1]]
+    return TopicPage(items=items[:limit], next=offset + limit if len(items) > limit else None)
+
+
+def to_pick(db: Session, student: UUID, search: str) -> list[tuple[str, int]]:
+    """Return topics whose names hold this, with how many tasks of each the student has finished."""
+    own = {total.key: total.n for total in learning_record.totals(db, student)}
+    others = run_sync(topic_history.popular_topics(student), db)
+    both = own | {name: 0 for name in others if name not in own}
+    return [(name, n) for name, n in both.items() if search.casefold() in name.casefold()]
 
 
 @router.post("/rename", responses=problems(400, 401, 403, 404, 409, 413, 422))

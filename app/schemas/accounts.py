@@ -24,6 +24,27 @@ class Registration(Body):
     name: Text200 | None = None
 
 
+class AccountChange(Body):
+    """What is to be different."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Ada", "language": "de"}]})
+
+    name: Text200 | None = Field(None, description="Null: none.")
+    language: Literal["en", "de"] | None = Field(None, description="Of the pages; null: as the browser asks.")
+    theme: Literal["light", "dark"] | None = Field(None, description="Of the pages; null: as the machine is set.")
+
+
+class PasswordChange(Body):
+    """The password that is so far, and the one that is to be."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"old_password": "a long sentence", "new_password": "a longer sentence"}]}
+    )
+
+    old_password: str = Field(max_length=200)
+    new_password: Password
+
+
 class AccountOut(ApiModel):
     id: UUID
     email: str

@@ -9,18 +9,21 @@ from app.schemas.base import ApiModel, Body
 
 
 class TopicOut(ApiModel):
-    """A topic that somebody has written."""
+    """A topic: one that the student may pick, or, as admins see it, one that somebody has written."""
 
     name: str
-    students: int = Field(description="Who have finished a task of it.")
-    without_account: int = Field(description="Of them: whose tasks came by a service key or an import.")
-    finished: int = Field(description="Tasks.")
-    open: int
-    state: Literal["approved", "hidden"] | None = Field(description="What an admin decided.")
+    own_tasks: int | None = Field(None, description="Finished by the student who may pick it; null for admins.")
+    students: int | None = Field(None, description="For admins: who have finished a task of it.")
+    without_account: int | None = Field(
+        None, description="For admins: of them, whose tasks came by a service key or an import."
+    )
+    finished: int | None = Field(None, description="For admins: tasks of everybody.")
+    open: int | None = Field(None, description="For admins: tasks of everybody.")
+    state: Literal["approved", "hidden"] | None = Field(None, description="For admins: what one of them decided.")
 
 
 class TopicPage(BaseModel):
-    """Topics, those with most students first."""
+    """Topics: the student's own first; for admins those with most students."""
 
     items: list[TopicOut]
     next: int | None = Field(description="Pass it as `offset` for the next page; null on the last.")

@@ -17,7 +17,7 @@ from app.crud.browser_sessions import Visitor
 from app.crud.service_keys import Key
 from app.domain.errors import KeyNotFound, NotSignedIn, SessionNotFound, TooManyTries, WeakPassword
 from app.domain.fields import Text200
-from app.routers.auth import who_signs_in
+from app.routers.auth import set_password, who_signs_in
 from app.routers.dependencies import HASHES_PASSWORDS, Db, Serving, TheTrainer
 from app.routers.people import download, erase_now
 from app.schemas.accounts import Password
@@ -100,9 +100,7 @@ def change_password(request: Request, visitor: SignedIn, db: Db, old: FormText =
         answer = _page(request, db, visitor, status, old=text)
         answer.headers.update(headers)
         return answer
-    db.commit()  # no connection is held while the new one is hashed
-    accounts.store_hash(db, visitor.id, security.hash_password(new))
-    sessions.end_all(db, visitor.id)
+    set_password(db, visitor.id, new)
     return _only_this_browser(request, db, visitor, "password")
 
 

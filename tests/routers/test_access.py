@@ -109,6 +109,11 @@ RULES = {
     "GET /preparation/plans/{plan_id}": Rule(OWNER),
     "DELETE /preparation/plans/{plan_id}": Rule(OWNER, 204),
     "GET /users/me": Rule(STUDENTS),
+    "PATCH /users/me": Rule(STUDENTS, json=lambda _: {"name": "Ada"}),
+    "POST /users/me/password": Rule(
+        STUDENTS, json=lambda _: {"old_password": PASSWORD, "new_password": f"{PASSWORD} too"}
+    ),
+    "GET /users/me/analytics": Rule(SIGNED_IN, query=named),
     "GET /users/me/sessions": Rule(STUDENTS),
     "DELETE /users/me/sessions/{session_id}": Rule(OWN_ACCOUNT, 204),
     "GET /users/me/export": Rule(STUDENTS),
@@ -125,7 +130,7 @@ RULES = {
     "POST /model/train": Rule(ADMINS, 202, json=lambda _: {"kind": "lnirt"}),
     "POST /model/pause": Rule(ADMINS, json=lambda _: {"reason": "Exams."}),
     "POST /model/resume": Rule(ADMINS),
-    "GET /topics": Rule(ADMINS),
+    "GET /topics": Rule(SIGNED_IN, query=named),
     "POST /topics/rename": Rule(ADMINS, json=lambda _: {"topic": "Calculus", "to": f"Calculus {uuid4()}"}),
     "POST /topics/merge": Rule(ADMINS, json=lambda _: {"topic": "Calculus", "into": "algebra"}),
     "POST /topics/approve": Rule(ADMINS_AND_KEYS, json=lambda _: {"topic": "Calculus"}),

@@ -103,3 +103,24 @@ def test_the_command_line_does_the_same(admin: Student, db: Session) -> None:
     assert "Nobody has written this topic" in run("hide", "Physics", code=1)
     assert "U+200B (ZERO WIDTH SPACE)" in run("rename", "Calculus", "Cal\u200bculus", code=1)
     assert db.scalar(text("SELECT count(*) FROM audit_log WHERE actor = 'command line'")) == 5
+
+
+def test_students_see_what_they_may_pick_their_own_first(
+    student: Callable[..., Student], school: Student, admin: Student
+) -> None:
+    ada, somebody = student(), "00000000-0000-4000-8000-00000000000b"
+    for name, times in (("Waves", 1), ("Calculus", 3)):
+        for _ in range(times):
+            ada.do(topic=name)
+    school.do(topic="Optics", user_id=somebody)
+    school.do(topic="Secret", user_id=somebody)
+    assert post(admin, "approve", topic="Optics").status_code == 200
+    found = ada.get("/topics").json()["items"]
+    assert [(each["name"], each["own_tasks"]) for each in found] == [("Calculus", 3), ("Waves", 1), ("Optics", 0)]
+    assert {each["students"] for each in found} == {None}
+    assert [each["name"] for each in ada.get("/topics", search="w").json()["items"]] == ["Waves"]
+    first = ada.get("/topics", limit=2).json()
+    assert first["next"] == 2
+    assert [each["name"] for each in ada.get("/topics", offset=2).json()["items"]] == ["Optics"]
+    assert [each["name"] for each in admin.get("/topics", mine=True).json()["items"]] == ["Optics"]
+    assert [each["name"] for each in school.get("/topics", user_id=somebody).json()["items"]] == ["Optics", "Secret"]
