@@ -5,7 +5,11 @@ from functools import lru_cache
 from types import ModuleType
 from unicodedata import normalize
 
+from app.domain import characters
+
+LONGEST = 254  # characters
 ANYWHERE = {"COMMON", "INHERITED"}  # digits, dots, accents
+DOTTED_TWICE = {"i\u0307": "i", "j\u0307": "j"}  # nobody sees a second dot
 # Alphabets that one language mixes; whatever else is mixed is meant to look like something else (UTS 39).
 WRITTEN_TOGETHER = (
     {"LATIN", "HAN", "HIRAGANA", "KATAKANA"},
@@ -15,8 +19,12 @@ WRITTEN_TOGETHER = (
 
 
 def plainest(written: str) -> str:
-    """The address as accounts are looked up by: NFKC, lower case."""
-    return normalize("NFKC", normalize("NFKC", written.strip()).lower())
+    """The address as accounts are looked up by: NFKC, lower case; empty where it is too long to be one.
+
+    To normalise accents takes time by the square of their number.
+    """
+    stripped = written.strip()
+    return "" if len(stripped) > LONGEST else normalize("NFKC", normalize("NFKC", stripped).lower())
 
 
 def checked(written: str) -> str:
@@ -29,7 +37,7 @@ def checked(written: str) -> str:
         found = validator.validate_email(plainest(written), check_deliverability=False, globally_deliverable=False)
     except validator.EmailNotValidError:
         raise ValueError("must be an e-mail address, such as ada@example.com") from None
-    address = plainest(found.normalized)
+    address = characters.checked(plainest(found.normalized))
     if any(_is_mixed(part) for part in [found.local_part, *found.domain.split(".")]):
         raise ValueError("must not mix letters of several alphabets in one part of the address")
     return address
@@ -37,7 +45,11 @@ def checked(written: str) -> str:
 
 def in_latin(address: str) -> str:
     """The address that this one could be taken for: each letter of another alphabet as the plain one it looks like."""
-    return address if address.isascii() else "".join(map(_look_alike, address))
+    if address.isascii():
+        return address
+    for twice, once in DOTTED_TWICE.items():
+        address = address.replace(twice, once)
+    return "".join(map(_look_alike, address))
 
 
 def _look_alike(letter: str) -> str:

@@ -20,7 +20,12 @@ ALGORITHM = "HS256"
 LEEWAY_SECONDS = 10  # between the clocks of two machines
 LONGEST_TOKEN = 1024  # characters; ours have about 200, and what is longer is not worth reading
 HASHER = PasswordHasher()
+LONGEST_PASSWORD = 200  # characters
 LOOKED_AT = 72  # characters of a new password that its strength is measured by: zxcvbn takes the longer the more
+# It tries all that these can stand for, as $ for s: many different ones in a long password took ten seconds.
+STAND_FOR_LETTERS = frozenset("!$%(+0123456789<@[{|")
+LOOKED_AT_THEN, FEW_DIFFERENT = 20, 5
+SERVICE_NAME = "smartstudy"
 LEAST_SCORE = 2  # of 0-4: about a million guesses
 HASHED_AT_ONCE = 2  # passwords, in a process: each takes 64 MB and every core that it gets
 
@@ -38,7 +43,10 @@ def check_strength(password: str, *known: str | None) -> None:
     from zxcvbn import zxcvbn
 
     told = [part for each in known if each for part in (each, each.partition("@")[0], *re.split(r"\W+", each)) if part]
-    if zxcvbn(_normalised(password)[:LOOKED_AT], told)["score"] < LEAST_SCORE:
+    looked_at = _normalised(password)[:LOOKED_AT]
+    if len(STAND_FOR_LETTERS & set(looked_at)) > FEW_DIFFERENT:
+        looked_at = looked_at[:LOOKED_AT_THEN]
+    if zxcvbn(looked_at, [SERVICE_NAME, *told])["score"] < LEAST_SCORE:
         raise WeakPassword
 
 
@@ -49,6 +57,8 @@ def _nobodys_hash() -> str:
 
 def password_fits(password: str, password_hash: str | None) -> bool:
     """Check a password; an unknown account takes as long, so that the time does not tell which addresses are known."""
+    if len(password) > LONGEST_PASSWORD:  # nobody's, and to normalise it may take seconds
+        password, password_hash = "", None
     spellings = {_normalised(password): None, password: None}  # the second: hashed before there was one spelling
     return any(_verifies(each, password_hash or _nobodys_hash()) for each in spellings) and password_hash is not None
 

@@ -4,12 +4,15 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from app.core import addresses
+from app.core.security import LONGEST_PASSWORD
 from app.domain.fields import Text200
 from app.schemas.base import ApiModel, Body
 
-Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), AfterValidator(addresses.checked)]
+Email = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=addresses.LONGEST), AfterValidator(addresses.checked)
+]
 
-Password = Annotated[str, Field(min_length=8, max_length=200)]
+Password = Annotated[str, Field(min_length=8, max_length=LONGEST_PASSWORD)]
 
 
 class Registration(Body):

@@ -29,6 +29,7 @@ def test_an_address_is_stored_in_one_spelling(written: str, stored: str) -> None
         "ada\u200b@example.com",
         "\u0430da@example.com",  # a Cyrillic letter among Latin ones
         "ada@ex\u0430mple.com",
+        *(f"ad{unseen}a@example.com" for unseen in "\u034f\u3164\ufe0f\U000e0100"),
     ],
 )
 def test_what_is_no_address_or_mixes_alphabets_is_refused(written: str) -> None:
@@ -39,3 +40,4 @@ def test_what_is_no_address_or_mixes_alphabets_is_refused(written: str) -> None:
 def test_letters_of_another_alphabet_are_taken_for_those_they_look_like() -> None:
     assert in_latin("\u0441\u043e\u0440\u0430@example.com") == "copa@example.com"
     assert in_latin("copa1@example.com") == "copa1@example.com"
+    assert in_latin("i\u0307da@example.com") == "ida@example.com"

@@ -1,5 +1,7 @@
 """Which names this service goes by: a page elsewhere must not reach it by a name of its own (DNS rebinding)."""
 
+import re
+
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -8,6 +10,7 @@ from app.core.http import Middleware
 from app.core.settings import settings
 
 ANYBODYS = frozenset({"/healthz", "/readyz"})  # probes name the service by any address, and learn nothing from it
+WRITTEN = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:@/\s]+?)\.?)(?::[0-9]{0,5})?", re.IGNORECASE | re.ASCII)
 
 
 class AllowedHosts(Middleware):
@@ -37,7 +40,6 @@ class AllowedHosts(Middleware):
 
 
 def host_name(header: str) -> str:
-    """The name or address in a Host header, without the port: `[::1]:4008` is `::1`."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0].lower()
-    return header.partition(":")[0].rstrip(".").lower()
+    """The name or address in a Host header, without the port: `[::1]:4008` is `::1`; empty where it is no such."""
+    found = WRITTEN.fullmatch(header)
+    return (found[1] or found[2]).lower() if found else ""

@@ -21,6 +21,7 @@ from app.core.settings import Settings, settings
 
 USEFUL_FILES = 65_536
 RESERVED_FILES = 200  # for the database, models, logs and libraries
+FILES_OF_ONE = 2  # a connection, and the file that is sent there
 MOST_PIPELINED = 16  # requests of one connection that wait for the answer to an earlier one
 CHUNKED_OVERHEAD = 8  # a body in chunks may be this many times longer on the wire than what it holds
 LINGER_SECONDS = 2.0  # what is still being sent is read and thrown away so long, or the refusal would get lost
@@ -30,12 +31,12 @@ IDLE, HEAD, BODY = range(3)
 class Room:
     """The open connections of this process.
 
-    One that has not sent a whole request yet makes room for a new one, the oldest first: whoever opens connections and
-    leaves them half open loses them, and keeps nobody out.
+    One that has not sent a whole request yet, or does not read its answer, makes room for a new one, the oldest first:
+    whoever opens connections and leaves them so loses them, and keeps nobody out.
     """
 
     def __init__(self, given: Settings) -> None:
-        self._most = min(given.max_connections, max(_files() - RESERVED_FILES, RESERVED_FILES))
+        self._most = min(given.max_connections, max(_files() - RESERVED_FILES, RESERVED_FILES) // FILES_OF_ONE)
         self._most_per_address = given.max_connections_per_address
         proxies = [each.strip() for each in given.forwarded_allow_ips.split(",") if each.strip()]
         self._any_proxy = "*" in proxies
@@ -67,7 +68,7 @@ class Room:
         self._waiting[connection] = None
 
     def _make_room(self, address: str | None) -> bool:
-        """Close the oldest connection that waits for a request, of this address where one is named."""
+        """Close the connection that has waited longest for its caller, of this address where one is named."""
         oldest = next((each for each in self._waiting if address in (None, each.address)), None)
         if oldest is None:
             return False
@@ -137,6 +138,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def eof_received(self) -> None:
         if self._refused:
             self.transport.close()
+        self._close_in_time()  # asyncio closes it now
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -193,14 +195,27 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.counted and not self.pipeline:
             room().waits(self)
+        if self.transport.is_closing():
+            self._close_in_time()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._close_in_time()
 
     def pause_writing(self) -> None:
+        """Called where the caller does not read."""
         super().pause_writing()
-        self._stalled = self.loop.call_later(self._given.body_timeout_seconds, self.transport.abort)
+        self._close_in_time()
+        if self.counted:
+            room().waits(self)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._go_on_writing()
+        if self.transport.is_closing():
+            self._close_in_time()
+        elif self.cycle is not None and not self.cycle.response_complete:
+            room().at_work(self)
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn where the parser gave up, or was made to."""
@@ -209,7 +224,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def give_up(self) -> None:
         """Make room for another connection, at once."""
         self.counted = False
-        if self._refused:
+        if self._refused or self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
             self.refuse(503, "There are too many connections, and this one was waiting for its request the longest.")
@@ -233,6 +248,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
         else:
             self.transport.close()
+            self._close_in_time()
 
     def _may_answer(self, status: int) -> bool:
         """Not in the middle of another answer, and not to somebody who has asked nothing, unless there is no room."""
@@ -258,6 +274,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _close_in_time(self) -> None:
+        """Throw away what the caller does not read in time: a transport that closes would wait for ever."""
+        if self._stalled is None:
+            self._stalled = self.loop.call_later(self._given.body_timeout_seconds, self.transport.abort)
 
     def _go_on_writing(self) -> None:
         if self._stalled is not None:

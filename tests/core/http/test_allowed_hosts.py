@@ -53,3 +53,11 @@ def test_the_port_is_no_part_of_a_name() -> None:
         "a.example",
         "::1",
     ]
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["localhost:80@evil.example", "[::1]evil.example", "[::1", "localhost..", "localhost:x", "a@localhost", ""],
+)
+def test_what_only_begins_with_a_name_of_ours_is_none(header: str) -> None:
+    assert host_name(header) not in Settings().host_names()

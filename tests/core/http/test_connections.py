@@ -22,16 +22,19 @@ Start = Callable[..., int]
 
 
 async def read_all(scope: Scope, receive: Receive, send: Send) -> None:
-    """An app that says how long the body was."""
+    """An app that says how long the body was; under /long it says more than sockets hold."""
     length, more = 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             return
         length, more = length + len(message["body"]), message["more_body"]
-    said = str(length).encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(said))]})
-    await send({"type": "http.response.body", "body": said})
+    pieces = [b"a" * 100_000] * 100 if scope["path"] == "/long" else [str(length).encode()]
+    size = b"%d" % sum(map(len, pieces))
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", size)]})
+    for each in pieces:
+        await send({"type": "http.response.body", "body": each, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 @pytest.fixture
@@ -190,3 +193,39 @@ def test_a_thousand_requests_in_one_go_end_the_connection(start: Start) -> None:
             pass
     assert heard.count(b"200 OK") < 100
     assert ask(port, GET + b"connection: close\r\n\r\n").endswith(b"0")
+
+
+@pytest.mark.parametrize(
+    "after", [b"", b"\x00 is no request", (GET + b"\r\n") * 20], ids=["nothing", "no HTTP", "many"]
+)
+@pytest.mark.parametrize("head", [b"", b"connection: close\r\n"], ids=["kept", "to be closed"])
+def test_who_does_not_read_the_answer_is_let_go_whatever_else_they_send(
+    start: Start, head: bytes, after: bytes
+) -> None:
+    port = start(body_timeout_seconds=0.5, max_connections_per_address=1)
+    caller = connect(port)
+    caller.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n")
+    caller.recv(4)
+    time.sleep(0.1)
+    caller.sendall(after)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while connections.room()._open and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not connections.room()._open
+    caller.close()
+
+
+def test_answers_that_nobody_reads_keep_nobody_out(start: Start) -> None:
+    port = start(max_connections_per_address=5)
+    held = [connect(port) for _ in range(5)]
+    for caller in held:
+        caller.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert caller.recv(4) == b"HTTP"
+    assert ask(port, GET + b"connection: close\r\n\r\n").endswith(b"0")
+    for caller in held:
+        caller.close()
+
+
+def test_each_connection_may_need_a_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_files", lambda: 1024)
+    assert connections.Room(settings())._most == (1024 - connections.RESERVED_FILES) // 2
