@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.crud import sessions
 from app.crud.rows import execute, first_as, number
 
 FIND = """
@@ -35,10 +36,12 @@ class Visitor:
 
 
 def start(db: Session, user_id: UUID, seconds: float) -> str:
-    """Let a browser in; what its cookie is to hold. Sessions that have ended are cleared away."""
+    """Let a browser in; what its cookie is to hold. Sessions that have ended, and the oldest of too many, are cleared
+    away."""
     execute(db, "DELETE FROM browser_sessions WHERE expires_at <= now()")
     token = secrets.token_urlsafe(32)
     execute(db, START, hash=_hash(token), user_id=user_id, seconds=seconds)
+    sessions.keep_newest(db, "browser_sessions", user_id)
     return token
 
 

@@ -1,6 +1,7 @@
 """Which characters topics, exercises and names may hold: none that nobody sees, or that turn around what follows.
 
-They let one text look like another. Accents are stored in one way, NFC, however they were typed.
+They let one text look like another. Accents are stored in one way, NFC, however they were typed. Marks stand on a
+letter, four at the most (Unicode Technical Standard 39, section 5.4): heaps of them cover the lines around.
 """
 
 import re
@@ -12,6 +13,7 @@ BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0d\uf
 DRAWN = "\ufe0e\ufe0f"  # as text or as a picture: how a symbol before them is shown
 JOINERS = "\u200c\u200d"
 SUSPECT = re.compile(f"[{BLANK}{DRAWN}]")
+MARKS = 4
 JOINING = {  # scripts that write with joiners, as the names of their letters begin
     *("ARABIC", "SYRIAC", "NKO", "MONGOLIAN", "DEVANAGARI", "BENGALI", "GURMUKHI", "GUJARATI", "ORIYA", "TAMIL"),
     *("TELUGU", "KANNADA", "MALAYALAM", "SINHALA", "TIBETAN", "MYANMAR", "KHMER"),
@@ -35,7 +37,22 @@ def checked(text: str) -> str:
         for place, character in enumerate(text):
             if not _is_fine(text, place):
                 raise UnfitCharacter(character)
+    if heaped := _heaped_mark(text):
+        raise UnfitCharacter(heaped)
     return unicodedata.normalize("NFC", text)
+
+
+def _heaped_mark(text: str) -> str | None:
+    """Return the first mark that stands on nothing, or on too many others."""
+    heap = MARKS  # nothing carries none
+    for character in re.sub(f"[{DRAWN}{JOINERS}]", "", text):
+        if unicodedata.category(character) not in ("Mn", "Me"):
+            heap = MARKS if character.isspace() else 0
+        elif heap == MARKS:
+            return character
+        else:
+            heap += 1
+    return None
 
 
 def _is_fine(text: str, place: int) -> bool:

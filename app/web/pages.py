@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from app.analytics.ability import percentile
 from app.core.http.content_negotiation import weight
-from app.core.languages import NAMES, sentences
+from app.core.languages import NAMES, Translator, sentences
 from app.planning.reasons import sentence
 from app.web import charts, names
 from app.web.sessions import SignInFirst, path_of, theme, translator_of, way_to_sign_in
@@ -109,9 +109,26 @@ def error_page(request: Request, problem: Mapping[str, Any], headers: Mapping[st
     is_page = path == "/" or path.startswith(PLACES)
     if not prefers_html(request.headers.get("accept", "")) or not (is_page or leads_nowhere):
         return None
-    answer = render(request, "error.html", problem["status"], problem=problem)
+    said = _said(translator_of(request), problem["status"], headers)
+    answer = render(request, "error.html", problem["status"], problem=problem, said=said)
     answer.headers.update({name: value for name, value in headers.items() if name.lower() != "www-authenticate"})
     return answer
+
+
+def _said(translator: Translator, status: int, headers: Mapping[str, str]) -> str:
+    """Say in the visitor's language what the problem's detail says in English, below it."""
+    if status == 429:
+        wait = translator.seconds(float(headers.get("Retry-After", 1)))
+        return translator("That was too much at once. Please try again in %(time)s.", time=wait)
+    if status == 503:
+        return translator("The service can't answer just now. What was stored all the same counts once.")
+    if status >= 500:
+        return translator("The log has what happened, under the number below.")
+    return {
+        403: translator("You may not see or do this."),
+        404: translator("It is gone, was never there, or is somebody else's."),
+        413: translator("What was sent is too long."),
+    }.get(status) or translator("What was sent can't be accepted as it is.")
 
 
 def install(app: FastAPI) -> None:

@@ -12,7 +12,7 @@ from app.core.db.statements import run_sync
 from app.core.settings import settings
 from app.crud import learning_record, practice_tasks
 from app.domain.attempts import DIFFICULTIES
-from app.domain.errors import NotKept, OtherResult, TaskNotFound
+from app.domain.errors import AppError, NotKept, OtherResult, TaskNotFound, TooManyOpenTasks, TooManyTopics
 from app.domain.tasks import Claim, Task, TaskRequest
 from app.ml.embedding_service import complete, predict_and_save
 from app.ml.explanation.explainer import explanation
@@ -47,11 +47,12 @@ def _choose(
     student: UUID,
     given: dict[str, str],
     wrong: str | None = None,
+    status: int = 200,
 ) -> Response:
     return render(
         request,
         "choose.html",
-        422 if wrong else 200,
+        status,
         given=given,
         wrong=wrong,
         topics=[total.key for total in learning_record.totals(db, student, most=50)],
@@ -73,10 +74,23 @@ def ask(
         translator = translator_of(request)
         usual = translator("Please name a topic of 1 to 200 characters, and choose how difficult the task is.")
         wrong = unfit_text(translator, error, usual)
-        return _choose(request, db, serving, visitor.id, {"topic": topic[:200], "difficulty": difficulty}, wrong)
+        return _choose(request, db, serving, visitor.id, {"topic": topic[:200], "difficulty": difficulty}, wrong, 422)
     asked = TaskRequest(visitor.id, new.topic, new.difficulty.value)
-    task = run_sync(predict_and_save(serving, asked, Claim(student=visitor.id)), db)
+    try:
+        task = run_sync(predict_and_save(serving, asked, Claim(student=visitor.id)), db)
+    except (TooManyOpenTasks, TooManyTopics) as error:
+        given, wrong = {"topic": new.topic, "difficulty": asked.difficulty}, _too_many(request, error)
+        return _choose(request, db, serving, visitor.id, given, wrong, error.status)
     return go_to(request, f"/dashboard/tasks/{task.id}")
+
+
+def _too_many(request: Request, error: AppError) -> str:
+    translator, bounds = translator_of(request), settings()
+    if isinstance(error, TooManyTopics):
+        most = translator.number(bounds.max_topics)
+        return translator("You have %(most)s topics, as many as anybody may: choose one of yours.", most=most)
+    most = translator.number(bounds.max_open_tasks)
+    return translator("You have %(most)s tasks open, as many as anybody may: finish one first.", most=most)
 
 
 @router.get("/{task_id}")

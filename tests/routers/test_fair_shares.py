@@ -57,6 +57,26 @@ def test_pages_count_as_the_api_does(service: TestClient, bounds: Bounds) -> Non
     assert service.get("/healthz").status_code == 200
 
 
+def test_a_refusal_is_said_in_the_language_of_the_page(service: TestClient, bounds: Bounds) -> None:
+    browser = Browser(service).register()
+    browser.send("/preferences", language="de")
+    bounds(max_open_tasks=1, max_topics=1)
+    browser.practise("Algebra")
+    new_topic = browser.send("/dashboard/tasks", topic="Geometry", difficulty="hard")
+    assert (new_topic.status_code, "Du hast 1 Themen" in new_topic.text) == (409, True)
+    assert 'value="Geometry"' in new_topic.text  # the form, as it was filled in
+    browser.send("/dashboard/tasks", topic="Algebra")
+    one_more = browser.send("/dashboard/tasks", topic="Algebra")
+    assert (one_more.status_code, "Du hast 1 Aufgaben offen" in one_more.text) == (409, True)
+    assert "Das darfst du nicht sehen oder tun." in browser.get("/admin").text
+    assert "Es ist fort, war nie da" in browser.get(f"/dashboard/tasks/{SOMEBODY}").text
+    bounds(requests_per_student=1)
+    browser.get("/dashboard/settings")
+    too_much = browser.get("/dashboard/settings")
+    assert too_much.status_code == 429
+    assert f"Bitte versuche es in {too_much.headers['retry-after']} s noch einmal." in too_much.text
+
+
 def test_a_student_has_so_many_open_tasks(student: Any, school: Student, bounds: Bounds) -> None:
     ada, bob = student("ada"), student("bob")
     bounds(max_open_tasks=3)

@@ -5,14 +5,16 @@ import json
 import time
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jwt
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session
 
 from app.core import security
 from app.core.settings import settings
+from app.crud import browser_sessions, sessions
 from tests.school import Student
 
 Students = Callable[..., Student]
@@ -45,6 +47,23 @@ def test_a_token_of_ours_opens_in_any_spelling_of_bearer(service: TestClient, st
     token = student().secret
     for header in (f"Bearer {token}", f"bearer {token}", f"BEARER   {token} "):
         assert status(service, header) == 200
+
+
+def test_who_signs_in_without_end_ends_their_oldest_tokens_and_browsers(
+    db: Session, student: Students, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MOST_KEPT", 3)
+    ada, bob = student("ada"), student("bob")
+    her = UUID(claims(ada)["sub"])
+    for _ in range(3):
+        sessions.start_token(db, her, 60)
+        db.commit()
+        browser_sessions.start(db, her, 60)
+        db.commit()
+    assert ada.get("/users/me").status_code == 401  # her first
+    assert bob.get("/users/me").status_code == 200
+    browser_sessions.start(db, her, 60)
+    assert browser_sessions.count(db, her) == 3
 
 
 def test_the_same_claims_signed_otherwise_open_nothing(service: TestClient, student: Students) -> None:
