@@ -221,6 +221,8 @@ class StudentTotal(Base):
     n: Mapped[int]
     n_correct: Mapped[int]
     microseconds: Mapped[int] = mapped_column(BigInteger)  # of their times, each rounded
+    # Of all: when a result was last changed or taken away, or else when the first one came.
+    changed_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
     __table_args__ = (
         CheckConstraint("scope IN ('all', 'topic', 'difficulty', 'item')", name="scope"),
@@ -239,6 +241,29 @@ class StudentState(Base):
     n: Mapped[int]  # answers in it
     through: Mapped[datetime]  # completed at or before
     state: Mapped[bytes]  # plain numbers, in the kind's own order
+    changed_at: Mapped[datetime | None]  # of the totals then: with another one it is not of these results
+
+
+class ResultCorrection(Base):
+    """A result that was changed or taken back: what it was, and who said so."""
+
+    __tablename__ = "result_corrections"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    task_id: Mapped[UUID]  # which may be gone
+    user_id: Mapped[UUID]  # as on practice_tasks; goes with the student
+    was_correct: Mapped[bool]
+    was_seconds: Mapped[float] = mapped_column(Double)
+    completed_at: Mapped[datetime]  # of what was corrected
+    is_correct: Mapped[bool | None]  # from then on; none: taken back, the task was open again
+    actual_time_seconds: Mapped[float | None] = mapped_column(Double)
+    made_by: Mapped[str]  # student, "service key NAME", console
+
+    __table_args__ = (
+        Index("ix_result_corrections_user_id", "user_id", "id"),
+        Index("ix_result_corrections_task_id", "task_id", "id"),
+    )
 
 
 class ShadowPrediction(Base):
@@ -356,6 +381,7 @@ class ModelVersion(Base):
     data_from: Mapped[datetime | None]  # first and last completion that it was fitted on
     data_to: Mapped[datetime | None]
     erasures: Mapped[int] = mapped_column(server_default=text("0"))  # the last one that it was trained after
+    corrections: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))  # likewise
     chance_share: Mapped[float] = mapped_column(server_default=text("0"))  # of what is answered while it serves, 0-1
     time_share: Mapped[float] = mapped_column(server_default=text("0"))
 

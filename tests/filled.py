@@ -86,6 +86,13 @@ SINCE = {
         "INSERT INTO known_places (user_id, place) SELECT id, sha256(id::text::bytea) FROM users LIMIT 20",
         "INSERT INTO write_checks DEFAULT VALUES",
     ],
+    "0012": [
+        """INSERT INTO result_corrections (task_id, user_id, was_correct, was_seconds, completed_at, is_correct,
+                                           actual_time_seconds, made_by)
+           SELECT id, user_id, NOT is_correct, 12.5, completed_at, is_correct, actual_time_seconds, 'student'
+           FROM practice_tasks WHERE completed AND model_version_id = 3""",
+        "UPDATE model_versions SET corrections = 2 WHERE id > 4",
+    ],
 }
 
 

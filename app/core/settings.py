@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     previous_secret_key: SecretStr | None = None  # signs no more; what it signed is good until it expires
     token_hours: float = Field(24, gt=0, le=24 * 365)
     session_days: float = Field(30, gt=0, le=366)  # that a browser stays signed in
+    correction_days: float = Field(7, ge=0, le=36_500)  # that students may correct a result; service keys always may
 
     # How often something may be tried, 0: as often as one likes. Kept in the database, for all processes together.
     failed_sign_ins: int = Field(10, ge=0, le=1_000_000)  # of one account from one address, in 5 minutes

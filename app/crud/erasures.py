@@ -92,13 +92,14 @@ def _delete_tasks(db: Session, student: UUID) -> tuple[int, int]:
         completed += number(db, DELETE_TASKS, ids=found[start : start + TASKS_PER_STATEMENT])
     execute(db, "DELETE FROM student_states WHERE user_id = :student", student=student)
     execute(db, "DELETE FROM exam_plans WHERE user_id = :student", student=student)
+    execute(db, "DELETE FROM result_corrections WHERE user_id = :student", student=student)
     execute(db, DELETE_TOTALS, student=student)
     return len(found), completed
 
 
 def _erased(db: Session, least: int) -> list[str]:
     """Keep the counter right and say that somebody was erased; the folders of the versions that leave at once."""
-    remaining = model_tracker.erased(db)
+    remaining = model_tracker.add_up(db)
     execute(db, "INSERT INTO erasures DEFAULT VALUES")
     if remaining >= least:
         return []

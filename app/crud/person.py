@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.crud.practice_tasks import COLUMNS
 from app.crud.rows import execute
+from app.domain.corrections import Correction
 from app.domain.errors import NotSignedIn
 
 Row = dict[str, Any]
@@ -26,6 +27,9 @@ TASKS = f"""
     SELECT {COLUMNS}, features FROM practice_tasks
     WHERE user_id = :student AND (created_at, id) > (:after, :after_id)
     ORDER BY created_at, id LIMIT :limit"""
+CORRECTIONS = f"""
+    SELECT id, {", ".join(Correction.__slots__)} FROM result_corrections
+    WHERE user_id = :student AND id > :after ORDER BY id LIMIT :limit"""
 SHADOWS = """
     SELECT task_id, model_version_id, kind, correctness_prob, estimated_time_seconds, time_low_seconds,
            time_high_seconds
@@ -64,6 +68,11 @@ def tasks(db: Session, student: UUID, after: tuple[datetime, UUID] = BEFORE_ALL,
     for row in _rows(db, SHADOWS, tasks=list(shadows)):
         shadows[row.pop("task_id")].append(row)
     return [task | {"shadow_predictions": shadows[task["id"]]} for task in found]
+
+
+def corrections(db: Session, student: UUID, after: int, limit: int) -> list[Row]:
+    """What their results were before they were changed or taken back, after this number."""
+    return _rows(db, CORRECTIONS, student=student, after=after, limit=limit)
 
 
 def _rows(db: Session, sql: str, **values: object) -> list[Row]:

@@ -108,7 +108,8 @@ def settled(task: Task, is_correct: bool, seconds: float) -> Task:
     if (task.is_correct, task.actual_time_seconds) != (is_correct, seconds):
         result = "right" if task.is_correct else "wrong"
         raise OtherResult(
-            f"The task was completed before: {result} in {task.actual_time_seconds:g} s. The first result counts."
+            f"The task was completed before: {result} in {task.actual_time_seconds:g} s. That result counts until "
+            f"PUT /practice-tasks/{task.id}/result changes it."
         )
     return task
 

@@ -17,6 +17,7 @@ from app.domain.tasks import Claim, TaskRequest
 # In the order of the numbers: what a student has finished, and what they finished last.
 HISTORY_GROUPS = ("overall", "topic", "difficulty", "recent", "item", "last", "topic_last", "item_last")
 LAST = HISTORY_GROUPS.index("last")
+Sums = tuple[int, int, int, datetime | None]
 
 
 def _numbers() -> str:
@@ -55,7 +56,7 @@ PAST_SQL = f"""
     SELECT statement_timestamp() AS at,
         ARRAY(SELECT ARRAY[id, round(1000 * chance_share)::int, round(1000 * time_share)::int]
               FROM model_versions WHERE state = 'serving' ORDER BY place, id) AS serving,
-        {_numbers()} AS numbers,
+        {_numbers()} AS numbers, overall.changed_at,
         last.topic, last.difficulty, last.item_id, last.is_correct, last.actual_time_seconds, last.completed_at,
         coalesce((SELECT n FROM student_totals
                   WHERE user_id = :user_id AND scope = 'topic' AND key = last.topic), 0)::int AS on_topic,
@@ -116,6 +117,7 @@ class StudentHistory:
     session_tasks: np.ndarray  # (1,) finished in the half hour before, at most 50
     since: np.ndarray  # (1, 3) seconds since the last finish, the last on the topic, on the very item; 0 without one
     last: Mapping[str, Any] | None = None  # the task finished last, as in student_sequences
+    changed_at: datetime | None = None  # when a result of theirs was last changed or taken back, or else the first came
     memory: dict[tuple[str, int], Any] = field(
         default_factory=dict
     )  # what a model worked out from it and another one needs
@@ -126,16 +128,16 @@ class StudentHistory:
         return int(self.groups[0, 0, 0])
 
     @property
-    def sums(self) -> tuple[int, int, int]:
-        """Tasks finished, right ones and their microseconds: a corrected result shows in these."""
+    def sums(self) -> Sums:
+        """Tasks finished, right ones and their microseconds, and when one was last corrected."""
         n, right, seconds = self.groups[:, 0, 0].tolist()
-        return int(n), int(right), round(seconds * 1e6)
+        return int(n), int(right), round(seconds * 1e6), self.changed_at
 
     @property
-    def sums_before(self) -> tuple[int, int, int]:
+    def sums_before(self) -> Sums:
         """The same before the task finished last."""
-        (n, right, micros), (_, was_right, seconds) = self.sums, self.groups[:, 0, LAST].tolist()
-        return n - 1, right - int(was_right), micros - round(seconds * 1e6)
+        (n, right, micros, at), (_, was_right, seconds) = self.sums, self.groups[:, 0, LAST].tolist()
+        return n - 1, right - int(was_right), micros - round(seconds * 1e6), at if n > 1 else None
 
 
 def question(asked: TaskRequest, claim: Claim | None) -> dict[str, object]:
@@ -160,6 +162,5 @@ def past_of(row: Mapping[str, Any]) -> StudentHistory:
     numbers = np.array(row["numbers"])
     groups = numbers[1:25].reshape(3, 1, len(HISTORY_GROUPS))
     last = row if row["completed_at"] else None
-    return StudentHistory(
-        row["at"], tuple(chain.from_iterable(row["serving"])), groups, numbers[:1], numbers[25:].reshape(1, 3), last
-    )
+    serving, since = tuple(chain.from_iterable(row["serving"])), numbers[25:].reshape(1, 3)
+    return StudentHistory(row["at"], serving, groups, numbers[:1], since, last, row["changed_at"])

@@ -70,9 +70,28 @@ class TooManyTopics(AppError):
 
 
 class OtherResult(AppError):
-    """The task has been completed before, with another result; the first one counts."""
+    """The task has been completed before, with another result: PUT /practice-tasks/{id}/result changes it."""
 
     status = 409
+
+
+class NoResult(AppError):
+    """The task has no result yet: PATCH /practice-tasks/{id} records one."""
+
+    status = 409
+
+
+class HasResult(AppError):
+    """Only an open task can be discarded, and this one is completed: PUT /practice-tasks/{id}/result changes its
+    result, DELETE /practice-tasks/{id}/result takes it back."""
+
+    status = 409
+
+
+class TooLate(AppError):
+    """This can't be changed any more."""
+
+    status = 403
 
 
 class VersionNotFound(AppError):

@@ -133,13 +133,14 @@ class ServedLstm(ServedSequence):
         return said[raw["done"], :, np.arange(said.shape[2])].swapaxes(0, 1)
 
     def past_of_task(
-        self, version_id: int, asked: TaskRequest, at: datetime, n: int, *, keep: bool
+        self, version_id: int, asked: TaskRequest, at: datetime, n: int, changed_at: datetime | None = None
     ) -> QueryFlow[Singles]:
         """The kept state with the tasks finished since, or the whole window anew where it does not add up."""
         begin = int(window_start(np.array(n)))
         kept = None
-        if keep:
-            kept = self._found((yield from student_states.kept(asked.user_id, self.name, version_id)), begin, n)
+        if changed_at:
+            found = yield from student_states.kept(asked.user_id, self.name, version_id, changed_at)
+            kept = self._found(found, begin, n)
         if kept and kept[1] == n:
             return kept[0].second
         state, finished = kept[:2] if kept else (LstmState.zeros(self._units), begin)
@@ -151,9 +152,9 @@ class ServedLstm(ServedSequence):
         gates = self._step_gates(ids[:, 0], outcomes[0])
         for place in range(len(tasks)):  # one step each
             state = self._step(state, gates[:, place : place + 1])
-        if keep:
-            n_read = finished + len(tasks)
-            yield from student_states.keep(asked.user_id, self.name, version_id, n_read, at, state.to_bytes())
+        if changed_at:
+            whose = asked.user_id, self.name, version_id, changed_at
+            yield from student_states.keep(*whose, finished + len(tasks), at, state.to_bytes())
         return state.second
 
     def repeated(self, past: Singles, n: int) -> Singles:

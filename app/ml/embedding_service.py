@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.core.db.statements import QueryFlow, run_sync
 from app.core.observability import metrics
 from app.core.settings import settings
-from app.crud import accounts, practice_tasks, student_totals
+from app.crud import accounts, corrections, practice_tasks, student_totals
 from app.crud.student_totals import StudentHistory
 from app.domain.attempts import Difficulty
 from app.domain.fields import RightOrWrong, Seconds, Text200
@@ -225,6 +225,22 @@ class EmbeddingModelService:
         task, since_training = run_sync(flow, self.db)
         self.db.commit()
         if since_training >= settings().retrain_every:
+            trainer().request()
+        return task
+
+    @validate_call
+    def on_result_corrected(self, task_id: UUID | str, is_correct: RightOrWrong, actual_time_seconds: Seconds) -> Task:
+        """Change the result of a completed task, however old it is.
+
+        Raises:
+            TaskNotFound: there is no such task.
+            NoResult: it is open: `on_task_completed` records its result.
+            ValueError: the result is not a yes or no with a finite time above 0.
+        """
+        given = is_correct, actual_time_seconds, settings().correction_days
+        task, to_learn = corrections.change(self.db, UUID(str(task_id)), *given)
+        self.db.commit()
+        if to_learn >= settings().retrain_every:
             trainer().request()
         return task
 

@@ -153,7 +153,7 @@ def asked_once(flow: QueryFlow[T], past: StudentHistory, answered: Answered) -> 
             if (key := (statement, *values.items())) not in answered:
                 answered[key] = yield question
             if statement is student_states.KEEP:
-                whose = [(name, values[name]) for name in ("user_id", "kind", "version_id")]
+                whose = [(name, values[name]) for name in ("user_id", "kind", "version_id", "changed_at")]
                 answered[(student_states.KEPT, *whose)] = [{**values, "n": past.n}]
             question = flow.send(answered[key])
     except StopIteration as end:

@@ -90,6 +90,19 @@ def totals(open_session: Open, student: UUID) -> Iterator[list[Row]]:
             return
 
 
+def corrections(open_session: Open, student: UUID) -> Iterator[list[Row]]:
+    """What their results were before they were corrected, page by page."""
+    after = 0
+    while True:
+        with open_session() as db:
+            page = person.corrections(db, student, after, PAGE)
+        if page:
+            after = page[-1]["id"]
+            yield [{name: value for name, value in row.items() if name != "id"} for row in page]
+        if len(page) < PAGE:
+            return
+
+
 def pages(open_session: Open, student: UUID) -> Iterator[list[Row]]:
     """The tasks, oldest first. No connection is held while a page is on its way, however slowly it is fetched.
 

@@ -116,7 +116,8 @@ async def download(request: Request, student: UUID, format: Literal["json", "csv
         lines = exports.stream(export.as_csv(pages))
         return StreamingResponse(lines, headers=headers, media_type=f"{CSV}; charset=utf-8")
     before = await exports.do(lambda: _head(request.app.state.serving, student))
-    document = export.as_json(before, {"totals": export.totals(opened, student), "tasks": pages})
+    lists = {"totals": export.totals(opened, student), "corrections": export.corrections(opened, student)}
+    document = export.as_json(before, lists | {"tasks": pages})
     return StreamingResponse(exports.stream(document), headers=headers, media_type="application/json")
 
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from starlette.background import BackgroundTask
 
 from app.core.db.statements import run_async
 from app.core.settings import settings
-from app.crud import practice_tasks
+from app.crud import corrections, practice_tasks
 from app.domain.errors import NotAccepted
 from app.domain.fields import StoredText
 from app.domain.tasks import Task, TaskRequest
@@ -24,6 +24,7 @@ from app.routers.dependencies import (
     Db,
     Serving,
     SignedIn,
+    TheTrainer,
     async_database,
     claim_of,
     serving_models,
@@ -31,7 +32,7 @@ from app.routers.dependencies import (
     trainer_of,
 )
 from app.schemas.explanation import Explanation
-from app.schemas.practice_tasks import NewTask, TaskOut, TaskPage, TaskResult
+from app.schemas.practice_tasks import CorrectionOut, NewTask, TaskOut, TaskPage, TaskResult
 from app.schemas.problem import problems
 
 router = APIRouter(prefix="/practice-tasks", tags=["Practice tasks"], route_class=CallerFirst)
@@ -66,7 +67,8 @@ async def create_practice_task(new: NewTask, request: Request) -> Response:
     openapi_extra=BY_TOKEN_OR_KEY,
 )
 async def complete_practice_task(task_id: UUID, result: TaskResult, request: Request) -> Response:
-    """Say how it went. Sending the same result again is fine and changes nothing; another result is a 409.
+    """Say how it went. Sending the same result again is fine and changes nothing; another result is a 409, for
+    `PUT /practice-tasks/{id}/result` changes one.
 
     Every fifth finished task, of anybody, starts a training in the background.
     """
@@ -118,6 +120,46 @@ def explain_practice_task(task_id: UUID, caller: SignedIn, db: Db, serving: Serv
     task = practice_tasks.task_of(practice_tasks.GET.first_sync(db, id=task_id, owner=caller.owner))
     found = explanation(db, serving, task, to_student=caller.student is not None)
     return Explanation.model_validate(found, from_attributes=True)
+
+
+@router.delete("/{task_id}", status_code=204, response_class=Response, responses=problems(401, 404, 409, 422))
+def discard_practice_task(task_id: UUID, caller: SignedIn, db: Db) -> None:
+    """Discard an open task, as if it had never been asked for. A completed one is a 409: its result can be changed or
+    taken back."""
+    corrections.discard(db, task_id, caller)
+
+
+@router.put("/{task_id}/result", responses=problems(400, 401, 403, 404, 409, 413, 422))
+def correct_practice_task_result(
+    task_id: UUID, result: TaskResult, caller: SignedIn, db: Db, trainer: TheTrainer, background: BackgroundTasks
+) -> TaskOut:
+    """Change the result of a completed task; the same again is fine and changes nothing.
+
+    Students may for `CORRECTION_DAYS` (7) after completion, which later is a 403; service keys always may. What is
+    known of the student is right at once, and the next training learns the new result. The old one is kept: see
+    `GET /practice-tasks/{id}/corrections`. An open task is a 409: `PATCH /practice-tasks/{id}` records its result.
+    """
+    given = result.is_correct, result.actual_time_seconds, settings().correction_days
+    task, to_learn = corrections.change(db, task_id, *given, caller)
+    if to_learn >= settings().retrain_every:
+        background.add_task(trainer.request)
+    return out(task)
+
+
+@router.delete("/{task_id}/result", responses=problems(401, 403, 404, 422))
+def take_back_practice_task_result(task_id: UUID, caller: SignedIn, db: Db) -> TaskOut:
+    """Take a result back: the task is open again, as if it had never been completed. The same again changes nothing.
+
+    Students may for `CORRECTION_DAYS` (7) after completion, service keys always.
+    """
+    return out(corrections.take_back(db, task_id, settings().correction_days, caller)[0])
+
+
+@router.get("/{task_id}/corrections", responses=problems(401, 404, 422))
+def list_practice_task_corrections(task_id: UUID, caller: SignedIn, db: Db) -> list[CorrectionOut]:
+    """What the task's result was before it was changed or taken back, the oldest first."""
+    practice_tasks.task_of(practice_tasks.GET.first_sync(db, id=task_id, owner=caller.owner))
+    return [CorrectionOut.model_validate(each) for each in corrections.of_tasks(db, [task_id])]
 
 
 def out(task: Task) -> TaskOut:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from app.schemas.accounts import AccountOut
 from app.schemas.base import ApiModel
-from app.schemas.practice_tasks import TaskOut
+from app.schemas.practice_tasks import CorrectionOut, TaskOut
 
 
 class Me(AccountOut):
@@ -109,4 +109,5 @@ class Export(BaseModel):
     totals: list[TotalOut]
     states: list[StateOut]
     embedded_in: list[EmbeddedIn] = Field(description="Versions whose files hold a vector of this student's.")
+    corrections: list[CorrectionOut] = Field(description="What results were before they were changed or taken back.")
     tasks: list[ExportedTask] = Field(description="Oldest first.")

@@ -75,3 +75,16 @@ class TaskPage(BaseModel):
 
     items: list[TaskOut]
     next: str | None = Field(description="Pass it as `before` for the next page; null on the last.")
+
+
+class CorrectionOut(ApiModel):
+    """A result that was changed or taken back."""
+
+    at: datetime
+    task_id: UUID = Field(description="The task may have been discarded since.")
+    was_correct: bool
+    was_seconds: float
+    completed_at: datetime = Field(description="Of the result that was corrected.")
+    is_correct: bool | None = Field(description="From then on; null: taken back, so that the task was open again.")
+    actual_time_seconds: float | None
+    made_by: str = Field(description="student, service key NAME, or console.")

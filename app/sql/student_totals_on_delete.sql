@@ -9,12 +9,13 @@ BEGIN
         AS scopes (scope, key)
     WHERE completed AND key IS NOT NULL
     GROUP BY user_id, scope, key
-    HAVING sum(sign) <> 0 OR sum(sign * is_correct::int) <> 0 OR sum(sign * micros) <> 0
+    HAVING scope = 'all' OR sum(sign) <> 0 OR sum(sign * is_correct::int) <> 0 OR sum(sign * micros) <> 0
     ORDER BY user_id, scope, key
     ON CONFLICT (user_id, scope, key) DO UPDATE SET
         n = total.n + excluded.n,
         n_correct = total.n_correct + excluded.n_correct,
-        microseconds = total.microseconds + excluded.microseconds;
+        microseconds = total.microseconds + excluded.microseconds,
+        changed_at = excluded.changed_at;
     DELETE FROM student_totals WHERE n = 0 AND user_id IN (SELECT user_id FROM old_rows WHERE completed);
     RETURN NULL;
 END $$;

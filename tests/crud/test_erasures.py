@@ -85,6 +85,8 @@ def keep_state(db: Session, student: UUID) -> dict[str, Any]:
 
     values = {"kind": "lnirt", "version_id": 1, "n": 1, "state": b"", "user_id": student}
     at = db.scalar(text("SELECT now()"))
+    of = db.scalar(text("SELECT changed_at FROM student_totals WHERE user_id = :me AND scope = 'all'"), {"me": student})
+    values["changed_at"] = of
     student_states.KEEP.rows_sync(db, through=at, **values)
     return values
 

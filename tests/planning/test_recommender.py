@@ -369,7 +369,7 @@ def test_a_students_answers_are_caught_up_with_once_not_for_every_prediction() -
     asked: list[object] = []
 
     def prediction() -> QueryFlow[object]:
-        mine = {"user_id": 1, "kind": "lnirt", "version_id": 2}
+        mine = {"user_id": 1, "kind": "lnirt", "version_id": 2, "changed_at": NOW}
         kept = yield student_states.KEPT, mine
         if kept and kept[0]["n"] == past.n:
             return kept[0]["state"]

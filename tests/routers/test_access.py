@@ -102,7 +102,13 @@ RULES = {
     "POST /practice-tasks": Rule(SIGNED_IN, 201, json=task),
     "GET /practice-tasks/{task_id}": Rule(OWNER),
     "PATCH /practice-tasks/{task_id}": Rule(OWNER, json=lambda _: {"is_correct": True, "actual_time_seconds": 30.0}),
+    "DELETE /practice-tasks/{task_id}": Rule(OWNER, 204),
     "GET /practice-tasks/{task_id}/explanation": Rule(OWNER),
+    "GET /practice-tasks/{task_id}/corrections": Rule(OWNER),
+    "PUT /practice-tasks/{task_id}/result": Rule(
+        OWNER, json=lambda _: {"is_correct": True, "actual_time_seconds": 9.0}
+    ),
+    "DELETE /practice-tasks/{task_id}/result": Rule(OWNER),
     "GET /recommendations": Rule(SIGNED_IN, query=named),
     "GET /preparation/plans": Rule(SIGNED_IN, query=named),
     "POST /preparation/plans": Rule(SIGNED_IN, 201, json=exam),
@@ -292,8 +298,13 @@ def test_it_lets_in_whom_it_should_and_nobody_else(service: TestClient, world: W
     rule = (RULES | PAGES)[name]
     got = {}
     for caller in (*BAD, *reversed(GOOD)):  # those who are to be kept out come first
+        of_student = Student(service, str(world.secrets["student"][0]))
         if name.startswith("DELETE /preparation"):  # one of several that are let in has it
-            world.plan_id = planned(Student(service, str(world.secrets["student"][0])))
+            world.plan_id = planned(of_student)
+        if name.startswith("DELETE /practice-tasks"):
+            world.task_id = of_student.ask().json()["id"]
+        if name.startswith("PUT /practice-tasks"):
+            world.task_id = of_student.do()["id"]
         answers = [send(service, world, name, rule, caller, secret) for secret in world.secrets[caller]]
         got[caller] = {answer.status_code for answer in answers}
         for answer in answers:

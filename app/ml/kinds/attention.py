@@ -84,7 +84,9 @@ class ServedAttention(ServedSequence):
     def past_of_raw(self, raw: Arrays) -> Any:
         return *self.steps_of_raw(raw), raw["done"]
 
-    def past_of_task(self, version_id: int, asked: TaskRequest, at: datetime, n: int, *, keep: bool) -> QueryFlow[Any]:
+    def past_of_task(
+        self, version_id: int, asked: TaskRequest, at: datetime, n: int, changed_at: datetime | None = None
+    ) -> QueryFlow[Any]:
         """Its window, read anew."""
         tasks, before = yield from latest(asked, at, n - int(window_start(np.array(n))))
         return *self.steps_of_tasks(asked, tasks, before), np.array([len(tasks)])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from app.core.db.statements import QueryFlow, Rows
 from app.crud import student_states
 from app.crud.student_sequences import latest
-from app.crud.student_totals import HISTORY_GROUPS, StudentHistory
+from app.crud.student_totals import HISTORY_GROUPS, StudentHistory, Sums
 from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.domain.tasks import TaskRequest
 from app.ml.answers import Answer, Answers, Coalitions
@@ -166,7 +166,7 @@ class CachedState:
 
     state: Floats  # (1, nodes + 3)
     kept: int = 0  # tasks that the database's own state holds
-    sums: tuple[int, int, int] = (0, 0, 0)  # of the tasks in it, as in StudentHistory.sums
+    sums: Sums = (0, 0, 0, None)  # of the tasks in it, as in StudentHistory.sums
 
 
 class ServedLnirt:
@@ -302,7 +302,7 @@ class ServedLnirt:
             known = CachedState(newcomers(self.population))
         if past.n - known.kept >= max(1, min(KEEP_AFTER, past.n // 5)):
             packed = known.state.astype("<f8").tobytes()
-            yield from student_states.keep(asked.user_id, KIND, version_id, past.n, past.at, packed)
+            yield from student_states.keep(asked.user_id, KIND, version_id, past.changed_at, past.n, past.at, packed)
             known = replace(known, kept=past.n)
         if len(self._students) >= MOST_STUDENTS:
             self._students.clear()
@@ -310,7 +310,7 @@ class ServedLnirt:
         return known.state
 
     def _from_database(self, version_id: int, asked: TaskRequest, past: StudentHistory) -> QueryFlow["CachedState"]:
-        kept = yield from student_states.kept(asked.user_id, KIND, version_id)
+        kept = yield from student_states.kept(asked.user_id, KIND, version_id, past.changed_at)
         begin = self._unpacked(kept["state"]) if kept else None
         n, through = (kept["n"], kept["through"]) if kept and begin is not None else (0, None)
         if begin is not None and n == past.n:

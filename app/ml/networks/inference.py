@@ -96,8 +96,11 @@ class ServedNetwork(ABC):
         """What `scores` is to know of each of these rows' past; `places` (4, all) are the ids of all rows."""
         return None
 
-    def past_of_task(self, version_id: int, asked: TaskRequest, at: datetime, n: int, *, keep: bool) -> QueryFlow[Any]:
-        """The same for one task, which is created `at` that moment after `n` finished ones."""
+    def past_of_task(
+        self, version_id: int, asked: TaskRequest, at: datetime, n: int, changed_at: datetime | None = None
+    ) -> QueryFlow[Any]:
+        """The same for one task, which is created `at` that moment after `n` finished ones; `changed_at` as in
+        StudentHistory, none: nothing is kept."""
         return None
         yield  # what makes it a query flow
 
@@ -115,13 +118,13 @@ class ServedNetwork(ABC):
         """The prediction for one task."""
         base = yield from self.corrected().of_task(asked, past)
         inputs = np.concatenate([inputs_of_past(past), base], axis=1)
-        known = yield from self.past_of_task(version_id, asked, past.at, past.n, keep=True)
+        known = yield from self.past_of_task(version_id, asked, past.at, past.n, past.changed_at)
         return self.answers_of_scores(self.scores(self.places(asked), inputs, known), inputs)[0]
 
     def varied(self, version_id: int, asked: TaskRequest, inputs: Floats, at: datetime) -> QueryFlow[Answers]:
         """What it says of m variations of one task's inputs (m, 26), the last as they were; the past is the same."""
         n = round(float(inputs[-1, NETWORK_INPUTS.index("overall_task_count")] * 100))
-        known = yield from self.past_of_task(version_id, asked, at, n, keep=False)
+        known = yield from self.past_of_task(version_id, asked, at, n)
         scores = self.scores(self.places(asked, len(inputs)), inputs, self.repeated(known, len(inputs)))
         return self.answers_of_scores(scores, inputs)
 

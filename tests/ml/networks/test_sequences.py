@@ -132,7 +132,8 @@ def micros(at: datetime) -> int:
 def past_of_row(attempts: Attempts, row: int) -> StudentHistory:
     known = known_before(attempts)
     this, at = slice(row, row + 1), created(attempts)[row]
-    return StudentHistory(moment(at), (), known.groups[:, this], known.session_tasks[this], known.since[this])
+    of_past = known.groups[:, this], known.session_tasks[this], known.since[this]
+    return StudentHistory(moment(at), (), *of_past, changed_at=moment(0))
 
 
 def rows_of(attempts: Attempts, student: int) -> list[int]:
