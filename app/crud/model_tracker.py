@@ -43,7 +43,7 @@ CORRECTED = """
         n_samples_since_training = since, n_samples_last_training = total - since
     FROM (SELECT total, least(greatest(coalesce(n_samples_since_training, 0) + :more, 0), total) AS since
           FROM embedding_model_tracker CROSS JOIN LATERAL (SELECT greatest(
-              coalesce(n_samples_since_training, 0) + coalesce(n_samples_last_training, 0) - :gone, 0) AS total) AS counted
+              coalesce(n_samples_since_training, 0) + coalesce(n_samples_last_training, 0) - :gone, 0) AS total) AS sum
           WHERE id = 1) AS kept
     WHERE id = 1 RETURNING n_samples_since_training"""
 
