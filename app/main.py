@@ -14,6 +14,7 @@ from app.core import errors, security
 from app.core.budget import Budget
 from app.core.database import AsyncDatabase
 from app.core.db import timeouts
+from app.core.files import close_folder
 from app.core.http.access_log import Access
 from app.core.http.allowed_hosts import AllowedHosts
 from app.core.http.availability import Availability, OnlyWhileAvailable
@@ -56,6 +57,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     sys.setswitchinterval(WAIT_FOR_THREADS_SECONDS)
     state = app.state
     await asyncio.to_thread(artifacts.keep_private, settings().model_dir)
+    await asyncio.to_thread(close_folder, settings().data_dir, "secret_key", "postgres.password")
     with timeouts.watch.at_most(timeouts.STATEMENT_SECONDS):
         polled = asyncio.Event()
         supervisor = Supervisor(state.serving, state.trainer, state.availability)

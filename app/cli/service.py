@@ -60,7 +60,7 @@ def serve(
     port = listening.getsockname()[1]
     _refuse_unfit_surroundings()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn passes it on at the end: leave by the front door
-    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+    address = f"http://{_as_called(host)}:{port}"
     if guided:
         guided_run.in_background(address, Console(soft_wrap=True))
     elif logs.is_json():
@@ -140,6 +140,12 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def _as_called(host: str) -> str:
+    """Return what stands in the address of a service that listens there."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"[{here}]" if ":" in here else here
+
+
 @explained()
 def _refuse_unfit_surroundings() -> None:
     """A service may start before its database, but not on one that it can't work with, nor on other tables."""
@@ -148,11 +154,12 @@ def _refuse_unfit_surroundings() -> None:
     try:
         _warn(preflight.check(database.engine(), database.database_url()))
         usable_engine()
+        with database.engine().connect() as connection:
+            preflight.check_write(connection)
     except outages.NO_DATABASE as error:
-        if outages.outage(error) is None:
+        if outages.will_stay(error):
             raise
-        why = outages.reason(error)
-        _warn([f"The database does not answer; the service starts all the same and waits for it: {why}"])
+        _warn([f"{outages.meaning(error)}; the service starts all the same and waits for it: {outages.reason(error)}"])
 
 
 def _warn(sentences: list[str]) -> None:

@@ -96,11 +96,12 @@ def _sentence(error: Exception) -> str | None:
         why = outages.outage(error)
         if why is None and not isinstance(error, OperationalError | PostgresError):
             return None
-        meaning = why.detail.split(".")[0] if why and outages.code_of(error) else "The database does not answer"
-        return f"{meaning}: {outages.reason(error)}"
+        return f"{outages.meaning(error)}: {outages.reason(error)}"
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'A file'}: {error.strerror}."
     expected = (migrations.SchemaMismatch, preflight.UnfitSurroundings, embedded_postgres.EmbeddedPostgresError)
     return str(error) if isinstance(error, (AppError, ValueError, OSError, EOFError, csv.Error, *expected)) else None
 

@@ -32,7 +32,7 @@ def database_url() -> str:
     given = settings().database_url
     if given is None:
         return embedded_postgres.start(settings().data_dir)
-    return f"postgresql://{given.get_secret_value().split('://', 1)[1]}"
+    return addresses.with_socket(f"postgresql://{given.get_secret_value().split('://', 1)[1]}")
 
 
 def is_embedded() -> bool:

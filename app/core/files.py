@@ -24,6 +24,19 @@ def make_private(path: Path) -> None:
             path.chmod(stat.S_IMODE(mode) & stat.S_IRWXU)
 
 
+def close_folder(folder: Path, *files: str) -> None:
+    """Let only the owner read and change what lies in a folder and these files of it; who passes through it still may.
+
+    A folder that everybody shares, such as /tmp, stays as it is.
+    """
+    with suppress(FileNotFoundError, PermissionError):
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if mode & 0o066 and not mode & stat.S_ISVTX:
+            folder.chmod(mode & ~0o066)
+    for name in files:
+        make_private(folder / name)
+
+
 def make_private_below(folder: Path) -> None:
     """Do so with a folder and all that is in it."""
     make_private(folder)

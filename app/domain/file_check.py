@@ -10,6 +10,7 @@ from app.domain.interactions import NO_CLOCK, Interaction, Interactions, named_t
 
 LIKE_MILLISECONDS = 1_000.0  # most tasks take less, in seconds
 LIKE_MINUTES = 2.0  # most tasks take more
+FEW = 0.05  # of times may be odd without a word
 TOPICS_NAMED = 10
 
 
@@ -54,8 +55,9 @@ class FileCheck:
         if self._n and self._right in (0, self._n):
             which = "right" if self._right else "wrong"
             found.append(f"Every answer is {which}: is 1 right and 0 wrong in the column correct?")
-        if 2 * self._long > self._n:
-            found.append(f"Most times are above {LIKE_MILLISECONDS:,.0f}: are they milliseconds?")
+        if self._long > FEW * self._n:
+            share = "Most" if 2 * self._long > self._n else f"{self._long / self._n:.0%} of the"
+            found.append(f"{share} times are above {LIKE_MILLISECONDS:,.0f}: are they milliseconds?")
         if 2 * self._short > self._n:
             found.append(f"Most times are below {LIKE_MINUTES:g}: are they minutes?")
         if repeats := self._repeats():

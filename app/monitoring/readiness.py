@@ -45,7 +45,8 @@ class Surroundings:
             except preflight.UnfitSurroundings as why:
                 faults.append(str(why))
             except DBAPIError as why:
-                if code_of(why) != HELD:  # another process checks just now, or makes a backup
+                # Another process checks just now, or makes a backup; or a full disk, said with its name, is why.
+                if code_of(why) != HELD and not faults:
                     raise
             self._found, self._until = (faults, warnings), time.monotonic() + FRESH_SECONDS
         return self._found

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
 from app.cli import main
+from app.cli.service import _as_called
 from app.core import database
 from app.core.db import embedded_postgres
 from app.ml.evaluation import tuning, tuning_study
@@ -601,3 +602,11 @@ def test_a_database_that_is_away_is_a_sentence_for_every_command_but_serve(
     assert ("does not answer" in done.stderr) == (command[0] != "restore")  # which looks at its file first
     assert "Traceback" not in done.stderr
     assert "s3cret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("listens", "called"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("host", "host")],  # noqa: S104
+)
+def test_the_address_that_is_said_can_be_called(listens: str, called: str) -> None:
+    assert _as_called(listens) == called

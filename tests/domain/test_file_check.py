@@ -37,6 +37,10 @@ def test_rows_students_topics_and_dates_are_told() -> None:
     ("rows", "remark"),
     [
         ([row(k, seconds=20_000) for k in range(10)], "Most times are above 1,000: are they milliseconds?"),
+        (
+            [row(k, seconds=20_000 if k % 5 == 0 else 20) for k in range(10)],
+            "20% of the times are above 1,000: are they milliseconds?",
+        ),
         ([row(k, seconds=0.3) for k in range(10)], "Most times are below 2: are they minutes?"),
         ([row(k, correct=1) for k in range(10)], "Every answer is right"),
         ([row(k, correct=0) for k in range(10)], "Every answer is wrong"),

@@ -298,24 +298,6 @@ def test_what_stands_behind_a_row_that_is_too_long_is_read(tmp_path: Path) -> No
     assert (rows.firsts["time_seconds"] or "").startswith("line 4: ")
 
 
-CASES = Path(__file__).parents[2].parent / "shared" / "cases"
-
-
-@pytest.mark.skipif(not CASES.exists(), reason="the small cases are not beside the project (../shared)")
-def test_files_that_spreadsheets_wrote_are_read_right_or_refused() -> None:
-    def told(name: str) -> list[float]:
-        with opened(CASES / name) as (source, _):
-            return [each.started for each in Interactions(source)]
-
-    assert [f"{datetime.fromtimestamp(at, UTC):%F}" for at in told("iso_basic_date.csv")] == [
-        "2024-03-31",
-        "2024-04-01",
-    ]
-    assert told("excel_trailing_blank_rows.csv") == [1_700_000_000]
-    with pytest.raises(BadRow, match="a spreadsheet's day number"):
-        told("excel_serial_dates.csv")
-
-
 def test_a_row_that_cannot_be_used_is_named_and_nothing_is_stored(db: Session, tmp_path: Path) -> None:
     for place, value in [*BAD, (0, ""), (2, " "), (2, "x" * 201), (1, "y" * 1_000_000), (2, "z" * 1_000_000)]:
         bad = [*ROW[:place], f'"{value}"', *ROW[place + 1 :]]

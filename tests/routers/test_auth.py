@@ -1,4 +1,3 @@
-import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -95,19 +94,6 @@ def test_the_signing_key_is_made_once_for_the_owner_only(environment: Path) -> N
     assert settings.settings().signing_key() == key
     token, _ = security.issue_token(UUID(int=5), UUID(int=6))
     assert security.claim_by_token(token) == Claim(UUID(int=5), None, UUID(int=6))
-
-
-def test_the_same_address_and_password_however_coded_are_the_same(service: TestClient) -> None:
-    cases = Path(__file__).parents[3] / "shared" / "cases" / "unicode_sign_in.jsonl"
-    if not cases.exists():
-        pytest.skip("no cases here")
-    for step in map(json.loads, cases.read_text(encoding="utf-8").splitlines()):
-        given = {name: step[name] for name in ("email", "password")}
-        if step["step"] == "register":
-            answer = service.post("/auth/register", json=given)
-        else:
-            answer = service.post("/auth/token", data={"username": given["email"], "password": given["password"]})
-        assert answer.status_code == step.get("expected", 201), step
 
 
 def test_an_account_that_could_be_taken_for_another_is_refused(service: TestClient) -> None:

@@ -1,7 +1,7 @@
 """What may stand in the address of a database, and what each of the drivers is given of it."""
 
 import re
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 ENCODED = "in a user's name or a password % is written %25, / %2F, # %23, ? %3F, : %3A and @ %40"
 # What asyncpg reads itself or sends on to the server; libpq's other options are about its own connection.
@@ -28,6 +28,16 @@ def check(url: str) -> None:
     for name, _ in parse_qsl(parts.query, keep_blank_values=True):
         if not _is_known(name):
             raise ValueError(f"has the option {name!r}, which PostgreSQL does not know: take it out of the address")
+
+
+def with_socket(url: str) -> str:
+    """The same address with a socket's folder, which libpq takes for a host too, where both drivers read it."""
+    before, _, host = (parts := urlsplit(url)).netloc.rpartition("@")
+    if not host.lower().startswith("%2f"):
+        return url
+    folder, _, port = host.partition(":")
+    given = [("host", unquote(folder)), *([("port", port)] if port else []), *parse_qsl(parts.query)]
+    return urlunsplit(parts._replace(netloc=f"{before}@" if before else "", query=urlencode(given)))
 
 
 def for_asyncpg(url: str) -> str:

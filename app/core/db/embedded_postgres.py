@@ -590,5 +590,6 @@ def _call(command: list[str], complaint: str, cluster: Cluster | None = None, st
         )
         output.seek(0)
         if done.returncode:
-            said = "\n".join(output.read().splitlines()[-15:])
-            raise EmbeddedPostgresError(f"{complaint} (exit code {done.returncode}).\n{said}")
+            lines = output.read().splitlines()
+            said = [line for line in lines if ": error: " in line or ": fatal: " in line] or lines[-15:]
+            raise EmbeddedPostgresError("\n".join([f"{complaint} (exit code {done.returncode}).", *said]))

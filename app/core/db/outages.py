@@ -61,8 +61,21 @@ def code_of(error: BaseException) -> str | None:
 
 def reason(error: BaseException) -> str:
     """Return the error in the words of the database or its driver, on one line and without the password."""
-    said = " ".join(str(getattr(error, "orig", None) or error).split())
+    original = getattr(error, "orig", None) or error
+    server_said = getattr(getattr(original, "diag", None), "message_primary", None)  # without where in the statement
+    said = " ".join(str(server_said or original).split())
     return without_password(said) or type(error).__name__
+
+
+def meaning(error: BaseException) -> str:
+    """Return what an outage means for the service, as the beginning of a sentence."""
+    why = outage(error)
+    return why.detail.split(".")[0] if why and code_of(error) else "The database does not answer"
+
+
+def will_stay(error: BaseException) -> bool:
+    """Tell whether it is no outage, or one that no waiting ends: libpq does not take a value in the address."""
+    return outage(error) is None or (code_of(error) is None and reason(error).startswith("invalid "))
 
 
 def tell(log: logging.Logger, what: str, error: Exception) -> None:

@@ -20,7 +20,8 @@ OLDEST_SERVER = 14  # PostgreSQL's major version; older ones get no more fixes
 FULL_BYTES, SCARCE_BYTES = 20 << 20, 500 << 20  # free on a disk
 CLOCK_SECONDS = 30.0  # that the database's clock may differ from ours
 SERVER = """SELECT current_setting('server_encoding'), current_setting('server_version_num')::int,
-                   extract(epoch FROM clock_timestamp())::float8, pg_is_in_recovery()"""
+                   extract(epoch FROM clock_timestamp())::float8, pg_is_in_recovery(),
+                   current_setting('transaction_read_only')::boolean"""
 # A new file of one page: an update might find room where a task finds none.
 WRITE = "TRUNCATE write_checks", "INSERT INTO write_checks DEFAULT VALUES"
 
@@ -37,6 +38,7 @@ class Server:
     version: int  # such as 180003
     now: float  # its clock, seconds since 1970
     is_standby: bool
+    is_read_only: bool
 
 
 def of_server(connection: Connection) -> Server:
@@ -71,6 +73,8 @@ def faults(server: Server) -> Iterator[str]:
         yield f"The database is PostgreSQL {server.version // 10_000}; SmartStudy needs {OLDEST_SERVER} or newer."
     if server.is_standby:
         yield "The database is a standby, which can only be read: DATABASE_URL has to name the primary."
+    elif server.is_read_only:
+        yield "The database can only be read (default_transaction_read_only is on): let it be written to."
 
 
 def warnings(server: Server) -> Iterator[str]:

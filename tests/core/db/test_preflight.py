@@ -85,9 +85,10 @@ def test_options_that_only_one_driver_knows_keep_the_other_from_nothing(database
 @pytest.mark.parametrize(
     ("server", "said"),
     [
-        (Server("SQL_ASCII", 180000, 0, is_standby=False), "encoding is SQL_ASCII"),
-        (Server("UTF8", 130011, 0, is_standby=False), "is PostgreSQL 13"),
-        (Server("UTF8", 180000, 0, is_standby=True), "is a standby"),
+        (Server("SQL_ASCII", 180000, 0, is_standby=False, is_read_only=False), "encoding is SQL_ASCII"),
+        (Server("UTF8", 130011, 0, is_standby=False, is_read_only=False), "is PostgreSQL 13"),
+        (Server("UTF8", 180000, 0, is_standby=True, is_read_only=True), "is a standby"),
+        (Server("UTF8", 180000, 0, is_standby=False, is_read_only=True), "can only be read"),
     ],
 )
 def test_servers_that_no_service_can_work_on(server: Server, said: str) -> None:
@@ -124,7 +125,42 @@ def test_clocks_that_are_apart_degrade(service: TestClient, monkeypatch: pytest.
 
 
 def test_both_drivers_are_asked(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = Server("UTF8", 180000, 0, is_standby=True)
+    other = Server("UTF8", 180000, 0, is_standby=True, is_read_only=True)
     monkeypatch.setattr(preflight, "of_server_by_asyncpg", lambda _: other)
     with pytest.raises(preflight.UnfitSurroundings, match="standby"):
         preflight.check(database.engine(), database.database_url())
+
+
+def test_a_socket_in_the_place_of_the_host_is_reached_by_both_drivers(database_url: str, environment: Path) -> None:
+    named, folder = database_url.split("?host=")
+    url = addresses.with_socket(named.replace("@/", f"@{folder.replace('/', '%2F')}:5432/"))
+    assert url == f"{named}?host={folder.replace('/', '%2F')}&port=5432"
+    engine = database.engine_for(url)
+    assert preflight.check(engine, url) == []
+    engine.dispose()
+    assert addresses.with_socket("postgresql://u@h:1/d?a=%2F") == "postgresql://u@h:1/d?a=%2F"
+
+
+@pytest.mark.parametrize("arguments", [("migrate",), ("serve", "--port", "0")])
+def test_a_value_in_the_address_that_is_never_taken_is_refused_and_not_waited_for(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    said = refused("postgresql://u@127.0.0.1:1/d?sslmode=nonsense", tmp_path, *arguments)
+    assert 'invalid sslmode value: "nonsense"' in said
+
+
+def test_a_database_that_can_only_be_read_is_refused_at_the_start(environment: Path, database_url: str) -> None:
+    name = database_url.split("/")[3].split("?")[0]
+    _sql(database_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    for arguments in (("migrate",), ("serve", "--port", "0")):
+        assert "The database can only be read" in refused(database_url, environment, *arguments)
+
+
+def test_a_full_disk_is_named_though_the_write_fails_with_it(
+    service: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "FRESH_SECONDS", -1)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    monkeypatch.setattr(preflight, "WRITE", ("DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$",))
+    answer = service.get("/readyz")
+    assert (answer.status_code, "DATA_DIR" in answer.text) == (503, True)

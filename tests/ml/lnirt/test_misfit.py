@@ -1,14 +1,10 @@
 """Items that contradict the others are named, and answers that are there twice."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from app.domain.responses import Responses, read_responses
+from app.domain.responses import Responses
 from app.ml.lnirt.misfit import remarks, rest_correlations
-
-CASE = Path(__file__).parents[3].parent / "shared" / "cases" / "irt_item_with_wrong_key.csv"
 
 
 def answers(
@@ -60,10 +56,3 @@ def test_answers_that_are_there_twice_are_told() -> None:
         "2 answers are of a person to an item that they had answered before, 1 of them with the same result and time; "
         "the first: p at i1."
     )
-
-
-@pytest.mark.skipif(not CASE.exists(), reason="the small cases are not beside the project (../shared)")
-def test_the_item_with_the_wrong_key_is_named() -> None:
-    with CASE.open() as source:
-        (remark,) = remarks(read_responses(source))
-    assert "i2 (-0.18)." in remark
