@@ -20,6 +20,7 @@ from app.core.http.allowed_hosts import AllowedHosts
 from app.core.http.availability import Availability, OnlyWhileAvailable
 from app.core.http.body_limit import BodyLimit
 from app.core.http.paths import HeadAsGet, OneSlash
+from app.core.http.read_again import ReadAgain
 from app.core.http.request_id import RequestId
 from app.core.http.security_headers import SafeHeaders
 from app.core.observability import tracing
@@ -110,6 +111,7 @@ def create_app() -> FastAPI:
         redirect_slashes=False,
     )
     connect(made)
+    made.add_middleware(ReadAgain)
     made.add_middleware(HeadAsGet)
     made.add_middleware(BodyLimit)
     made.add_middleware(OnlyWhileAvailable)

@@ -85,6 +85,11 @@ def is_pooled() -> bool:
         return bool(greeted != connection.scalar(text("SELECT pg_backend_pid()")))
 
 
+def restart_seconds() -> float:
+    """How long to wait for a database that was lost: as long as a pooler needs, if one is known to be there."""
+    return RESTART_SECONDS if is_pooled.cache_info().currsize and is_pooled() else 0.0
+
+
 def keep_up() -> bool:
     """Restart an embedded database that ended under us; True if it had to be."""
     return is_embedded() and embedded_postgres.revive(settings().data_dir)
@@ -93,7 +98,7 @@ def keep_up() -> bool:
 @lru_cache
 def engine() -> Engine:
     """Return the engine of this process; an embedded database is migrated first."""
-    made = engine_for(database_url(), lambda: RESTART_SECONDS if is_pooled.cache_info().currsize and is_pooled() else 0)
+    made = engine_for(database_url(), restart_seconds)
     if is_embedded():
         migrations.ensure_current(made)
     return made

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from app.core.db.outages import NO_DATABASE, outage, reason
+from app.core.db.outages import NO_DATABASE, code_of, outage, reason
 from app.core.http.request_id import RequestNames
 from app.domain.errors import AppError
 
@@ -93,6 +93,7 @@ def install(app: FastAPI) -> None:
         if said is None:
             log.error("the database refused: %s", reason(error), exc_info=error)
             return await unforeseen(request, error)
+        request.scope["connection_lost"] = code_of(error) is None  # whoever only read may do so again
         log.warning("no database: %s", reason(error))
         return await ours(request, said)
 
