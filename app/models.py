@@ -60,6 +60,7 @@ class User(Base):
     is_admin: Mapped[bool] = mapped_column(server_default=text("false"))
     language: Mapped[str | None]  # of the pages; none: as the browser asks
     theme: Mapped[str | None]  # light or dark; none: as the machine is set
+    time_zone: Mapped[str | None]  # IANA name; none: not known yet, the setting TIME_ZONE's
 
 
 class BrowserSession(Base):
@@ -142,6 +143,21 @@ class RateLimit(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     since: Mapped[datetime] = mapped_column(server_default=func.now())
     n: Mapped[int]
+
+
+class IdempotencyKey(Base):
+    """The answer to a request that carried an Idempotency-Key, for those who send it again."""
+
+    __tablename__ = "idempotency_keys"
+
+    caller: Mapped[str] = mapped_column(primary_key=True)  # the student, the key's or the address's hash
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request: Mapped[bytes]  # keyed hash of its path and body
+    status: Mapped[int]
+    answer: Mapped[str]  # the body
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
 
 
 class PracticeTask(Base):
@@ -292,6 +308,7 @@ class ExamPlan(Base):
     minutes_per_day: Mapped[int]
     target_success_rate: Mapped[float]
     chances_at_start: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # by topic, 0-1
+    time_zone: Mapped[str | None]  # IANA name, where it was given with the plan; none: the student's
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (

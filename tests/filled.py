@@ -92,6 +92,10 @@ SINCE = {
            SELECT id, user_id, NOT is_correct, 12.5, completed_at, is_correct, actual_time_seconds, 'student'
            FROM practice_tasks WHERE completed AND model_version_id = 3""",
         "UPDATE model_versions SET corrections = 2 WHERE id > 4",
+        "UPDATE users SET time_zone = 'Pacific/Auckland' WHERE email = 'student7@example.com'",
+        "UPDATE exam_plans SET time_zone = 'Pacific/Honolulu' WHERE name = 'finals'",
+        """INSERT INTO idempotency_keys (caller, key, request, status, answer)
+           SELECT id::text, 'one', sha256(id::text::bytea), 201, '{"id": 1}' FROM users LIMIT 20""",
     ],
 }
 

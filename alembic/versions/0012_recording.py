@@ -15,6 +15,8 @@ MOMENT = sa.DateTime(timezone=True)
 def upgrade() -> None:
     """Each part's function is called here."""
     corrections()
+    time_zones()
+    idempotency_keys()
 
 
 def corrections() -> None:
@@ -52,6 +54,30 @@ def no_corrections() -> None:
     op.drop_table("result_corrections")
 
 
+def time_zones() -> None:
+    """A day is the student's own."""
+    op.add_column("users", sa.Column("time_zone", sa.Text))
+    op.add_column("exam_plans", sa.Column("time_zone", sa.Text))
+
+
+def idempotency_keys() -> None:
+    """The first answers to requests that may come again."""
+    op.create_table(
+        "idempotency_keys",
+        sa.Column("caller", sa.Text, nullable=False),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("request", sa.LargeBinary, nullable=False),
+        sa.Column("status", sa.Integer, nullable=False),
+        sa.Column("answer", sa.Text, nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("caller", "key", name="pk_idempotency_keys"),
+    )
+    op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
+
+
 def downgrade() -> None:
     """Each part's function is called here, the last first."""
+    op.drop_table("idempotency_keys")
+    op.drop_column("exam_plans", "time_zone")
+    op.drop_column("users", "time_zone")
     no_corrections()

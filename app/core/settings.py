@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.db import addresses
+from app.domain.days import checked_zone
 from app.domain.kinds import KINDS, TRAINED
 
 APP = Path(__file__).resolve().parents[1]
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(4008, ge=0, le=65535)
     allowed_hosts: str = ""  # names it is reached by, *.example.org for all below; empty: see host_names; *: any
+    time_zone: str = "UTC"  # of students whose own is not known: where their days begin
     forwarded_allow_ips: str = ""  # proxies whose word on the client's address is taken, separated by commas
 
     retrain_every: int = Field(5, ge=1)  # finished tasks, of anybody
@@ -149,6 +151,11 @@ class Settings(BaseSettings):
             if each != "*":
                 _ = ip_network(each)  # its error says what is wrong
         return written
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_is_known(cls, name: str) -> str:
+        return checked_zone(name)
 
     @field_validator("kinds")
     @classmethod

@@ -21,6 +21,7 @@ STUDENT = Statement("""
     WHERE api_tokens.id = :token AND user_id = :id""")
 KEY_IN_USE = "(revoked_at IS NULL OR revoked_at > now())"  # one that has been replaced may run on for a while
 KEY = Statement(f"SELECT id FROM service_keys WHERE key_hash = :key_hash AND {KEY_IN_USE}")
+TIME_ZONE = Statement("SELECT time_zone FROM users WHERE id = :id")
 KEY_PREFIX = "ssk_"
 SHOWN_CHARACTERS = 8  # of a key, to tell it from others
 # Part of a statement that does something else, so that it costs no round trip.
@@ -72,14 +73,22 @@ def caller(claim: Claim) -> QueryFlow[Caller]:
     return Caller(student=claim.student, email=found[0]["email"], is_admin=found[0]["is_admin"])
 
 
-def register(db: Session, email: str, name: str | None, password_hash: str, *, is_admin: bool = False) -> Account:
+def register(
+    db: Session,
+    email: str,
+    name: str | None,
+    password_hash: str,
+    *,
+    is_admin: bool = False,
+    time_zone: str | None = None,
+) -> Account:
     """A new account. Raises EmailTaken, or LooksTaken where its address could be taken for another account's."""
     plain = addresses.in_latin(email)
     if plain != email and db.scalar(select(User.id).where(User.email == plain)):
         raise LooksTaken
     row = db.scalar(
         upsert(User)
-        .values(email=email, name=name, password_hash=password_hash, is_admin=is_admin)
+        .values(email=email, name=name, password_hash=password_hash, is_admin=is_admin, time_zone=time_zone)
         .on_conflict_do_nothing(index_elements=[User.email])
         .returning(User.id)
     )
@@ -140,3 +149,14 @@ def store_name(db: Session, user_id: UUID, name: str | None) -> None:
 def change(db: Session, user_id: UUID, values: Mapping[str, object]) -> None:
     """Store some of what the account says of its student, by column."""
     db.execute(update(User).where(User.id == user_id).values(**values))
+
+
+def learn_time_zone(db: Session, user_id: UUID, time_zone: str) -> None:
+    """Take what a browser names, where none is known; one that is known stays."""
+    db.execute(update(User).where(User.id == user_id, User.time_zone.is_(None)).values(time_zone=time_zone))
+
+
+def time_zone_of(student: UUID) -> QueryFlow[str | None]:
+    """The time zone of the student's account; none where they have none, or it has none."""
+    rows = yield TIME_ZONE, {"id": student}
+    return rows[0]["time_zone"] if rows else None

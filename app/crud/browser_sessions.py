@@ -11,7 +11,7 @@ from app.crud import sessions
 from app.crud.rows import execute, first_as, number
 
 FIND = """
-    SELECT users.id, email, name, is_admin, language, theme
+    SELECT users.id, email, name, is_admin, language, theme, time_zone
     FROM browser_sessions JOIN users ON users.id = user_id
     WHERE token_hash = :hash AND expires_at > now()"""
 START = """
@@ -29,6 +29,7 @@ class Visitor:
     is_admin: bool
     language: str | None  # chosen in the settings
     theme: str | None
+    time_zone: str | None
 
     @property
     def called(self) -> str:

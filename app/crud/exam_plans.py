@@ -1,38 +1,36 @@
 """Exams that students prepare for: stored, looked up, removed. Their days are not: they are planned anew each time."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import QueryFlow, Row, Statement
+from app.core.db.statements import QueryFlow, Row, Rows, Statement
+from app.core.time_zones import day_in
 from app.crud.model_tracker import to_json
 from app.domain.errors import NotSignedIn, PlanNotFound, TooManyPlans
 from app.domain.planning import PLANS_MOST, Exam
 
 COLUMNS = """id, user_id, name, exam_date, topics, minutes_per_day, target_success_rate AS target,
-    CAST(chances_at_start AS text) AS chances_at_start, created_at"""
-TODAY = "CAST(statement_timestamp() AT TIME ZONE 'UTC' AS date)"
+    CAST(chances_at_start AS text) AS chances_at_start, created_at,
+    coalesce(time_zone, (SELECT users.time_zone FROM users WHERE users.id = exam_plans.user_id)) AS time_zone"""
 
 # Two at once would both find room for the last one.
 TURN = Statement("SELECT pg_advisory_xact_lock(hashtextextended('smartstudy.exam_plans ' || :user_id, 0))")
 # As for tasks: nothing is stored for an account that is gone or going.
 INSERT = Statement(f"""
-    INSERT INTO exam_plans (user_id, name, exam_date, topics, minutes_per_day, target_success_rate, chances_at_start)
-    SELECT :user_id, :name, :exam_date, CAST(:topics AS text[]), :minutes_per_day, :target, CAST(:chances AS jsonb)
+    INSERT INTO exam_plans
+        (user_id, name, exam_date, topics, minutes_per_day, target_success_rate, chances_at_start, time_zone)
+    SELECT :user_id, :name, :exam_date, CAST(:topics AS text[]), :minutes_per_day, :target, CAST(:chances AS jsonb),
+        :time_zone
     WHERE CAST(:student AS uuid) IS NULL
         OR EXISTS (SELECT FROM users WHERE id = CAST(:student AS uuid) FOR KEY SHARE SKIP LOCKED)
     RETURNING {COLUMNS}""")
 COUNT = Statement("SELECT count(*) AS n FROM exam_plans WHERE user_id = :user_id")
-OF_STUDENT = Statement(f"""
-    SELECT {COLUMNS} FROM exam_plans WHERE user_id = :user_id
-    ORDER BY exam_date <= {TODAY}, abs(exam_date - {TODAY}), created_at, id""")
-FOLLOWING = Statement(f"""
-    SELECT {COLUMNS} FROM exam_plans WHERE user_id = :user_id AND exam_date > {TODAY}
-    ORDER BY exam_date, created_at, id LIMIT 1""")
+OF_STUDENT = Statement(f"SELECT {COLUMNS} FROM exam_plans WHERE user_id = :user_id ORDER BY created_at, id")
 OWN = "id = :id AND (CAST(:owner AS uuid) IS NULL OR user_id = :owner)"
 GET = Statement(f"SELECT {COLUMNS} FROM exam_plans WHERE {OWN}")
 DELETE = Statement(f"DELETE FROM exam_plans WHERE {OWN} RETURNING id")
@@ -49,6 +47,7 @@ class NewExam:
     minutes_per_day: int
     target: float
     chances_at_start: Mapping[str, float]
+    time_zone: str | None = None  # where it was given with the plan
 
 
 def check_room(db: Session, user_id: UUID) -> None:
@@ -69,6 +68,7 @@ def add(db: Session, new: NewExam, account: UUID | None) -> Exam:
         minutes_per_day=new.minutes_per_day,
         target=new.target,
         chances=to_json(new.chances_at_start),
+        time_zone=new.time_zone,
         student=account,
     )
     if row is None:
@@ -76,15 +76,25 @@ def add(db: Session, new: NewExam, account: UUID | None) -> Exam:
     return exam_of(row)
 
 
-def of_student(db: Session, user_id: UUID) -> Sequence[Exam]:
+def of_student(db: Session, user_id: UUID) -> list[Exam]:
     """The next exam first, those that are over last."""
-    return [exam_of(row) for row in OF_STUDENT.rows_sync(db, user_id=user_id)]
+    return _in_order(OF_STUDENT.rows_sync(db, user_id=user_id))
 
 
 def following(user_id: UUID) -> QueryFlow[Exam | None]:
     """The student's next exam after today."""
-    rows = yield FOLLOWING, {"user_id": user_id}
-    return exam_of(rows[0]) if rows else None
+    rows = yield OF_STUDENT, {"user_id": user_id}
+    return next((exam for exam in _in_order(rows) if days_to(exam) > 0), None)
+
+
+def days_to(exam: Exam) -> int:
+    """How many days it is away, where the student is; negative when it is over."""
+    return (exam.exam_date - day_in(exam.time_zone, datetime.now(UTC))).days
+
+
+def _in_order(rows: Rows) -> list[Exam]:
+    exams = [(exam, days_to(exam)) for exam in map(exam_of, rows)]
+    return [exam for exam, days in sorted(exams, key=lambda each: (each[1] <= 0, abs(each[1])))]
 
 
 def get(db: Session, plan_id: UUID, owner: UUID | None) -> Exam:

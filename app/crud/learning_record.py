@@ -1,7 +1,7 @@
 """What the pages show a student of their own past. Each query is bounded, however many tasks there are."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from typing import NamedTuple
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.crud.practice_tasks import COLUMNS
 from app.crud.rows import all_as, execute, first_as, number
+from app.domain.days import starts
 from app.domain.tasks import Task
 
 MOST_TOPICS = 200
@@ -114,12 +115,6 @@ def totals(db: Session, student: UUID, scope: str = "topic", most: int = MOST_TO
 def students(db: Session, most: int) -> int:
     """How many students have a result; no more than `most` are counted."""
     return number(db, STUDENTS, most=most)
-
-
-def starts(zone: tzinfo, last: date, days: int) -> list[datetime]:
-    """When each of so many days up to `last` begins in that zone, the last day first."""
-    midnights = [datetime.combine(last - timedelta(day), time(), zone) for day in range(days)]
-    return [midnight.astimezone(UTC) for midnight in midnights]
 
 
 def streak(db: Session, student: UUID, zone: tzinfo, today: date) -> int:

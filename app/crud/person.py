@@ -12,7 +12,7 @@ from app.domain.corrections import Correction
 from app.domain.errors import NotSignedIn
 
 Row = dict[str, Any]
-ACCOUNT = "SELECT id, email, name, created_at, is_admin, language, theme FROM users WHERE id = :student"
+ACCOUNT = "SELECT id, email, name, created_at, is_admin, language, theme, time_zone FROM users WHERE id = :student"
 TOTALS = """
     SELECT scope, key, n AS tasks, n_correct AS correct, CAST(microseconds AS float8) / 1e6 AS seconds
     FROM student_totals WHERE user_id = :student AND (scope, key) > (:scope, :key)
@@ -21,7 +21,8 @@ STATES = """
     SELECT kind, version_id AS model_version_id, n AS tasks, through, state
     FROM student_states WHERE user_id = :student ORDER BY kind"""
 EXAMS = """
-    SELECT id, name, exam_date, topics, minutes_per_day, target_success_rate, chances_at_start, created_at
+    SELECT id, name, exam_date, topics, minutes_per_day, target_success_rate, chances_at_start,
+           time_zone, created_at
     FROM exam_plans WHERE user_id = :student ORDER BY exam_date, id"""
 TASKS = f"""
     SELECT {COLUMNS}, features FROM practice_tasks

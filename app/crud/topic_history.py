@@ -5,13 +5,14 @@ Everything is found by an index and has a bound, so that a hundred thousand task
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 from uuid import UUID
 
 from app.core.db.statements import QueryFlow, Row, Statement
 from app.core.settings import settings
 from app.crud.student_totals import PAST_SQL, StudentHistory, past_of
+from app.domain.days import starts_around
 from app.domain.planning import PractisedTask
 from app.domain.tasks import TaskRequest
 
@@ -35,7 +36,8 @@ PRACTISED = Statement(f"""
         SELECT topic, count(*) AS n, sum(least(actual_time_seconds, {LONGEST_SECONDS})) AS seconds
         FROM (SELECT topic, actual_time_seconds FROM practice_tasks
               WHERE user_id = :user_id AND completed AND completed_at <= statement_timestamp()
-                  AND completed_at >= date_trunc('day', statement_timestamp(), 'UTC')
+                  AND completed_at >= (SELECT max(began) FROM unnest(CAST(:starts AS timestamptz[])) AS began
+                                       WHERE began <= statement_timestamp())
               LIMIT {A_DAY}) AS done
         GROUP BY topic
     ), wanted AS (
@@ -125,7 +127,7 @@ class TopicHistory:
     n: int = 0
     n_correct: int = 0
     recent: tuple[PractisedTask, ...] = ()  # newest first
-    tasks_today: int = 0  # UTC day
+    tasks_today: int = 0  # where the student is
     seconds_today: float = 0.0
 
 
@@ -140,9 +142,12 @@ class PracticeHistory:
     effect: dict[str, Any] | None  # how much practice helps, as the last training found it
 
 
-def practice_history(student: UUID, topics: Sequence[str], *, and_own: bool) -> QueryFlow[PracticeHistory]:
+def practice_history(
+    student: UUID, topics: Sequence[str], zone: tzinfo, *, and_own: bool
+) -> QueryFlow[PracticeHistory]:
     """Of these topics and, where asked for, of the student's own: those of their newest tasks, and the largest."""
-    rows = yield PRACTISED, {"user_id": student, "topics": list(topics), "and_own": and_own}
+    starts = starts_around(zone, datetime.now(UTC))
+    rows = yield PRACTISED, {"user_id": student, "topics": list(topics), "and_own": and_own, "starts": starts}
     first = rows[0]
     last = None
     if first["last_at"] is not None:

@@ -6,6 +6,7 @@ from unicodedata import normalize
 from pydantic import AfterValidator, Field, StringConstraints
 
 from app.domain.characters import checked
+from app.domain.days import checked_zone
 from app.domain.interactions import SECONDS_MAX
 
 LONGEST = 200  # characters
@@ -31,5 +32,6 @@ def _short(text: str) -> str:
 _Trimmed = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST)]
 Text200 = Annotated[_Trimmed, AfterValidator(_to_store)]
 StoredText = Annotated[_Trimmed, AfterValidator(_to_look_up)]
+TimeZone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=64), AfterValidator(checked_zone)]
 RightOrWrong = Annotated[bool, Field(strict=True)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=SECONDS_MAX, allow_inf_nan=False)]

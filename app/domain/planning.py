@@ -35,7 +35,7 @@ class TopicState:
     n: int = 0  # tasks finished on it
     n_correct: int = 0
     recent: tuple[PractisedTask, ...] = ()  # the last ten, newest first
-    tasks_today: int = 0  # UTC day
+    tasks_today: int = 0  # where the student is
     seconds_today: float = 0.0
     others: int = 0  # other students who practised it lately; told only to those who have no tasks
 
@@ -70,6 +70,7 @@ class Exam:
     target: float
     chances_at_start: Mapping[str, float]  # of a medium task, by topic, when the plan was made
     created_at: datetime  # UTC
+    time_zone: str | None = None  # the plan's own, else the student's; none: not known
 
     def called(self) -> str:
         """Return its name, or the date where it has none."""
@@ -157,7 +158,7 @@ class TopicOutlook:
 class Plan:
     """The way from today to the day before the exam, as it looks now."""
 
-    today: date  # UTC
+    today: date  # where the student is
     exam_date: date
     days: tuple[PlanDay, ...]  # at most DAYS_SHOWN; none when the exam is today or over
     later: Later | None

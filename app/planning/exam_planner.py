@@ -15,7 +15,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.crud import exam_plans
+from app.core.db.statements import run_sync
+from app.core.time_zones import day_in, zone_of
+from app.crud import accounts, exam_plans
 from app.crud.exam_plans import NewExam
 from app.domain.attempts import DIFFICULTIES
 from app.domain.errors import NotAccepted
@@ -50,7 +52,7 @@ MEDIUM = DIFFICULTIES.index(difficulty.MEDIUM)
 
 def plan_exam(serving: ServingModels, db: Session, exam: Exam) -> Plan:
     """Return the plan as it looks now."""
-    found = topic_states_now(serving, db, exam.user_id, exam.topics)
+    found = topic_states_now(serving, db, exam.user_id, exam.topics, exam.time_zone)
     return planned(exam, found.topics, found.now, found.effect)
 
 
@@ -59,6 +61,8 @@ def prepare(
 ) -> tuple[Exam, Plan]:
     """Store an exam, with the chances of this moment, and plan it. `account` is the student's, where a student asks.
 
+    Days are those of the zone that the plan names, else of the student's.
+
     Raises:
         NotAccepted: the exam is not on one of the days after today, or too far ahead.
         TooManyPlans: the student has as many plans as anybody may.
@@ -66,20 +70,30 @@ def prepare(
     """
     exam_plans.check_room(db, student)
     topics = tuple(new.topics)
-    found = topic_states_now(serving, db, student, topics)
-    _check_date(new.exam_date, found.now.date())
+    zone = zone_of(new.time_zone or run_sync(accounts.time_zone_of(student), db))
+    found = topic_states_now(serving, db, student, topics, zone.key)
+    _check_date(new.exam_date, found.now.astimezone(zone).date(), zone.key)
     chances = {each.topic: each.chances[difficulty.MEDIUM].correctness_prob for each in found.topics}
-    wanted = NewExam(student, new.name, new.exam_date, topics, new.minutes_per_day, new.target_success_rate, chances)
+    wanted = NewExam(
+        student,
+        new.name,
+        new.exam_date,
+        topics,
+        new.minutes_per_day,
+        new.target_success_rate,
+        chances,
+        new.time_zone,
+    )
     exam = exam_plans.add(db, wanted, account)
     return exam, planned(exam, found.topics, found.now, found.effect)
 
 
-def _check_date(exam_date: date, today: date) -> None:
+def _check_date(exam_date: date, today: date, zone: str) -> None:
     days = (exam_date - today).days
     if days < 1:
-        raise NotAccepted(f"exam_date: has to be after today, which is {today} (UTC).")
+        raise NotAccepted(f"exam_date: has to be after today, which is {today} ({zone}).")
     if days > DAYS_AHEAD:
-        raise NotAccepted(f"exam_date: may be at most {DAYS_AHEAD} days ahead; today is {today} (UTC).")
+        raise NotAccepted(f"exam_date: may be at most {DAYS_AHEAD} days ahead; today is {today} ({zone}).")
 
 
 def planned(exam: Exam, topics: Sequence[TopicState], now: datetime, effect: PracticeEffect) -> Plan:
@@ -95,7 +109,7 @@ def planned(exam: Exam, topics: Sequence[TopicState], now: datetime, effect: Pra
     outlooks = tuple(_outlook(progress, exam) for progress in schedule.topics)
     version = topics[0].chances[difficulty.MEDIUM].model_version
     return Plan(
-        today=schedule.now.date(),
+        today=schedule.today,
         exam_date=exam.exam_date,
         days=days,
         later=later,
@@ -188,15 +202,17 @@ class StudySchedule:
 
     exam: Exam
     now: datetime  # UTC
+    today: date  # where the student is
     topics: Sequence[TopicProgress]
 
     @classmethod
     def of(cls, exam: Exam, topics: Sequence[TopicState], now: datetime, effect: PracticeEffect) -> "StudySchedule":
-        return cls(exam, now.astimezone(UTC), [TopicProgress.of(topic, effect, now) for topic in topics])
+        today = day_in(exam.time_zone, now)
+        return cls(exam, now.astimezone(UTC), today, [TopicProgress.of(topic, effect, now) for topic in topics])
 
     @property
     def days(self) -> int:
-        return max((self.exam.exam_date - self.now.date()).days, 0)
+        return max((self.exam.exam_date - self.today).days, 0)
 
     def day(self, day: int) -> PlanDay:
         """Plan this day, after those before it."""
@@ -205,7 +221,7 @@ class StudySchedule:
         tasks_done = sum(state.tasks_today for state in done)
         budget = 60.0 * self.exam.minutes_per_day - used
         items = tuple(self._items(day, budget, must=tasks_done == 0))
-        return PlanDay(self.now.date() + timedelta(days=day), items, tasks_done, used / 60)
+        return PlanDay(self.today + timedelta(days=day), items, tasks_done, used / 60)
 
     def _items(self, day: int, budget: float, *, must: bool) -> Iterator[PlanItem]:
         """Plan the tasks of a day; where there `must` be something, one even if none fits."""
@@ -295,7 +311,7 @@ def _outlook(topic: TopicProgress, exam: Exam) -> TopicOutlook:
 def _summary(schedule: StudySchedule, outlooks: Sequence[TopicOutlook], version: str) -> Reason:
     exam_date = schedule.exam.exam_date
     if schedule.days == 0:
-        kind = ReasonKind.EXAM_TODAY if exam_date == schedule.now.date() else ReasonKind.EXAM_OVER
+        kind = ReasonKind.EXAM_TODAY if exam_date == schedule.today else ReasonKind.EXAM_OVER
         return Reason(kind, {"exam": exam_date.isoformat()})
     values: dict[str, str | int | float] = {
         "exam": exam_date.isoformat(), "days": schedule.days, "topics": len(outlooks)

@@ -14,7 +14,8 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core.db.statements import Database, QueryFlow, Rows, run_async, run_sync
-from app.crud import exam_plans, student_states, topic_history
+from app.core.time_zones import zone_of
+from app.crud import accounts, exam_plans, student_states, topic_history
 from app.crud.student_totals import StudentHistory
 from app.crud.topic_history import PracticeHistory, TopicHistory
 from app.domain.attempts import DIFFICULTIES
@@ -64,9 +65,11 @@ async def topic_states(
     return _states(serving, found, predictions)
 
 
-def topic_states_now(serving: ServingModels, db: Session, student: UUID, topics: tuple[str, ...]) -> TopicStates:
-    """Return the same through the session."""
-    found, answered = run_sync(_found(student, topics), db), Answered()
+def topic_states_now(
+    serving: ServingModels, db: Session, student: UUID, topics: tuple[str, ...], time_zone: str | None = None
+) -> TopicStates:
+    """Return the same through the session; today is the zone's, where one is named, else the student's."""
+    found, answered = run_sync(_found(student, topics, time_zone), db), Answered()
     predictions = [
         run_sync(asked_once(predict(serving, asked, past), past, answered), db) for asked, past in found.cells
     ]
@@ -84,12 +87,13 @@ class _Found:
     cells: Sequence[tuple[TaskRequest, StudentHistory]]
 
 
-def _found(student: UUID, wanted: tuple[str, ...]) -> QueryFlow[_Found]:
+def _found(student: UUID, wanted: tuple[str, ...], time_zone: str | None = None) -> QueryFlow[_Found]:
     and_own, exam = not wanted, None
+    zone = zone_of(time_zone or (yield from accounts.time_zone_of(student)))
     if and_own:
         exam = yield from exam_plans.following(student)
         wanted = exam.topics if exam else ()
-    known = yield from topic_history.practice_history(student, wanted, and_own=and_own)
+    known = yield from topic_history.practice_history(student, wanted, zone, and_own=and_own)
     others = dict[str, int]()
     topics = _most_needed(known, wanted)
     if and_own and len(topics) < FEW:

@@ -43,7 +43,8 @@ def made_account(new: Registration, request: Request, db: Session) -> accounts.A
     """Make the account. Raises TooManyTries, WeakPassword, EmailTaken or LooksTaken."""
     limits.count_registration(request, db)
     security.check_strength(new.password, new.email, new.name)
-    account = accounts.register(db, new.email, new.name, security.hash_password(new.password))
+    hashed = security.hash_password(new.password)
+    account = accounts.register(db, new.email, new.name, hashed, time_zone=new.time_zone)
     known_places.remember(db, account.id, limits.places(request))
     return account
 

@@ -1,6 +1,5 @@
 """What to practise next, and plans for exams."""
 
-from datetime import UTC, date, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -80,7 +79,7 @@ async def get_recommendations(
     """
     student = student_named(user_id, caller, ABOUT_YOU)
     found = await recommend(serving, database, student, Wishes(target_success_rate, tuple(topic)), limit)
-    return recommendations_out(found, today())
+    return recommendations_out(found)
 
 
 @router.post("/preparation/plans", status_code=201, responses=problems(400, 401, 409, 413, 422))
@@ -98,7 +97,7 @@ def create_plan(new: NewPlan, caller: SignedIn, db: Db, serving: Serving) -> Pla
 def list_plans(caller: SignedIn, db: Db, user_id: OfStudent = None) -> PlanList:
     """A student's plans without their days: the next exam first, those that are over last."""
     exams = exam_plans.of_student(db, student_named(user_id, caller, ABOUT_YOU))
-    return PlanList(items=[exam_out(exam, today()) for exam in exams])
+    return PlanList(items=[exam_out(exam) for exam in exams])
 
 
 @router.get("/preparation/plans/{plan_id}", responses=problems(401, 404, 422))
@@ -116,15 +115,10 @@ def delete_plan(plan_id: UUID, caller: SignedIn, db: Db) -> None:
     exam_plans.delete(db, plan_id, caller.owner)
 
 
-def today() -> date:
-    """Return the day, UTC."""
-    return datetime.now(UTC).date()
-
-
-def recommendations_out(found: Recommendations, on: date) -> RecommendationsOut:
+def recommendations_out(found: Recommendations) -> RecommendationsOut:
     return RecommendationsOut(
         target_success_rate=found.target,
-        exam=found.exam and exam_out(found.exam, on),
+        exam=found.exam and exam_out(found.exam),
         items=[_suggestion(each) for each in found.suggestions],
         remark=found.remark and reason_out(found.remark),
     )
@@ -135,17 +129,17 @@ def _suggestion(each: Suggestion) -> SuggestionOut:
     return SuggestionOut(**_values(each.prediction) | _values(each) | {"reasons": reasons})
 
 
-def exam_out(exam: Exam, on: date) -> ExamOut:
-    return ExamOut(**_exam(exam, on))
+def exam_out(exam: Exam) -> ExamOut:
+    return ExamOut(**_exam(exam, exam_plans.days_to(exam)))
 
 
-def _exam(exam: Exam, on: date) -> dict[str, Any]:
-    return _values(exam) | {"days_left": max((exam.exam_date - on).days, 0), "target_success_rate": exam.target}
+def _exam(exam: Exam, days_left: int) -> dict[str, Any]:
+    return _values(exam) | {"days_left": max(days_left, 0), "target_success_rate": exam.target}
 
 
 def plan_out(exam: Exam, plan: Plan) -> PlanOut:
     return PlanOut(
-        **_exam(exam, plan.today),
+        **_exam(exam, plan.days_left),
         days=[_day(day) for day in plan.days],
         later=plan.later and LaterOut(**_values(plan.later)),
         outlook=[_outlook(each) for each in plan.topics],

@@ -5,7 +5,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from app.core import addresses
 from app.core.security import LONGEST_PASSWORD
-from app.domain.fields import Text200
+from app.domain.fields import Text200, TimeZone
 from app.schemas.base import ApiModel, Body
 
 Email = Annotated[
@@ -25,6 +25,10 @@ class Registration(Body):
     email: Email
     password: Password
     name: Text200 | None = None
+    time_zone: TimeZone | None = Field(
+        None,
+        description="Where your days begin, such as Pacific/Auckland (IANA); a browser tells it too.",
+    )
 
 
 class AccountChange(Body):
@@ -35,6 +39,9 @@ class AccountChange(Body):
     name: Text200 | None = Field(None, description="Null: none.")
     language: Literal["en", "de"] | None = Field(None, description="Of the pages; null: as the browser asks.")
     theme: Literal["light", "dark"] | None = Field(None, description="Of the pages; null: as the machine is set.")
+    time_zone: TimeZone | None = Field(
+        None, description="Where your days begin (IANA name); null: as the next browser that you sign in with says."
+    )
 
 
 class PasswordChange(Body):

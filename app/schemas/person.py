@@ -18,6 +18,9 @@ class Me(AccountOut):
     is_admin: bool
     language: str | None = Field(description="Of the pages; null: as the browser asks.")
     theme: str | None = Field(description="light or dark; null: as the machine is set.")
+    time_zone: str | None = Field(
+        description="Where your days begin (IANA name); null: not known yet, the server's TIME_ZONE counts."
+    )
 
 
 class SessionOut(ApiModel):
@@ -60,6 +63,7 @@ class ExportedExam(BaseModel):
     minutes_per_day: int
     target_success_rate: float
     chances_at_start: dict[str, float] = Field(description="By topic, when the plan was made.")
+    time_zone: str | None = Field(description="Given with the plan; null: the account's.")
     created_at: datetime
 
 

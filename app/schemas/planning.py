@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.domain.attempts import Difficulty
-from app.domain.fields import Text200
+from app.domain.fields import Text200, TimeZone
 from app.domain.planning import (
     MINUTES_LEAST,
     MINUTES_MOST,
@@ -47,7 +47,7 @@ class NewPlan(Body):
 
     model_config = ConfigDict(json_schema_extra=_with_example)
 
-    exam_date: ExamDate = Field(description="A day after today (UTC), at most a year ahead.")
+    exam_date: ExamDate = Field(description="A day after today where the student is, at most a year ahead.")
     topics: Topics = Field(min_length=1, description="1-20, as your tasks name them; trimmed, and each counted once.")
     minutes_per_day: Annotated[int, Field(strict=True, ge=MINUTES_LEAST, le=MINUTES_MOST)]
     target_success_rate: Annotated[Target, Field(strict=True)] = Field(
@@ -55,6 +55,11 @@ class NewPlan(Body):
     )
     name: Text200 | None = Field(None, description="What you call the exam.")
     user_id: UUID | None = Field(None, description="The student. Service keys must name one; students must not.")
+    time_zone: TimeZone | None = Field(
+        None,
+        description="Where this plan's days begin, such as Pacific/Auckland (IANA). Without it the zone of the "
+        "student's account holds, and where there is none the server's `TIME_ZONE`.",
+    )
 
 
 class ReasonOut(BaseModel):
@@ -88,11 +93,14 @@ class ExamOut(BaseModel):
     user_id: UUID
     name: str | None
     exam_date: date
-    days_left: int = Field(description="To practise on, today (UTC) included; 0 on the day of the exam and after it.")
+    days_left: int = Field(description="To practise on, today included; 0 on the day of the exam and after it.")
     topics: list[str]
     minutes_per_day: int
     target_success_rate: float
     created_at: datetime
+    time_zone: str | None = Field(
+        description="Whose days count: the plan's own, else the student's; null: the server's `TIME_ZONE`."
+    )
 
 
 class RecommendationsOut(BaseModel):
@@ -117,7 +125,7 @@ class PlanItemOut(BaseModel):
 
 
 class PlanDayOut(BaseModel):
-    """A day (UTC); today without what has been done already."""
+    """A day where the student is; today without what has been done already."""
 
     date: date
     minutes: float = Field(description="Still to practise, never more than `minutes_per_day`.")

@@ -51,7 +51,7 @@ def suggested(db: Session, serving: ServingModels, student: UUID, target: str) -
 @router.get("")
 def exams(request: Request, visitor: SignedIn, db: Db) -> Response:
     """Show what is prepared for, and the form to plan an exam."""
-    in_two_weeks = (datetime.now(UTC).date() + timedelta(days=14)).isoformat()
+    in_two_weeks = (translator_of(request).today(datetime.now(UTC)) + timedelta(days=14)).isoformat()
     usual = {"name": "", "exam_date": in_two_weeks, "topics": [], "more": "", "minutes": "30", "target": TARGET}
     return _exams(request, db, visitor.id, usual, {})
 
@@ -68,8 +68,7 @@ def _exams(
         request,
         "exams.html",
         status,
-        plans=exam_plans.of_student(db, student),
-        today=datetime.now(UTC).date(),
+        plans=[(exam, exam_plans.days_to(exam)) for exam in exam_plans.of_student(db, student)],
         offered=[total.key for total in learning_record.totals(db, student, most=MOST_OFFERED)],
         given=given,
         wrong=wrong,

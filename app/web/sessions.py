@@ -1,10 +1,10 @@
 """Who looks at a page: a cookie names a session, the session an account. And whether a form was really ours."""
 
+from dataclasses import replace
 from secrets import token_urlsafe
 from typing import Annotated, cast
 from urllib.parse import quote, urlsplit
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import Response
@@ -14,9 +14,11 @@ from sqlalchemy.orm import Session
 from app.core.http.cookies import BROWSER, drop, guarded, keep
 from app.core.languages import Translator, chosen
 from app.core.settings import settings
-from app.crud import browser_sessions, known_places
+from app.core.time_zones import zone_of
+from app.crud import accounts, browser_sessions, known_places
 from app.crud.browser_sessions import Visitor
 from app.domain.actors import Actor
+from app.domain.days import zones
 from app.domain.errors import NotAccepted, NotAllowed
 from app.domain.tasks import Claim
 from app.routers.dependencies import Db, address_of, count_request
@@ -42,9 +44,12 @@ def visitor(request: Request, db: Db) -> Visitor | None:
     """Return who is signed in, if somebody is."""
     token = session_of(request)
     found = browser_sessions.find(db, token) if token else None
-    request.state.visitor = found
     if found:
         count_request(request, Claim(student=found.id))
+        if found.time_zone is None and (named := browser_zone(request)):
+            accounts.learn_time_zone(db, found.id, named)
+            found = replace(found, time_zone=named)
+    request.state.visitor = found
     return found
 
 
@@ -122,6 +127,8 @@ def let_in(request: Request, db: Session, answer: Response, user_id: UUID) -> No
     browser = request.cookies.get(guarded(request, BROWSER)) or token_urlsafe(32)
     keep(request, answer, guarded(request, BROWSER), browser)
     known_places.remember(db, user_id, [browser_place(browser)])
+    if named := browser_zone(request):
+        accounts.learn_time_zone(db, user_id, named)
 
 
 def let_out(request: Request, db: Session, answer: Response) -> None:
@@ -144,7 +151,8 @@ def translator_of(request: Request) -> Translator:
     """Return the translator for this visitor's language and time zone."""
     found = cast(Visitor | None, getattr(request.state, "visitor", None))
     preferred = (found.language if found else None) or request.cookies.get(LANGUAGE)
-    return Translator(chosen(preferred, request.headers.get("accept-language", "")), _zone(request))
+    zone = zone_of((found.time_zone if found else None) or browser_zone(request))
+    return Translator(chosen(preferred, request.headers.get("accept-language", "")), zone)
 
 
 def theme(request: Request) -> str:
@@ -153,12 +161,10 @@ def theme(request: Request) -> str:
     return wanted if wanted in THEMES else ""
 
 
-def _zone(request: Request) -> ZoneInfo:
-    """Return the time zone that the browser names; UTC where it names none."""
-    try:
-        return ZoneInfo(request.cookies.get(ZONE, "UTC"))
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return ZoneInfo("UTC")
+def browser_zone(request: Request) -> str | None:
+    """Return the time zone that the browser names, if there is one of that name."""
+    named = request.cookies.get(ZONE)
+    return named if named in zones() else None
 
 
 def path_of(request: Request) -> str:

@@ -15,8 +15,9 @@ from app.core import security
 from app.crud import accounts, browser_sessions, erasures, service_keys, sessions
 from app.crud.browser_sessions import Visitor
 from app.crud.service_keys import Key
+from app.domain.days import zones
 from app.domain.errors import KeyNotFound, NotSignedIn, SessionNotFound, TooManyTries, WeakPassword
-from app.domain.fields import Text200
+from app.domain.fields import Text200, TimeZone
 from app.routers.auth import set_password, who_signs_in
 from app.routers.dependencies import HASHES_PASSWORDS, Db, Serving, TheTrainer
 from app.routers.people import download, erase_now
@@ -28,6 +29,7 @@ from app.web.sessions import (
     Admin,
     FormText,
     SignedIn,
+    browser_zone,
     forget,
     let_in,
     page_router,
@@ -39,6 +41,7 @@ from app.web.signing_in import how_long, too_weak
 PAGE = "/dashboard/settings"
 router = page_router(PAGE)
 NAME: TypeAdapter[str] = TypeAdapter(Text200)
+ZONE: TypeAdapter[str] = TypeAdapter(TimeZone)
 PASSWORD: TypeAdapter[str] = TypeAdapter(Password)
 MOST_HOURS = 24 * 365  # that a replaced key goes on
 
@@ -48,6 +51,7 @@ def show(request: Request, visitor: SignedIn, db: Db, done: str = "") -> Respons
     translator = translator_of(request)
     messages = {  # of what a form came to; the address bar holds its code only
         "name": translator("Your name is saved."),
+        "zone": translator("Your time zone is saved."),
         "look": translator("Language and colours are saved."),
         "password": translator("Your password is changed; every other browser and every token is signed out."),
         "browsers": translator("Every other browser is signed out."),
@@ -67,6 +71,8 @@ def _page(
         status,
         done=done,
         wrong=wrong,
+        zones=sorted(zones()),
+        browser_zone=browser_zone(request),
         browsers=browser_sessions.count(db, visitor.id),
         signed_in_with=sessions.listed(db, visitor.id),
         keys=service_keys.listed(db) if visitor.is_admin else [],
@@ -82,6 +88,16 @@ def rename(request: Request, visitor: SignedIn, db: Db, name: FormText = "") -> 
         wrong = unfit_text(translator, error, translator("A name has at most 200 characters."))
         return _page(request, db, visitor, 422, name=wrong)
     return go_to(request, PAGE, done="name")
+
+
+@router.post("/zone")
+def move(request: Request, visitor: SignedIn, db: Db, zone: FormText = "") -> Response:
+    """Keep where the days begin; left empty, the browser that shows the next page says it."""
+    try:
+        accounts.change(db, visitor.id, {"time_zone": ZONE.validate_python(zone) if zone else None})
+    except ValidationError:
+        return _page(request, db, visitor, 422, zone=translator_of(request)("Please choose one of the time zones."))
+    return go_to(request, PAGE, done="zone")
 
 
 @router.post("/password", dependencies=[HASHES_PASSWORDS])

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.crud import learning_record
+from app.domain.days import starts
 from tests.finished import finish
 
 ADA, BEN = UUID(int=1), UUID(int=2)
@@ -54,7 +55,7 @@ def test_a_day_begins_at_midnight_where_the_visitor_is(db: Session) -> None:
 
 
 def test_a_day_of_23_hours_is_a_day(db: Session) -> None:
-    begin = learning_record.starts(BERLIN, TODAY, 3)
+    begin = starts(BERLIN, TODAY, 3)
     assert [later - earlier for later, earlier in pairwise(begin)] == [
         timedelta(hours=23),  # 29 March
         timedelta(hours=24),

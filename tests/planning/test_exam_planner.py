@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from math import log
 
 import numpy as np
@@ -284,3 +284,26 @@ def test_following_the_plan_raises_what_students_can_do_more_than_random_practic
     better, error = preparing.difference(found["plan"], found["random"])
     assert better > error
     assert found["random"].mean() > preparing.nothing_done(world, wanted, 10, range(seeds))
+
+
+# Days of the student's own
+
+
+@pytest.mark.parametrize(
+    ("zone", "today"),
+    [("Pacific/Auckland", "2026-11-29"), ("Pacific/Honolulu", "2026-11-28"), (None, "2026-11-28")],
+)
+def test_a_plan_begins_today_where_the_student_is(zone: str | None, today: str) -> None:
+    now = datetime(2026, 11, 28, 20, 24, tzinfo=UTC)  # 09:24 on the 29th in Auckland
+    aim = replace(exam("a"), exam_date=date(2026, 11, 30), time_zone=zone)
+    found = planned(aim, [topic("a")], now, EFFECT)
+    assert str(found.days[0].date) == str(found.today) == today
+    assert found.days_left == (1 if zone == "Pacific/Auckland" else 2)
+    on_the_day = planned(replace(aim, exam_date=found.today), [topic("a")], now, EFFECT)
+    assert (on_the_day.days, on_the_day.summary.code) == ((), "exam_today")
+
+
+def test_a_plan_over_a_change_of_the_clocks_misses_no_day() -> None:
+    now = datetime(2026, 10, 24, 22, 30, tzinfo=UTC)  # half past midnight on the 25th in Berlin, when clocks go back
+    aim = replace(exam("a"), exam_date=date(2026, 10, 28), time_zone="Europe/Berlin")
+    assert [day.date.day for day in planned(aim, [topic("a")], now, EFFECT).days] == [25, 26, 27]

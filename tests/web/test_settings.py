@@ -313,3 +313,39 @@ def test_a_key_that_was_revoked_meanwhile_can_not_be_replaced(grace: Browser) ->
     assert (page.status_code, "There is no key named" in said(page)) == (409, True)
     assert grace.get(f"{SETTINGS}/keys/nonsense").status_code == 404
     assert grace.get(f"{SETTINGS}/keys/{SOMEBODY}").status_code == 404
+
+
+def test_the_zone_comes_from_the_browser_and_stays_with_the_account(service: TestClient, db: Session) -> None:
+    made = Browser(TestClient(service.app))
+    made.client.cookies.set("zone", "Pacific/Auckland")
+    made.register()
+    assert kept_zone(db) == "Pacific/Auckland"
+    made.client.cookies.set("zone", "Pacific/Honolulu")  # the same student, on a journey
+    page = made.get(SETTINGS)
+    assert kept_zone(db) == "Pacific/Auckland"
+    assert "<option selected>Pacific/Auckland</option>" in page.text
+    assert "as this browser says: Pacific/Honolulu" in said(page)
+
+
+def test_a_browser_that_was_signed_in_already_tells_the_zone_too(ada: Browser, db: Session) -> None:
+    assert kept_zone(db) is None
+    ada.client.cookies.set("zone", "Asia/Tokyo")
+    ada.get("/dashboard")
+    assert kept_zone(db) == "Asia/Tokyo"
+
+
+def test_another_zone_is_chosen_and_given_up_again(ada: Browser, db: Session) -> None:
+    assert "Your time zone is saved." in said(ada.send(f"{SETTINGS}/zone", zone="America/Lima"))
+    assert kept_zone(db) == "America/Lima"
+    refused = ada.send(f"{SETTINGS}/zone", zone="Mars/Olympus")
+    assert refused.status_code == 422
+    assert "Please choose one of the time zones." in said(refused)
+    ada.client.cookies.set("zone", "Asia/Tokyo")
+    ada.send(f"{SETTINGS}/zone", zone="")
+    assert kept_zone(db) == "Asia/Tokyo"
+
+
+def kept_zone(db: Session) -> str | None:
+    db.rollback()
+    zone: str | None = db.scalar(text("SELECT time_zone FROM users WHERE email = 'ada@example.com'"))
+    return zone

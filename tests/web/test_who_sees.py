@@ -106,6 +106,7 @@ RULES = {
     "GET /dashboard/training": Rule(SIGNED_IN),
     "GET /dashboard/settings": Rule(SIGNED_IN),
     "POST /dashboard/settings/name": Rule(SIGNED_IN, 303, form(name="Somebody")),
+    "POST /dashboard/settings/zone": Rule(SIGNED_IN, 303, form(zone="Pacific/Auckland")),
     "POST /dashboard/settings/password": Rule(SIGNED_IN, 303, form(old=PASSWORD, new="another long sentence")),
     "POST /dashboard/settings/browsers": Rule(SIGNED_IN, 303),
     "POST /dashboard/settings/sessions/{session_id}/end": Rule(OWNER, 303),
