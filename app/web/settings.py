@@ -96,7 +96,8 @@ def move(request: Request, visitor: SignedIn, db: Db, zone: FormText = "") -> Re
     try:
         accounts.change(db, visitor.id, {"time_zone": ZONE.validate_python(zone) if zone else None})
     except ValidationError:
-        return _page(request, db, visitor, 422, zone=translator_of(request)("Please choose one of the time zones."))
+        translator = translator_of(request)
+        return _page(request, db, visitor, 422, zone=translator("Please choose one of the time zones."))
     return go_to(request, PAGE, done="zone")
 
 

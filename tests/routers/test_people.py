@@ -66,7 +66,14 @@ def test_a_student_sees_their_account(student: Students) -> None:
     me = student().get("/users/me").json()
     UUID(me.pop("id"))
     assert datetime.fromisoformat(me.pop("created_at")) <= datetime.now(UTC) + timedelta(minutes=1)
-    assert me == {"email": "ada@example.com", "name": None, "is_admin": False, "language": None, "theme": None}
+    assert me == {
+        "email": "ada@example.com",
+        "name": None,
+        "is_admin": False,
+        "language": None,
+        "theme": None,
+        "time_zone": None,
+    }
 
 
 @pytest.mark.parametrize(
