@@ -65,7 +65,7 @@ def test_what_was_done_before_ones_own_midnight_was_done_yesterday(student: Stud
         who = student(name)
         zone = EAST if name == "east" else WEST
         me = who.get("/users/me").json()["id"]
-        accounts.store_time_zone(db, me, zone)
+        accounts.change(db, me, {"time_zone": zone})
         db.commit()
         midnight = datetime.combine(today(zone), datetime.min.time(), ZoneInfo(zone)).astimezone(UTC)
         finish(db, me, midnight - ago, topic="Waves")
@@ -99,3 +99,13 @@ def test_plans_come_in_the_order_of_ones_own_days(service: TestClient) -> None:
     eve = living_in(service, WEST)
     near, far = (plan(eve, today(WEST) + timedelta(n), name=str(n)).json()["id"] for n in (1, 9))
     assert [each["id"] for each in eve.get("/preparation/plans").json()["items"]] == [near, far]
+
+
+def test_moving_changes_which_day_it_is(service: TestClient) -> None:
+    eve = living_in(service, WEST)
+    made = plan(eve, today(EAST) + timedelta(1)).json()
+    moved = service.patch("/users/me", json={"time_zone": EAST}, headers=eve.headers)
+    assert moved.json()["time_zone"] == EAST
+    again = eve.get(f"/preparation/plans/{made['id']}").json()
+    assert (again["days_left"], again["days"][0]["date"]) == (1, str(today(EAST)))
+    assert made["days"][0]["date"] == str(today(WEST))
