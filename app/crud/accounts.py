@@ -120,8 +120,14 @@ def still_has(db: Session, user_id: UUID, password_hash: str | None) -> bool:
     return db.scalar(wanted.with_for_update(key_share=True)) is not None
 
 
-def store_hash(db: Session, user_id: UUID, password_hash: str) -> None:
-    db.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
+def password_hash(db: Session, user_id: UUID) -> str | None:
+    return db.scalar(select(User.password_hash).where(User.id == user_id))
+
+
+def store_hash(db: Session, user_id: UUID, new: str, *, instead_of: str | None) -> bool:
+    """Store a password's hash; False where the account has another one than it is to replace."""
+    replaced = update(User).where(User.id == user_id, User.password_hash == instead_of).values(password_hash=new)
+    return db.scalar(replaced.returning(User.id)) is not None
 
 
 def create_key(db: Session, name: str) -> str:

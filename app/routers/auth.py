@@ -65,16 +65,22 @@ def who_signs_in(address: str, password: str, request: Request, db: Session) -> 
     if not fits or user_id is None or not accounts.still_has(db, user_id, password_hash):
         raise NotSignedIn("E-mail address or password is wrong.")
     if better:
-        accounts.store_hash(db, user_id, better)
+        accounts.store_hash(db, user_id, better, instead_of=password_hash)
     limits.signed_in(db, counted)
     known_places.remember(db, user_id, limits.places(request))
     return user_id
 
 
 def set_password(db: Session, user_id: UUID, password: str) -> None:
-    """Store a password that was found strong; every browser and every token of the account ends."""
+    """Store a password that was found strong; every browser and every token of the account ends.
+
+    Raises:
+        NotSignedIn: another one was stored at the same moment, so the old one, with which this was asked, is none.
+    """
+    before = accounts.password_hash(db, user_id)
     db.commit()  # no connection is held while it is hashed
-    accounts.store_hash(db, user_id, security.hash_password(password))
+    if not accounts.store_hash(db, user_id, security.hash_password(password), instead_of=before):
+        raise NotSignedIn("The password was changed at the same moment; sign in with the new one.")
     sessions.end_all(db, user_id)
 
 

@@ -117,7 +117,10 @@ def change_password(request: Request, visitor: SignedIn, db: Db, old: FormText =
         answer = _page(request, db, visitor, status, old=text)
         answer.headers.update(headers)
         return answer
-    set_password(db, visitor.id, new)
+    try:
+        set_password(db, visitor.id, new)
+    except NotSignedIn:
+        return _page(request, db, visitor, 422, old=translator_of(request)("This is not your password."))
     return _only_this_browser(request, db, visitor, "password")
 
 

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.core import security
 from app.core.settings import settings
 from app.crud import accounts, audit
 from app.ml.training.scheduler import Trainer
@@ -93,6 +94,21 @@ def test_a_new_password_ends_every_token_too(service: TestClient, ada: Browser) 
     answers = [caller.get("/users/me"), caller.get("/practice-tasks"), caller.ask(), caller.complete(task)]
     assert [answer.status_code for answer in answers] == [401] * 4
     assert token(service, NEW).complete(task).status_code == 200
+
+
+def test_of_two_new_passwords_at_once_only_one_is_taken(
+    service: TestClient, ada: Browser, db: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed, first = security.hash_password, security.hash_password("the first to be stored")
+
+    def meanwhile(password: str) -> str:
+        db.execute(text("UPDATE users SET password_hash = :first"), {"first": first})
+        db.commit()
+        return hashed(password)
+
+    monkeypatch.setattr(security, "hash_password", meanwhile)
+    assert "This is not your password." in said(ada.send(f"{SETTINGS}/password", old=PASSWORD, new=NEW))
+    assert (signs_in(service, "the first to be stored"), signs_in(service, NEW)) == (True, False)
 
 
 def test_browsers_and_tokens_are_listed_and_ended_one_by_one(service: TestClient, ada: Browser) -> None:

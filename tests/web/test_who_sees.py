@@ -500,7 +500,7 @@ def test_a_cookie_of_before_opens_nothing(service: TestClient, world: World, db:
         if also:
             assert opens(service, answer.cookies[COOKIE]), name
             assert answer.headers["location"].startswith("/dashboard/settings?done=")
-    accounts.store_hash(db, student, security.hash_password(PASSWORD))
+    accounts.store_hash(db, student, security.hash_password(PASSWORD), instead_of=accounts.password_hash(db, student))
     here, elsewhere = session(db, student), session(db, student)
     assert send(service, world, "POST /dashboard/settings/delete", here).headers["location"] == "/?erased=1"
     assert not opens(service, here)
