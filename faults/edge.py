@@ -134,18 +134,6 @@ def pipelined(port: int) -> Counter[str]:
     return at_once(8, lambda: send(port, b"", (GET + b"\r\n") * 100, 200))
 
 
-def unread(port: int) -> Counter[str]:
-    """Three hundred connections ask for a large file, read nothing of it, and then send what is no HTTP."""
-    ask = b"GET /static-offline-docs/redoc.standalone.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    attackers = [connect(port) for _ in range(300)]
-    for piece in (ask, b"\0"):
-        for attacker in attackers:
-            with suppress(OSError):
-                attacker.sendall(piece)
-        time.sleep(3)
-    return Counter(map(heard, attackers))
-
-
 def no_http(port: int) -> Counter[str]:
     """Two hundred connections speak TLS to a port that does not."""
     return at_once(200, lambda: send(port, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\r\n\r\n", 1))
@@ -172,7 +160,6 @@ ATTACKS: Mapping[str, Attack] = {
     "silent": silent,
     "slow-bodies": slow_bodies,
     "pipelined": pipelined,
-    "unread": unread,
     "no-http": no_http,
 }
 

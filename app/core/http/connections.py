@@ -234,6 +234,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
+        if self.counted:
+            room().waits(self)
         self._drop_deadlines()
         self._unset_keepalive_if_required()
         answer = self._may_answer(status)
