@@ -226,6 +226,23 @@ class Topic(Base):
     __table_args__ = (CheckConstraint("state IN ('approved', 'hidden')", name="state"),)
 
 
+class Spelling(Base):
+    """What a topic or an exercise is called, however it is coded, spaced or capitalised."""
+
+    __tablename__ = "spellings"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    folded: Mapped[str] = mapped_column(primary_key=True)  # see `folded` in app/domain/characters.py
+    first: Mapped[str]  # as it was written first: what the ids of imported rows are made of
+    name: Mapped[str]  # as on practice_tasks
+    written_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        CheckConstraint("kind IN ('topic', 'item')", name="kind"),
+        Index("ix_spellings_name", "kind", "name"),
+    )
+
+
 class StudentTotal(Base):
     """Running totals of a student's completed tasks; triggers on practice_tasks keep them."""
 

@@ -1,9 +1,13 @@
 """What makes recording trustworthy: each part has its function here."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import sqlalchemy as sa
 
 from alembic import op
 from app.core.db.migrations import frozen
+from app.domain.characters import folded, tidy
 
 revision = "0012"
 down_revision = "0011"
@@ -17,6 +21,7 @@ def upgrade() -> None:
     corrections()
     time_zones()
     idempotency_keys()
+    names_in_one_form()
 
 
 def corrections() -> None:
@@ -77,7 +82,125 @@ def idempotency_keys() -> None:
 
 def downgrade() -> None:
     """Each part's function is called here, the last first."""
+    names_as_written()
     op.drop_table("idempotency_keys")
     op.drop_column("exam_plans", "time_zone")
     op.drop_column("users", "time_zone")
     no_corrections()
+
+
+# What was written, and which of them first: tasks before plans before what admins decided.
+TOPICS = """
+    SELECT 0 AS place, min(created_at) AS at, topic AS name FROM practice_tasks GROUP BY topic
+    UNION ALL SELECT 1, min(created_at), named FROM exam_plans, unnest(topics) AS named GROUP BY named
+    UNION ALL SELECT 2, decided_at, name FROM topics"""
+ITEMS = """
+    SELECT 0 AS place, min(created_at) AS at, item_id AS name FROM practice_tasks WHERE item_id IS NOT NULL
+    GROUP BY item_id"""
+IN_ORDER = 'SELECT name FROM ({written}) AS written ORDER BY place, at, name COLLATE "C"'
+# A task may change both; the triggers carry the totals along.
+RENAME = """
+    UPDATE practice_tasks AS task
+    SET topic = coalesce(topic.name, task.topic), item_id = coalesce(item.name, task.item_id)
+    FROM practice_tasks AS old
+    LEFT JOIN renamed AS topic ON topic.kind = 'topic' AND topic.written = old.topic
+    LEFT JOIN renamed AS item ON item.kind = 'item' AND item.written = old.item_id
+    WHERE old.id = task.id AND (topic.name IS NOT NULL OR item.name IS NOT NULL)"""
+# As after a merge by hand: the next training learns the topics from scratch.
+MERGED = """
+    INSERT INTO audit_log (actor, act, subject, details)
+    SELECT 'command line', 'topic merged', written, jsonb_build_object('into', name)
+    FROM renamed WHERE kind = 'topic' ORDER BY written"""
+
+
+def names_in_one_form() -> None:
+    """Topics, exercises and people's names are one however coded, spaced and capitalised; the first spelling shows."""
+    table = op.create_table(
+        "spellings",
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("folded", sa.Text, nullable=False),
+        sa.Column("first", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("written_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.CheckConstraint("kind IN ('topic', 'item')", name="ck_spellings_kind"),
+        sa.PrimaryKeyConstraint("kind", "folded", name="pk_spellings"),
+    )
+    op.create_index("ix_spellings_name", "spellings", ["kind", "name"])
+    connection = op.get_bind()
+    topics, items = ([*connection.scalars(sa.text(IN_ORDER.format(written=written)))] for written in (TOPICS, ITEMS))
+    spelt = {"topic": spellings(topics), "item": spellings(items)}
+    rows = [
+        {"kind": kind, "folded": key, "first": first, "name": name}
+        for kind, found in spelt.items()
+        for key, (first, name) in found.items()
+    ]
+    op.bulk_insert(table, rows)
+    called = {kind: renamed(written, spelt[kind]) for kind, written in (("topic", topics), ("item", items))}
+    if any(called.values()):
+        connection.execute(
+            sa.text("CREATE TEMPORARY TABLE renamed (kind text, written text, name text) ON COMMIT DROP")
+        )
+        connection.execute(
+            sa.text("INSERT INTO renamed VALUES (:kind, :written, :name)"),
+            [
+                {"kind": kind, "written": written, "name": name}
+                for kind, names in called.items()
+                for written, name in names.items()
+            ],
+        )
+        connection.execute(sa.text("ANALYZE renamed"))
+        connection.execute(sa.text(RENAME))
+        connection.execute(sa.text(MERGED))
+        rename_in_plans(connection, called["topic"])
+        rename_decisions(connection, called["topic"])
+    for row in connection.execute(sa.text("SELECT id, name FROM users WHERE name IS NOT NULL")).all():
+        if (name := tidy(row.name)) != row.name:
+            connection.execute(sa.text("UPDATE users SET name = :name WHERE id = :id"), {"id": row.id, "name": name})
+
+
+def names_as_written() -> None:
+    """What was merged stays merged."""
+    op.drop_table("spellings")
+
+
+def spellings(written: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """By what they share: the first of the texts that are one, and how it is shown."""
+    found = dict[str, tuple[str, str]]()
+    for text in written:
+        found.setdefault(folded(text), (text, tidy(text) if 1 <= len(tidy(text)) <= 200 else text))
+    return found
+
+
+def renamed(written: Iterable[str], spelt: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """What is called otherwise than it was written."""
+    return {text: name for text in written for _, name in (spelt[folded(text)],) if text != name}
+
+
+def rename_in_plans(connection: sa.Connection, called: Mapping[str, str]) -> None:
+    """A plan names each topic once; of two chances at its start the shown spelling's stays."""
+    plans = sa.text("SELECT id, topics, chances_at_start FROM exam_plans WHERE topics && CAST(:written AS text[])")
+    change = sa.text("UPDATE exam_plans SET topics = :topics, chances_at_start = :chances WHERE id = :id").bindparams(
+        sa.bindparam("chances", type_=sa.JSON)
+    )
+    for plan in connection.execute(plans, {"written": [*called]}).all():
+        chances = {called.get(topic, topic): chance for topic, chance in plan.chances_at_start.items()}
+        chances |= {topic: chance for topic, chance in plan.chances_at_start.items() if topic not in called}
+        topics = [*dict.fromkeys(called.get(topic, topic) for topic in plan.topics)]
+        connection.execute(change, {"id": plan.id, "topics": topics, "chances": chances})
+
+
+def rename_decisions(connection: sa.Connection, called: Mapping[str, str]) -> None:
+    """What was decided of the shown spelling holds; where nothing was, what was decided last of another."""
+    decisions: list[Any] = [*connection.execute(sa.text("SELECT name, state FROM topics ORDER BY decided_at DESC"))]
+    decided = {row.name for row in decisions}
+    for row in decisions:
+        name = called.get(row.name)
+        if name is None:
+            continue
+        sql = (
+            "DELETE FROM topics WHERE name = :old"
+            if name in decided
+            else "UPDATE topics SET name = :name WHERE name = :old"
+        )
+        connection.execute(sa.text(sql), {"old": row.name, "name": name})
+        decided.add(name)

@@ -16,8 +16,9 @@ from app.domain.actors import COMMAND_LINE
 with lazily():
     from app.backup import archive, create, restore
     from app.core import database, settings
-    from app.crud import audit, erasures, imports
+    from app.crud import audit, erasures, imports, spellings
     from app.domain import file_check, interactions
+    from app.domain import spellings as domain_spellings
     from app.ml.evaluation import sample
     from app.privacy import erasure
 
@@ -58,14 +59,14 @@ def import_file(
 
 @in_transaction
 def _import(db: "Session", file: Path, skip_bad: bool) -> str:
-    with _reading(file, skip_bad, "Storing") as watched:
+    with _reading(file, skip_bad, "Storing", spellings.every(db)) as watched:
         added = imports.add(db, watched)
     remark = f"\n{skipped(watched.rows)}" if watched.rows.bad else ""
     return f"Imported {added:,} tasks; {watched.read - added:,} were there already.{remark}"
 
 
 def _check(file: Path, skip_bad: bool) -> None:
-    with _reading(file, True, "Summing up") as watched:
+    with _reading(file, True, "Summing up", domain_spellings.Spellings()) as watched:
         found = file_check.FileCheck(watched.rows)
         for row in watched:
             found.add(row)
@@ -79,14 +80,14 @@ def _check(file: Path, skip_bad: bool) -> None:
 
 
 @contextmanager
-def _reading(file: Path, skip_bad: bool, then: str) -> "Iterator[_Watched]":
+def _reading(file: Path, skip_bad: bool, then: str, spelt: "domain_spellings.Spellings") -> "Iterator[_Watched]":
     with interactions.opened(file) as (text, raw), progress_bar() as progress:
         bar = progress.add_task(f"Reading {file.name}", total=file.stat().st_size, detail="")
 
         def show(read: int, step: str) -> None:
             progress.update(bar, description=step, completed=raw.tell(), detail=f"{read:,} rows")
 
-        yield _Watched(interactions.Interactions(text, skip_bad), show, f"Reading {file.name}", then)
+        yield _Watched(interactions.Interactions(text, skip_bad, spellings=spelt), show, f"Reading {file.name}", then)
 
 
 class _Watched:

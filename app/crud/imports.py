@@ -3,7 +3,7 @@
 import io
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
@@ -13,10 +13,12 @@ import psycopg2
 from psycopg2.errors import UniqueViolation
 from sqlalchemy.orm import Session
 
-from app.crud import model_tracker
+from app.core.db.statements import run_sync
+from app.crud import model_tracker, spellings
 from app.crud.binary_copy import HEADER, SINCE_1970, TRAILER
 from app.crud.rows import execute, take_turn
 from app.domain.interactions import Interaction
+from app.domain.spellings import Kind
 
 COLUMNS = (
     "user_id, created_at, id, completed, is_correct, actual_time_seconds, completed_at, topic, difficulty, item_id"
@@ -24,6 +26,11 @@ COLUMNS = (
 INSERT = f"""
     INSERT INTO practice_tasks ({COLUMNS}) SELECT {COLUMNS} FROM imported
     ORDER BY user_id, created_at ON CONFLICT (id) DO NOTHING"""
+
+RENAME: dict[Kind, str] = {
+    "topic": "UPDATE practice_tasks SET topic = :called WHERE topic = :name",
+    "item": "UPDATE practice_tasks SET item_id = :called WHERE item_id = :name",
+}
 
 SORTED = 160_000  # rows at most, by student and time: an index page is then touched once, not once a row
 FIRST = 10_000  # of them, each batch twice the one before, so that the database soon has something to do
@@ -39,16 +46,26 @@ def add(db: Session, interactions: Iterable[Interaction]) -> int:
 
     `interactions` must be able to begin anew: a file usually brings only new rows, and when it doesn't is read twice.
     """
+    noted = _Noted(interactions)
     take_turn(db, "importing")  # two with the same rows would wait for each other
     execute(db, "SET LOCAL work_mem = '64MB'")
     try:
         with db.begin_nested():
-            added = _copy(db, "practice_tasks", interactions)
+            added = _copy(db, "practice_tasks", noted)
     except UniqueViolation:
-        added = _add_missing(db, interactions)
+        added = _add_missing(db, noted)
     if added:
+        for kind, written in noted.names.items():
+            _call_as_known(db, kind, list(written))
         model_tracker.count(db, added)
     return added
+
+
+def _call_as_known(db: Session, kind: Kind, written: Sequence[str]) -> None:
+    """Let what nobody had written be called so from now on; what is called otherwise, is so here too."""
+    for name, called in run_sync(spellings.registered(kind, written), db).items():
+        if called != name:
+            execute(db, RENAME[kind], name=name, called=called)
 
 
 def _add_missing(db: Session, interactions: Iterable[Interaction]) -> int:
@@ -96,6 +113,22 @@ def _row(row: Interaction) -> bytes:
 def _cell(value: str) -> bytes:
     encoded = value.encode()
     return len(encoded).to_bytes(4) + encoded
+
+
+class _Noted:
+    """Rows, and the topics and exercises that they name."""
+
+    def __init__(self, rows: Iterable[Interaction]) -> None:
+        self._rows = rows
+        self.names: dict[Kind, dict[str, None]] = {"topic": {}, "item": {}}  # in the order they are met
+
+    def __iter__(self) -> Iterator[Interaction]:
+        topics, items = self.names.values()
+        for row in self._rows:
+            topics[row.topic] = None
+            if row.item is not None:
+                items[row.item] = None
+            yield row
 
 
 class _Ahead:

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import BatchedColumns, BatchedStatement, Statement
+from app.core.db.statements import BatchedColumns, BatchedStatement, Statement, run_sync
+from app.crud import spellings
 from app.crud.rows import all_as, execute
 from app.domain.errors import OtherResult, TaskNotFound
 from app.domain.tasks import Prediction, Task, TaskRequest
@@ -131,7 +132,9 @@ def newest(
     before: tuple[datetime, UUID] | None = None,
     limit: int = 50,
 ) -> Page:
-    """The newest tasks that fit, strictly older than `before`."""
+    """The newest tasks that fit, strictly older than `before`; `topic` in any of its spellings."""
+    if topic is not None:
+        topic = run_sync(spellings.called("topic", [topic]), db)[topic]
     wanted = {"user_id": user_id, "topic": topic, "completed": completed}
     values: dict[str, object] = {name: value for name, value in wanted.items() if value is not None}
     fits = [f"{name} = :{name}" for name in values]

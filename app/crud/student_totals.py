@@ -10,7 +10,8 @@ import numpy as np
 
 from app.core.db.statements import BatchedStatement
 from app.core.settings import settings
-from app.crud import accounts, practice_tasks
+from app.crud import accounts, practice_tasks, spellings
+from app.domain.characters import folded
 from app.domain.errors import TooManyOpenTasks, TooManyTopics
 from app.domain.tasks import Claim, TaskRequest
 
@@ -35,9 +36,10 @@ def _numbers() -> str:
     return f"CAST(ARRAY[session.n, {', '.join([*groups, *since])}] AS float8[])"
 
 
-# One statement, one snapshot: whether the caller is let in, how near the student is to their bounds, the moment the
-# task is created, the past up to it, and who serves. What is newest is found by an index, so the length of the past
-# doesn't matter; nothing is counted beyond its bound, and topics one by one only where there may be too many.
+# One statement, one snapshot: whether the caller is let in, how near the student is to their bounds, what topic and
+# exercise are called, the moment the task is created, the past up to it, and who serves. What is newest is found by an
+# index, so the length of the past doesn't matter; nothing is counted beyond its bound, and topics one by one only where
+# there may be too many.
 ASKING = f"""{accounts.ADMITTED} AS admitted,
         (SELECT count(*) FROM (SELECT FROM practice_tasks WHERE user_id = :user_id AND NOT completed
                                LIMIT :most_open) AS open) AS open_tasks,
@@ -51,7 +53,7 @@ ASKING = f"""{accounts.ADMITTED} AS admitted,
                 (SELECT key FROM student_totals WHERE user_id = :user_id AND scope = 'topic' LIMIT :most_topics)
                 UNION
                 (SELECT topic FROM practice_tasks WHERE user_id = :user_id AND NOT completed LIMIT :most_topics)
-            ) AS known) ELSE 0 END AS other_topics"""
+            ) AS known) ELSE 0 END AS other_topics,{spellings.OF_TASK}"""
 PAST_SQL = f"""
     SELECT statement_timestamp() AS at,
         ARRAY(SELECT ARRAY[id, round(1000 * chance_share)::int, round(1000 * time_share)::int]
@@ -143,7 +145,8 @@ class StudentHistory:
 def question(asked: TaskRequest, claim: Claim | None) -> dict[str, object]:
     """The values of PAST."""
     bounds = {"most_open": settings().max_open_tasks, "most_topics": settings().max_topics}
-    return practice_tasks.values_of(asked) | accounts.values_of(claim) | bounds
+    keys = {"topic_folded": folded(asked.topic), "item_folded": asked.item_id and folded(asked.item_id)}
+    return practice_tasks.values_of(asked) | keys | accounts.values_of(claim) | bounds
 
 
 def check_bounds(row: Mapping[str, Any]) -> None:

@@ -1,8 +1,8 @@
 """What admins decide about topics: renamed, merged, approved or hidden. Whoever asks, it stands in the audit.
 
 The totals follow by the triggers of `practice_tasks`, and students' states are made anew from the tasks as they are
-then; the next training learns them from scratch (app/ml/training/run.py). Who goes on to write the old name begins it
-anew.
+then; the next training learns them from scratch (app/ml/training/run.py). Who goes on to write the old name is led to
+the new one.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,11 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
-from app.crud import audit
+from app.core.db.statements import run_sync
+from app.crud import audit, spellings
 from app.crud.rows import all_as, execute, number, take_turn
 from app.domain.actors import Actor
+from app.domain.characters import folded
 from app.domain.errors import NotAccepted, TopicNotFound, TopicTaken
 
 State = Literal["approved", "hidden"]
@@ -79,16 +81,18 @@ def listed(db: Session, *, search: str = "", state: str = "any", limit: int = 50
 
 
 def rename(db: Session, name: str, to: str, actor: Actor) -> Change:
-    """Call the topic something else, for everybody.
+    """Call the topic something else, for everybody; it may be another spelling of the same.
 
     Raises:
         TopicNotFound: nobody has written it.
         TopicTaken: there is a topic of that name; `merge` joins them.
     """
-    _check(db, name, to)
-    if _known(db, to):
+    name, other = _checked(db, name, to)
+    _refuse_same(name, to)
+    if other != name and folded(other) == folded(to) and _known(db, other):
         raise TopicTaken
     tasks, plans = _move(db, name, to)
+    spellings.rename(db, "topic", name, to)
     execute(db, "UPDATE topics SET name = :to WHERE name = :name", name=name, to=to)
     audit.record(db, actor, RENAMED, name, to=to, tasks=tasks, plans=plans)
     return Change(to, f"{name!r} is called {to!r} now, in {_count(tasks, plans)}.", tasks, plans)
@@ -100,10 +104,12 @@ def merge(db: Session, name: str, into: str, actor: Actor) -> Change:
     Raises:
         TopicNotFound: nobody has written one of the two.
     """
-    _check(db, name, into)
+    name, into = _checked(db, name, into)
+    _refuse_same(name, into)
     if not _known(db, into):
         raise TopicNotFound
     tasks, plans = _move(db, name, into)
+    spellings.rename(db, "topic", name, into)
     execute(db, "DELETE FROM topics WHERE name = :name", name=name)
     audit.record(db, actor, MERGED, name, into=into, tasks=tasks, plans=plans)
     return Change(into, f"{name!r} has become part of {into!r}, with {_count(tasks, plans)}.", tasks, plans)
@@ -111,19 +117,19 @@ def merge(db: Session, name: str, into: str, actor: Actor) -> Change:
 
 def approve(db: Session, name: str, actor: Actor) -> Change:
     """Suggest the topic to everybody as soon as one student practises it. Raises TopicNotFound."""
-    _decide(db, name, "approved", actor)
+    name = _decide(db, name, "approved", actor)
     return Change(name, f"{name!r} is approved: it may be suggested to everybody.")
 
 
 def hide(db: Session, name: str, actor: Actor) -> Change:
     """Suggest the topic to nobody who does not practise it themselves. Raises TopicNotFound."""
-    _decide(db, name, "hidden", actor)
+    name = _decide(db, name, "hidden", actor)
     return Change(name, f"{name!r} is hidden: it is suggested to nobody who does not practise it.")
 
 
 def show(db: Session, name: str, actor: Actor) -> Change:
     """Forget what was decided: who practises it decides whether it is suggested. Raises TopicNotFound."""
-    _decide(db, name, None, actor)
+    name = _decide(db, name, None, actor)
     return Change(name, f"{name!r} is neither hidden nor approved: it is suggested if enough students practise it.")
 
 
@@ -132,12 +138,19 @@ def moved_since(db: Session, moment: datetime) -> bool:
     return bool(number(db, MOVED_SINCE, moment=moment, renamed=RENAMED, merged=MERGED))
 
 
-def _check(db: Session, name: str, other: str) -> None:
+def _checked(db: Session, *names: str) -> list[str]:
+    """Return what they are called, but a name that tasks bear just so is meant so; the first must be known."""
     take_turn(db, "topics")
+    called = run_sync(spellings.called("topic", names), db)
+    found = [name if _known(db, name) else called[name] for name in names]
+    if not _known(db, found[0]):
+        raise TopicNotFound
+    return found
+
+
+def _refuse_same(name: str, other: str) -> None:
     if name == other:
         raise NotAccepted(f"The topic is called {name!r} already.")
-    if not _known(db, name):
-        raise TopicNotFound
 
 
 def _known(db: Session, name: str) -> bool:
@@ -152,15 +165,15 @@ def _move(db: Session, name: str, into: str) -> tuple[int, int]:
     return len(ids), execute(db, MOVE_IN_PLANS, name=name, into=into).rowcount
 
 
-def _decide(db: Session, name: str, state: State | None, actor: Actor) -> None:
-    take_turn(db, "topics")
-    if not _known(db, name):
-        raise TopicNotFound
+def _decide(db: Session, name: str, state: State | None, actor: Actor) -> str:
+    """Return what the topic is called."""
+    name = _checked(db, name)[0]
     if state is None:
         execute(db, "DELETE FROM topics WHERE name = :name", name=name)
     else:
         execute(db, DECIDE, name=name, state=state)
     audit.record(db, actor, f"topic {state or 'shown'}", name)
+    return name
 
 
 def _count(tasks: int, plans: int) -> str:

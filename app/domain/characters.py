@@ -55,6 +55,24 @@ def _heaped_mark(text: str) -> str | None:
     return None
 
 
+def tidy(text: str) -> str:
+    """Put the text into NFC, with one plain space for what is between its words, and none around it."""
+    if text.isascii() and "  " not in text and text.isprintable() and text == text.strip():
+        return text
+    return unicodedata.normalize("NFC", " ".join(text.split()))
+
+
+def folded(text: str) -> str:
+    """Return what two texts share that say the same, however they are coded, spaced and capitalised.
+
+    It is Unicode's canonical caseless match: letters are folded with their accents apart.
+    """
+    text = tidy(text)
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
+
+
 def _is_fine(text: str, place: int) -> bool:
     character = text[place]
     if character in JOINERS:

@@ -1,11 +1,10 @@
 """What single fields may hold, wherever they are given: in a request, on the command line, in a console."""
 
 from typing import Annotated
-from unicodedata import normalize
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from app.domain.characters import checked
+from app.domain.characters import checked, tidy
 from app.domain.days import checked_zone
 from app.domain.interactions import SECONDS_MAX
 
@@ -13,14 +12,14 @@ LONGEST = 200  # characters
 
 
 def _to_store(text: str) -> str:
-    return _short(checked(text))
+    return _short(tidy(checked(text)))
 
 
 def _to_look_up(text: str) -> str:
     """Texts that were stored before there were rules are found."""
     if "\x00" in text:
         raise ValueError("must not hold the character NUL")
-    return _short(normalize("NFC", text))
+    return _short(tidy(text))
 
 
 def _short(text: str) -> str:

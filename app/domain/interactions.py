@@ -22,6 +22,7 @@ import numpy as np
 
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.characters import UnfitCharacter, checked
+from app.domain.spellings import Spelling, Spellings
 
 NEEDED = ("student_id", "topic", "correct", "time_seconds")
 COLUMNS = ("student_id", "item_id", "topic", "difficulty", "correct", "time_seconds", "timestamp")
@@ -38,6 +39,7 @@ RESULTS = {"1": True, "0": False, "true": True, "false": False, "1.0": True, "0.
 SECONDS_MAX = 86_400.0
 MISSING = ("", "NA", "nan", "NaN")
 OTHER_NAMES = {"student_id": "person", "item_id": "item"}  # as psychometricians call the columns
+NO_ITEM = Spelling("", "")
 NO_TOPIC = "no topic"  # the one of all tasks that name none
 
 
@@ -128,11 +130,13 @@ class Interactions:
     A column that is empty in the first row must be empty throughout: without `timestamp` the rows follow one another
     in the order of the file, without `difficulty` all are medium. Where `gaps_allowed`, times and topics may be
     missing as columns or in single rows, NA is empty, a row without a result is left out, and `gaps` counts them.
+    Topics and exercises are called as in `spellings`; those that it doesn't know, as the file writes them first.
     """
 
     source: TextIO
     skip_bad: bool = False
     gaps_allowed: bool = False
+    spellings: Spellings = field(default_factory=Spellings)
     gaps: Gaps = field(default_factory=Gaps)
     names: dict[str, str] = field(default_factory=dict)  # students' names in the file by their ids, where gaps_allowed
     header: list[str] = field(default_factory=list)
@@ -158,8 +162,8 @@ class Interactions:
 
     def _parser(self, header: list[str]) -> "_Parser":
         if self.gaps_allowed:
-            return _GapParser(positions(header, ("student_id", "correct"), OTHER_NAMES), self.gaps)
-        return _Parser(positions(header, NEEDED, {}))
+            return _GapParser(positions(header, ("student_id", "correct"), OTHER_NAMES), self.spellings, self.gaps)
+        return _Parser(positions(header, NEEDED, {}), self.spellings)
 
     def _parsed(self, rows: Rows, parse: Parse) -> Generator[Interaction, None, bool]:
         """Yield the rows up to one that is no CSV; True then says that reading may go on behind it."""
@@ -234,8 +238,8 @@ class _Parser:
 
     earliest = EARLIEST
 
-    def __init__(self, at: dict[str, int]) -> None:
-        self._at = at
+    def __init__(self, at: dict[str, int], spellings: Spellings) -> None:
+        self._at, self._spelling_of = at, spellings.of
         self._last_needed = max(at.get(name, -1) for name in NEEDED)
         self._cells = itemgetter(*(at.get(name, -1) for name in COLUMNS))  # of a row with empty cells at its end
         self._padding = [""] * (max(at.values()) + 1)
@@ -257,17 +261,18 @@ class _Parser:
         correct = self._result(marked, line)
         seconds = self._seconds(time_seconds, line)
         started = self._started(timestamp, seconds, line)
-        student, topic = _text(student, "student_id", line), self._topic(topic, line)
+        student, named = _text(student, "student_id", line), self._spelling_of("topic", self._topic(topic, line))
         difficulty = self._difficulty(difficulty, line)
-        if item:
-            item = _text(item, "item_id", line)
+        done = self._spelling_of("item", _text(item, "item_id", line)) if item else NO_ITEM
         written = repr(started)
         if not self._filled["timestamp"]:
             written = f"line {line}"
             self._clock += UNTIMED_SECONDS if math.isnan(seconds) else seconds
-        name = f"{student}\x1f{topic}\x1f{item}\x1f{difficulty}\x1f{correct}\x1f{seconds!r}\x1f{written}\x1f"
+        name = (
+            f"{student}\x1f{named.first}\x1f{done.first}\x1f{difficulty}\x1f{correct}\x1f{seconds!r}\x1f{written}\x1f"
+        )
         row_id, student_id = self._ids(student, written, name)
-        return Interaction(row_id, student_id, item or None, topic, difficulty, correct, seconds, started)
+        return Interaction(row_id, student_id, done.name or None, named.name, difficulty, correct, seconds, started)
 
     def _ids(self, student: str, written: str, name: str) -> tuple[bytes, bytes]:
         """Identify a row by what it says, and how often the student has said just that at that moment."""
@@ -327,8 +332,8 @@ class _GapParser(_Parser):
 
     earliest = 0.0
 
-    def __init__(self, at: dict[str, int], gaps: Gaps) -> None:
-        super().__init__(at)
+    def __init__(self, at: dict[str, int], spellings: Spellings, gaps: Gaps) -> None:
+        super().__init__(at, spellings)
         self._gaps = gaps
 
     def parse(self, row: list[str], line: int) -> Interaction:

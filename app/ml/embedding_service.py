@@ -13,10 +13,10 @@ from uuid import UUID
 from pydantic import validate_call
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import QueryFlow, run_sync
+from app.core.db.statements import QueryFlow, Row, run_sync
 from app.core.observability import metrics
 from app.core.settings import settings
-from app.crud import accounts, corrections, practice_tasks, student_totals
+from app.crud import accounts, corrections, practice_tasks, spellings, student_totals
 from app.crud.student_totals import StudentHistory
 from app.domain.attempts import Difficulty
 from app.domain.fields import RightOrWrong, Seconds, Text200
@@ -44,12 +44,8 @@ def predict_and_save(serving: ServingModels, asked: TaskRequest, claim: Claim | 
     Raises NotSignedIn where the caller claims to be somebody whom the database doesn't know, TooManyOpenTasks or
     TooManyTopics where the student has as many as they may; a console is not bounded.
     """
-    rows = yield student_totals.PAST, student_totals.question(asked, claim)
-    if claim:
-        if not rows[0]["admitted"]:
-            raise accounts.refused(claim)
-        student_totals.check_bounds(rows[0])
-    past = student_totals.past_of(rows[0])
+    asked, known = yield from _known_of(asked, claim)
+    past = student_totals.past_of(known)
     prediction = yield from predict(serving, asked, past)
     features = [*inputs_of_past(past)[0].tolist(), *_base_of(past, prediction)]
     row = practice_tasks.new_row(asked, past.at, prediction, features)
@@ -62,6 +58,21 @@ def predict_and_save(serving: ServingModels, asked: TaskRequest, claim: Claim | 
         yield from _shadow(serving, kind, asked, past, task)
     serving.request_refresh(past.serving)
     return task
+
+
+def _known_of(asked: TaskRequest, claim: Claim | None) -> QueryFlow[tuple[TaskRequest, Row]]:
+    """The task as its topic and exercise are called, and what PAST says of it: asked again where that is otherwise."""
+    row = (yield student_totals.PAST, student_totals.question(asked, claim))[0]
+    if claim and not row["admitted"]:
+        raise accounts.refused(claim)
+    if (called := spellings.of_task(asked, row)) is not asked:
+        row = (yield student_totals.PAST, student_totals.question(called, claim))[0]
+    if claim:
+        student_totals.check_bounds(row)
+    registered = yield from spellings.with_registered(called, row)
+    if registered is not called:  # somebody else was the first, at this moment
+        row = (yield student_totals.PAST, student_totals.question(registered, claim))[0]
+    return registered, row
 
 
 def predict(serving: ServingModels, asked: TaskRequest, past: StudentHistory) -> QueryFlow[Prediction]:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.core.db.statements import run_sync
 from app.core.time_zones import day_in, zone_of
-from app.crud import accounts, exam_plans
+from app.crud import accounts, exam_plans, spellings
 from app.crud.exam_plans import NewExam
 from app.domain.attempts import DIFFICULTIES
 from app.domain.errors import NotAccepted
@@ -69,7 +69,7 @@ def prepare(
         NotSignedIn: the account is gone.
     """
     exam_plans.check_room(db, student)
-    topics = tuple(new.topics)
+    topics = tuple(dict.fromkeys(run_sync(spellings.registered("topic", new.topics), db).values()))
     zone = zone_of(new.time_zone or run_sync(accounts.time_zone_of(student), db))
     found = topic_states_now(serving, db, student, topics, zone.key)
     _check_date(new.exam_date, found.now.astimezone(zone).date(), zone.key)

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.core.db.statements import Database, QueryFlow, Rows, run_async, run_sync
 from app.core.time_zones import zone_of
-from app.crud import accounts, exam_plans, student_states, topic_history
+from app.crud import accounts, exam_plans, spellings, student_states, topic_history
 from app.crud.student_totals import StudentHistory
 from app.crud.topic_history import PracticeHistory, TopicHistory
 from app.domain.attempts import DIFFICULTIES
@@ -93,6 +93,8 @@ def _found(student: UUID, wanted: tuple[str, ...], time_zone: str | None = None)
     if and_own:
         exam = yield from exam_plans.following(student)
         wanted = exam.topics if exam else ()
+    else:
+        wanted = tuple(dict.fromkeys((yield from spellings.called("topic", wanted)).values()))
     known = yield from topic_history.practice_history(student, wanted, zone, and_own=and_own)
     others = dict[str, int]()
     topics = _most_needed(known, wanted)

@@ -58,7 +58,7 @@ def to_pick(db: Session, student: UUID, search: str) -> list[tuple[str, int]]:
 def rename_topic(_admin: Admin, actor: Acting, db: Db, wish: Rename) -> TopicChanged:
     """Call a topic something else, in everybody's tasks and exam plans; 409 where that name is taken. For admins.
 
-    The next training learns it from scratch. Who goes on to write the old name begins it anew.
+    The next training learns it from scratch. Who goes on to write the old name is led to the new one.
     """
     return TopicChanged.model_validate(topics.rename(db, wish.topic, wish.to, actor))
 

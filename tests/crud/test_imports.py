@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app.core.database import new_session
 from app.crud import imports
 from app.domain.interactions import COLUMNS, SECONDS_MAX, BadRow, Interactions, _Parser, attempts_of, opened
+from app.domain.spellings import Spellings
 
 HEADER = "student_id,item_id,topic,difficulty,correct,time_seconds,timestamp,note\n"
 GOOD = 's1,i1,"a, ""b""",easy,1,12.5,1700000000,x\ns2,,back\\slash/tab,hard,0,3,1700000001.5,\n'
@@ -168,7 +169,7 @@ some_row = st.tuples(cell, cell, cell, st.sampled_from(["", "easy", "odd"]), cel
 
 @given(st.lists(some_row | st.lists(cell, max_size=8), max_size=12))
 def test_any_row_is_used_or_named_and_spoils_no_other(rows: list[list[str]]) -> None:
-    parser = _Parser({name: place for place, name in enumerate(COLUMNS)})
+    parser = _Parser({name: place for place, name in enumerate(COLUMNS)}, Spellings())
     good = ["anna", "i1", "a", "easy", "1", "2", "1700000000"]
     first = parser.parse(good, 2)
     for line, row in enumerate(rows, 3):

@@ -44,7 +44,8 @@ def insert(db: Session, task: dict[str, Any]) -> None:
 
 
 def served(db: Session, asked: dict[str, Any]) -> student_totals.StudentHistory:
-    values = {**asked, **accounts.values_of(None), "most_open": 1, "most_topics": 1}
+    keys = {"topic_folded": None, "item_folded": None}
+    values = {**asked, **keys, **accounts.values_of(None), "most_open": 1, "most_topics": 1}
     return student_totals.past_of(student_totals.PAST.rows_sync(db, **values)[0])
 
 

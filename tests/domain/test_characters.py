@@ -1,10 +1,13 @@
 import sys
 import unicodedata
+from unicodedata import normalize
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from app.domain.characters import UnfitCharacter, checked
+from app.domain.characters import UnfitCharacter, checked, folded, tidy
 from app.domain.fields import StoredText, Text200
 
 NAMED = {
@@ -74,3 +77,29 @@ def test_a_text_that_grows_when_its_accents_are_put_together_is_still_bounded() 
 
 def test_what_was_stored_before_can_be_asked_for() -> None:
     assert TypeAdapter(StoredText).validate_python(" a\u200bb ") == "a\u200bb"
+
+
+@given(st.text())
+def test_what_texts_share_is_the_same_for_all_their_spellings(text: str) -> None:
+    key = folded(text)
+    assert tidy(tidy(text)) == tidy(text)
+    spelt = (key, tidy(text), text.casefold(), normalize("NFD", text), f" {text}\u00a0", text.replace(" ", "\u2003 "))
+    assert [folded(each) for each in spelt] == [key] * len(spelt)
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ("Calculus", "calculus", "CALCULUS", " Calculus "),
+        ("Linear Algebra", "linear  algebra", "Linear\u00a0Algebra", "LINEAR\u3000ALGEBRA"),
+        ("G\u00e9om\u00e9trie", "ge\u0301ome\u0301trie", "G\u00c9OM\u00c9TRIE"),
+        ("Größe", "GRÖSSE", "gröẞe"),
+        ("Ὀδυσσεύς", "ὀδυσσεύσ", "ὈΔΥΣΣΕΎΣ"),
+    ],
+)
+def test_spellings_of_one_text_are_one(spellings: tuple[str, ...]) -> None:
+    assert len({folded(each) for each in spellings}) == 1
+
+
+def test_texts_that_differ_by_an_accent_are_two() -> None:
+    assert folded("Résumé") != folded("Resume")

@@ -43,14 +43,14 @@ def test_an_admin_renames_merges_approves_and_hides(admin: Student, student: Cal
     ada = student()
     for name in ("calculuss", "Calculus", "Calculus", "Visit evil.example"):
         ada.do(topic=name)
-    assert post(admin, "rename", topic="calculuss", to="calculus").json() == {
-        "topic": "calculus",
+    assert post(admin, "rename", topic="calculuss", to="calcolus").json() == {
+        "topic": "calcolus",
         "tasks": 1,
         "plans": 0,
-        "message": "'calculuss' is called 'calculus' now, in 1 task and 0 exam plans.",
+        "message": "'calculuss' is called 'calcolus' now, in 1 task and 0 exam plans.",
     }
-    assert post(admin, "rename", topic="calculus", to="Calculus").status_code == 409
-    assert post(admin, "merge", topic="calculus", into="Calculus").json()["tasks"] == 1
+    assert post(admin, "rename", topic="calcolus", to="Calculus").status_code == 409
+    assert post(admin, "merge", topic="calcolus", into="Calculus").json()["tasks"] == 1
     assert post(admin, "hide", topic="Visit evil.example").status_code == 200
     assert post(admin, "approve", topic="Calculus").status_code == 200
     assert listed(admin) == [("Calculus", 3, "approved"), ("Visit evil.example", 1, "hidden")]
@@ -91,8 +91,8 @@ def test_the_list_has_pages(admin: Student) -> None:
 def test_the_command_line_does_the_same(admin: Student, db: Session) -> None:
     for name in ("calculuss", "Calculus"):
         admin.do(topic=name)
-    assert "'calculuss' is called 'calculus' now" in run("rename", "calculuss", "calculus")
-    assert "has become part of 'Calculus', with 1 task" in run("merge", "calculus", "Calculus")
+    assert "'calculuss' is called 'calcolus' now" in run("rename", "calculuss", "calcolus")
+    assert "has become part of 'Calculus', with 1 task" in run("merge", "calcolus", "Calculus")
     assert "may be suggested" in run("approve", "Calculus")
     assert "approved" in run("list")
     run("hide", "Calculus")

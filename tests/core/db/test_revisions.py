@@ -165,3 +165,72 @@ def test_a_topic_whose_accents_were_coded_in_two_ways_becomes_one(empty_database
     engine.dispose()
     assert totals == [(composed, 2)]
     assert plan == ([composed, "Waves"], {composed: 0.4})
+
+
+SPELT = [  # topic, item: the earliest first
+    ("Linear  Algebra", "Ex 1"),
+    ("linear algebra", "ex 1"),
+    ("LINEAR\u00a0ALGEBRA", "Ex 2"),
+    ("Waves", None),
+    ("waves", "EX 2"),
+]
+TOTALS = "SELECT scope, key, n, n_correct, microseconds FROM student_totals ORDER BY scope, key"
+SPELT_TASK = """
+    INSERT INTO practice_tasks (user_id, topic, item_id, difficulty, created_at, completed, is_correct,
+                                actual_time_seconds, completed_at)
+    SELECT CAST('00000000-0000-4000-8000-00000000000a' AS uuid), :topic, :item, 'easy', at, true, :n % 2 = 0, 20 + :n,
+           at + interval '1 second'
+    FROM (SELECT timestamptz '2026-01-01Z' + :n * interval '1 hour' AS at) AS moment"""
+SPELT_PLAN = """
+    INSERT INTO exam_plans (user_id, exam_date, topics, minutes_per_day, target_success_rate, chances_at_start)
+    VALUES (gen_random_uuid(), '2027-01-15', ARRAY['waves', 'linear algebra', 'Waves', 'optics'], 30, 0.8,
+            '{"waves": 0.4, "linear algebra": 0.5, "Waves": 0.6}')"""
+SPELT_TOPICS = """
+    INSERT INTO topics (name, state, decided_at)
+    VALUES ('waves', 'hidden', '2026-03-01Z'), ('Waves', 'approved', '2026-02-01Z'),
+        ('linear algebra', 'hidden', '2026-02-01Z'), ('LINEAR\u00a0ALGEBRA', 'approved', '2026-03-01Z')"""
+
+
+def test_spellings_of_one_topic_or_exercise_become_one_with_all_that_hangs_on_them(empty_database: str) -> None:
+    engine = engine_for(empty_database)
+    go(engine, "0011")
+    with engine.begin() as connection:
+        for n, (topic, item) in enumerate(SPELT):
+            connection.execute(text(SPELT_TASK), {"topic": topic, "item": item, "n": n})
+        connection.execute(text(SPELT_PLAN))
+        connection.execute(text(SPELT_TOPICS))
+        connection.execute(
+            text("INSERT INTO users (email, name, password_hash) VALUES ('a@example.com', :name, '')"),
+            {"name": "A\u030ada  Love"},
+        )
+    go(engine, "0012")
+    with engine.connect() as connection:
+        totals = [tuple(row) for row in connection.execute(text(TOTALS))]
+        plan = connection.execute(text("SELECT topics, chances_at_start FROM exam_plans")).one()
+        decided = {row.name: row.state for row in connection.execute(text("SELECT name, state FROM topics"))}
+        spelt = {tuple(row) for row in connection.execute(text("SELECT kind, folded, first, name FROM spellings"))}
+        said = connection.execute(text("SELECT subject, details FROM audit_log WHERE act = 'topic merged'")).all()
+        name = connection.scalar(text("SELECT name FROM users"))
+    engine.dispose()
+    assert totals == [
+        ("all", "", 5, 3, 110_000_000),
+        ("difficulty", "easy", 5, 3, 110_000_000),
+        ("item", "Ex 1", 2, 1, 41_000_000),
+        ("item", "Ex 2", 2, 2, 46_000_000),
+        ("topic", "Linear Algebra", 3, 2, 63_000_000),
+        ("topic", "Waves", 2, 1, 47_000_000),
+    ]
+    assert plan == (["Waves", "Linear Algebra", "optics"], {"Waves": 0.6, "Linear Algebra": 0.5})
+    assert decided == {"Waves": "approved", "Linear Algebra": "approved"}
+    assert spelt == {
+        ("topic", "linear algebra", "Linear  Algebra", "Linear Algebra"),
+        ("topic", "waves", "Waves", "Waves"),
+        ("topic", "optics", "optics", "optics"),
+        ("item", "ex 1", "Ex 1", "Ex 1"),
+        ("item", "ex 2", "Ex 2", "Ex 2"),
+    }
+    assert {subject: details["into"] for subject, details in said} == {
+        **dict.fromkeys(["Linear  Algebra", "linear algebra", "LINEAR\u00a0ALGEBRA"], "Linear Algebra"),
+        "waves": "Waves",
+    }
+    assert name == "\u00c5da Love"

@@ -1,0 +1,106 @@
+"""What topics and exercises are called. The first spelling shows; all others lead to it, and those from before a
+rename or a merge to what it is called now."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlalchemy.orm import Session
+
+from app.core.db.statements import QueryFlow, Row, Statement
+from app.crud.rows import execute
+from app.domain.characters import folded
+from app.domain.spellings import Kind, Spelling, Spellings
+from app.domain.tasks import TaskRequest
+
+ALL = "SELECT kind, folded, first, name FROM spellings"
+KNOWN = Statement("""
+    SELECT folded, name FROM spellings WHERE kind = CAST(:kind AS text) AND folded = ANY(CAST(:folded AS text[]))""")
+# In the order of the key, so that two who bring the same names wait for each other and don't deadlock. Of two at once
+# the second is told the first one's spelling.
+REGISTER = Statement("""
+    INSERT INTO spellings AS known (kind, folded, first, name)
+    SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:folded AS text[]), CAST(:texts AS text[]),
+                         CAST(:texts AS text[])) AS written (kind, folded, first, name)
+    ORDER BY kind, folded
+    ON CONFLICT (kind, folded) DO UPDATE SET name = known.name
+    RETURNING kind, folded, name""")
+RENAMED = "UPDATE spellings SET name = :to WHERE kind = :kind AND name = :name"
+LEADS_TO = """
+    INSERT INTO spellings (kind, folded, first, name) VALUES (:kind, :folded, :first, :name)
+    ON CONFLICT (kind, folded) DO UPDATE SET name = excluded.name"""
+# For `student_totals.PAST`: two look-ups by the primary key.
+OF_TASK = """
+        (SELECT name FROM spellings WHERE kind = 'topic' AND folded = :topic_folded) AS topic_name,
+        (SELECT name FROM spellings WHERE kind = 'item' AND folded = :item_folded) AS item_name"""
+
+
+def every(db: Session) -> Spellings:
+    """Return all that are known."""
+    return Spellings((row.kind, row.folded, Spelling(row.first, row.name)) for row in execute(db, ALL))
+
+
+def called(kind: Kind, texts: Sequence[str]) -> QueryFlow[dict[str, str]]:
+    """Find what each of these is called; what nobody has written stays as it is."""
+    known = yield from _known(kind, texts)
+    firsts = _by_key(texts) | known
+    return {text: firsts[folded(text)] for text in texts}
+
+
+def registered(kind: Kind, texts: Sequence[str]) -> QueryFlow[dict[str, str]]:
+    """Find what each of these is called; what nobody has written is called so from now on."""
+    known = yield from _known(kind, texts)
+    if new := [(kind, text) for key, text in _by_key(texts).items() if key not in known]:
+        known |= {key: name for (_, key), name in (yield from _register(new)).items()}
+    return {text: known[folded(text)] for text in texts}
+
+
+def of_task(asked: TaskRequest, past: Row) -> TaskRequest:
+    """Spell its topic and exercise as they are known; `past` is what PAST says of it."""
+    return _spelt(asked, past["topic_name"], past["item_name"])
+
+
+def with_registered(asked: TaskRequest, past: Row) -> QueryFlow[TaskRequest]:
+    """Spell them so, and what nobody has written is called so from now on."""
+    new: list[tuple[Kind, str]] = [("topic", asked.topic)] if past["topic_name"] is None else []
+    if asked.item_id is not None and past["item_name"] is None:
+        new.append(("item", asked.item_id))
+    if not new:
+        return asked
+    found = {kind: name for (kind, _), name in (yield from _register(new)).items()}
+    return _spelt(asked, found.get("topic"), found.get("item"))
+
+
+def rename(db: Session, kind: Kind, name: str, to: str) -> None:
+    """Let whatever led to this name lead to another from now on."""
+    execute(db, RENAMED, kind=kind, name=name, to=to)
+    for text in (name, to):
+        execute(db, LEADS_TO, kind=kind, folded=folded(text), first=text, name=to)
+
+
+def _spelt(asked: TaskRequest, topic: str | None, item: str | None) -> TaskRequest:
+    topic, item = topic or asked.topic, item or asked.item_id
+    return asked if (topic, item) == (asked.topic, asked.item_id) else replace(asked, topic=topic, item_id=item)
+
+
+def _by_key(texts: Sequence[str]) -> dict[str, str]:
+    """The first text of each key, in the order given."""
+    keys = dict[str, str]()
+    for text in texts:
+        keys.setdefault(folded(text), text)
+    return keys
+
+
+def _known(kind: Kind, texts: Sequence[str]) -> QueryFlow[dict[str, str]]:
+    """By key what is called something."""
+    if not texts:
+        return {}
+    rows = yield KNOWN, {"kind": kind, "folded": list({folded(text) for text in texts})}
+    return {row["folded"]: row["name"] for row in rows}
+
+
+def _register(new: Sequence[tuple[Kind, str]]) -> QueryFlow[dict[tuple[Kind, str], str]]:
+    """By kind and key what these are called now."""
+    kinds, texts = zip(*new, strict=True)
+    values = {"kinds": list(kinds), "folded": [folded(text) for text in texts], "texts": list(texts)}
+    rows = yield REGISTER, values
+    return {(row["kind"], row["folded"]): row["name"] for row in rows}
