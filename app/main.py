@@ -19,6 +19,7 @@ from app.core.http.access_log import Access
 from app.core.http.allowed_hosts import AllowedHosts
 from app.core.http.availability import Availability, OnlyWhileAvailable
 from app.core.http.body_limit import BodyLimit
+from app.core.http.cors import CrossOrigin, Preflight
 from app.core.http.paths import HeadAsGet, OneSlash
 from app.core.http.read_again import ReadAgain
 from app.core.http.request_id import RequestId
@@ -116,6 +117,7 @@ def create_app() -> FastAPI:
     made.add_middleware(BodyLimit)
     made.add_middleware(OnlyWhileAvailable)
     made.add_middleware(AllowedHosts)
+    made.add_middleware(Preflight)
     made.add_middleware(Access)
     made.add_middleware(RequestId)
     _guard_every_answer(made)
@@ -149,7 +151,7 @@ def connect(made: FastAPI) -> None:
 def _guard_every_answer(made: FastAPI) -> None:
     """Starlette answers 500 outside of all middleware that is added, so this one stands around it."""
     plain = made.build_middleware_stack
-    made.build_middleware_stack = lambda: OneSlash(SafeHeaders(plain()))  # type: ignore[method-assign]
+    made.build_middleware_stack = lambda: OneSlash(SafeHeaders(CrossOrigin(plain(), pages.PLACES)))  # type: ignore[method-assign]
 
 
 app = create_app()

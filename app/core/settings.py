@@ -1,11 +1,13 @@
 """What can be set from outside: environment variables or a file (`env_file`), one line each, unit in the name."""
 
 import os
+import re
 import secrets
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import (
@@ -25,6 +27,8 @@ from app.domain.kinds import KINDS, TRAINED
 
 APP = Path(__file__).resolve().parents[1]
 ROLLOUT_FORM = "KIND:PERCENT or KIND:shadow, separated by commas, such as embedding_lstm:20"
+DEFAULT_PORTS = {"http": 80, "https": 443}
+HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")  # a name, in ASCII, or an address
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 DATABASE_FORM = "postgresql://user:password@host/database"
 Absolute = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
@@ -84,6 +88,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(4008, ge=0, le=65535)
     allowed_hosts: str = ""  # names it is reached by, *.example.org for all below; empty: see host_names; *: any
+    cors_origins: str = ""  # of pages elsewhere that may call the API, such as https://app.example.org; commas between
     time_zone: str = "UTC"  # of students whose own is not known: where their days begin
     forwarded_allow_ips: str = ""  # proxies whose word on the client's address is taken, separated by commas
 
@@ -152,6 +157,17 @@ class Settings(BaseSettings):
                 _ = ip_network(each)  # its error says what is wrong
         return written
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_exact(cls, written: str) -> str:
+        for each in _listed(written):
+            if each != _origin(each):
+                raise ValueError(
+                    f"{each!r} is no origin: write scheme, host and port as browsers do, such as "
+                    "https://app.example.org or http://localhost:5173, with no path, no / at the end and no *"
+                )
+        return written
+
     @field_validator("time_zone")
     @classmethod
     def _zone_is_known(cls, name: str) -> str:
@@ -191,6 +207,10 @@ class Settings(BaseSettings):
             return tuple(name.lower() for name in _listed(self.allowed_hosts))
         return (*LOOPBACK, self.host.lower()) if _is_loopback(self.host) else ("*",)
 
+    def origins(self) -> frozenset[str]:
+        """The origins whose pages may call the API."""
+        return _origins(self.cors_origins)
+
     def trained_kinds(self) -> tuple[str, ...]:
         """Return the kinds of model that a training fits, unless somebody asks for one of them."""
         return tuple(_listed(self.kinds))
@@ -226,6 +246,24 @@ def _is_loopback(host: str) -> bool:
 def _listed(written: str) -> list[str]:
     """Split a text at its commas."""
     return [part.strip() for part in written.split(",") if part.strip()]
+
+
+@lru_cache
+def _origins(written: str) -> frozenset[str]:
+    return frozenset(_listed(written))
+
+
+def _origin(address: str) -> str | None:
+    """Return the origin of an address as browsers write it (RFC 6454); none where it has none."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in DEFAULT_PORTS or not HOST.fullmatch(host):
+        return None
+    named = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{named}" + ("" if port in (None, DEFAULT_PORTS[parts.scheme]) else f":{port}")
 
 
 @lru_cache

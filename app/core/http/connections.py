@@ -15,6 +15,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.core.http.cors import allowed
 from app.core.http.neighbourhood import neighbourhood
 from app.core.http.security_headers import ALWAYS, KEEP_NOTHING
 from app.core.settings import Settings, settings
@@ -243,7 +244,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True  # what the app still says goes nowhere
             self.cycle.message_event.set()
         if answer:
-            self.transport.write(_problem(status, detail))
+            self.transport.write(_problem(status, detail, allowed(self.headers or [])))
         if answer and self.counted and self.transport.can_write_eof():
             self.transport.write_eof()
             self.flow.resume_reading()
@@ -292,7 +293,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._go_on_writing()
 
 
-def _problem(status: int, detail: str) -> bytes:
+def _problem(status: int, detail: str, more: list[tuple[bytes, bytes]]) -> bytes:
     """A whole answer, as the app's own refusals look."""
     request_id = token_hex(16)
     phrase = HTTPStatus(status).phrase
@@ -306,6 +307,7 @@ def _problem(status: int, detail: str) -> bytes:
         (b"x-request-id", request_id.encode()),
         *ALWAYS,
         KEEP_NOTHING,
+        *more,
         *([(b"retry-after", b"5")] if status == 503 else []),
     ]
     lines = [f"HTTP/1.1 {status} {phrase}".encode(), *(name + b": " + value for name, value in headers)]
