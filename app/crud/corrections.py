@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.crud import model_tracker
+from app.crud.attempts import Newest
 from app.crud.practice_tasks import COLUMNS, GET, task_of
 from app.crud.rows import all_as, execute, first_as, number
 from app.domain.corrections import Correction
@@ -43,6 +44,10 @@ DISCARD = """
 OF_TASKS = f"""
     SELECT {", ".join(Correction.__slots__)} FROM result_corrections WHERE task_id = ANY(CAST(:tasks AS uuid[]))
     ORDER BY id"""
+LEARNT_ANEW = """
+    SELECT DISTINCT CAST(task.user_id AS text) AS student, task.completed_at AS finished
+    FROM result_corrections AS correction JOIN practice_tasks AS task ON task.id = task_id
+    WHERE correction.id > :after AND completed LIMIT :most"""
 CONSOLE = Caller()
 
 
@@ -89,6 +94,11 @@ def of_tasks(db: Session, tasks: Sequence[UUID]) -> list[Correction]:
 def last(db: Session) -> int:
     """The last correction's number; 0 before anything was corrected."""
     return number(db, "SELECT coalesce(max(id), 0) FROM result_corrections")
+
+
+def since(db: Session, after: int, most: int) -> list[Newest]:
+    """Whose results were changed after this correction, and when the tasks were finished."""
+    return all_as(Newest, db, LEARNT_ANEW, after=after, most=most)
 
 
 def _locked(db: Session, task_id: UUID, caller: Caller) -> Task:

@@ -13,6 +13,12 @@ from app.domain.errors import VersionNotFound
 
 LAST_ERASURE = "(SELECT coalesce(max(id), 0) FROM erasures)"
 KNOWS_ERASED = f"erasures < {LAST_ERASURE}"  # whoever was erased since it was trained may be known to it
+# Of the tasks that it was trained on, those whose result was corrected since. A single one spoils a model of a thousand
+# tasks; among a million it is not to be told from chance, and no version could be gone back to.
+CORRECTED = """CASE WHEN pruned_at IS NULL THEN (
+        SELECT count(DISTINCT task_id) FROM result_corrections AS wrong
+        WHERE wrong.id > model_versions.corrections AND wrong.completed_at <= model_versions.created_at) ELSE 0 END"""
+KNOWS_CORRECTED = f"(1000 * {CORRECTED} >= greatest(n_tasks, 1))"
 RETIRED_MOST = 5
 
 
@@ -38,9 +44,12 @@ class Version:
     run_id: int | None = None
     pruned_at: datetime | None = None
     erasures: int = 0  # the last one that it was trained after
+    corrections: int = 0  # likewise
     chance_share: float = 0.0  # of what is answered while it serves, 0-1
     time_share: float = 0.0
     knows_erased: bool = False  # may know a student who was erased since
+    corrected: int = 0  # results that it learnt and that were corrected since
+    knows_corrected: bool = False  # too many of them for it to answer again
 
     @property
     def mark(self) -> tuple[int, int, int]:
@@ -55,7 +64,7 @@ class Version:
     def can_be_promoted(self) -> bool:
         """As `serving_changes.promote` would have it; who answers already has no need."""
         sound = self.pruned_at is None and self.scores.get("usable") is not False
-        return sound and not self.knows_erased and not self.answers
+        return sound and not self.knows_erased and not self.knows_corrected and not self.answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +86,20 @@ class HeldOutScore:
     log_loss: float
 
 
-STORED = [name for name in Version.__slots__ if name != "knows_erased"]
-SELECT = f"SELECT {', '.join(STORED)}, {KNOWS_ERASED} AS knows_erased FROM model_versions"
+WORKED_OUT = {"knows_erased": KNOWS_ERASED, "corrected": CORRECTED, "knows_corrected": KNOWS_CORRECTED}
+COLUMNS = [f"{WORKED_OUT[name]} AS {name}" if name in WORKED_OUT else name for name in Version.__slots__]
+SELECT = f"SELECT {', '.join(COLUMNS)} FROM model_versions"
 WITHOUT_REPORTS = SELECT.replace(" report,", " CAST('{}' AS jsonb) AS report,")
 INSERT = """
     INSERT INTO model_versions (kind, folder, files, state, n_tasks, report, scores, train_seconds, data_from, data_to,
-                                run_id, erasures)
+                                run_id, erasures, corrections)
     VALUES (:kind, :folder, CAST(:files AS jsonb), 'candidate', :n_tasks, CAST(:report AS jsonb),
-            CAST(:scores AS jsonb), :train_seconds, :data_from, :data_to, :run_id, :erasures)
+            CAST(:scores AS jsonb), :train_seconds, :data_from, :data_to, :run_id, :erasures, :corrections)
     RETURNING id"""
 REJECT = "UPDATE model_versions SET state = 'rejected', reason = :reason WHERE id = :id"
 TO_GO_ON_FROM = f"""{SELECT}
     WHERE kind = :kind AND pruned_at IS NULL AND data_to IS NOT NULL AND files ? :file AND NOT ({KNOWS_ERASED})
+        AND NOT {KNOWS_CORRECTED}
     ORDER BY state = 'serving' DESC, id DESC LIMIT 1"""
 NEWEST = """
     WHERE (CAST(:kind AS text) IS NULL OR kind = :kind) AND (CAST(:before AS int) IS NULL OR id < :before)
@@ -123,6 +134,7 @@ def add(
     span: tuple[datetime, datetime],
     run_id: int,
     erasures: int = 0,
+    corrections: int = 0,
 ) -> int:
     """A new version: a candidate until it serves or is rejected. `span` is its first and last completion."""
     return number(
@@ -139,6 +151,7 @@ def add(
         data_to=span[1],
         run_id=run_id,
         erasures=erasures,
+        corrections=corrections,
     )
 
 
@@ -167,15 +180,15 @@ def serving(db: Session) -> dict[str, Version]:
 
 
 def retired(db: Session, kind: str) -> list[Version]:
-    """Versions of this kind that served and whose files are kept, newest first."""
-    where = "kind = :kind AND state = 'retired' AND pruned_at IS NULL"
+    """Versions of this kind that served, whose files are kept and what they learnt still holds, newest first."""
+    where = f"kind = :kind AND state = 'retired' AND pruned_at IS NULL AND NOT {KNOWS_CORRECTED}"
     return all_as(Version, db, f"{SELECT} WHERE {where} ORDER BY id DESC LIMIT {RETIRED_MOST}", kind=kind)
 
 
 def to_go_on_from(db: Session, kind: str, file: str) -> Version | None:
     """The version of this kind that a training goes on from: the serving one, else the newest whose files are kept.
 
-    It has to have this file, and may know nobody who was erased.
+    It has to have this file, and may know nobody who was erased and few results that were corrected.
     """
     return first_as(Version, db, TO_GO_ON_FROM, kind=kind, file=file)
 

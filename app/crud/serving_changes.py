@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from app.crud import audit, model_versions, rows
-from app.crud.model_versions import KNOWS_ERASED, Version
+from app.crud.model_versions import KNOWS_CORRECTED, KNOWS_ERASED, Version
 from app.crud.rows import all_as, execute, first_as
 from app.domain.actors import Actor
 from app.domain.errors import NotKept
@@ -48,9 +48,12 @@ SHARE = "UPDATE model_versions SET chance_share = :chance, time_share = :time WH
 BEFORE = f"""{SELECT} AS earlier
     WHERE lineup[1] <> :id AND id < (SELECT coalesce(back_to, id) FROM serving_changes ORDER BY id DESC LIMIT 1)
       AND EXISTS (SELECT 1 FROM model_versions
-                  WHERE model_versions.id = earlier.lineup[1] AND pruned_at IS NULL AND NOT ({KNOWS_ERASED}))
+                  WHERE model_versions.id = earlier.lineup[1] AND pruned_at IS NULL AND NOT ({KNOWS_ERASED})
+                      AND NOT {KNOWS_CORRECTED})
     ORDER BY id DESC LIMIT 1"""
-WITHOUT_ERASED = f"SELECT EXISTS (SELECT FROM model_versions WHERE pruned_at IS NULL AND {KNOWS_ERASED})"
+SPOILT = f"""
+    SELECT coalesce(bool_or({KNOWS_ERASED}), false) AS erased, coalesce(bool_or({KNOWS_CORRECTED}), false) AS corrected
+    FROM model_versions WHERE pruned_at IS NULL"""
 FORGET_NAME = """
     UPDATE {table} SET reason = left(reason, -length(:ending)) || ' by ' || :former || '.'
     WHERE right(reason, length(:ending)) = :ending"""
@@ -95,7 +98,7 @@ def promote(db: Session, version_id: int, actor: Actor) -> str:
 
     Raises:
         VersionNotFound: there is no such version.
-        NotKept: its files are gone, it never was a model that can serve, or it knows somebody who was erased.
+        NotKept: its files are gone, it never was a model that can serve, or what it learnt no longer holds.
     """
     take_turn(db)
     version = model_versions.get(db, version_id)
@@ -116,9 +119,9 @@ def roll_back(db: Session, actor: Actor) -> str:
     serving = list(model_versions.serving(db).values())
     back_to = _before(db, serving[0]) if serving else None
     if back_to is None:
-        raise NotKept(f"There is no earlier version to go back to{_without_erased(db)}.")
+        raise NotKept(f"There is no earlier version to go back to{_not_spoilt(db)}.")
     then = [model_versions.get(db, version_id) for version_id in back_to.lineup]
-    wanted = [version for version in then if version.pruned_at is None and not version.knows_erased]
+    wanted = [each for each in then if each.pruned_at is None and not each.knows_erased and not each.knows_corrected]
     kinds = {version.kind for version in wanted}
     lineup = [version.id for version in (*wanted, *(each for each in serving if each.kind not in kinds))]
     reason = f"Rolled back to version {lineup[0]} of {wanted[0].kind} by {actor.name}."
@@ -145,9 +148,11 @@ def _before(db: Session, answering: Version) -> Change | None:
     return first_as(Change, db, BEFORE, id=answering.id)
 
 
-def _without_erased(db: Session) -> str:
+def _not_spoilt(db: Session) -> str:
     """What to add where versions are kept that must not come back."""
-    return " that was trained since a student was erased" if execute(db, WITHOUT_ERASED).scalar() else ""
+    spoilt = execute(db, SPOILT).one()
+    since = ["a student was erased"] * spoilt.erased + ["results that it learnt were corrected"] * spoilt.corrected
+    return f" that was trained since {' or '.join(since)}" if since else ""
 
 
 def _must_be_kept(version: Version) -> None:
@@ -160,6 +165,11 @@ def _must_be_kept(version: Version) -> None:
     if version.knows_erased:
         raise NotKept(
             f"Version {version.id} may know a student who was erased since it was trained; it can't be chosen any more."
+        )
+    if version.knows_corrected:
+        results = "one result that was" if version.corrected == 1 else f"{version.corrected} results that were"
+        raise NotKept(
+            f"Version {version.id} learnt from {results} corrected since it was trained; it can't be chosen any more."
         )
 
 

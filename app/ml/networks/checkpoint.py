@@ -66,6 +66,15 @@ class HeldOut:
         places = np.array([0, *(index.get(name, 0) for name in before.student)], np.int32)
         return replace(self, student=places[self.student])
 
+    def still_true(self, vocabulary: Vocabulary, attempts: Attempts) -> "HeldOut":
+        """Without what no longer stands among the attempts of its student, who is among theirs: a result that was
+        corrected or taken back. Of strangers all stays."""
+        place = vocabulary.places(attempts)[0]
+        known = np.isin(self.student, place[place > 0])
+        so = _triples(place, attempts.correct, attempts.seconds)
+        kept = ~known | np.isin(_triples(self.student, self.correct, self.seconds), so)
+        return HeldOut(*(getattr(self, name)[kept] for name in self.__slots__))
+
     def and_then(self, newer: "HeldOut", most: int) -> "HeldOut":
         """These and newer ones, the newest `most` of them."""
         return HeldOut(*(np.concatenate([getattr(self, n), getattr(newer, n)])[-most:] for n in self.__slots__))
@@ -79,6 +88,12 @@ class HeldOut:
         """Back from `arrays`; an earlier release wrote no students."""
         unknown = {"held_out.student": np.zeros(len(kept["held_out.p"]), np.int32)}
         return cls(*((unknown | kept)[f"held_out.{name}"] for name in cls.__slots__))
+
+
+def _triples(student: NDArray[np.int32], correct: NDArray[np.bool_], seconds: Floats) -> NDArray[np.void]:
+    """Whose, right or wrong, and in which time, of n tasks as one column that can be compared, (n,)."""
+    columns = np.ascontiguousarray(np.column_stack([student, correct, seconds]), np.float64)
+    return columns.view(np.dtype((np.void, columns.itemsize * 3)))[:, 0]
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,9 @@ def update(
     """Go on from an earlier training with bounded work: learn from those of n attempts that are new to it, (n,), and a
     sample of the others.
 
-    What the network says of the new ones before it learns from them calibrates it anew. The scale stays; new names
-    get vectors that begin as a stranger's. Raises TrainingFailed as `fit` does.
+    What the network says of the new ones before it learns from them calibrates it anew, and a result that was corrected
+    no longer does. The scale stays; new names get vectors that begin as a stranger's. Raises TrainingFailed as `fit`
+    does.
     """
     network, base = before.network, base or fit_lnirt(checked(attempts)).served()
     inputs = network_inputs(attempts, base)
@@ -108,7 +109,8 @@ def update(
     }
     fitted = replace(grown, state=training.loop.state(), report=report)
     newest = newest.of_vocabulary(grown.vocabulary, before.vocabulary)
-    return _calibrated(fitted, before.held_out.and_then(newest, MOST_HELD_OUT), base)
+    told = before.held_out.still_true(before.vocabulary, attempts)
+    return _calibrated(fitted, told.and_then(newest, MOST_HELD_OUT), base)
 
 
 def _calibrated(fitted: FittedNetwork, held_out: HeldOut, base: ServedLnirt) -> FittedNetwork:

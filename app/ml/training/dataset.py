@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from app.crud import attempts as finished_tasks
-from app.crud import model_versions
+from app.crud import corrections, model_versions
+from app.crud.attempts import Newest
 from app.domain.attempts import Attempts
 from app.ml.training.gate import cut
 
@@ -37,6 +38,7 @@ class TrainingSet:
     counter_snapshot: int  # finished since the last training
     from_scratch: bool
     erasures: int = 0  # the last one of these tasks' moment: nobody erased by then is among them
+    corrections: int = 0  # likewise: what was corrected by then stands corrected here
 
     @property
     def is_full(self) -> bool:
@@ -57,22 +59,32 @@ class TrainingSet:
 def full(db: Session, counter_snapshot: int, from_scratch: bool) -> TrainingSet:
     """Every finished task. Call it in a snapshot."""
     attempts = finished_tasks.read_all(db)
-    erasures = model_versions.last_erasure(db)
-    return TrainingSet(attempts, cut(len(attempts)), len(attempts), counter_snapshot, from_scratch, erasures)
+    seen = model_versions.last_erasure(db), corrections.last(db)
+    return TrainingSet(attempts, cut(len(attempts)), len(attempts), counter_snapshot, from_scratch, *seen)
 
 
-def subsampled(db: Session, tasks: int, counter_snapshot: int, since: datetime | None, seed: int) -> TrainingSet:
-    """Some students' tasks, for a run that goes on with what was finished after `since`. Call it in a snapshot."""
+def subsampled(
+    db: Session,
+    tasks: int,
+    counter_snapshot: int,
+    since: datetime | None,
+    seed: int,
+    corrected: Sequence[Newest] = (),
+) -> TrainingSet:
+    """Some students' tasks, for a run that goes on with what was finished after `since` and what was corrected. Call it
+    in a snapshot."""
     held_out = tasks - cut(tasks)
     newest = finished_tasks.newest(db, held_out + MOST_FRESH)
     first = newest[held_out - 1].finished
-    fresh = [task.student for task in newest[held_out:] if since is None or task.finished > since]
+    fresh = [task.student for task in corrected]
+    fresh += [task.student for task in newest[held_out:] if since is None or task.finished > since]
     students, counts = finished_tasks.per_student(db)
     tested = [task.student for task in newest[: min(held_out, HOLDOUT_ROWS)]]
     chosen = drawn_students(students, counts, fresh, tested, seed)
     attempts = finished_tasks.read_students(db, chosen)
     start = int(np.searchsorted(attempts.finished, finished_tasks.microseconds(first)))
-    return TrainingSet(attempts, start, tasks, counter_snapshot, False, model_versions.last_erasure(db))
+    seen = model_versions.last_erasure(db), corrections.last(db)
+    return TrainingSet(attempts, start, tasks, counter_snapshot, False, *seen)
 
 
 def drawn_students(
@@ -109,7 +121,17 @@ def due_from_scratch(tasks: int, last: int | None, growth: float, learnt: int | 
     return tasks >= (1 + growth) * last or tasks < learnt
 
 
-def fresh_rows(training_set: TrainingSet, since: datetime | None) -> NDArray[np.bool_]:
-    """Which of the tasks that are learnt from were finished after this moment, (fitted_rows,)."""
-    finished = training_set.attempts.finished[: training_set.fitted_rows]
-    return np.asarray(finished > finished_tasks.microseconds(since)) if since else np.ones(len(finished), np.bool_)
+def fresh_rows(
+    training_set: TrainingSet, since: datetime | None, corrected: Sequence[Newest] = ()
+) -> NDArray[np.bool_]:
+    """Which of the tasks that are learnt from were finished after this moment, or were corrected, (fitted_rows,)."""
+    older = training_set.older
+    if since is None:
+        return np.ones(len(older), np.bool_)
+    fresh = np.asarray(older.finished > finished_tasks.microseconds(since))
+    places = {student: place for place, student in enumerate(older.students)}
+    for task in corrected:
+        at = finished_tasks.microseconds(task.finished)
+        first, end = np.searchsorted(older.finished, (at, at + 1))
+        fresh[first:end] |= older.student[first:end] == places.get(task.student, -1)
+    return fresh

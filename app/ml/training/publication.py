@@ -163,6 +163,7 @@ class Publication:
             span=(_moment(int(fitted_on[0])), _moment(int(fitted_on[-1]))),
             run_id=run.run_id,
             erasures=run.training_set.erasures,
+            corrections=run.training_set.corrections,
         )
 
     def _serve(self, model_order: Sequence[tuple[str, Incumbent]]) -> None:

@@ -15,7 +15,16 @@ from sqlalchemy.orm import Session
 
 from app.core.database import RESTART_SECONDS, engine_for
 from app.core.db.outages import reason, tell
-from app.crud import attempts, erasures, model_tracker, model_versions, network_settings, topics, training_runs
+from app.crud import (
+    attempts,
+    corrections,
+    erasures,
+    model_tracker,
+    model_versions,
+    network_settings,
+    topics,
+    training_runs,
+)
 from app.domain.attempts import Attempts
 from app.domain.kinds import BASE, CHECKPOINT, NETWORKS, TRAINED
 from app.ml.answers import TaskModel
@@ -24,7 +33,7 @@ from app.ml.features.drift import summary
 from app.ml.registry import BY_NAME, MODELS, Fitted, ModelSpec
 from app.ml.serving import artifacts
 from app.ml.serving.model_order import UNLOADABLE, load, on_base, show_files
-from app.ml.training.dataset import READ_WHOLE, TrainingSet, due_from_scratch, fresh_rows, full, subsampled
+from app.ml.training.dataset import MOST_FRESH, READ_WHOLE, TrainingSet, due_from_scratch, fresh_rows, full, subsampled
 from app.ml.training.decision import Incumbent
 from app.ml.training.gate import HoldoutSet, drift
 from app.ml.training.heartbeat import heartbeat
@@ -160,7 +169,8 @@ class TrainingRun:
             )
             if from_scratch or tasks <= READ_WHOLE:
                 return full(db, counter_snapshot, from_scratch)
-            return subsampled(db, tasks, counter_snapshot, before.data_to if before else None, seed=order.run_id)
+            since, corrected = (before.data_to, _corrected(db, before)) if before else (None, ())
+            return subsampled(db, tasks, counter_snapshot, since, order.run_id, corrected)
 
     def _drifted(self, training_set: TrainingSet, incumbents: Mapping[str, Incumbent]) -> str | None:
         """Why to start from scratch after all; not again before there are some more tasks."""
@@ -231,10 +241,11 @@ class TrainingRun:
                 return from_scratch(spec, older, tuned(db, spec.name), base)
             earlier = self._checkpoint(db, spec)
             answering = next(iter(model_versions.serving(db)), None)
+            corrected = _corrected(db, earlier) if earlier else ()
         load_checkpoint, update = spec.load_checkpoint, spec.update
         if earlier is None or load_checkpoint is None or update is None:
             return None
-        folder, fresh = self._model_dir / earlier.folder, fresh_rows(training_set, earlier.data_to)
+        folder, fresh = self._model_dir / earlier.folder, fresh_rows(training_set, earlier.data_to, corrected)
         if spec.name not in (self._order.leading_kind, answering) and fresh.sum() < STANDING_BY:
             return None
         return lambda say: update(load_checkpoint(folder), older, fresh, say, base)
@@ -322,6 +333,11 @@ def tuned(db: Session, kind: str) -> dict[str, Any] | None:
     except ValueError as why:
         log.warning("the settings of %s in network_settings are ignored, its defaults hold: %s", kind, why)
         return None
+
+
+def _corrected(db: Session, earlier: model_versions.Version) -> Sequence[attempts.Newest]:
+    """What a run learns anew that goes on from this version."""
+    return corrections.since(db, earlier.corrections, MOST_FRESH)
 
 
 def from_scratch(spec: ModelSpec, older: Attempts, settings: dict[str, Any] | None, base: TaskModel | None) -> Fit:
