@@ -61,6 +61,28 @@ class User(Base):
     language: Mapped[str | None]  # of the pages; none: as the browser asks
     theme: Mapped[str | None]  # light or dark; none: as the machine is set
     time_zone: Mapped[str | None]  # IANA name; none: not known yet, the setting TIME_ZONE's
+    disabled_at: Mapped[datetime | None]  # by an admin; none: they may sign in
+
+
+class PasswordLink(Base):
+    """A link by which a new password is set, once."""
+
+    __tablename__ = "password_links"
+
+    token_hash: Mapped[bytes] = mapped_column(primary_key=True)  # SHA-256 of 256 random bits
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_password_links_user_id", "user_id"),)
+
+
+class DemonstrationStudent(Base):
+    """A student who was made up, by the sample or the guided run."""
+
+    __tablename__ = "demonstration_students"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)  # as on practice_tasks
 
 
 class BrowserSession(Base):

@@ -96,6 +96,10 @@ SINCE = {
         "UPDATE exam_plans SET time_zone = 'Pacific/Honolulu' WHERE name = 'finals'",
         """INSERT INTO idempotency_keys (caller, key, request, status, answer)
            SELECT id::text, 'one', sha256(id::text::bytea), 201, '{"id": 1}' FROM users LIMIT 20""",
+        "INSERT INTO demonstration_students SELECT user_id FROM practice_tasks LIMIT 1",
+        "UPDATE users SET disabled_at = now() WHERE email = 'student8@example.com'",
+        """INSERT INTO password_links (token_hash, user_id, expires_at)
+           SELECT sha256(id::text::bytea), id, now() + interval '1 day' FROM users LIMIT 20""",
     ],
 }
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
 from alembic import op
 from app.core.db.migrations import frozen
 from app.domain.characters import folded, tidy
+from app.domain.interactions import student_uuid
 
 revision = "0012"
 down_revision = "0011"
@@ -22,6 +24,8 @@ def upgrade() -> None:
     time_zones()
     idempotency_keys()
     names_in_one_form()
+    demonstration()
+    accounts()
 
 
 def corrections() -> None:
@@ -80,8 +84,43 @@ def idempotency_keys() -> None:
     op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
 
 
+def demonstration() -> None:
+    """Which students are made up; those of the sample and of the guided run so far are known by their ids."""
+    op.create_table("demonstration_students", sa.Column("user_id", sa.Uuid, nullable=False))
+    op.create_primary_key("pk_demonstration_students", "demonstration_students", ["user_id"])
+    op.execute(
+        sa.text("""
+            INSERT INTO demonstration_students SELECT DISTINCT user_id FROM practice_tasks
+            WHERE user_id = ANY (CAST(:sample AS uuid[]))
+               OR (user_id = ANY (CAST(:guided AS uuid[])) AND EXISTS (SELECT FROM service_keys WHERE name = :key))
+        """).bindparams(
+            sample=[str(UUID(bytes=student_uuid(f"sample student {number}"))) for number in range(40)],
+            guided=[f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 5)],
+            key="guided run",
+        )
+    )
+
+
+def accounts() -> None:
+    """An account can be disabled, and a lost password set anew by a link that works once."""
+    op.add_column("users", sa.Column("disabled_at", MOMENT))
+    op.create_table(
+        "password_links",
+        sa.Column("token_hash", sa.LargeBinary, nullable=False),
+        sa.Column("user_id", sa.Uuid, nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False, server_default=NOW),
+        sa.Column("expires_at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("token_hash", name="pk_password_links"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_password_links_user_id_users", ondelete="CASCADE"),
+    )
+    op.create_index("ix_password_links_user_id", "password_links", ["user_id"])
+
+
 def downgrade() -> None:
     """Each part's function is called here, the last first."""
+    op.drop_table("password_links")
+    op.drop_column("users", "disabled_at")
+    op.drop_table("demonstration_students")
     names_as_written()
     op.drop_table("idempotency_keys")
     op.drop_column("exam_plans", "time_zone")
