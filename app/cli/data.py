@@ -44,8 +44,9 @@ def import_file(
 
     Columns: student_id, item_id, topic, difficulty, correct, time_seconds, timestamp (UTC epoch seconds); more are
     ignored; `.gz` is unzipped. Student ids that are no UUIDs become stable ones. A column `difficulty` that is empty
-    throughout counts as medium, an empty `timestamp` as one task after another. Importing the same file again changes
-    nothing. A row that can't be used is named by its line, and nothing is imported.
+    throughout counts as medium, an empty `timestamp` as one task after another. Topics and items are one however
+    capitalised, and called as they are known here. Importing the same file again changes nothing. A row that can't be
+    used is named by its line, and nothing is imported.
 
     `--check` needs no database. It tells rows, students, topics and dates, and what is suspicious: times that seem to
     be milliseconds or minutes, answers that are all right or all wrong, columns named twice, rows that repeat another

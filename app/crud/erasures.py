@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.crud import model_tracker, model_versions, serving_changes, training_runs
+from app.crud import model_tracker, model_versions, serving_changes, spellings, training_runs
 from app.crud.rows import all_as, execute, number
 
 WITHDRAWN = "A student was erased and too few finished tasks remain to train on, so LNIRT fitted to those answers."
@@ -61,8 +61,10 @@ def erase(db: Session, student: UUID, least: int) -> Erased:
     counter. A task that is being stored is waited for; later ones find no account.
     """
     serving_changes.take_turn(db)
+    names = spellings.of_student(db, student)
     account = _delete_account(db, student)
     tasks, completed = _delete_tasks(db, student)
+    spellings.forget_unused(db, names)
     folders = _erased(db, least) if completed else []  # else no version can know them
     return Erased(tasks, completed, account, folders)
 

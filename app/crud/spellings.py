@@ -3,6 +3,7 @@ rename or a merge to what it is called now."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -28,6 +29,22 @@ RENAMED = "UPDATE spellings SET name = :to WHERE kind = :kind AND name = :name"
 LEADS_TO = """
     INSERT INTO spellings (kind, folded, first, name) VALUES (:kind, :folded, :first, :name)
     ON CONFLICT (kind, folded) DO UPDATE SET name = excluded.name"""
+# What nobody else's tasks, plans or decisions bear. A moment passes between the first spelling and its task.
+FORGET = """
+    WITH used AS (
+        SELECT scope AS kind, key AS name FROM student_totals WHERE scope IN ('topic', 'item')
+        UNION ALL SELECT 'topic', topic FROM practice_tasks WHERE NOT completed
+        UNION ALL SELECT 'item', item_id FROM practice_tasks WHERE NOT completed AND item_id IS NOT NULL
+        UNION ALL SELECT 'topic', unnest(topics) FROM exam_plans
+        UNION ALL SELECT 'topic', name FROM topics
+    )
+    DELETE FROM spellings AS known
+    WHERE (name = ANY(CAST(:gone AS text[])) OR written_at < now() - interval '1 minute')
+        AND NOT EXISTS (SELECT FROM used WHERE used.kind = known.kind AND used.name = known.name)"""
+OF_STUDENT = """
+    SELECT topic FROM practice_tasks WHERE user_id = :student
+    UNION SELECT item_id FROM practice_tasks WHERE user_id = :student AND item_id IS NOT NULL
+    UNION SELECT unnest(topics) FROM exam_plans WHERE user_id = :student"""
 # For `student_totals.PAST`: two look-ups by the primary key.
 OF_TASK = """
         (SELECT name FROM spellings WHERE kind = 'topic' AND folded = :topic_folded) AS topic_name,
@@ -75,6 +92,16 @@ def rename(db: Session, kind: Kind, name: str, to: str) -> None:
     execute(db, RENAMED, kind=kind, name=name, to=to)
     for text in (name, to):
         execute(db, LEADS_TO, kind=kind, folded=folded(text), first=text, name=to)
+
+
+def of_student(db: Session, student: UUID) -> list[str]:
+    """What their topics and exercises are called."""
+    return list(execute(db, OF_STUDENT, student=student).scalars())
+
+
+def forget_unused(db: Session, gone: Sequence[str] = ()) -> None:
+    """Forget what nobody's tasks and plans are called any more: of `gone` at once, else what is no longer new."""
+    execute(db, FORGET, gone=list(gone))
 
 
 def _spelt(asked: TaskRequest, topic: str | None, item: str | None) -> TaskRequest:

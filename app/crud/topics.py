@@ -37,6 +37,7 @@ LIST = """
 KNOWN = """
     SELECT (EXISTS (SELECT FROM practice_tasks WHERE topic = :name) OR EXISTS (SELECT FROM topics WHERE name = :name)
         OR EXISTS (SELECT FROM exam_plans WHERE :name = ANY (topics)))::int"""
+APPROVED = "SELECT name FROM topics WHERE state = 'approved' ORDER BY name LIMIT 200"
 DECIDE = """
     INSERT INTO topics (name, state) VALUES (:name, :state)
     ON CONFLICT (name) DO UPDATE SET state = excluded.state, decided_at = now()"""
@@ -78,6 +79,11 @@ class Change:
 def listed(db: Session, *, search: str = "", state: str = "any", limit: int = 50, offset: int = 0) -> list[Topic]:
     """Topics whose names hold this, those with most students first; `state` is approved, hidden, none or any."""
     return all_as(Topic, db, LIST, search=search, state=state, limit=limit, offset=offset)
+
+
+def approved(db: Session) -> list[str]:
+    """Names of topics that an admin or a service key vouches for."""
+    return list(execute(db, APPROVED).scalars())
 
 
 def rename(db: Session, name: str, to: str, actor: Actor) -> Change:

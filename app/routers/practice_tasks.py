@@ -83,7 +83,7 @@ def list_practice_tasks(
     caller: SignedIn,
     db: Db,
     completed: Annotated[bool | None, Query(description="Only completed, or only open ones.")] = None,
-    topic: Annotated[StoredText | None, Query(description="Only this topic.")] = None,
+    topic: Annotated[StoredText | None, Query(description="Only this topic, in any of its spellings.")] = None,
     user_id: Annotated[UUID | None, Query(description="Only this student; for service keys.")] = None,
     before: Annotated[str | None, Query(description="The `next` of the page before.", max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.core.db.statements import run_sync
 from app.crud import learning_record, topic_history, topics
+from app.domain.characters import folded
 from app.domain.fields import StoredText
 from app.routers.dependencies import Acting, Admin, AdminOrKey, Db, SignedIn, student_named
 from app.routers.preparation import ABOUT_YOU, OfStudent
@@ -49,9 +50,9 @@ def list_topics(
 def to_pick(db: Session, student: UUID, search: str) -> list[tuple[str, int]]:
     """Return topics whose names hold this, with how many tasks of each the student has finished."""
     own = {total.key: total.n for total in learning_record.totals(db, student)}
-    others = run_sync(topic_history.popular_topics(student), db)
+    others = [*run_sync(topic_history.popular_topics(student), db), *topics.approved(db)]
     both = own | {name: 0 for name in others if name not in own}
-    return [(name, n) for name, n in both.items() if search.casefold() in name.casefold()]
+    return [(name, n) for name, n in both.items() if folded(search) in folded(name)]
 
 
 @router.post("/rename", responses=problems(400, 401, 403, 404, 409, 413, 422))

@@ -48,7 +48,7 @@ class NewPlan(Body):
     model_config = ConfigDict(json_schema_extra=_with_example)
 
     exam_date: ExamDate = Field(description="A day after today where the student is, at most a year ahead.")
-    topics: Topics = Field(min_length=1, description="1-20, as your tasks name them; trimmed, and each counted once.")
+    topics: Topics = Field(min_length=1, description="1-20, as your tasks name them; each counts once, however spelt.")
     minutes_per_day: Annotated[int, Field(strict=True, ge=MINUTES_LEAST, le=MINUTES_MOST)]
     target_success_rate: Annotated[Target, Field(strict=True)] = Field(
         TARGET, description="How much of the practice should go right, 0.70-0.85."

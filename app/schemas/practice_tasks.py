@@ -13,9 +13,14 @@ class NewTask(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"topic": "Calculus", "difficulty": "medium"}]})
 
-    topic: Text200 = Field(description="1-200 characters, any language; trimmed.")
+    topic: Text200 = Field(
+        description="1-200 characters, any language. The same however spaced and capitalised: the answer has the first "
+        "spelling."
+    )
     difficulty: Difficulty
-    item_id: Text200 | None = Field(None, description="The exercise in your own bank, if you have one.")
+    item_id: Text200 | None = Field(
+        None, description="The exercise in your own bank, if you have one; spelt as topics are."
+    )
     user_id: UUID | None = Field(None, description="The student. Service keys must name one; students must not.")
 
 

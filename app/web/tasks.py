@@ -19,6 +19,7 @@ from app.ml.explanation.explainer import explanation
 from app.ml.explanation.values import Explanation
 from app.ml.serving.model_order import ServingModels
 from app.routers.dependencies import Db, Serving, TheTrainer
+from app.routers.topics import to_pick
 from app.schemas.practice_tasks import NewTask, TaskResult
 from app.web.names import unfit_text
 from app.web.pages import go_to, render
@@ -28,6 +29,7 @@ from app.web.training import panel
 
 router = page_router("/dashboard/tasks")
 LEAST_SECONDS = 0.1
+MOST_OFFERED = 100  # topics
 
 
 @router.get("")
@@ -55,7 +57,7 @@ def _choose(
         status,
         given=given,
         wrong=wrong,
-        topics=[total.key for total in learning_record.totals(db, student, most=50)],
+        topics=[name for name, _ in to_pick(db, student, "")][:MOST_OFFERED],
         difficulties=DIFFICULTIES,
         open_task=learning_record.last_open(db, student),
         panel=panel(db, serving, translator_of(request)),

@@ -21,7 +21,7 @@ from app.domain.actors import COMMAND_LINE
 from app.domain.characters import tidy
 from app.domain.interactions import Interactions
 from app.ml.embedding_service import EmbeddingModelService
-from tests.school import SOMEBODY, Student
+from tests.school import PASSWORD, SOMEBODY, Student
 
 HEADER = "student_id,item_id,topic,difficulty,correct,time_seconds,timestamp\n"
 
@@ -150,3 +150,18 @@ def test_a_name_that_somebody_writes_during_an_import_is_theirs(db: Session) -> 
     assert imports.add(db, Interactions(rows, spellings=found)) == 1
     assert values(db, "topic") == {"waves"}
     assert db.scalars(text("SELECT key FROM student_totals WHERE scope = 'topic'")).all() == ["waves"]
+
+
+def test_what_only_an_erased_student_wrote_is_forgotten(db: Session, student: Callable[..., Student]) -> None:
+    ada, ben = student("ada"), student("ben")
+    for who, topic in ((ada, "Diary of Ada"), (ada, "waves"), (ben, "Waves"), (ben, "Optics")):
+        who.do(topic=topic, item_id=f"{topic} 1")
+    ada.ask("Letters of Ada")
+    plan(ada, "Dreams of Ada", "waves")
+    topics.rename(db, "Diary of Ada", "Notes of Ada", COMMAND_LINE)
+    db.commit()
+    ada.client.request("DELETE", "/users/me", json={"password": PASSWORD}, headers=ada.headers).raise_for_status()
+    left = db.scalars(text("SELECT first FROM spellings")).all()
+    assert set(left) == {"waves", "waves 1", "Optics", "Optics 1"}
+    assert ben.ask("WAVES").json()["topic"] == "waves"
+    assert ben.ask("diary of ada").json()["topic"] == "diary of ada"

@@ -34,6 +34,18 @@ def test_the_way_from_the_choice_to_the_result(ada: Browser) -> None:
     assert "Go on" in said(done)
 
 
+def test_known_topics_are_offered_ones_own_first_and_a_new_spelling_is_no_new_topic(ada: Browser, db: Session) -> None:
+    imported(db, simulate(simulated_school(4, ("Optics", "Waves"), seed=3), 6, seed=3).attempts)
+    db.execute(text("INSERT INTO topics (name, state) VALUES ('Heat', 'approved'), ('Waves', 'hidden')"))
+    db.commit()
+    for topic in ("Calculus", "calculus", "CALCULUS "):
+        asked = ada.send("/dashboard/tasks", topic=topic, difficulty="easy")
+        assert "Calculus easy" in said(asked)
+        ada.send(asked.url.path, result="right", seconds="20")
+    page = ada.get("/dashboard/tasks").text
+    assert re.findall('<option value="([^"]*)"></option>', page) == ["Calculus", "Optics", "Heat"]
+
+
 def test_the_service_measures_the_time_where_no_script_does(ada: Browser, db: Session) -> None:
     asked = ada.send("/dashboard/tasks", topic="Calculus", difficulty="easy")
     ada.send(asked.url.path, result="wrong", seconds="")
