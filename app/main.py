@@ -30,6 +30,7 @@ from app.core.settings import settings
 from app.ml.serving import artifacts
 from app.ml.serving.model_order import serving_models
 from app.ml.training.scheduler import trainer
+from app.monitoring.feed import Feed
 from app.privacy.turns import Exports
 from app.routers import (
     account,
@@ -37,6 +38,7 @@ from app.routers import (
     audit,
     auth,
     document,
+    events,
     health,
     metrics,
     model,
@@ -126,7 +128,7 @@ def create_app() -> FastAPI:
     pages.install(made)
     for part in routes.ROUTERS:
         made.include_router(part)
-    for each in (auth, preparation, people, account, analytics, model, topics, audit, health, metrics):
+    for each in (auth, preparation, people, account, analytics, events, model, topics, audit, health, metrics):
         made.include_router(each.router)
     document.describe_problems(made)
     return made
@@ -142,6 +144,7 @@ def connect(made: FastAPI) -> None:
     state.availability = Availability()
     state.hashing = asyncio.Semaphore(security.HASHED_AT_ONCE)
     state.serving = serving_models()
+    state.feed = Feed(state.serving)
     state.readiness = health.readiness_of(state.serving)
     state.figures = metrics.stored_figures()
     state.trainer = trainer()

@@ -24,6 +24,7 @@ from app.core.db import embedded_postgres, migrations
 from app.ml.serving import model_order
 from app.ml.training import scheduler as trainer
 from app.ml.training.worker import TrainingProcess
+from app.monitoring import feed
 from tests import runs
 from tests.school import Student, nobody_trains
 
@@ -265,6 +266,7 @@ def service(
     from app.main import connect
 
     monkeypatch.setattr(trainer, "TrainingProcess", lambda: warm_process)
+    monkeypatch.setattr(feed, "LONGEST_SECONDS", 0)  # a TestClient waits for the end of an answer
     connect(application)
     with TestClient(application, raise_server_exceptions=False) as client:
         yield client

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from app.core import database, security
 from app.core.database import AsyncDatabase
+from app.core.http.cookies import SESSION
 from app.models import User
-from app.web.sessions import COOKIE
 from tests.conftest import Template, copy_of
 from tests.routers import test_access as api
 from tests.school import PASSWORD, Student
@@ -161,13 +161,13 @@ def test_thirty_pupils_who_change_their_password_at_once_are_all_answered_and_fe
         student(f"pupil{n}")
         given = {"email": f"pupil{n}@example.com", "password": PASSWORD}
         signed_in = service.post("/sign-in", data=given, headers=HTML, follow_redirects=False)
-        cookies.append(signed_in.cookies[COOKIE])
+        cookies.append(signed_in.cookies[SESSION])
         service.cookies.clear()
     monkeypatch.setattr(security, "password_fits", watched)
 
     def changes(cookie: str) -> int:
         form = {"old": PASSWORD, "new": "another long sentence"}
-        headers = HTML | {"Cookie": f"{COOKIE}={cookie}"}
+        headers = HTML | {"Cookie": f"{SESSION}={cookie}"}
         answer = service.post("/dashboard/settings/password", data=form, headers=headers, follow_redirects=False)
         return int(answer.status_code)
 

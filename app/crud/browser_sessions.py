@@ -41,24 +41,24 @@ def start(db: Session, user_id: UUID, seconds: float) -> str:
     away."""
     execute(db, "DELETE FROM browser_sessions WHERE expires_at <= now()")
     token = secrets.token_urlsafe(32)
-    execute(db, START, hash=_hash(token), user_id=user_id, seconds=seconds)
+    execute(db, START, hash=hashed(token), user_id=user_id, seconds=seconds)
     sessions.keep_newest(db, "browser_sessions", user_id)
     return token
 
 
 def find(db: Session, token: str) -> Visitor | None:
     """Whose browser this is; none where the session has ended or never was."""
-    return first_as(Visitor, db, FIND, hash=_hash(token))
+    return first_as(Visitor, db, FIND, hash=hashed(token))
 
 
 def end(db: Session, token: str) -> None:
-    execute(db, "DELETE FROM browser_sessions WHERE token_hash = :hash", hash=_hash(token))
+    execute(db, "DELETE FROM browser_sessions WHERE token_hash = :hash", hash=hashed(token))
 
 
 def end_others(db: Session, user_id: UUID, token: str) -> int:
     """Sign out every other browser of the account; how many there were."""
     sql = "DELETE FROM browser_sessions WHERE user_id = :user_id AND token_hash <> :hash"
-    return execute(db, sql, user_id=user_id, hash=_hash(token)).rowcount
+    return execute(db, sql, user_id=user_id, hash=hashed(token)).rowcount
 
 
 def count(db: Session, user_id: UUID) -> int:
@@ -67,5 +67,6 @@ def count(db: Session, user_id: UUID) -> int:
     return number(db, sql, user_id=user_id)
 
 
-def _hash(token: str) -> bytes:
+def hashed(token: str) -> bytes:
+    """What the table holds of a cookie."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

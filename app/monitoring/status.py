@@ -6,7 +6,6 @@ from sqlalchemy.orm import Session
 
 from app.core.settings import settings
 from app.crud import attempts, model_tracker, training_control, training_runs
-from app.crud.model_tracker import Tracker
 from app.crud.model_versions import Version
 from app.crud.training_control import Control
 from app.crud.training_runs import Pace, Run
@@ -18,21 +17,21 @@ from app.ml.serving.model_order import Loaded, ServingModels
 from app.ml.serving.pool import in_words
 from app.monitoring.drift import drift
 from app.monitoring.live_quality import live_quality
+from app.schemas.events import TrainingState
 from app.schemas.model_status import CounterOut, ModelStatus, PauseOut, RunOut, ServingOut
 
 
 def model_status(db: Session, serving: ServingModels) -> ModelStatus:
     """Return all of it; `serving` is what answers in this process."""
     problem = " ".join(serving.problems) or None
-    tracker = model_tracker.read(db)
     run = training_runs.at_work(db)
     last = next(iter(training_runs.latest(db)), None)
-    counter = _counter(tracker, attempts.count(db) if tracker.since_training >= settings().retrain_every else None)
+    counter = _counter(db)
     who = serving.named
     control = training_control.read(db)
     warning = _warning(training_runs.pace(db, run or last))
     return ModelStatus(
-        serving=_serving(who, serving.model_order.spoken) if who else _untrained(attempts.count(db) > 0),
+        serving=serving_now(db, serving),
         degraded=problem is not None,
         reason=problem,
         counter=counter,
@@ -46,6 +45,22 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
         retry_in_seconds=round(control.wait_seconds, 1) if control.wait_seconds and not control.is_paused else None,
         warning=warning,
         text=" ".join(filter(None, [_text(serving, counter, run, last, problem), warning, *_held_up(control)])),
+    )
+
+
+def serving_now(db: Session, serving: ServingModels) -> ServingOut:
+    """Return who answers in this process."""
+    who = serving.named
+    return _serving(who, serving.model_order.spoken) if who else _untrained(attempts.count(db) > 0)
+
+
+def training_now(db: Session) -> TrainingState:
+    """Return how training stands, without what takes longer to find out."""
+    return TrainingState(
+        counter=_counter(db),
+        run=_run(training_runs.at_work(db)),
+        last_run=_run(next(iter(training_runs.latest(db)), None)),
+        is_paused=training_control.read(db).is_paused,
     )
 
 
@@ -69,8 +84,9 @@ def _serving(loaded: Loaded, shares: Shares) -> ServingOut:
     )
 
 
-def _counter(tracker: Tracker, finished: int | None) -> CounterOut:
-    every, least = settings().retrain_every, settings().min_training_tasks
+def _counter(db: Session) -> CounterOut:
+    tracker, every, least = model_tracker.read(db), settings().retrain_every, settings().min_training_tasks
+    finished = attempts.count(db) if tracker.since_training >= every else None
     text = f"{tracker.since_training} of {every}"
     if finished is not None and finished < least:
         text += f"; the first training starts at {least} finished tasks, there are {finished}"

@@ -2,14 +2,17 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from app.analytics.ability import LEAST_ANSWERS, AbilityEstimate
 from app.analytics.overview import Overview, overview_of
 from app.analytics.statistics import Judged
-from app.crud import learning_record
+from app.core.db.statements import run_sync
+from app.core.time_zones import zone_of
+from app.crud import accounts, learning_record
+from app.domain.fields import TimeZone
 from app.routers.dependencies import CallerFirst, Db, Serving, SignedIn, student_named
 from app.routers.preparation import ABOUT_YOU, OfStudent
 from app.schemas.analytics import (
@@ -34,13 +37,19 @@ router = APIRouter(tags=["A person's data"], route_class=CallerFirst)
 
 
 @router.get("/users/me/analytics", responses=problems(401, 422))
-def get_my_analytics(caller: SignedIn, db: Db, serving: Serving, user_id: OfStudent = None) -> AnalyticsOut:
+def get_my_analytics(
+    caller: SignedIn,
+    db: Db,
+    serving: Serving,
+    user_id: OfStudent = None,
+    time_zone: Annotated[TimeZone | None, Query(description="Whose days; else those of the student's account.")] = None,
+) -> AnalyticsOut:
     """Your practice in figures: days, topics, levels, streak; ability and speed over time; how good predictions were.
 
     All that the analytics page shows, by the same functions. A service key names one of its students.
     """
     student = student_named(user_id, caller, ABOUT_YOU)
-    zone = ZoneInfo("UTC")
+    zone = zone_of(time_zone or run_sync(accounts.time_zone_of(student), db))
     seen = overview_of(db, serving, student, zone)
     day = datetime.now(UTC).astimezone(zone).date()
     today = learning_record.last_days(db, student, zone, day, 1)[0]

@@ -21,6 +21,7 @@ TAGS = {
     "Sign in": "Students register, and get a token.",
     "What to practise": "Suggestions for the next task, and plans for exams.",
     "A person's data": "Your account: seen, changed, taken along, erased.",
+    "Events": "What happens, told as it happens.",
     "Model": "Who answers, how well, and how training stands; admins decide.",
     "Topics": "What topics there are; admins rename, merge, approve and hide them.",
     "Audit": "What was done that only admins may do.",

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from python_multipart.multipart import parse_options_header
 from sqlalchemy.orm import Session
 
-from app.core.http.cookies import BROWSER, drop, guarded, keep
+from app.core.http.cookies import BROWSER, SESSION, drop, guarded, keep
 from app.core.languages import Translator, chosen
 from app.core.settings import settings
 from app.core.time_zones import zone_of
@@ -24,7 +24,6 @@ from app.domain.tasks import Claim
 from app.routers.dependencies import Db, address_of, count_request
 from app.routers.limits import browser_place
 
-COOKIE = "smartstudy"
 LANGUAGE, THEME, ZONE = "language", "theme", "zone"  # cookies of those who are not signed in; the zone is a script's
 THEMES = ("light", "dark")
 DAY = 86_400
@@ -37,7 +36,7 @@ class SignInFirst(Exception):  # no error: the way to the page leads over the si
 
 def session_of(request: Request) -> str | None:
     """Return what the browser's cookie holds, if it sends one."""
-    return request.cookies.get(guarded(request, COOKIE))
+    return request.cookies.get(guarded(request, SESSION))
 
 
 def visitor(request: Request, db: Db) -> Visitor | None:
@@ -123,7 +122,7 @@ def let_in(request: Request, db: Session, answer: Response, user_id: UUID) -> No
     if before := session_of(request):
         browser_sessions.end(db, before)
     seconds = settings().session_days * DAY
-    keep(request, answer, guarded(request, COOKIE), browser_sessions.start(db, user_id, seconds), int(seconds))
+    keep(request, answer, guarded(request, SESSION), browser_sessions.start(db, user_id, seconds), int(seconds))
     browser = request.cookies.get(guarded(request, BROWSER)) or token_urlsafe(32)
     keep(request, answer, guarded(request, BROWSER), browser)
     known_places.remember(db, user_id, [browser_place(browser)])
@@ -139,7 +138,7 @@ def let_out(request: Request, db: Session, answer: Response) -> None:
 
 def forget(request: Request, answer: Response) -> None:
     """Have the browser drop its cookie; the session goes by itself where the account does."""
-    drop(request, answer, guarded(request, COOKIE))
+    drop(request, answer, guarded(request, SESSION))
 
 
 def remember(request: Request, answer: Response, name: str, value: str) -> None:

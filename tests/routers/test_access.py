@@ -125,6 +125,7 @@ RULES = {
     "GET /users/me/export": Rule(STUDENTS),
     "DELETE /users/me": Rule(STUDENTS, 204),
     "DELETE /students/{user_id}": Rule(KEYS, 204),
+    "GET /events": Rule(SIGNED_IN, query=named),
     "GET /model/status": Rule(OPEN),
     "GET /model/versions": Rule(ADMINS),
     "GET /model/versions/{version_id}": Rule(ADMINS),

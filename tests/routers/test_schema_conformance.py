@@ -23,6 +23,7 @@ from app.main import create_app
 from app.ml.evaluation.simulated import school as simulated_school
 from app.ml.evaluation.simulated import simulate
 from app.ml.training.scheduler import Trainer
+from app.monitoring import feed
 from tests.school import imported, nobody_trains
 from tests.versions import serving, version
 
@@ -67,6 +68,7 @@ def config(secret: str | None) -> SchemathesisConfig:
 def app(environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The service, whose trainings are done by nobody."""
     monkeypatch.setattr(Trainer, "_supervised", nobody_trains)
+    monkeypatch.setattr(feed, "LONGEST_SECONDS", 0)  # whoever asks waits for the end of an answer
     yield create_app()
     shutdown_lifespans()
 

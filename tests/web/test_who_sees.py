@@ -19,12 +19,12 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core import security
+from app.core.http.cookies import SESSION
 from app.crud import accounts, browser_sessions, service_keys, sessions
 from app.domain.actors import COMMAND_LINE
 from app.main import create_app
 from app.ml.evaluation.simulated import school as simulated_school
 from app.ml.evaluation.simulated import simulate
-from app.web.sessions import COOKIE
 from tests.conftest import Template, copy_of
 from tests.hostile import HEADERS, PATHS, QUERIES, TEXTS, Heard
 from tests.hostile import send as send_bytes
@@ -247,7 +247,7 @@ def ask(
 ) -> httpx.Response:
     """With this cookie and no other, wherever it leads."""
     service.cookies.clear()
-    sent = HTML | ({} if cookie is None else {"Cookie": f"{COOKIE}={cookie}"}) | headers
+    sent = HTML | ({} if cookie is None else {"Cookie": f"{SESSION}={cookie}"}) | headers
     answer: httpx.Response = service.request(method, path, data=form, headers=sent, follow_redirects=False)
     return answer
 
@@ -441,7 +441,7 @@ def test_no_script_and_no_other_site_gets_at_the_cookies(
     service: TestClient, world: World, name: str, scheme: str
 ) -> None:
     rule, path = RULES[name], f"{scheme}://testserver{place(name, world)}"
-    named = f"{'__Host-' if scheme == 'https' else ''}{COOKIE}="
+    named = f"{'__Host-' if scheme == 'https' else ''}{SESSION}="
     held = {"Cookie": f"{named}{world.cookies['student'][0]}"}
     answer = ask(service, "POST", path, None, rule.form() if rule.form else None, **held)
     cookies = answer.headers.get_list("set-cookie")
@@ -454,7 +454,7 @@ def test_no_script_and_no_other_site_gets_at_the_cookies(
 
 
 def test_the_database_holds_no_cookie(service: TestClient, world: World, db: Session) -> None:
-    token = send(service, world, "POST /register", None).cookies[COOKIE]
+    token = send(service, world, "POST /register", None).cookies[SESSION]
     assert len(token) >= 43  # 256 bits
     digest = hashlib.sha256(token.encode()).digest()
     stored = db.scalars(text("SELECT token_hash FROM browser_sessions")).all()
@@ -467,15 +467,15 @@ def test_the_database_holds_no_cookie(service: TestClient, world: World, db: Ses
 def test_over_https_only_the_guarded_cookie_counts(service: TestClient, world: World) -> None:
     """A neighbour under the same domain can set one of the plain name, but none that begins with __Host-."""
     path, cookie = "https://testserver/dashboard/settings", world.cookies["student"][0]
-    assert ask(service, "GET", path, None, Cookie=f"__Host-{COOKIE}={cookie}").status_code == 200
-    assert outcome(ask(service, "GET", path, None, Cookie=f"{COOKIE}={cookie}")) == SIGN_IN
+    assert ask(service, "GET", path, None, Cookie=f"__Host-{SESSION}={cookie}").status_code == 200
+    assert outcome(ask(service, "GET", path, None, Cookie=f"{SESSION}={cookie}")) == SIGN_IN
 
 
 def test_below_a_path_of_a_proxy_the_cookie_is_bound_to_https_and_that_path(service: TestClient, world: World) -> None:
     given = {"email": "student@example.com", "password": PASSWORD}
     with TestClient(service.app, base_url="https://testserver", root_path="/school") as below:
         answer = ask(below, "POST", "/school/sign-in", None, given)
-    assert answer.headers["set-cookie"].startswith(f"__Secure-{COOKIE}=")
+    assert answer.headers["set-cookie"].startswith(f"__Secure-{SESSION}=")
     assert "Path=/school;" in answer.headers["set-cookie"]
 
 
@@ -498,7 +498,7 @@ def test_a_cookie_of_before_opens_nothing(service: TestClient, world: World, db:
         assert not opens(service, here), name
         assert opens(service, elsewhere) != also, name
         if also:
-            assert opens(service, answer.cookies[COOKIE]), name
+            assert opens(service, answer.cookies[SESSION]), name
             assert answer.headers["location"].startswith("/dashboard/settings?done=")
     accounts.store_hash(db, student, security.hash_password(PASSWORD), instead_of=accounts.password_hash(db, student))
     here, elsewhere = session(db, student), session(db, student)
@@ -535,7 +535,7 @@ def parts(fields: Mapping[str, bytes], charset: str) -> tuple[bytes, tuple[bytes
 
 
 def sent(service: TestClient, cookie: str, path: str, body: bytes, kind: tuple[bytes, bytes]) -> Heard:
-    heads = ((b"cookie", f"{COOKIE}={cookie}".encode()), (b"accept", b"text/html"), kind)
+    heads = ((b"cookie", f"{SESSION}={cookie}".encode()), (b"accept", b"text/html"), kind)
     return sound(send_bytes(service, "POST", path, body, *heads), (path, kind, body))
 
 
@@ -576,7 +576,7 @@ def test_no_form_breaks_anything(service: TestClient, world: World, db: Session,
 @pytest.mark.parametrize("name", GETS)
 def test_no_address_and_no_header_breaks_anything(service: TestClient, world: World, db: Session, name: str) -> None:
     admin = db.scalar(text("SELECT id FROM users WHERE email = 'admin@example.com'"))
-    cookie = (b"cookie", f"{COOKIE}={session(db, admin)}".encode())
+    cookie = (b"cookie", f"{SESSION}={session(db, admin)}".encode())
     path, html = place(name, world), (b"accept", b"text/html")
     route = dict(page_routes())[name]
     for asked in [each.alias for each in route.dependant.query_params]:

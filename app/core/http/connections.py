@@ -218,6 +218,13 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self.cycle is not None and not self.cycle.response_complete:
             room().at_work(self)
 
+    def shutdown(self) -> None:
+        """Called by uvicorn when the server shuts down: an answer that would go on for long ends, too."""
+        end: Any = self.cycle.scope.get("end") if self.cycle is not None else None
+        if end is not None:
+            end()
+        super().shutdown()
+
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn where the parser gave up, or was made to."""
         self.refuse(*(self._refusal or (400, "What was sent can't be read as HTTP/1.1.")))

@@ -4,6 +4,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 YEAR = 365 * 86_400  # seconds
+SESSION = "smartstudy"  # signs in
 BROWSER = "smartstudy-browser"  # tells a browser that has signed in from others, for long; signs nobody in
 
 

@@ -27,16 +27,48 @@ function fetchWhenOpened(details) {
   });
 }
 
-// <section id="x" data-poll="/path">: fetched again and again while it says so; what it says is read out when it changes.
+// <section id="x" data-poll="/path">: while it says so, fetched anew when the service tells that something has changed;
+// what it says is read out then. How far a step has come is told by the event itself.
+function follow(section) {
+  const source = new EventSource(`${root}events`);
+  let known;
+  source.addEventListener("training", async (event) => {
+    const { run, last_run, counter, is_paused } = JSON.parse(event.data);
+    const { step, epoch, epochs } = run?.progress ?? {};
+    const state = JSON.stringify([run?.id, step, last_run?.id, counter.since_training, is_paused]);
+    const bar = section.querySelector("progress");
+    if (state === known) {
+      if (bar && epoch && epochs) Object.assign(bar, { max: 1, value: epoch / epochs });
+      return;
+    }
+    known = state;
+    try {
+      await renew(section);
+      if (!section.dataset.poll) source.close();
+    } catch {
+      known = null; // the service may be starting again: the next event tries once more
+    }
+  });
+  source.addEventListener("error", () => {
+    if (source.readyState === EventSource.CLOSED) watch(section); // as many listen as may
+  });
+}
+
+async function renew(section) {
+  const fresh = await part(section.dataset.poll, section.id);
+  if (!fresh) return;
+  if (fresh.innerHTML !== section.innerHTML) section.innerHTML = fresh.innerHTML;
+  if (!fresh.dataset.poll) section.removeAttribute("data-poll");
+}
+
+// The same where nothing is told: fetched again and again.
 function watch(section) {
   const every = Number(section.dataset.every || 1000);
   setTimeout(async () => {
     if (document.hidden) return watch(section);
     try {
-      const fresh = await part(section.dataset.poll, section.id);
-      if (!fresh) return;
-      if (fresh.innerHTML !== section.innerHTML) section.innerHTML = fresh.innerHTML;
-      if (!fresh.dataset.poll) return section.removeAttribute("data-poll");
+      await renew(section);
+      if (!section.dataset.poll) return;
     } catch {
       section.dataset.every = Math.min(every * 2, 15000); // the service may be starting again
     }
@@ -96,7 +128,7 @@ function applied(select) {
 }
 
 document.querySelectorAll("details[data-fetch]").forEach(fetchWhenOpened);
-document.querySelectorAll("[data-poll]").forEach(watch);
+document.querySelectorAll("[data-poll]").forEach(window.EventSource ? follow : watch);
 document.querySelectorAll("[data-timer]").forEach(time);
 document.querySelectorAll("form[method=post]").forEach(once);
 document.querySelectorAll("footer select").forEach(applied);

@@ -1,0 +1,72 @@
+"""What listeners are told of: tasks that are new or finished, and whether who listens is still let in."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.crud.accounts import KEY_IN_USE
+from app.crud.practice_tasks import COLUMNS
+from app.crud.rows import all_as, execute
+from app.domain.tasks import Task
+
+LATE = "10 seconds"  # that a row may be seen after its own moment: whoever wrote it had not committed
+LONGEST_AWAY = "1 hour"  # that is made good
+MOST = 200  # tasks of a student at once; the newest
+# Each end of the past by its index. A task that is in both comes once.
+CHANGED = f"""
+    SELECT DISTINCT ON (id) {COLUMNS}
+    FROM unnest(CAST(:students AS uuid[]), CAST(:sinces AS timestamptz[])) AS follower (student, since)
+    CROSS JOIN LATERAL (
+        SELECT greatest(coalesce(follower.since, statement_timestamp() - interval '{LATE}'),
+                        statement_timestamp() - interval '{LONGEST_AWAY}') AS moment
+    ) AS begin
+    CROSS JOIN LATERAL (
+        (SELECT * FROM practice_tasks WHERE user_id = follower.student AND created_at > begin.moment
+         ORDER BY created_at DESC, id DESC LIMIT {MOST})
+        UNION ALL
+        (SELECT * FROM practice_tasks WHERE user_id = follower.student AND completed AND completed_at > begin.moment
+         ORDER BY completed_at DESC, id DESC LIMIT {MOST})
+    ) AS changed"""
+LET_IN = f"""
+    SELECT 'token' AS kind, CAST(id AS text) AS secret FROM api_tokens
+    WHERE id = ANY (CAST(:tokens AS uuid[])) AND expires_at > now()
+    UNION ALL SELECT 'browser', encode(token_hash, 'hex') FROM browser_sessions
+    WHERE encode(token_hash, 'hex') = ANY (CAST(:browsers AS text[])) AND expires_at > now()
+    UNION ALL SELECT 'key', encode(key_hash, 'hex') FROM service_keys
+    WHERE encode(key_hash, 'hex') = ANY (CAST(:keys AS text[])) AND {KEY_IN_USE}"""
+
+
+class Pass(NamedTuple):
+    """What somebody listens by."""
+
+    kind: str  # token, browser or key
+    secret: str  # the token's id; the hash of the cookie or the key
+
+
+def now(db: Session) -> datetime:
+    """The database's clock, UTC."""
+    found: datetime = execute(db, "SELECT statement_timestamp()").scalar_one()
+    return found.astimezone(UTC)
+
+
+def let_in(db: Session, passes: Sequence[Pass]) -> set[Pass]:
+    """Which of these still open anything."""
+    by_kind = {kind: [each.secret for each in passes if each.kind == kind] for kind in ("token", "browser", "key")}
+    rows = execute(db, LET_IN, tokens=by_kind["token"], browsers=by_kind["browser"], keys=by_kind["key"])
+    return {Pass(row.kind, row.secret) for row in rows}
+
+
+def changed(db: Session, students: Sequence[tuple[UUID, datetime | None]]) -> list[Task]:
+    """Tasks that were created or finished since those moments, or lately where none is given; the oldest first."""
+    if not students:
+        return []
+    names, sinces = zip(*students, strict=True)
+    found = all_as(Task, db, CHANGED, students=list(names), sinces=list(sinces))
+    return sorted(found, key=changed_at)
+
+
+def changed_at(task: Task) -> datetime:
+    return task.completed_at or task.created_at
