@@ -1,4 +1,4 @@
-"""What listeners are told of: tasks that are new or finished, and whether who listens is still let in."""
+"""What listeners are told of: tasks that are new, finished or corrected, and whether who listens is still let in."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,12 +15,12 @@ from app.domain.tasks import Task
 LATE = "10 seconds"  # that a row may be seen after its own moment: whoever wrote it had not committed
 LONGEST_AWAY = "1 hour"  # that is made good
 MOST = 200  # tasks of a student at once; the newest
-# Each end of the past by its index. A task that is in both comes once.
+# Each by its index. A task that is in several comes once.
 CHANGED = f"""
     SELECT DISTINCT ON (id) {COLUMNS}
-    FROM unnest(CAST(:students AS uuid[]), CAST(:sinces AS timestamptz[])) AS follower (student, since)
-    CROSS JOIN LATERAL (
-        SELECT greatest(coalesce(follower.since, statement_timestamp() - interval '{LATE}'),
+    FROM unnest(CAST(:students AS uuid[])) AS follower (student)
+    CROSS JOIN (
+        SELECT greatest(coalesce(CAST(:since AS timestamptz), statement_timestamp() - interval '{LATE}'),
                         statement_timestamp() - interval '{LONGEST_AWAY}') AS moment
     ) AS begin
     CROSS JOIN LATERAL (
@@ -29,6 +29,11 @@ CHANGED = f"""
         UNION ALL
         (SELECT * FROM practice_tasks WHERE user_id = follower.student AND completed AND completed_at > begin.moment
          ORDER BY completed_at DESC, id DESC LIMIT {MOST})
+        UNION ALL
+        (SELECT * FROM practice_tasks WHERE id IN (
+            SELECT task_id FROM (SELECT task_id, at FROM result_corrections WHERE user_id = follower.student
+                                 ORDER BY id DESC LIMIT {MOST}) AS corrected
+            WHERE corrected.at > begin.moment))
     ) AS changed"""
 LET_IN = f"""
     SELECT 'token' AS kind, CAST(id AS text) AS secret FROM api_tokens
@@ -59,12 +64,11 @@ def let_in(db: Session, passes: Sequence[Pass]) -> set[Pass]:
     return {Pass(row.kind, row.secret) for row in rows}
 
 
-def changed(db: Session, students: Sequence[tuple[UUID, datetime | None]]) -> list[Task]:
-    """Tasks that were created or finished since those moments, or lately where none is given; the oldest first."""
+def changed(db: Session, students: Sequence[UUID], since: datetime | None = None) -> list[Task]:
+    """Their tasks that were created, finished or corrected since then, or lately; the oldest first."""
     if not students:
         return []
-    names, sinces = zip(*students, strict=True)
-    found = all_as(Task, db, CHANGED, students=list(names), sinces=list(sinces))
+    found = all_as(Task, db, CHANGED, students=list(students), since=since)
     return sorted(found, key=changed_at)
 
 

@@ -63,12 +63,13 @@ class Listener:
                 self._say(news, name, state)
         self.states = dict(news.states)
         came_at = news.at - timedelta(seconds=time.monotonic() - self.came)
-        before = self.tasks
         own = {task.id: task for task in news.tasks if task.user_id == self.student}
-        for task in own.values():
-            is_new = changed_at(task) > (self.last_heard or came_at) if before is None else before.get(task.id) != task
-            if is_new:
-                self._say(news, "task", TaskOut.model_validate(task))
+        if self.tasks is not None:
+            fresh = [task for task in own.values() if self.tasks.get(task.id) != task]
+        else:
+            fresh = news.missed.get(self) or [task for task in own.values() if changed_at(task) > came_at]
+        for task in fresh:
+            self._say(news, "task", TaskOut.model_validate(task))
         self.tasks = own
         if self.events.qsize() > NOT_FETCHED:
             self.end()
@@ -100,7 +101,8 @@ class News(NamedTuple):
     at: datetime  # the database's clock, UTC
     let_in: set[Pass]
     states: dict[str, BaseModel]  # of training and version
-    tasks: list[Task]
+    tasks: list[Task]  # of all listeners, that changed lately
+    missed: dict[Listener, list[Task]]  # by who came again, since they last heard anything
 
 
 class Feed:
@@ -150,11 +152,13 @@ class Feed:
             await asyncio.sleep(POLL_SECONDS)
 
     def _look(self, listeners: list[Listener]) -> News:
-        students = {each.student: None if each.tasks is not None else each.last_heard for each in listeners}
+        students = {each.student for each in listeners if each.student}
+        again = [each for each in listeners if each.tasks is None and each.student and each.last_heard]
         with new_session().begin() as db:
             return News(
                 events.now(db),
                 events.let_in(db, [each.by for each in listeners]),
                 {"training": training_now(db), "version": serving_now(db, self._serving)},
-                events.changed(db, [(who, since) for who, since in students.items() if who]),
+                events.changed(db, list(students)),
+                {each: events.changed(db, [each.student], each.last_heard) for each in again if each.student},
             )

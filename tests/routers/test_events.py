@@ -21,7 +21,7 @@ from app.core.http import connections
 from app.core.http.connections import BoundedProtocol
 from app.core.http.cookies import SESSION
 from app.core.settings import settings
-from app.crud import accounts, browser_sessions
+from app.crud import accounts, browser_sessions, events
 from app.main import connect
 from app.ml.training import scheduler as trainer
 from app.monitoring import feed
@@ -119,6 +119,19 @@ def test_ones_own_tasks_are_told_and_nobody_elses(client: httpx.Client, ada: Stu
             told.append(stream.of("task").data)
         assert {each["topic"] for each in told} == {"Waves"}
         assert told[-1] == done
+
+
+def test_a_correction_is_told_though_the_task_is_old(client: httpx.Client, ada: Student, db: Session) -> None:
+    done = ada.do(topic="Waves")
+    db.execute(
+        text("UPDATE practice_tasks SET created_at = now() - interval '1 day', completed_at = now() - interval '1 day'")
+    )
+    db.commit()
+    with listening(client, **ada.headers) as stream:
+        stream.of("version")
+        body = {"is_correct": False, "actual_time_seconds": 5.0}
+        assert client.put(f"/practice-tasks/{done['id']}/result", json=body, headers=ada.headers).status_code == 200
+        assert stream.of("task").data["is_correct"] is False
 
 
 def test_training_and_versions_are_told_at_once_and_when_they_change(
@@ -287,7 +300,7 @@ def test_a_moment_without_the_database_ends_no_answer(
     with listening(client, **ada.headers) as stream:
         stream.of("version")
         with monkeypatch.context() as patched:
-            patched.setattr(feed.events, "now", _away)
+            patched.setattr(events, "now", _away)
             time.sleep(2 * feed.POLL_SECONDS)
         ada.ask(topic="Back")
         assert stream.of("task").data["topic"] == "Back"

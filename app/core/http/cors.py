@@ -23,7 +23,7 @@ ANSWERS = (
 PREFLIGHTS = (
     VARIES,
     (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE"),
-    (b"access-control-allow-headers", b"Authorization, Content-Type, Idempotency-Key, X-Request-ID"),
+    (b"access-control-allow-headers", b"Authorization, Content-Type, Idempotency-Key, X-Request-ID, Last-Event-ID"),
     (b"access-control-max-age", b"600"),  # seconds
 )
 

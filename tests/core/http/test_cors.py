@@ -47,7 +47,7 @@ def test_a_browser_is_told_before_a_call_that_it_may(opened: TestClient, path: s
     assert answer.headers[ALLOWED] == APP
     assert method in answer.headers["access-control-allow-methods"].split(", ")
     takes = {each.lower() for each in answer.headers["access-control-allow-headers"].split(", ")}
-    assert takes == {"authorization", "content-type", "idempotency-key", "x-request-id"}
+    assert takes == {"authorization", "content-type", "idempotency-key", "x-request-id", "last-event-id"}
     assert "access-control-allow-credentials" not in answer.headers
     assert answer.headers["x-request-id"]
 
