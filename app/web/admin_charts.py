@@ -36,7 +36,7 @@ def held_out(translator: Translator, scored: Sequence[HeldOutScore]) -> Markup:
         " time, which it did not learn from, so a step up may mean harder tasks rather than a worse model."
     )
     labels = [translator("run %(id)s", id=run) for run in runs]
-    return over(translator, translator("Log-loss on unseen tasks"), text, labels, series, _around(series))
+    return over(translator, translator("Log-loss on unseen tasks"), text, labels, series, _around(translator, series))
 
 
 def live(translator: Translator, groups: Sequence[tuple[float, float, int]]) -> Markup:
@@ -59,7 +59,7 @@ def by_day(translator: Translator, found: Comparison) -> Markup:
         " tasks jump up and down by chance."
     )
     labels = [translator.short_day(day) for day in days]
-    return over(translator, translator("Log-loss by day"), text, labels, series, _around(series))
+    return over(translator, translator("Log-loss by day"), text, labels, series, _around(translator, series))
 
 
 def _of_kind(translator: Translator, each: KindQuality, days: Sequence[date]) -> Series:
@@ -76,7 +76,14 @@ def seconds_by_run(translator: Translator, runs: Sequence[Run]) -> Markup:
         "From its beginning to its end, the newest at the right. From scratch takes longer than going on."
     )
     labels = [translator("run %(id)s", id=run.id) for run in shown]
-    return over(translator, translator("How long trainings take"), text, labels, series, Axis("seconds"))
+    return over(
+        translator,
+        translator("How long trainings take"),
+        text,
+        labels,
+        series,
+        Axis("seconds", name=translator("Time")),
+    )
 
 
 def seconds(run: Run) -> float | None:
@@ -85,7 +92,8 @@ def seconds(run: Run) -> float | None:
     return (run.finished_at - run.started_at).total_seconds()
 
 
-def _around(series: Sequence[Series]) -> Axis:
+def _around(translator: Translator, series: Sequence[Series]) -> Axis:
     """An axis that shows differences: log-losses lie close together, far from 0."""
     values = [value for each in series for value in each.values if value is not None] or [COIN]
-    return Axis("signed", STEP * max(floor(min(values) / STEP - 0.2), 0), STEP * ceil(max(values) / STEP + 0.2))
+    low, high = STEP * max(floor(min(values) / STEP - 0.2), 0), STEP * ceil(max(values) / STEP + 0.2)
+    return Axis("signed", low, high, translator("Log-loss"))

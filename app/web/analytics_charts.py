@@ -33,7 +33,7 @@ def success_chart(translator: Translator, days: Mapping[date, TaskStatistics]) -
             Series(translator("Right"), [each.right for each in days.values()], kind="bars"),
             *_where_predicted(Series(translator("Predicted"), [each.chance for each in days.values()])),
         ],
-        Axis("percent", 0, 1),
+        Axis("percent", 0, 1, translator("Share right")),
     )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def time_chart(translator: Translator, days: Mapping[date, TaskStatistics]) -> M
             Series(translator("Your time"), [each.seconds for each in days.values()], kind="bars"),
             *_where_predicted(Series(translator("Predicted"), [each.expected_seconds for each in days.values()])),
         ],
-        Axis("seconds", 0, axis_end(most, ROUND_SECONDS)),
+        Axis("seconds", 0, axis_end(most, ROUND_SECONDS), translator("Time for a task")),
     )  # fmt: skip
 
 
@@ -87,7 +87,9 @@ def _trajectory(
 ) -> Markup:
     text = translator("How many of 100 students you are ahead of; in four of five cases it is within the band.")
     low, middle, high = ([round(100 * getattr(each, name)) for each in places] for name in ("low", "middle", "high"))
-    return charts.over(translator, title, text, labels, [Series(called, middle, low, high)], Axis("number", 0, 100))
+    return charts.over(
+        translator, title, text, labels, [Series(called, middle, low, high)], Axis("number", 0, 100, called)
+    )
 
 
 def reliability(translator: Translator, judged: Judged) -> Markup | None:

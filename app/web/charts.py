@@ -15,7 +15,7 @@ from app.core.languages import MINUTE, Translator
 
 WIDTH, HEIGHT = 640.0, 240.0
 NARROW = 400.0  # of a strip
-LEFT, RIGHT, TOP, BOTTOM = 60.0, 12.0, 12.0, 30.0
+LEFT, RIGHT, TOP, BOTTOM = 60.0, 12.0, 40.0, 30.0
 GRID_LINES = 4
 LABELS, LONGEST_LABEL = 7, 14  # along the x axis at the most, and characters of each
 COLOURS = 4
@@ -49,11 +49,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What the y axis shows, from where to where (None: as the values need)."""
+    """What the y axis shows, from where to where (None: as the values need), and what it is called."""
 
     unit: Unit = "percent"
     low: float | None = 0.0
     high: float | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +83,26 @@ BAR = Markup(
 )
 PATH = Markup('<polyline class="{} line" points="{}"/>')
 BAND = Markup('<polygon class="{} band" points="{}"/>')
-KEY = Markup(
-    '<li><svg viewBox="0 0 20 12" aria-hidden="true">'
-    '<rect class="s{} key" x="1" y="{}" width="18" height="{}" rx="2"/></svg>{}</li>'
-)
+KEY = Markup('<li><svg viewBox="0 0 20 12" aria-hidden="true">{}</svg>{}</li>')
+BAR_KEY = Markup('<rect class="s{} key" x="1" y="1" width="18" height="10" rx="2"/>')
+LINE_KEY = Markup('<line class="s{} line{}" x1="1" y1="6" x2="19" y2="6"/>')
+BAND_KEY = Markup('<rect class="s{} band" x="1" y="1" width="18" height="10"/>')
+DOT_KEY = Markup('<circle class="s{} dot" cx="10" cy="6" r="4"/>')
+IDEAL_KEY = Markup('<line class="ideal" x1="1" y1="6" x2="19" y2="6"/>')
+VALUE_KEY = Markup('<circle class="value" cx="10" cy="6" r="5"/>')
+RANGE_KEY = Markup('<line class="range" x1="5" y1="6" x2="15" y2="6"/>')
+REAL_KEY = Markup('<line class="real" x1="10" y1="0" x2="10" y2="12"/>')
 PICTURE = Markup(
     '<svg class="{kind}" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-labelledby="c{n}t c{n}d">'
     '<title id="c{n}t">{title}</title><desc id="c{n}d">{text}</desc>{parts}</svg>'
 )
 FIGURE = Markup(
-    '<figure class="chart"><figcaption><strong>{title}</strong><span>{text}</span></figcaption>{drawn}{legend}'
-    "<details><summary>{numbers}</summary>"
+    '<figure class="chart"><figcaption>{title}</figcaption>{drawn}{legend}'
+    '<details><summary>{numbers}<span class="hidden">: {title}</span></summary><p class="hint">{text}</p>'
     '<div class="scroll" tabindex="0" role="region" aria-label="{title}">{table}</div></details></figure>'
+)
+STRIP = Markup(
+    '<figure class="chart"><figcaption>{title} <span class="hint">{text}</span></figcaption>{drawn}{legend}</figure>'
 )
 NOTHING = Markup("")
 
@@ -109,19 +118,25 @@ def over(
         drawn = _bars if each.kind == "bars" else _lines
         parts += drawn(scale, each, f"s{place % COLOURS + 1}", shown)
     head, rows = ["", *(each.label for each in series)], _rows(translator, labels, series, axis)
-    return _figure(translator, title, text, parts, head, rows, _legend(series))
+    return _figure(translator, title, text, parts, head, rows, _legend(translator, series))
 
 
 def reliability(
     translator: Translator, title: str, text: str, points: Sequence[tuple[float, float, int]], axes: tuple[str, str]
 ) -> Markup:
-    """Draw the predicted share against what came of it, in groups of n tasks; on the line they agree."""
+    """Draw the predicted share against what came of it, in groups of n tasks; on the line they agree.
+
+    `axes` are what the shares from left to right and from bottom to top are called.
+    """
     scale = _Scale(0, 1, 1)
 
     def x(share: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * share
 
-    parts = [*_grid(scale, translator, Axis("percent", 0, 1)), LINE.format("ideal", x(0), scale.y(0), x(1), scale.y(1))]
+    parts = [
+        *_grid(scale, translator, Axis("percent", 0, 1, f"↑ {axes[1]}")),
+        LINE.format("ideal", x(0), scale.y(0), x(1), scale.y(1)),
+    ]
     parts += [
         TICK.format(x(share), HEIGHT - 10, "end" if share == 1 else "middle", translator.percent(share))
         for share in (0, 0.25, 0.5, 0.75, 1)
@@ -130,8 +145,13 @@ def reliability(
     for predicted, observed, n in points:
         told = f"{translator.percent(predicted)} / {translator.percent(observed)} ({translator.number(n)})"
         parts.append(DOT.format("s1", x(predicted), scale.y(observed), 4 + 8 * (n / most) ** 0.5, told))
+    keys = [
+        KEY.format(DOT_KEY.format(1), translator("a group of tasks, larger for more of them")),
+        KEY.format(IDEAL_KEY, translator("exactly as predicted")),
+    ]
     rows = [(translator.percent(p), translator.percent(o), translator.number(n)) for p, o, n in points]
-    return _figure(translator, title, text, parts, [*axes, translator("Tasks")], rows)
+    parts.append(TICK.format(WIDTH - RIGHT, scale.y(0) - 8, "end", f"{axes[0]} →"))
+    return _figure(translator, title, text, parts, [*axes, translator("Tasks")], rows, _keys(keys))
 
 
 def up_and_down(
@@ -163,13 +183,9 @@ def interval(
     def x(at: float) -> float:
         return 8 + 384 * min(max(at / end, 0), 1)
 
-    parts = [LINE.format("rail", x(0), 26, x(end), 26), LINE.format("range", x(low), 26, x(high), 26)]
-    parts.append(Markup('<circle class="value" cx="{:.1f}" cy="26" r="8"/>').format(x(value)))
-    if real is not None:
-        parts.append(LINE.format("real", x(real), 10, x(real), 42))
-    parts += [
-        TICK.format(x(at), 56, anchor, with_unit(translator, at, unit)) for at, anchor in ((0, "start"), (end, "end"))
-    ]
+    parts = [LINE.format("rail", x(0), 18, x(end), 18), LINE.format("range", x(low), 18, x(high), 18)]
+    parts.append(Markup('<circle class="value" cx="{:.1f}" cy="18" r="8"/>').format(x(value)))
+    keys = [KEY.format(VALUE_KEY, translator("predicted")), KEY.format(RANGE_KEY, translator("four of five cases"))]
     text = translator(
         "Predicted %(value)s, in four of five cases between %(low)s and %(high)s.",
         value=with_unit(translator, value, unit),
@@ -177,8 +193,15 @@ def interval(
         high=with_unit(translator, high, unit),
     )
     if real is not None:
-        text += " " + translator("Really: %(real)s.", real=with_unit(translator, real, unit))
-    return _picture(title, text, parts, 400, 60, "strip")
+        parts.append(LINE.format("real", x(real), 2, x(real), 34))
+        keys.append(KEY.format(REAL_KEY, translator("actual")))
+        text += " " + translator("It took %(real)s.", real=with_unit(translator, real, unit))
+    parts += [
+        TICK.format(x(at), 50, anchor, with_unit(translator, at, unit)) for at, anchor in ((0, "start"), (end, "end"))
+    ]
+    return STRIP.format(
+        title=title, text=text, drawn=_picture(title, text, parts, 400, 54, "strip"), legend=_keys(keys)
+    )
 
 
 def axis_end(most: float, steps: Sequence[float]) -> float | None:
@@ -219,7 +242,7 @@ def _grid(scale: _Scale, translator: Translator, axis: Axis) -> list[Markup]:
         y = scale.y(value)
         parts.append(LINE.format("grid", LEFT, y, WIDTH - RIGHT, y))
         parts.append(TICK.format(LEFT - 6, y + 4, "end", _short(translator, value, axis.unit)))
-    return parts
+    return [*parts, TICK.format(0, 16, "start", axis.name)] if axis.name else parts
 
 
 def _short(translator: Translator, value: float, unit: Unit) -> str:
@@ -281,13 +304,24 @@ def _runs(values: Sequence[float | None]) -> list[list[int]]:
     return [list(places) for is_gap, places in stretches if not is_gap]
 
 
-def _legend(series: Sequence[Series]) -> Markup:
-    if len(series) < 2:
-        return NOTHING
-    items = [
-        KEY.format(place % COLOURS + 1, 1 if each.kind == "bars" else 5, 10 if each.kind == "bars" else 3, each.label)
-        for place, each in enumerate(series)
-    ]
+def _legend(translator: Translator, series: Sequence[Series]) -> Markup:
+    """Say what each colour is, and each band."""
+    items = list[Markup]()
+    for place, each in enumerate(series):
+        colour = place % COLOURS + 1
+        if each.kind == "bars":
+            mark = BAR_KEY.format(colour)
+        elif each.kind == "dots":
+            mark = DOT_KEY.format(colour)
+        else:
+            mark = LINE_KEY.format(colour, " dashed" if each.kind == "dashes" else "")
+        items.append(KEY.format(mark, each.label))
+        if each.low:
+            items.append(KEY.format(BAND_KEY.format(colour), translator("where it lies in four of five cases")))
+    return _keys(items)
+
+
+def _keys(items: Sequence[Markup]) -> Markup:
     return Markup('<ul class="legend">{}</ul>').format(NOTHING.join(items))
 
 
@@ -312,7 +346,7 @@ def _figure(
     first = Markup("<tr>{}</tr>").format(NOTHING.join(names))
     body = NOTHING.join(Markup("<tr><td>{}</td></tr>").format(Markup("</td><td>").join(row)) for row in rows)
     table = Markup("<table><thead>{}</thead><tbody>{}</tbody></table>").format(first, body)
-    drawn, numbers = _picture(title, text, parts, *size), translator("The numbers")
+    drawn, numbers = _picture(title, text, parts, *size), translator("How to read it, and the numbers")
     return FIGURE.format(title=title, text=text, drawn=drawn, legend=legend, numbers=numbers, table=table)
 
 

@@ -164,7 +164,14 @@ def _chart(translator: Translator, plan: Plan) -> Markup:
     text = translator(
         "By topic: when the plan was made, now, and expected on the day of the exam if you follow the plan."
     )
-    return charts.over(translator, title, text, [each.topic for each in plan.topics], shown, Axis("percent", 0, 1))
+    return charts.over(
+        translator,
+        title,
+        text,
+        [each.topic for each in plan.topics],
+        shown,
+        Axis("percent", 0, 1, translator("Chance")),
+    )
 
 
 @router.post("/{plan_id}/remove")

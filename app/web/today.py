@@ -74,7 +74,7 @@ def days_chart(translator: Translator, days: Sequence[Day]) -> Markup:
             Series(translator("right"), _shown(right, days), kind="bars"),
             Series(translator("wrong"), _shown(wrong, days), kind="bars", base=right),
         ],
-        Axis("number", 0, axis_end(most, ROUND_TASKS) or most),
+        Axis("number", 0, axis_end(most, ROUND_TASKS) or most, translator("Tasks")),
     )
 
 

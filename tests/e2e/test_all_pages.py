@@ -148,7 +148,7 @@ def test_the_whole_way_without_javascript(visit: Visit) -> None:
         window.ask("Calculus")
         expect(page.get_by_role("timer")).to_be_hidden()
         window.answer(right=number % 2 == 0, seconds=None if number else 12)
-    page.get_by_text("Why this prediction?").click()
+    page.get_by_text("How do you know?").click()
     page.get_by_role("link", name="See what moved it").click()
     expect(page.get_by_role("heading", name="Why this prediction?")).to_be_visible()
     window.open(window.plan_an_exam())

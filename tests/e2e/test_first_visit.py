@@ -21,11 +21,13 @@ def test_a_student_registers_practises_sees_the_training_plans_an_exam_and_takes
     page = window.register().page
     for number in range(5):
         window.ask("Calculus")
+        page.get_by_text("How do you know?").click()
         expect(page.get_by_text("from the tasks finished so far")).to_be_visible()
         expect(page.get_by_role("timer")).to_have_text(re.compile(r"^0:0\d$"))
         window.answer(right=number % 2 == 0, seconds=20 + number)
     expect(page.locator("#training")).to_contain_text(re.compile("Last training: .*, on 10 tasks"), timeout=120_000)
     window.ask("Calculus")
+    page.get_by_text("How do you know?").click()
     expect(page.get_by_text(re.compile(r"Predicted by (the (V2|LSTM) network|LNIRT), version \d+"))).to_be_visible()
     window.answer(seconds=31)
     expect(page.get_by_role("heading", name=re.compile("Right"))).to_be_visible()

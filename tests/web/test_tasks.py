@@ -25,7 +25,7 @@ def test_the_way_from_the_choice_to_the_result(ada: Browser) -> None:
     asked = ada.send("/dashboard/tasks", topic="  Calculus ", difficulty="hard")
     assert re.search(r"/dashboard/tasks/[0-9a-f-]{36}$", str(asked.url))
     page = said(asked)
-    for sentence in ("Calculus hard", "50%", "60 s", "I got it right", "I got it wrong", "Why this prediction?"):
+    for sentence in ("Calculus hard", "50%", "60 s", "I got it right", "I got it wrong", "How do you know?"):
         assert sentence in page
     done = ada.send(asked.url.path, result="right", seconds="38,5")
     assert done.url.path == asked.url.path
