@@ -201,6 +201,12 @@ class AsyncDatabase:
             return await statement.rows(connection, values)
 
     @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["Transaction"]:
+        """Lend a database whose statements hold together: committed when the `with` ends well, else undone."""
+        async with self.acquire() as connection, connection.transaction():
+            yield Transaction(connection)
+
+    @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Any]:
         """Lend a connection for the length of a `with`; one that no longer answers is closed.
 
@@ -223,3 +229,14 @@ class AsyncDatabase:
             raise
         finally:
             await pool.release(connection)
+
+
+class Transaction:
+    """One transaction of the asynchronous door."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def rows(self, statement: Statement, values: Mapping[str, object]) -> Rows:
+        """Return all rows of a statement."""
+        return await statement.rows(self._connection, values)

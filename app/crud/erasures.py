@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.crud import model_tracker, model_versions, serving_changes, spellings, training_runs
+from app.crud import idempotency_keys, model_tracker, model_versions, serving_changes, training_runs
 from app.crud.rows import all_as, execute, number
 
 WITHDRAWN = "A student was erased and too few finished tasks remain to train on, so LNIRT fitted to those answers."
@@ -94,6 +95,7 @@ def _delete_tasks(db: Session, student: UUID) -> tuple[int, int]:
         completed += number(db, DELETE_TASKS, ids=found[start : start + TASKS_PER_STATEMENT])
     execute(db, "DELETE FROM student_states WHERE user_id = :student", student=student)
     execute(db, "DELETE FROM exam_plans WHERE user_id = :student", student=student)
+    idempotency_keys.erase(db, student)
     execute(db, "DELETE FROM result_corrections WHERE user_id = :student", student=student)
     execute(db, DELETE_TOTALS, student=student)
     return len(found), completed

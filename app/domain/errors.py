@@ -51,6 +51,12 @@ class TopicTaken(AppError):
     status = 409
 
 
+class KeyOfAnotherRequest(AppError):
+    """This Idempotency-Key came with another request in the last 24 hours: a new request needs a new key."""
+
+    status = 422
+
+
 class TooManyPlans(AppError):
     """Twenty plans are as many as a student may have: delete one first, with DELETE /preparation/plans/{id}."""
 

@@ -14,10 +14,11 @@ from app.crud import accounts, known_places, sessions
 from app.domain.errors import NotSignedIn
 from app.routers import limits
 from app.routers.dependencies import HASHES_PASSWORDS, Db
+from app.routers.once import Once
 from app.schemas.accounts import AccountOut, Registration, Token
 from app.schemas.problem import problems
 
-router = APIRouter(prefix="/auth", tags=["Sign in"])
+router = APIRouter(prefix="/auth", tags=["Sign in"], route_class=Once)
 
 
 @router.post("/register", status_code=201, responses=problems(400, 409, 413, 422, 429), dependencies=[HASHES_PASSWORDS])

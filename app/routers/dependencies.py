@@ -1,13 +1,13 @@
 """Who sends this request, and from what connection it is answered."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from math import ceil
 from typing import Annotated, Any, cast
 from uuid import UUID
 
 from fastapi import Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
@@ -22,6 +22,7 @@ from app.domain.errors import NotAccepted, NotAllowed, NotSignedIn, TooManyTries
 from app.domain.tasks import Caller, Claim
 from app.ml.serving.model_order import ServingModels
 from app.ml.training.scheduler import Trainer
+from app.routers.once import Once
 
 # For the document; `who_claims` reads the header.
 student_token = OAuth2PasswordBearer("auth/token", scheme_name="Student", auto_error=False)
@@ -29,12 +30,20 @@ service_key = HTTPBearer(
     scheme_name="ServiceKey", description="A school's back end: `smartstudy key create NAME`", auto_error=False
 )
 
-Db = Annotated[Session, Depends(get_db, scope="function")]
+
+def request_session(request: Request) -> Iterator[Session]:
+    """Give the request its transaction; who stands around the route finds it in the scope."""
+    with contextmanager(get_db)() as session:
+        request.scope["db_session"] = session
+        yield session
+
+
+Db = Annotated[Session, Depends(request_session, scope="function")]
 
 
 # Dependencies are coroutines: a plain function would be run in a thread, which takes longer than all that it does.
 async def async_database(request: Request) -> AsyncDatabase:
-    return cast(AsyncDatabase, request.app.state.database)
+    return cast(AsyncDatabase, request.scope.get("database") or request.app.state.database)
 
 
 async def turn_to_hash(request: Request) -> AsyncIterator[None]:
@@ -126,7 +135,18 @@ def student_named(user_id: UUID | None, caller: Claim | Caller, yours: str) -> U
     return caller.student
 
 
-class CallerFirst(APIRoute):
+class OnceForCaller(Once):
+    """A route whose callers are known: each has keys of their own."""
+
+    def caller_of(self, request: Request) -> str:
+        claim = claim_of(request)
+        return str(claim.student) if claim.key_hash is None else claim.key_hash.hex()
+
+    async def let_in(self, request: Request) -> None:
+        await who_calls(await async_database(request), claim_of(request))
+
+
+class CallerFirst(OnceForCaller):
     """A route that first refuses who is not let in, whatever is wrong with what they ask."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

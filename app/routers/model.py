@@ -9,7 +9,7 @@ from app.crud import model_versions, serving_changes, training_control, training
 from app.ml.serving.model_order import ServingModels
 from app.monitoring.comparison import comparison
 from app.monitoring.status import model_status, outcome, version_fields
-from app.routers.dependencies import Acting, Admin, Db, Serving, TheTrainer
+from app.routers.dependencies import Acting, Admin, Db, OnceForCaller, Serving, TheTrainer
 from app.schemas.comparison import Comparison
 from app.schemas.model_status import ModelStatus, PauseChanged, PauseWish, RunOut
 from app.schemas.model_versions import (
@@ -26,7 +26,7 @@ from app.schemas.model_versions import (
 )
 from app.schemas.problem import problems
 
-router = APIRouter(prefix="/model", tags=["Model"])
+router = APIRouter(prefix="/model", tags=["Model"], route_class=OnceForCaller)
 
 MOST = 2**31 - 1
 VersionId = Annotated[int, Path(ge=1, le=MOST)]

@@ -10,12 +10,12 @@ from app.core.db.statements import run_sync
 from app.crud import learning_record, topic_history, topics
 from app.domain.characters import folded
 from app.domain.fields import StoredText
-from app.routers.dependencies import Acting, Admin, AdminOrKey, Db, SignedIn, student_named
+from app.routers.dependencies import Acting, Admin, AdminOrKey, Db, OnceForCaller, SignedIn, student_named
 from app.routers.preparation import ABOUT_YOU, OfStudent
 from app.schemas.problem import problems
 from app.schemas.topics import Merge, Rename, TopicChanged, TopicNamed, TopicOut, TopicPage
 
-router = APIRouter(prefix="/topics", tags=["Topics"])
+router = APIRouter(prefix="/topics", tags=["Topics"], route_class=OnceForCaller)
 CHANGES = problems(400, 401, 403, 404, 413, 422)
 MOST = 2**31 - 1
 
