@@ -8,8 +8,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.crud import model_tracker, model_versions, serving_changes, spellings, training_runs
-from app.crud import idempotency_keys, model_tracker, model_versions, serving_changes, training_runs
+from app.crud import idempotency_keys, model_tracker, model_versions, serving_changes, spellings, training_runs
 from app.crud.rows import all_as, execute, number
 
 WITHDRAWN = "A student was erased and too few finished tasks remain to train on, so LNIRT fitted to those answers."
