@@ -1,6 +1,8 @@
 """Practising: choose a task, see the prediction, do it, say how it went, see how it compares, go on."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from time import time
 from uuid import UUID
 
 from fastapi import BackgroundTasks, Request
@@ -9,6 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.core.db.statements import run_sync
+from app.core.languages import Translator
 from app.core.settings import settings
 from app.crud import learning_record, practice_tasks
 from app.domain.attempts import DIFFICULTIES
@@ -20,15 +23,15 @@ from app.ml.explanation.values import Explanation
 from app.ml.serving.model_order import ServingModels
 from app.routers.dependencies import Db, Serving, TheTrainer
 from app.routers.topics import to_pick
-from app.schemas.practice_tasks import NewTask, TaskResult
+from app.schemas.practice_tasks import NewTask
 from app.web.names import unfit_text
 from app.web.pages import go_to, render
 from app.web.preparation import suggested
 from app.web.sessions import FormText, SignedIn, page_router, translator_of
+from app.web.task_time import Report, in_colons, still_seconds, unreadable, what_is_wrong
 from app.web.training import panel
 
 router = page_router("/dashboard/tasks")
-LEAST_SECONDS = 0.1
 MOST_OFFERED = 100  # topics
 
 
@@ -96,48 +99,70 @@ def _too_many(request: Request, error: AppError) -> str:
 
 
 @router.get("/{task_id}")
-def show(request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serving) -> Response:
-    """Show the prediction and the timer; or, when it is done, the result beside the prediction."""
-    return _show(request, db, serving, _task_of(db, task_id, visitor.id))
+def show(
+    request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serving, start: str = "", began: str = ""
+) -> Response:
+    """Show the prediction and the clock, which `start` sets going where no script does; or, when done, the result."""
+    task = _task_of(db, task_id, visitor.id)
+    if start and not task.completed:
+        return go_to(request, f"/dashboard/tasks/{task.id}", began=round(time()))
+    return _show(request, db, serving, task, Report(began=began if began.isdigit() else ""))
 
 
-def _show(request: Request, db: Session, serving: ServingModels, task: Task, wrong: str | None = None) -> Response:
+def _show(
+    request: Request, db: Session, serving: ServingModels, task: Task, given: Report, wrong: str | None = None,
+    asked: float | None = None,
+) -> Response:  # fmt: skip
+    """Show a task; with what was sent of it where that can't be recorded, or where its time is asked about."""
     translator = translator_of(request)
-    values = {"task": task, "wrong": wrong, "panel": panel(db, serving, translator)}
-    return render(request, "result.html" if task.completed else "task.html", 422 if wrong else 200, **values)
+    return render(
+        request,
+        "result.html" if task.completed else "task.html",
+        422 if wrong or asked else 200,
+        task=task,
+        given=given,
+        wrong=wrong,
+        asked=asked,
+        began=_moment(translator, given.began),
+        still=still_seconds(task),
+        panel=panel(db, serving, translator),
+    )
+
+
+def _moment(translator: Translator, began: str) -> str | None:
+    try:
+        return translator.moment(datetime.fromtimestamp(int(began), UTC)) if began else None
+    except (ValueError, OverflowError, OSError):  # no moment: somebody wrote it into the address
+        return None
 
 
 @router.post("/{task_id}")
 def finish(
     request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serving, trainer: TheTrainer,
-    background: BackgroundTasks, result: FormText = "", seconds: FormText = "",
+    background: BackgroundTasks, result: FormText = "", seconds: FormText = "", clock: FormText = "",
+    began: FormText = "", sure: FormText = "",
 ) -> Response:  # fmt: skip
-    """Record how it went. Without a time, the time since the task was asked for counts."""
-    task = _task_of(db, task_id, visitor.id)
+    """Record how it went, or say what is missing; a time far beyond the predicted is asked about once."""
+    task, translator = _task_of(db, task_id, visitor.id), translator_of(request)
+    given = Report(result, seconds, clock, began, sure)
     try:
-        said = TaskResult.model_validate(
-            {"is_correct": {"right": True, "wrong": False}.get(result), "actual_time_seconds": _seconds(seconds, task)}
-        )
+        took = given.took(time())
+        is_to_be_asked = took is not None and given.is_to_be_asked(took, task)
     except ValueError:
-        wrong = translator_of(request)(
-            "Please say whether it was right or wrong, and how long it took: a number of seconds above 0."
-        )
-        return _show(request, db, serving, task, wrong)
+        return _show(request, db, serving, task, given, unreadable(translator, seconds or clock or began))
+    wrong = what_is_wrong(translator, given, took)
+    if wrong or took is None or given.is_right is None:
+        return _show(request, db, serving, task, given, wrong)
+    if is_to_be_asked:
+        typed = seconds if seconds.strip() else in_colons(took)
+        return _show(request, db, serving, task, replace(given, seconds=typed, sure=in_colons(took)), asked=took)
     try:
-        flow = complete(task.id, Claim(student=visitor.id), said.is_correct, said.actual_time_seconds)
-        _, since_training = run_sync(flow, db)
+        _, since_training = run_sync(complete(task.id, Claim(student=visitor.id), given.is_right, took), db)
     except OtherResult:  # sent twice, or from two windows: the first counts, and the page shows it
         return go_to(request, f"/dashboard/tasks/{task.id}", already=1)
     if since_training >= settings().retrain_every:
         background.add_task(trainer.request)
     return go_to(request, f"/dashboard/tasks/{task.id}")
-
-
-def _seconds(given: str, task: Task) -> float:
-    """Read seconds as a person may write them; none given: since the task was asked for. Raises ValueError."""
-    if not given.strip():
-        return max((datetime.now(UTC) - task.created_at).total_seconds(), LEAST_SECONDS)
-    return float(given.strip().replace(",", "."))
 
 
 @router.get("/{task_id}/why")

@@ -11,8 +11,16 @@ from sqlalchemy.orm import Session
 
 from app.ml.evaluation.simulated import school as simulated_school
 from app.ml.evaluation.simulated import simulate
+from app.web import tasks
 from tests.school import imported, until
 from tests.web.browsing import Browser, said
+
+
+def results(db: Session) -> list[tuple[bool, float]]:
+    found = db.execute(
+        text("SELECT is_correct, actual_time_seconds FROM practice_tasks WHERE completed ORDER BY created_at")
+    )
+    return [(row.is_correct, row.actual_time_seconds) for row in found]
 
 
 @pytest.fixture
@@ -46,25 +54,78 @@ def test_known_topics_are_offered_ones_own_first_and_a_new_spelling_is_no_new_to
     assert re.findall('<option value="([^"]*)"></option>', page) == ["Calculus", "Optics", "Heat"]
 
 
-def test_the_service_measures_the_time_where_no_script_does(ada: Browser, db: Session) -> None:
+def test_the_service_measures_the_time_from_start_on_where_no_script_does(
+    ada: Browser, db: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = ada.send("/dashboard/tasks", topic="Calculus", difficulty="easy")
-    ada.send(asked.url.path, result="wrong", seconds="")
-    assert db.execute(text("SELECT is_correct, actual_time_seconds BETWEEN 0.1 AND 60 FROM practice_tasks")).one() == (
-        False,
-        True,
-    )
+    monkeypatch.setattr(tasks, "time", lambda: 1_800_000_000.0)
+    started = ada.get(asked.url.path, start="1")
+    assert "Started: 1/15/27, 8:00" in said(started)
+    began = re.search(r'name="began" value="(\d+)"', started.text)
+    assert began
+    monkeypatch.setattr(tasks, "time", lambda: 1_800_000_093.0)
+    ada.send(asked.url.path, result="wrong", seconds="", began=began[1])
+    assert results(db) == [(False, 93.0)]
+
+
+def test_what_was_typed_counts_before_the_clock_and_the_clock_before_start(ada: Browser, db: Session) -> None:
+    for typed in ("1:30", ""):
+        asked = ada.send("/dashboard/tasks", topic="Calculus", difficulty="easy")
+        ada.send(asked.url.path, result="right", seconds=typed, clock="41.5", began="1")
+    assert results(db) == [(True, 90.0), (True, 41.5)]
 
 
 @pytest.mark.parametrize(
-    "form", [{"result": "", "seconds": "3"}, {"result": "right", "seconds": "x"}, {"result": "right", "seconds": "0"},
-             {"result": "right", "seconds": "nan"}, {"result": "right", "seconds": "1e308"}, {"result": "perhaps"}]
-)  # fmt: skip
-def test_a_result_that_can_not_be_is_said_so_beside_the_form(ada: Browser, form: dict[str, Any]) -> None:
+    ("form", "sentence"),
+    [
+        ({"result": "", "seconds": "3"}, "Was it right or wrong?"),
+        ({"result": "perhaps", "seconds": "1:30"}, "Was it right or wrong?"),
+        ({"result": "right", "seconds": ""}, "How long did it take?"),
+        ({"result": "right", "seconds": "x"}, "“x” can't be read as a time. Write seconds (90), 1:30,"),
+        ({"result": "right", "seconds": "1,000"}, "“1,000” can't be read as a time"),
+        ({"result": "right", "seconds": "", "clock": "soon"}, "“soon” can't be read as a time"),
+        ({"result": "right", "seconds": "0"}, "more than 0 s and at most 24 h"),
+        ({"result": "right", "seconds": "24:00:01"}, "more than 0 s and at most 24 h"),
+        ({"result": "right", "seconds": "", "clock": "nan"}, "more than 0 s and at most 24 h"),
+        ({"result": "right", "seconds": "", "began": "1"}, "more than 0 s and at most 24 h"),
+        ({"result": "right", "seconds": "9" * 49}, "more than 0 s and at most 24 h"),
+    ],
+)
+def test_a_result_that_can_not_be_is_said_so_beside_the_form_and_what_was_typed_stays(
+    ada: Browser, db: Session, form: dict[str, Any], sentence: str
+) -> None:
     asked = ada.send("/dashboard/tasks", topic="Calculus", difficulty="easy")
     again = ada.send(asked.url.path, **form)
     assert again.status_code == 422
-    assert "Please say whether it was right or wrong" in said(again)
+    assert sentence in said(again)
     assert "I got it right" in said(again)
+    assert f'value="{form["seconds"]}"' in again.text
+    assert results(db) == []
+
+
+def test_a_time_far_beyond_what_was_predicted_is_asked_about_once(ada: Browser, db: Session) -> None:
+    asked = ada.send("/dashboard/tasks", topic="Calculus", difficulty="easy")
+    for took in ({"seconds": "24:00:00"}, {"clock": "86400"}):
+        again = ada.send(asked.url.path, result="wrong", **took)
+        assert again.status_code == 422
+        assert "It took 24 h? Predicted was at most about 10 min." in said(again)
+        assert '<button name="result" value="wrong">Yes, it took that long</button>' in again.text
+        assert re.search('<input[^>]*name="seconds"[^>]* value="24:00:00"', again.text)
+    assert results(db) == []
+    ada.send(asked.url.path, result="wrong", seconds="24:00:00", sure="24:00:00")
+    assert results(db) == [(False, 86400.0)]
+
+
+def test_a_time_within_reach_of_the_prediction_is_not_asked_about(ada: Browser, db: Session) -> None:
+    asked = ada.send("/dashboard/tasks", topic="Calculus", difficulty="easy")
+    ada.send(asked.url.path, result="right", seconds="30 min")
+    assert results(db) == [(True, 1800.0)]
+
+
+def test_the_button_that_enter_presses_decides_nothing(ada: Browser) -> None:
+    page = ada.send("/dashboard/tasks", topic="Calculus", difficulty="easy").text
+    form = page[page.index("<form", page.index("data-away")) :]
+    assert re.findall(r'<button[^>]* name="result" value="([^"]*)"', form) == ["", "right", "wrong"]
 
 
 @pytest.mark.parametrize("form", [{"topic": "  "}, {"topic": "x" * 201}, {"topic": "a", "difficulty": "extreme"}])

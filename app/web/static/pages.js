@@ -1,4 +1,4 @@
-// What the pages do beyond plain forms and links: a timer, parts that are fetched, a training that is watched.
+// What the pages do beyond plain forms and links: a clock, parts that are fetched, a training that is watched.
 // Everything works without it. Elements say by data- attributes what they want.
 
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -76,41 +76,101 @@ function watch(section) {
   }, every);
 }
 
-// <div data-timer="task" data-for="seconds">: counts since the task was first seen, and fills the field until it is edited.
-function time(box) {
-  const field = document.getElementById(box.dataset.for);
-  const shown = box.querySelector("[data-shown]");
-  const pause = box.querySelector("[data-pause]");
-  const again = box.querySelector("[data-again]");
-  const key = `timer ${box.dataset.timer}`;
-  let state = read() || { before: 0, since: Date.now() };
-  let edited = false;
+// <section data-clock="task" data-still="300">: a clock that its button sets going. It stands still while the page is
+// out of sight; what lies between, and a long time without a key or a touch, is asked about. All windows share it.
+function clock(section) {
+  const key = `clock ${section.dataset.clock}`, still = 1000 * section.dataset.still;
+  const find = (name) => section.querySelector(`[data-${name}]`);
+  const start = find("start"), shown = find("shown"), again = find("again"), question = find("away");
+  const button = start.querySelector("button"), answer = find("answer"), field = answer.elements.seconds;
+  const begin = button.textContent;
+  let unkept = null; // where the browser keeps nothing
+  let returned = true; // what passed since somebody last looked was not seen
 
   function read() {
-    try { return JSON.parse(sessionStorage.getItem(key)); } catch { return null; }
+    try { return JSON.parse(localStorage.getItem(key)) ?? fresh(); } catch { return unkept ?? fresh(); }
   }
-  function keep() {
-    try { sessionStorage.setItem(key, JSON.stringify(state)); } catch { /* a private window: it counts from now */ }
+  function fresh() {
+    return { runs: false, counted: 0, still: 0, away: 0, seen: Date.now(), typed: "" };
   }
-  function seconds() {
-    return state.before + (state.since ? (Date.now() - state.since) / 1000 : 0);
+  // Somebody is there: the time since they last were counts, if that was not long ago.
+  function settle(state) {
+    state[state.still > still ? "away" : "counted"] += state.still;
+    state.still = 0;
   }
-  function show() {
-    const now = seconds(), whole = Math.floor(now);
-    shown.textContent = `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
-    if (!edited && document.activeElement !== field) field.value = Math.max(now, 0.1).toFixed(1);
-    pause.textContent = state.since ? pause.dataset.pause : pause.dataset.go;
+  // Read the clock, add the time since it was read last, change it, keep it and show it.
+  function pass(change = () => {}) {
+    const state = read(), now = Date.now(), gap = Math.max(now - state.seen, 0), slept = gap > AWAY_MS;
+    if (state.runs && !slept && !returned) state.still += gap;
+    if (state.runs && slept) { settle(state); state.away += gap; }
+    returned = false;
+    state.seen = now;
+    change(state);
+    try { localStorage.setItem(key, JSON.stringify(state)); } catch { unkept = state; }
+    return show(state);
   }
-  field.addEventListener("input", () => { edited = field.value !== ""; });
-  pause.addEventListener("click", () => {
-    state = state.since ? { before: seconds(), since: null } : { before: state.before, since: Date.now() };
-    keep(); show();
+  function show({ runs, counted, still: quiet, away, typed }) {
+    const now = quiet > still ? counted : counted + quiet, asked = quiet > still ? away + quiet : away;
+    const told = question.dataset.away.replace("%(time)s", spoken(asked / 1000)), line = question.querySelector("p");
+    shown.hidden = again.hidden = !runs && !now;
+    shown.textContent = colons(now / 1000);
+    button.textContent = runs ? button.dataset.pause : now ? button.dataset.go : begin;
+    button.classList.toggle("quiet", runs);
+    question.hidden = !asked;
+    if (line.textContent !== told) line.textContent = told;
+    return { begun: runs || now > 0, seconds: (now / 1000).toFixed(1), asked, typed };
+  }
+  start.addEventListener("submit", (event) => {
+    event.preventDefault();
+    pass((state) => { settle(state); state.runs = !state.runs; });
   });
-  again.addEventListener("click", () => { state = { before: 0, since: Date.now() }; edited = false; keep(); show(); });
-  field.form.addEventListener("submit", () => { if (!edited) field.value = Math.max(seconds(), 0.1).toFixed(1); });
-  box.hidden = false;
-  keep(); show();
-  setInterval(show, 250);
+  again.addEventListener("click", () => pass((state) => Object.assign(state, fresh(), { runs: true, typed: state.typed })));
+  find("count").addEventListener("click", () => pass((state) => { state.counted += state.away; state.away = 0; }));
+  find("drop").addEventListener("click", () => pass((state) => { state.away = 0; }));
+  field.addEventListener("input", () => pass((state) => { state.typed = field.value; }));
+  answer.addEventListener("submit", (event) => {
+    const { begun, seconds, asked } = pass(settle);
+    answer.elements.clock.value = begun ? seconds : "";
+    if (!asked || field.value.trim()) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    find("count").focus();
+  });
+  let acted = 0;
+  for (const kind of ["pointerdown", "pointermove", "keydown", "wheel"]) {
+    addEventListener(kind, () => {
+      if (Date.now() - acted < 1000) return;
+      acted = Date.now();
+      pass(settle);
+    }, { passive: true });
+  }
+  document.addEventListener("visibilitychange", () => { pass(); returned = document.hidden; });
+  setInterval(() => { if (!document.hidden) pass(); }, 250);
+  field.value ||= pass().typed;
+  try { forget(); } catch { /* the browser keeps nothing */ }
+}
+
+// Clocks that nobody has looked at for a week go.
+function forget() {
+  for (const name of Object.keys(localStorage).filter((each) => each.startsWith("clock "))) {
+    if (Date.now() - JSON.parse(localStorage.getItem(name)).seen > 7 * 86400e3) localStorage.removeItem(name);
+  }
+}
+
+const AWAY_MS = 10_000; // shorter, and nobody is asked
+const two = (number) => String(number).padStart(2, "0");
+
+/** 0:42, 1:02:03 */
+function colons(seconds) {
+  const whole = Math.floor(seconds), hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
+  return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
+}
+
+/** 42 s, 12 min 5 s, 1 h 10 min */
+function spoken(seconds) {
+  const whole = Math.round(seconds), hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
+  const parts = hours ? [[hours, "h"], [minutes, "min"]] : [[minutes, "min"], [whole % 60, "s"]];
+  return parts.filter(([number]) => number).map((part) => part.join(" ")).join(" ");
 }
 
 // A form is sent once, however often the button is pressed.
@@ -129,6 +189,6 @@ function applied(select) {
 
 document.querySelectorAll("details[data-fetch]").forEach(fetchWhenOpened);
 document.querySelectorAll("[data-poll]").forEach(window.EventSource ? follow : watch);
-document.querySelectorAll("[data-timer]").forEach(time);
+document.querySelectorAll("[data-clock]").forEach(clock);
 document.querySelectorAll("form[method=post]").forEach(once);
 document.querySelectorAll("footer select").forEach(applied);

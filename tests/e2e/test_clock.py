@@ -1,0 +1,142 @@
+"""The clock of a task in a real browser, whose own clock the tests move."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.visits import Visits
+
+HIDDEN = """hidden => {
+  Object.defineProperty(document, 'hidden', { get: () => hidden, configurable: true });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+
+@pytest.fixture
+def window(visit: Callable[..., Visits]) -> Visits:
+    """A task is open, and nothing has been pressed."""
+    made = visit()
+    made.page.clock.install()
+    made.register().ask("Calculus")
+    return made
+
+
+def start(window: Visits) -> Page:
+    window.page.get_by_role("button", name="Start", exact=True).click()
+    return window.page
+
+
+def away(page: Page, seconds: float) -> None:
+    """Another window is looked at."""
+    page.evaluate(HIDDEN, True)
+    page.clock.fast_forward(int(seconds * 1000))
+    page.evaluate(HIDDEN, False)
+
+
+def worked(page: Page, seconds: int) -> None:
+    """Time passes before the student's eyes."""
+    page.clock.run_for(seconds * 1000)
+
+
+def shows(page: Page, time: str) -> None:
+    expect(page.get_by_role("timer")).to_have_text(re.compile(f"^{time}$"))
+
+
+def recorded(page: Page) -> str:
+    page.get_by_role("button", name="I got it right").click()
+    page.get_by_role("heading", name="Go on").wait_for()
+    return page.get_by_role("heading", name=re.compile("^Right, in")).inner_text()
+
+
+def test_the_clock_begins_with_start_and_what_it_shows_is_recorded(window: Visits) -> None:
+    page = window.page
+    worked(page, 60)
+    expect(page.get_by_role("timer")).to_be_hidden()
+    start(window)
+    worked(page, 75)
+    shows(page, "1:1[56]")
+    window.is_accessible()
+    assert re.search(r"in 7[56] s", recorded(page))
+
+
+def test_time_out_of_sight_is_asked_about(window: Visits) -> None:
+    page = start(window)
+    worked(page, 20)
+    away(page, 720)
+    shows(page, "0:2[01]")
+    expect(page.get_by_text("You were away for 12 min: count them?")).to_be_visible()
+    window.is_accessible()
+    page.get_by_role("button", name="I got it right").click()  # nothing is recorded before it is answered
+    expect(page.get_by_role("button", name="Count them")).to_be_focused()
+    page.get_by_role("button", name="Leave them out").click()
+    expect(page.get_by_text("You were away")).to_be_hidden()
+    away(page, 60)
+    page.get_by_role("button", name="Count them").click()
+    shows(page, "1:2[012]")
+    assert re.search(r"in 8[0-3] s", recorded(page))
+
+
+def test_a_glance_elsewhere_is_neither_counted_nor_asked_about(window: Visits) -> None:
+    page = start(window)
+    away(page, 8)
+    worked(page, 1)
+    shows(page, "0:0[12]")
+    expect(page.get_by_text("You were away")).to_be_hidden()
+
+
+def test_a_long_time_without_a_touch_is_asked_about(window: Visits) -> None:
+    page = start(window)
+    worked(page, 500)
+    shows(page, "8:2[01]")  # the first guess allows ten minutes
+    worked(page, 220)
+    expect(page.get_by_text("You were away for 12 min: count them?")).to_be_visible()
+    shows(page, "0:00")
+    page.get_by_role("button", name="Count them").click()
+    shows(page, "12:0[01]")
+
+
+def test_the_clock_survives_a_reload_and_is_one_in_two_windows(window: Visits) -> None:
+    page = start(window)
+    worked(page, 40)
+    page.reload()
+    worked(page, 5)
+    shows(page, "0:4[4-7]")
+    other = window.context.new_page()
+    other.goto(page.url)
+    expect(other.get_by_role("timer")).to_have_text(re.compile("^0:4[4-9]$"))
+    expect(other.get_by_role("button", name="Pause")).to_be_visible()
+
+
+def test_what_was_typed_stays_typed(window: Visits) -> None:
+    page = start(window)
+    page.get_by_label("Time it took").fill("1:30")
+    worked(page, 40)
+    page.reload()
+    expect(page.get_by_label("Time it took")).to_have_value("1:30")
+    assert "in 90 s" in recorded(page)
+
+
+def test_enter_in_the_time_decides_neither_right_nor_wrong(window: Visits) -> None:
+    page = window.page
+    page.get_by_label("Time it took").fill("90 s")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("Was it right or wrong?")
+    expect(page.get_by_label("Time it took")).to_have_value("90 s")
+    window.faults.clear()  # the console tells of the 422
+    assert "in 90 s" in recorded(page)
+
+
+def test_a_pause_stands_still_and_a_new_start_begins_at_nothing(window: Visits) -> None:
+    page = start(window)
+    worked(page, 20)
+    page.get_by_role("button", name="Pause").click()
+    worked(page, 900)
+    shows(page, "0:2[01]")
+    expect(page.get_by_text("You were away")).to_be_hidden()
+    page.get_by_role("button", name="Go on", exact=True).click()
+    worked(page, 10)
+    shows(page, "0:3[012]")
+    page.get_by_role("button", name="Start again").click()
+    shows(page, "0:0[01]")
