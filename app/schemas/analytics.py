@@ -49,7 +49,7 @@ class PeriodOut(ApiModel):
     )
 
 
-class DayOut(PeriodOut):
+class PracticeDay(PeriodOut):
     """Finished tasks of a day; days without any are left out."""
 
     date: Day
@@ -146,7 +146,7 @@ class AnalyticsOut(BaseModel):
     window: PeriodOut | None = Field(
         description=f"The newest {MOST_TASKS:,} tasks, none more than {MOST_DAYS} days before the last."
     )
-    days: list[DayOut] = Field(description="Of the window, the oldest first.")
+    days: list[PracticeDay] = Field(description="Of the window, the oldest first.")
     topics: list[TopicTotals] = Field(description=f"The most practised first, {TOPICS} at the most.")
     has_more_topics: bool
     levels: list[LevelTotals] = Field(description="From easy to hard.")

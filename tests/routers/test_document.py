@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.main import create_app
 from app.routers.document import TAGS
 from tests.routers.test_access import documented
 
@@ -28,3 +29,8 @@ def test_every_operation_is_in_one_group_that_is_explained(operations: dict[str,
     groups = [operation.get("tags", []) for operation in operations.values()]
     assert {len(group) for group in groups} == {1}
     assert {group[0] for group in groups} == set(TAGS)
+
+
+def test_no_two_schemas_have_one_name() -> None:
+    """FastAPI tells them apart by their modules, which makes names that nobody would choose."""
+    assert [name for name in create_app().openapi()["components"]["schemas"] if "__" in name] == []
