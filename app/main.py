@@ -45,6 +45,7 @@ from app.routers import (
     people,
     practice_tasks,
     preparation,
+    schools,
     topics,
 )
 from app.supervisor import FIRST_POLL_SECONDS, Supervisor
@@ -128,7 +129,7 @@ def create_app() -> FastAPI:
     pages.install(made)
     for part in routes.ROUTERS:
         made.include_router(part)
-    for each in (auth, preparation, people, account, analytics, events, model, topics, audit, health, metrics):
+    for each in (auth, preparation, people, account, schools, analytics, events, model, topics, audit, health, metrics):
         made.include_router(each.router)
     document.describe_problems(made)
     return made

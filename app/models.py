@@ -123,7 +123,7 @@ class KnownPlace(Base):
 
 
 class ServiceKey(Base):
-    """A school's back end: may name any student."""
+    """A school's back end: may name any student, or its own only."""
 
     __tablename__ = "service_keys"
 
@@ -133,10 +133,22 @@ class ServiceKey(Base):
     key_hash: Mapped[bytes] = mapped_column(unique=True)  # SHA-256 of 256 random bits
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     revoked_at: Mapped[datetime | None]  # from this moment on; one that has been replaced may run on for a while
+    school_id: Mapped[UUID] = mapped_column(server_default=text("gen_random_uuid()"))  # one for all keys of a name
+    own_students: Mapped[bool] = mapped_column(server_default=text("false"))  # sees those only whom it brought
 
     __table_args__ = (
         Index("uq_service_keys_name_in_use", "name", unique=True, postgresql_where=text("revoked_at IS NULL")),
     )
+
+
+class AllowedSchool(Base):
+    """A student with an account lets a school's keys record tasks for them."""
+
+    __tablename__ = "allowed_schools"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    school_id: Mapped[UUID] = mapped_column(primary_key=True)  # of service_keys
+    allowed_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class AuditEntry(Base):
@@ -208,6 +220,7 @@ class PracticeTask(Base):
     fallback_reason: Mapped[str | None]  # why no better model answered
     features: Mapped[list[float] | None]  # what was known at creation, as app/ml/features/inputs.py has it
     contributions: Mapped[dict[str, Any] | None]  # of chance and time by kind, where a network had its part
+    school_id: Mapped[UUID | None]  # whose key, which sees nobody else's, brought it
 
     __table_args__ = (
         CheckConstraint("difficulty IN ('easy', 'medium', 'hard')", name="difficulty"),
@@ -233,6 +246,7 @@ class PracticeTask(Base):
             postgresql_where=text("completed AND item_id IS NOT NULL"),
         ),
         Index("ix_practice_tasks_finished", "completed_at", postgresql_where=COMPLETED),
+        Index("ix_practice_tasks_of_school", "school_id", *NEWEST, postgresql_where=text("school_id IS NOT NULL")),
     )
 
 
@@ -349,6 +363,7 @@ class ExamPlan(Base):
     chances_at_start: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # by topic, 0-1
     time_zone: Mapped[str | None]  # IANA name, where it was given with the plan; none: the student's
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    school_id: Mapped[UUID | None]  # as on practice_tasks
 
     __table_args__ = (
         CheckConstraint("cardinality(topics) BETWEEN 1 AND 20", name="topics"),

@@ -100,6 +100,7 @@ SINCE = {
         "UPDATE users SET disabled_at = now() WHERE email = 'student8@example.com'",
         """INSERT INTO password_links (token_hash, user_id, expires_at)
            SELECT sha256(id::text::bytea), id, now() + interval '1 day' FROM users LIMIT 20""",
+        "INSERT INTO allowed_schools (user_id, school_id) SELECT id, gen_random_uuid() FROM users LIMIT 20",
     ],
 }
 

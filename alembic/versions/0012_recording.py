@@ -26,6 +26,7 @@ def upgrade() -> None:
     names_in_one_form()
     demonstration()
     accounts()
+    schools()
 
 
 def corrections() -> None:
@@ -125,6 +126,7 @@ def downgrade() -> None:
     op.drop_table("idempotency_keys")
     op.drop_column("exam_plans", "time_zone")
     op.drop_column("users", "time_zone")
+    no_schools()
     no_corrections()
 
 
@@ -243,3 +245,41 @@ def rename_decisions(connection: sa.Connection, called: Mapping[str, str]) -> No
         )
         connection.execute(sa.text(sql), {"old": row.name, "name": name})
         decided.add(name)
+
+
+def schools() -> None:
+    """Keys that see their own students only; students who let a school record for them."""
+    op.add_column(
+        "service_keys", sa.Column("school_id", sa.Uuid, nullable=False, server_default=sa.text("gen_random_uuid()"))
+    )
+    op.add_column("service_keys", sa.Column("own_students", sa.Boolean, nullable=False, server_default="false"))
+    op.execute("""
+        UPDATE service_keys AS key SET school_id = first.id
+        FROM (SELECT DISTINCT ON (name) name, id FROM service_keys ORDER BY name, created_at) AS first
+        WHERE first.name = key.name""")
+    op.add_column("practice_tasks", sa.Column("school_id", sa.Uuid))
+    op.create_index(
+        "ix_practice_tasks_of_school",
+        "practice_tasks",
+        ["school_id", sa.text("created_at DESC"), sa.text("id DESC")],
+        postgresql_where=sa.text("school_id IS NOT NULL"),
+    )
+    op.add_column("exam_plans", sa.Column("school_id", sa.Uuid))
+    op.create_table(
+        "allowed_schools",
+        sa.Column("user_id", sa.Uuid, nullable=False),
+        sa.Column("school_id", sa.Uuid, nullable=False),
+        sa.Column("allowed_at", MOMENT, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("user_id", "school_id", name="pk_allowed_schools"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_allowed_schools_user_id_users", ondelete="CASCADE"),
+    )
+    op.execute(frozen("0012", "complete_tasks"))
+
+
+def no_schools() -> None:
+    op.execute(frozen("0007", "complete_tasks"))
+    op.drop_table("allowed_schools")
+    op.drop_column("exam_plans", "school_id")
+    op.drop_column("practice_tasks", "school_id")
+    op.drop_column("service_keys", "own_students")
+    op.drop_column("service_keys", "school_id")

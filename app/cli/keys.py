@@ -34,11 +34,20 @@ app.add_typer(admins, name="admin")
 @keys.command("create")
 @in_transaction
 def create_key(
-    db: "Session", name: Annotated[str, typer.Argument(help="Whose key it is, such as the school's name.")]
+    db: "Session",
+    name: Annotated[str, typer.Argument(help="Whose key it is, such as the school's name.")],
+    own_students: Annotated[
+        bool, typer.Option("--own-students", help="It sees those students only whom keys of this name brought.")
+    ] = False,
 ) -> Text:
-    """Make a service key and print it, this once: only its hash is stored."""
-    key = service_keys.create(db, name, COMMAND_LINE)
-    return _shown_once(key, "Send it as `Authorization: Bearer KEY`.")
+    """Make a service key and print it, this once: only its hash is stored.
+
+    It sees and names every student, unless `--own-students` limits it: then schools that share an installation see
+    nothing of each other. A later key of the same name goes on with the same students.
+    """
+    key = service_keys.create(db, name, COMMAND_LINE, own_students=own_students)
+    whom = "It sees its own students only." if own_students else "It sees all students."
+    return _shown_once(key, f"Send it as `Authorization: Bearer KEY`. {whom}")
 
 
 @keys.command("list")
@@ -51,13 +60,14 @@ def list_keys(db: "Session", as_json: AsJson = False) -> RenderableType:
     return tables.keys(found) if found else "There is no service key yet; `smartstudy key create NAME` makes one."
 
 
-def _as_dict(key: "service_keys.Key") -> dict[str, str | None]:
+def _as_dict(key: "service_keys.Key") -> dict[str, str | bool | None]:
     return {
         "name": key.name,
         "prefix": key.prefix,
         "created_at": key.created_at.isoformat(),
         "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
         "state": key.state,
+        "own_students": key.own_students,
     }
 
 

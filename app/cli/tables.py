@@ -45,10 +45,14 @@ def moment(at: datetime | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
 
 def keys(found: Iterable["Key"]) -> Table:
     return table(
-        ("name", "prefix", "created", "state"),
+        ("name", "prefix", "created", "state", "students"),
         (),
-        ((key.name, key.prefix, moment(key.created_at, "%Y-%m-%d %H:%M"), key_state(key)) for key in found),
+        ((key.name, key.prefix, moment(key.created_at, "%Y-%m-%d %H:%M"), key_state(key), _whom(key)) for key in found),
     )
+
+
+def _whom(key: "Key") -> str:
+    return "its own" if key.own_students else "all"
 
 
 def key_state(key: "Key") -> str:

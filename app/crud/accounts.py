@@ -1,10 +1,13 @@
 """Who may call: students with an account, admins among them, and schools with a service key."""
 
+import base64
+import binascii
 import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -12,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.core import addresses
 from app.core.db.statements import QueryFlow, Statement
-from app.domain.errors import EmailTaken, LooksTaken, NotSignedIn
+from app.domain.errors import EmailTaken, LooksTaken, NotAllowedByStudent, NotOfThisSchool, NotSignedIn
 from app.domain.tasks import Caller, Claim
 from app.models import ServiceKey, User
 
@@ -23,11 +26,26 @@ KEY_IN_USE = "(revoked_at IS NULL OR revoked_at > now())"  # one that has been r
 KEY = Statement(f"SELECT id FROM service_keys WHERE key_hash = :key_hash AND {KEY_IN_USE}")
 TIME_ZONE = Statement("SELECT time_zone FROM users WHERE id = :id")
 KEY_PREFIX = "ssk_"
+SCHOOL = "."  # before the school's id, at the end of a key that sees its own students only
 SHOWN_CHARACTERS = 8  # of a key, to tell it from others
 # Part of a statement that does something else, so that it costs no round trip.
 ADMITTED = f"""(EXISTS (SELECT FROM api_tokens WHERE id = :token AND user_id = :student)
     OR EXISTS (SELECT FROM users WHERE id = :student AND CAST(:token AS uuid) IS NULL)
     OR EXISTS (SELECT FROM service_keys WHERE key_hash = :key_hash AND {KEY_IN_USE}))"""
+# Another one: why a key may not record for a student; null where it may. All that is stored of a student without an
+# account is one school's, so one row tells whose.
+BARRED = """CASE
+    WHEN CAST(:key_hash AS bytea) IS NULL THEN NULL
+    WHEN EXISTS (SELECT FROM users WHERE id = :user_id) THEN CASE WHEN NOT EXISTS (
+        SELECT FROM allowed_schools JOIN service_keys USING (school_id)
+        WHERE key_hash = :key_hash AND user_id = :user_id) THEN 'account' END
+    WHEN CAST(:school AS uuid) IS NOT NULL AND (
+        EXISTS (SELECT FROM (SELECT school_id FROM practice_tasks WHERE user_id = :user_id
+                             ORDER BY created_at DESC, id DESC LIMIT 1) AS newest
+                WHERE school_id IS DISTINCT FROM CAST(:school AS uuid))
+        OR EXISTS (SELECT FROM exam_plans
+                   WHERE user_id = :user_id AND school_id IS DISTINCT FROM CAST(:school AS uuid))) THEN 'another' END"""
+MAY_RECORD = Statement(f"SELECT {BARRED} AS barred")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +61,15 @@ def key_hash(key: str) -> bytes:
 
 
 def claim_by_key(key: str) -> Claim:
-    return Claim(key_hash=key_hash(key))
+    return Claim(key_hash=key_hash(key), school=school_in(key))
+
+
+def school_in(key: str) -> UUID | None:
+    """The school that a key names, where it sees its own students only; whether that is true, its hash tells."""
+    try:
+        return UUID(bytes=base64.urlsafe_b64decode(f"{key.partition(SCHOOL)[2]}=="))
+    except (ValueError, binascii.Error):
+        return None
 
 
 def values_of(claim: Claim | None) -> dict[str, object]:
@@ -52,6 +78,7 @@ def values_of(claim: Claim | None) -> dict[str, object]:
         "student": claim and claim.student,
         "key_hash": claim and claim.key_hash,
         "token": claim and claim.token,
+        "school": claim and claim.school,
     }
 
 
@@ -69,8 +96,20 @@ def caller(claim: Claim) -> QueryFlow[Caller]:
     if not found:
         raise refused(claim)
     if claim.student is None:
-        return Caller(key=found[0]["id"])
+        return Caller(key=found[0]["id"], school=claim.school)
     return Caller(student=claim.student, email=found[0]["email"], is_admin=found[0]["is_admin"])
+
+
+def may_record(claim: Claim, student: UUID) -> QueryFlow[None]:
+    """Raises NotAllowedByStudent or NotOfThisSchool where a key may not record for the student."""
+    if claim.key_hash is not None:
+        check_barred((yield MAY_RECORD, values_of(claim) | {"user_id": student})[0])
+
+
+def check_barred(row: Mapping[str, Any]) -> None:
+    """The same from a row that has BARRED."""
+    if row["barred"] is not None:
+        raise NotAllowedByStudent if row["barred"] == "account" else NotOfThisSchool
 
 
 def register(
@@ -130,16 +169,20 @@ def store_hash(db: Session, user_id: UUID, new: str, *, instead_of: str | None) 
     return db.scalar(replaced.returning(User.id)) is not None
 
 
-def create_key(db: Session, name: str) -> str:
-    """A new service key, in clear; only its hash is stored.
+def create_key(db: Session, name: str, *, own_students: bool = False) -> str:
+    """A new service key, in clear; only its hash is stored. All keys of a name are one school's, whatever came of them.
 
     Raises:
         ValueError: there is a key of that name in use.
     """
     if db.scalar(select(ServiceKey.id).where(ServiceKey.name == name, ServiceKey.revoked_at.is_(None))):
         raise ValueError(f"There is a key named {name!r} in use; choose another name.")
+    school = db.scalar(select(ServiceKey.school_id).where(ServiceKey.name == name).limit(1)) or uuid4()
     key = KEY_PREFIX + secrets.token_urlsafe(32)
-    db.execute(insert(ServiceKey).values(name=name, prefix=key[:SHOWN_CHARACTERS], key_hash=key_hash(key)))
+    if own_students:
+        key += SCHOOL + base64.urlsafe_b64encode(school.bytes).decode().rstrip("=")
+    row = {"name": name, "prefix": key[:SHOWN_CHARACTERS], "key_hash": key_hash(key), "school_id": school}
+    db.execute(insert(ServiceKey).values(**row, own_students=own_students))
     return key
 
 

@@ -12,15 +12,14 @@ from sqlalchemy.orm import Session
 
 from app.crud import model_tracker
 from app.crud.attempts import Newest
-from app.crud.practice_tasks import COLUMNS, GET, task_of
+from app.crud.practice_tasks import COLUMNS, SEEN, get
 from app.crud.rows import all_as, execute, first_as, number
 from app.domain.corrections import Correction
 from app.domain.errors import HasResult, NoResult, TaskNotFound, TooLate
 from app.domain.tasks import Caller, Task
 
 LOCK = f"""
-    SELECT {COLUMNS} FROM practice_tasks
-    WHERE id = :id AND (CAST(:owner AS uuid) IS NULL OR user_id = :owner) FOR UPDATE"""
+    SELECT {COLUMNS} FROM practice_tasks WHERE {SEEN} FOR UPDATE"""
 IS_LATE = "SELECT CAST(:completed_at AS timestamptz) < now() - CAST(:allowed AS interval)"
 # A run that is at work has read the tasks that were finished before it began.
 IS_NEW = """
@@ -38,9 +37,7 @@ ADD = """
                                     actual_time_seconds, made_by)
     VALUES (:task_id, :user_id, :was_correct, :was_seconds, :completed_at, :is_correct, :seconds,
             coalesce((SELECT 'service key ' || name FROM service_keys WHERE id = :key), :made_by))"""
-DISCARD = """
-    DELETE FROM practice_tasks
-    WHERE id = :id AND (CAST(:owner AS uuid) IS NULL OR user_id = :owner) AND NOT completed"""
+DISCARD = f"DELETE FROM practice_tasks WHERE {SEEN} AND NOT completed"
 OF_TASKS = f"""
     SELECT {", ".join(Correction.__slots__)} FROM result_corrections WHERE task_id = ANY(CAST(:tasks AS uuid[]))
     ORDER BY id"""
@@ -78,8 +75,8 @@ def take_back(db: Session, task_id: UUID, days: float, caller: Caller = CONSOLE)
 
 def discard(db: Session, task_id: UUID, caller: Caller = CONSOLE) -> None:
     """Delete an open task. Raises TaskNotFound; HasResult where it is completed."""
-    if not execute(db, DISCARD, id=task_id, owner=caller.owner).rowcount:
-        task_of(GET.first_sync(db, id=task_id, owner=caller.owner))
+    if not execute(db, DISCARD, id=task_id, **caller.sight).rowcount:
+        get(db, task_id, **caller.sight)
         raise HasResult(
             f"The task is completed, and only an open one can be discarded: PUT /practice-tasks/{task_id}/result "
             f"changes its result, DELETE /practice-tasks/{task_id}/result takes it back."
@@ -102,7 +99,7 @@ def since(db: Session, after: int, most: int) -> list[Newest]:
 
 
 def _locked(db: Session, task_id: UUID, caller: Caller) -> Task:
-    found = first_as(Task, db, LOCK, id=task_id, owner=caller.owner)
+    found = first_as(Task, db, LOCK, id=task_id, **caller.sight)
     if found is None:
         raise TaskNotFound
     return found

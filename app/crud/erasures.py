@@ -14,9 +14,11 @@ from app.crud.rows import all_as, execute, number
 WITHDRAWN = "A student was erased and too few finished tasks remain to train on, so LNIRT fitted to those answers."
 TASKS_PER_STATEMENT = 5_000  # tasks in a statement: none may take long (app/core/db/timeouts.py)
 FIND = """
-    SELECT (SELECT count(*) FROM practice_tasks WHERE user_id = :student) AS tasks,
-           (SELECT count(*) FROM exam_plans WHERE user_id = :student) AS plans,
-           (SELECT email FROM users WHERE id = :student) AS email"""
+    SELECT (SELECT count(*) FROM practice_tasks
+            WHERE user_id = :student AND (CAST(:school AS uuid) IS NULL OR school_id = :school)) AS tasks,
+           (SELECT count(*) FROM exam_plans
+            WHERE user_id = :student AND (CAST(:school AS uuid) IS NULL OR school_id = :school)) AS plans,
+           (SELECT email FROM users WHERE id = :student) AS email, CAST(:school AS uuid) AS school"""
 DELETE_TASKS = """
     WITH gone AS (DELETE FROM practice_tasks WHERE id = ANY(CAST(:ids AS uuid[])) RETURNING completed)
     SELECT count(*) FILTER (WHERE completed) FROM gone"""
@@ -33,10 +35,11 @@ class Found:
     tasks: int
     plans: int
     email: str | None  # of the account, if there is one
+    school: UUID | None = None  # which asks, and is told of its own tasks and plans only
 
     @property
     def anything(self) -> bool:
-        return self.tasks > 0 or self.plans > 0 or self.email is not None
+        return self.tasks > 0 or self.plans > 0 or (self.email is not None and self.school is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,9 @@ class Erased:
     folders: list[str] = field(default_factory=list)  # of versions that were withdrawn; to be removed after the commit
 
 
-def find(db: Session, student: UUID) -> Found:
-    """What there is to erase."""
-    return all_as(Found, db, FIND, student=student)[0]
+def find(db: Session, student: UUID, school: UUID | None = None) -> Found:
+    """What there is to erase; of this school, where its key sees its own students only."""
+    return all_as(Found, db, FIND, student=student, school=school)[0]
 
 
 def erase(db: Session, student: UUID, least: int) -> Erased:

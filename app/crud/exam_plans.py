@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.core.db.statements import QueryFlow, Row, Rows, Statement
 from app.core.time_zones import day_in
 from app.crud.model_tracker import to_json
+from app.crud.practice_tasks import SEEN
 from app.domain.errors import NotSignedIn, PlanNotFound, TooManyPlans
 from app.domain.planning import PLANS_MOST, Exam
 
@@ -22,18 +23,19 @@ COLUMNS = """id, user_id, name, exam_date, topics, minutes_per_day, target_succe
 TURN = Statement("SELECT pg_advisory_xact_lock(hashtextextended('smartstudy.exam_plans ' || :user_id, 0))")
 # As for tasks: nothing is stored for an account that is gone or going.
 INSERT = Statement(f"""
-    INSERT INTO exam_plans
-        (user_id, name, exam_date, topics, minutes_per_day, target_success_rate, chances_at_start, time_zone)
+    INSERT INTO exam_plans (user_id, name, exam_date, topics, minutes_per_day, target_success_rate, chances_at_start,
+                            time_zone, school_id)
     SELECT :user_id, :name, :exam_date, CAST(:topics AS text[]), :minutes_per_day, :target, CAST(:chances AS jsonb),
-        :time_zone
+        :time_zone, CAST(:school AS uuid)
     WHERE CAST(:student AS uuid) IS NULL
         OR EXISTS (SELECT FROM users WHERE id = CAST(:student AS uuid) FOR KEY SHARE SKIP LOCKED)
     RETURNING {COLUMNS}""")
 COUNT = Statement("SELECT count(*) AS n FROM exam_plans WHERE user_id = :user_id")
-OF_STUDENT = Statement(f"SELECT {COLUMNS} FROM exam_plans WHERE user_id = :user_id ORDER BY created_at, id")
-OWN = "id = :id AND (CAST(:owner AS uuid) IS NULL OR user_id = :owner)"
-GET = Statement(f"SELECT {COLUMNS} FROM exam_plans WHERE {OWN}")
-DELETE = Statement(f"DELETE FROM exam_plans WHERE {OWN} RETURNING id")
+OF_STUDENT = Statement(f"""
+    SELECT {COLUMNS} FROM exam_plans
+    WHERE user_id = :user_id AND (CAST(:school AS uuid) IS NULL OR school_id = :school) ORDER BY created_at, id""")
+GET = Statement(f"SELECT {COLUMNS} FROM exam_plans WHERE {SEEN}")
+DELETE = Statement(f"DELETE FROM exam_plans WHERE {SEEN} RETURNING id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,9 @@ def check_room(db: Session, user_id: UUID) -> None:
         raise TooManyPlans
 
 
-def add(db: Session, new: NewExam, account: UUID | None) -> Exam:
-    """Store it; `account` is the student's, where a student asks. Call `check_room` before."""
+def add(db: Session, new: NewExam, account: UUID | None, school: UUID | None = None) -> Exam:
+    """Store it; `account` is the student's, where a student asks, `school` that of a key which sees its own students
+    only. Call `check_room` before."""
     row = INSERT.first_sync(
         db,
         user_id=new.user_id,
@@ -70,20 +73,21 @@ def add(db: Session, new: NewExam, account: UUID | None) -> Exam:
         chances=to_json(new.chances_at_start),
         time_zone=new.time_zone,
         student=account,
+        school=school,
     )
     if row is None:
         raise NotSignedIn("The account of this token is gone.")
     return exam_of(row)
 
 
-def of_student(db: Session, user_id: UUID) -> list[Exam]:
-    """The next exam first, those that are over last."""
-    return _in_order(OF_STUDENT.rows_sync(db, user_id=user_id))
+def of_student(db: Session, user_id: UUID, school: UUID | None = None) -> list[Exam]:
+    """The next exam first, those that are over last; of this school only, where one is named."""
+    return _in_order(OF_STUDENT.rows_sync(db, user_id=user_id, school=school))
 
 
 def following(user_id: UUID) -> QueryFlow[Exam | None]:
     """The student's next exam after today."""
-    rows = yield OF_STUDENT, {"user_id": user_id}
+    rows = yield OF_STUDENT, {"user_id": user_id, "school": None}
     return next((exam for exam in _in_order(rows) if days_to(exam) > 0), None)
 
 
@@ -97,17 +101,17 @@ def _in_order(rows: Rows) -> list[Exam]:
     return [exam for exam, days in sorted(exams, key=lambda each: (each[1] <= 0, abs(each[1])))]
 
 
-def get(db: Session, plan_id: UUID, owner: UUID | None) -> Exam:
-    """Raises PlanNotFound for what is not the owner's; without an owner it may be anybody's."""
-    row = GET.first_sync(db, id=plan_id, owner=owner)
+def get(db: Session, plan_id: UUID, owner: UUID | None, school: UUID | None = None) -> Exam:
+    """Raises PlanNotFound for what is not the owner's or the school's; without either it may be anybody's."""
+    row = GET.first_sync(db, id=plan_id, owner=owner, school=school)
     if row is None:
         raise PlanNotFound
     return exam_of(row)
 
 
-def delete(db: Session, plan_id: UUID, owner: UUID | None) -> None:
+def delete(db: Session, plan_id: UUID, owner: UUID | None, school: UUID | None = None) -> None:
     """Raises PlanNotFound as `get` does."""
-    if not DELETE.rows_sync(db, id=plan_id, owner=owner):
+    if not DELETE.rows_sync(db, id=plan_id, owner=owner, school=school):
         raise PlanNotFound
 
 

@@ -30,11 +30,11 @@ INSERT = BatchedStatement(
     INSERT INTO practice_tasks (id, user_id, topic, difficulty, item_id, created_at,
                                 correctness_prob, estimated_time_seconds, lnirt_model_version, model_version_id,
                                 correctness_prob_low, correctness_prob_high, time_low_seconds, time_high_seconds,
-                                fallback_reason, contributions, features)
+                                fallback_reason, contributions, features, school_id)
     SELECT :id, :user_id, :topic, :difficulty, :item_id, :created_at,
            :correctness_prob, :estimated_time_seconds, :model_version, :model_version_id,
            :correctness_prob_low, :correctness_prob_high, :time_low_seconds, :time_high_seconds, :fallback_reason,
-           CAST(CAST(:contributions AS text) AS jsonb), CAST(:features AS double precision[])
+           CAST(CAST(:contributions AS text) AS jsonb), CAST(:features AS double precision[]), CAST(:school AS uuid)
     WHERE CAST(:student AS uuid) IS NULL
         OR EXISTS (SELECT FROM users WHERE id = CAST(:student AS uuid) FOR KEY SHARE SKIP LOCKED)
     ON CONFLICT (id) DO NOTHING
@@ -66,9 +66,15 @@ COMPLETE = BatchedColumns(
     about="id",
 )
 
-GET = Statement(f"""
-    SELECT {COLUMNS} FROM practice_tasks
-    WHERE id = :id AND (CAST(:owner AS uuid) IS NULL OR user_id = :owner)""")
+# The task or plan of this id, where the caller sees it: `Caller.sight`.
+SEEN = """id = :id AND (CAST(:owner AS uuid) IS NULL OR user_id = :owner)
+    AND (CAST(:school AS uuid) IS NULL OR school_id = :school)"""
+GET = Statement(f"SELECT {COLUMNS} FROM practice_tasks WHERE {SEEN}")
+
+
+def get(db: Session, task_id: UUID, owner: UUID | None, school: UUID | None = None) -> Task:
+    """Raises TaskNotFound for what is not the owner's or the school's; without either it may be anybody's."""
+    return task_of(GET.first_sync(db, id=task_id, owner=owner, school=school))
 
 
 def task_of(row: Mapping[str, Any] | None) -> Task:
@@ -127,6 +133,7 @@ def newest(
     db: Session,
     *,
     user_id: UUID | None = None,
+    school: UUID | None = None,
     topic: str | None = None,
     completed: bool | None = None,
     before: tuple[datetime, UUID] | None = None,
@@ -135,7 +142,7 @@ def newest(
     """The newest tasks that fit, strictly older than `before`; `topic` in any of its spellings."""
     if topic is not None:
         topic = run_sync(spellings.called("topic", [topic]), db)[topic]
-    wanted = {"user_id": user_id, "topic": topic, "completed": completed}
+    wanted = {"user_id": user_id, "school_id": school, "topic": topic, "completed": completed}
     values: dict[str, object] = {name: value for name, value in wanted.items() if value is not None}
     fits = [f"{name} = :{name}" for name in values]
     if before is not None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.crud import audit, rows
 from app.crud.accounts import KEY_IN_USE, KEY_PREFIX, SHOWN_CHARACTERS, create_key, key_hash
-from app.crud.rows import all_as, execute, number
+from app.crud.rows import all_as, execute
 from app.domain.actors import Actor
 from app.domain.characters import UnfitCharacter, checked
 
@@ -29,26 +29,29 @@ class Key:
     created_at: datetime
     revoked_at: datetime | None  # in the future: it has been replaced and runs on until then
     state: State
+    school_id: UUID  # one for all keys of a name
+    own_students: bool  # it sees those only whom it brought
 
 
 SELECT = f"""SELECT id, name, prefix, created_at, revoked_at,
-    CASE WHEN revoked_at IS NULL THEN 'in use' WHEN {KEY_IN_USE} THEN 'ends' ELSE 'revoked' END AS state
+    CASE WHEN revoked_at IS NULL THEN 'in use' WHEN {KEY_IN_USE} THEN 'ends' ELSE 'revoked' END AS state,
+    school_id, own_students
     FROM service_keys"""
 END = f"""
     UPDATE service_keys SET revoked_at = least(revoked_at, now() + make_interval(secs => :seconds))
     WHERE name = :name AND {KEY_IN_USE}"""
 
 
-def create(db: Session, name: str, actor: Actor) -> str:
-    """A new key, in clear, this once.
+def create(db: Session, name: str, actor: Actor, *, own_students: bool = False) -> str:
+    """A new key, in clear, this once. With `own_students` it sees those only whom keys of this name brought.
 
     Raises:
         ValueError: the name is none, or a key of that name is in use.
     """
     name = checked_name(name)
     rows.take_turn(db, "keys")
-    key = create_key(db, name)
-    audit.record(db, actor, "key created", name, prefix=key[:SHOWN_CHARACTERS])
+    key = create_key(db, name, own_students=own_students)
+    audit.record(db, actor, "key created", name, prefix=key[:SHOWN_CHARACTERS], own_students=own_students)
     return key
 
 
@@ -64,10 +67,11 @@ def rotate(db: Session, name: str, keep_old_hours: float, actor: Actor) -> str:
         ValueError: no key of that name is in use.
     """
     rows.take_turn(db, "keys")
-    if not number(db, "SELECT count(*) FROM service_keys WHERE name = :name AND revoked_at IS NULL", name=name):
+    old = _found(db, "name = :name AND revoked_at IS NULL", name=name)
+    if not old:
         raise ValueError(f"There is no key named {name!r} in use; `smartstudy key list` shows all.")
     execute(db, END, name=name, seconds=keep_old_hours * 3600)
-    key = create_key(db, name)
+    key = create_key(db, name, own_students=old[0].own_students)
     audit.record(db, actor, "key rotated", name, prefix=key[:SHOWN_CHARACTERS], old_ends_in_hours=keep_old_hours)
     return key
 

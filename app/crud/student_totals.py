@@ -40,7 +40,7 @@ def _numbers() -> str:
 # exercise are called, the moment the task is created, the past up to it, and who serves. What is newest is found by an
 # index, so the length of the past doesn't matter; nothing is counted beyond its bound, and topics one by one only where
 # there may be too many.
-ASKING = f"""{accounts.ADMITTED} AS admitted,
+ASKING = f"""{accounts.ADMITTED} AS admitted, {accounts.BARRED} AS barred,
         (SELECT count(*) FROM (SELECT FROM practice_tasks WHERE user_id = :user_id AND NOT completed
                                LIMIT :most_open) AS open) AS open_tasks,
         CASE WHEN topic.n IS NULL AND :most_topics <= (

@@ -89,7 +89,8 @@ HISTORIES = Statement(f"""
 POPULAR_TOPICS = Statement(f"""
     WITH lately AS MATERIALIZED (
         SELECT DISTINCT topic, user_id
-        FROM (SELECT topic, user_id FROM practice_tasks WHERE completed
+        FROM (SELECT topic, user_id FROM practice_tasks
+              WHERE completed AND (school_id IS NULL OR school_id = CAST(:school AS uuid))
               ORDER BY completed_at DESC LIMIT {LATELY}) AS newest
         WHERE user_id <> :user_id
     ), known AS MATERIALIZED (
@@ -173,7 +174,10 @@ def histories(student: UUID, asked: Sequence[TaskRequest]) -> QueryFlow[list[Stu
     return [past_of(row) for row in rows]
 
 
-def popular_topics(student: UUID) -> QueryFlow[dict[str, int]]:
-    """Topics that may be suggested, which others have practised lately, and how many did; most first."""
-    rows = yield POPULAR_TOPICS, {"user_id": student, "enough": settings().established_students}
+def popular_topics(student: UUID, school: UUID | None = None) -> QueryFlow[dict[str, int]]:
+    """Topics that may be suggested, which others have practised lately, and how many did; most first.
+
+    What a school keeps to itself counts for this school only.
+    """
+    rows = yield POPULAR_TOPICS, {"user_id": student, "school": school, "enough": settings().established_students}
     return {row["topic"]: row["students"] for row in rows}

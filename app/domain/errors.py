@@ -136,6 +136,24 @@ class StudentNotFound(AppError):
     status = 404
 
 
+class NotAllowedByStudent(AppError):
+    """This student has an account and has not allowed your school; POST /users/me/schools or their settings do that."""
+
+    status = 403
+
+
+class NotOfThisSchool(AppError):
+    """Your key brought no student of this id: name yours by `student`, which takes any text."""
+
+    status = 404
+
+
+class SchoolNotFound(AppError):
+    """No school's service key has this name here: ask your school how its key is called."""
+
+    status = 404
+
+
 class HasAccount(AppError):
     """This student has an account of their own: only they can erase it, signed in, with DELETE /users/me."""
 

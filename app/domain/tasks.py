@@ -64,6 +64,7 @@ class TaskRequest:
     topic: str
     difficulty: str
     item_id: str | None = None
+    school: UUID | None = None  # which brings it, where its key sees nobody else's students
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Claim:
     student: UUID | None = None
     key_hash: bytes | None = None
     token: UUID | None = None  # the student's, by its id; none where a page or a console asks
+    school: UUID | None = None  # the key's, where it sees its own students only
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,14 @@ class Caller:
     key: UUID | None = None
     email: str = ""  # the student's, to sign in with
     is_admin: bool = False  # may see and change who serves
+    school: UUID | None = None  # the key's, where it sees its own students only
 
     @property
     def owner(self) -> UUID | None:
         """Whose tasks the caller may see; none for everybody's."""
         return self.student
+
+    @property
+    def sight(self) -> dict[str, UUID | None]:
+        """What tasks and plans must have for the caller to see them: this student, this school; none: any."""
+        return {"owner": self.student, "school": self.school}

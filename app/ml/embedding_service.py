@@ -42,7 +42,8 @@ def predict_and_save(serving: ServingModels, asked: TaskRequest, claim: Claim | 
     """Create a task with its prediction, from the student's past at this moment.
 
     Raises NotSignedIn where the caller claims to be somebody whom the database doesn't know, TooManyOpenTasks or
-    TooManyTopics where the student has as many as they may; a console is not bounded.
+    TooManyTopics where the student has as many as they may, NotAllowedByStudent or NotOfThisSchool where a key may not
+    record for them; a console may do all.
     """
     asked, known = yield from _known_of(asked, claim)
     past = student_totals.past_of(known)
@@ -63,8 +64,10 @@ def predict_and_save(serving: ServingModels, asked: TaskRequest, claim: Claim | 
 def _known_of(asked: TaskRequest, claim: Claim | None) -> QueryFlow[tuple[TaskRequest, Row]]:
     """The task as its topic and exercise are called, and what PAST says of it: asked again where that is otherwise."""
     row = (yield student_totals.PAST, student_totals.question(asked, claim))[0]
-    if claim and not row["admitted"]:
-        raise accounts.refused(claim)
+    if claim:
+        if not row["admitted"]:
+            raise accounts.refused(claim)
+        accounts.check_barred(row)
     if (called := spellings.of_task(asked, row)) is not asked:
         row = (yield student_totals.PAST, student_totals.question(called, claim))[0]
     if claim:

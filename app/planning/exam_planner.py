@@ -57,9 +57,10 @@ def plan_exam(serving: ServingModels, db: Session, exam: Exam) -> Plan:
 
 
 def prepare(
-    serving: ServingModels, db: Session, student: UUID, new: NewPlan, account: UUID | None
+    serving: ServingModels, db: Session, student: UUID, new: NewPlan, account: UUID | None, school: UUID | None = None
 ) -> tuple[Exam, Plan]:
-    """Store an exam, with the chances of this moment, and plan it. `account` is the student's, where a student asks.
+    """Store an exam, with the chances of this moment, and plan it. `account` is the student's, where a student asks;
+    `school` that of a key which sees its own students only.
 
     Days are those of the zone that the plan names, else of the student's.
 
@@ -84,7 +85,7 @@ def prepare(
         chances,
         new.time_zone,
     )
-    exam = exam_plans.add(db, wanted, account)
+    exam = exam_plans.add(db, wanted, account, school)
     return exam, planned(exam, found.topics, found.now, found.effect)
 
 

@@ -31,13 +31,14 @@ ACCEPTABLE, FURTHER = 0.25, 0.15  # from the target, or from the nearest there i
 
 
 async def recommend(
-    serving: ServingModels, database: Database, student: UUID, wishes: Wishes, n: int
+    serving: ServingModels, database: Database, student: UUID, wishes: Wishes, n: int, school: UUID | None = None
 ) -> Recommendations:
     """Suggest at most n tasks, best first: for the topics wished for, else the next exam's and all that is practised.
 
-    Who has finished nothing, or practises few topics, gets others too that several have practised lately.
+    Who has finished nothing, or practises few topics, gets others too that several have practised lately; those of
+    `school` among them, where its key asks, which sees its own students only.
     """
-    return _recommended(await topic_states(serving, database, student, wishes.topics), wishes, n)
+    return _recommended(await topic_states(serving, database, student, wishes.topics, school), wishes, n)
 
 
 def recommend_now(serving: ServingModels, db: Session, student: UUID, wishes: Wishes, n: int) -> Recommendations:

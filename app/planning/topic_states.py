@@ -51,13 +51,13 @@ class TopicStates:
 
 
 async def topic_states(
-    serving: ServingModels, database: Database, student: UUID, topics: tuple[str, ...]
+    serving: ServingModels, database: Database, student: UUID, topics: tuple[str, ...], school: UUID | None = None
 ) -> TopicStates:
     """Return the states of these topics; without any, of the next exam's and all that the student practises.
 
     Through the asynchronous driver; others have their turn between two predictions.
     """
-    found = await run_async(_found(student, topics), database)
+    found = await run_async(_found(student, topics, school=school), database)
     predictions, answered = list[Prediction](), Answered()
     for asked, past in found.cells:
         predictions.append(await run_async(asked_once(predict(serving, asked, past), past, answered), database))
@@ -87,7 +87,9 @@ class _Found:
     cells: Sequence[tuple[TaskRequest, StudentHistory]]
 
 
-def _found(student: UUID, wanted: tuple[str, ...], time_zone: str | None = None) -> QueryFlow[_Found]:
+def _found(
+    student: UUID, wanted: tuple[str, ...], time_zone: str | None = None, school: UUID | None = None
+) -> QueryFlow[_Found]:
     and_own, exam = not wanted, None
     zone = zone_of(time_zone or (yield from accounts.time_zone_of(student)))
     if and_own:
@@ -99,7 +101,7 @@ def _found(student: UUID, wanted: tuple[str, ...], time_zone: str | None = None)
     others = dict[str, int]()
     topics = _most_needed(known, wanted)
     if and_own and len(topics) < FEW:
-        popular = yield from topic_history.popular_topics(student)
+        popular = yield from topic_history.popular_topics(student, school)
         own = {topic.topic for topic in topics}
         others = dict([each for each in popular.items() if each[0] not in own][: FEW - len(topics)])
         topics += [TopicHistory(topic) for topic in others]

@@ -13,8 +13,7 @@ from app.core.db.statements import run_sync
 from app.core.time_zones import zone_of
 from app.crud import accounts, learning_record
 from app.domain.fields import TimeZone
-from app.routers.dependencies import CallerFirst, Db, Serving, SignedIn, student_named
-from app.routers.preparation import ABOUT_YOU, OfStudent
+from app.routers.dependencies import AboutStudent, CallerFirst, Db, Serving
 from app.schemas.analytics import (
     AnalyticsOut,
     AverageTask,
@@ -36,19 +35,17 @@ from app.schemas.problem import problems
 router = APIRouter(tags=["A person's data"], route_class=CallerFirst)
 
 
-@router.get("/users/me/analytics", responses=problems(401, 422))
+@router.get("/users/me/analytics", responses=problems(401, 403, 404, 422))
 def get_my_analytics(
-    caller: SignedIn,
+    student: AboutStudent,
     db: Db,
     serving: Serving,
-    user_id: OfStudent = None,
     time_zone: Annotated[TimeZone | None, Query(description="Whose days; else those of the student's account.")] = None,
 ) -> AnalyticsOut:
     """Your practice in figures: days, topics, levels, streak; ability and speed over time; how good predictions were.
 
     All that the analytics page shows, by the same functions. A service key names one of its students.
     """
-    student = student_named(user_id, caller, ABOUT_YOU)
     zone = zone_of(time_zone or run_sync(accounts.time_zone_of(student), db))
     seen = overview_of(db, serving, student, zone)
     day = datetime.now(UTC).astimezone(zone).date()

@@ -6,7 +6,7 @@ from math import ceil
 from typing import Annotated, Any, cast
 from uuid import UUID
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 from sqlalchemy.orm import Session
@@ -19,10 +19,13 @@ from app.core.settings import settings
 from app.crud import accounts
 from app.domain.actors import Actor
 from app.domain.errors import NotAccepted, NotAllowed, NotSignedIn, TooManyTries
+from app.domain.fields import Text200
+from app.domain.interactions import student_id
 from app.domain.tasks import Caller, Claim
 from app.ml.serving.model_order import ServingModels
 from app.ml.training.scheduler import Trainer
 from app.routers.once import Once
+from app.schemas.base import STUDENT, USER_ID
 
 # For the document; `who_claims` reads the header.
 student_token = OAuth2PasswordBearer("auth/token", scheme_name="Student", auto_error=False)
@@ -124,14 +127,20 @@ async def who_calls(database: AsyncDb, claim: Claimed) -> Caller:
     return await run_async(accounts.caller(claim), database)
 
 
-def student_named(user_id: UUID | None, caller: Claim | Caller, yours: str) -> UUID:
-    """Return the student whom a request is about: oneself, or the one whom a service key names."""
+def student_named(user_id: UUID | None, name: str | None, caller: Claim | Caller, yours: str) -> UUID:
+    """Return the student whom a request is about: oneself, or the one whom a service key names, by id or by a text."""
+    given = "user_id" if user_id else "student"
     if caller.student is None:
-        if user_id is None:
-            raise NotAccepted("user_id: a service key has to name the student, by any UUID.")
-        return user_id
-    if user_id is not None:
-        raise NotAccepted(f"user_id: only a service key may name a student; leave it out, {yours}.")
+        named = student_id(name, caller.school) if name else user_id
+        if named is None:
+            raise NotAccepted(
+                "student: a service key has to name the student, by this, any text, or by user_id, a UUID."
+            )
+        if user_id not in (None, named):
+            raise NotAccepted(f"student: this text means {named}, and user_id is another; leave one of them out.")
+        return named
+    if user_id or name:
+        raise NotAccepted(f"{given}: only a service key may name a student; leave it out, {yours}.")
     return caller.student
 
 
@@ -144,6 +153,27 @@ class OnceForCaller(Once):
 
     async def let_in(self, request: Request) -> None:
         await who_calls(await async_database(request), claim_of(request))
+
+
+ById = Annotated[UUID | None, Query(description=USER_ID)]
+ByText = Annotated[Text200 | None, Query(description=STUDENT)]
+
+
+async def student_asked_about(
+    claim: Claimed,
+    caller: Annotated[Caller, Depends(who_calls)],
+    database: AsyncDb,
+    user_id: ById = None,
+    student: ByText = None,
+) -> UUID:
+    """Return the student whom a request is about; a key that sees its own students only is told of no others."""
+    named = student_named(user_id, student, caller, "it is about you")
+    if claim.school:
+        await run_async(accounts.may_record(claim, named), database)
+    return named
+
+
+AboutStudent = Annotated[UUID, Depends(student_asked_about)]
 
 
 class CallerFirst(OnceForCaller):
@@ -178,8 +208,8 @@ Admin = Annotated[Caller, Depends(only_admins)]
 
 async def only_admins_and_keys(caller: SignedIn) -> Caller:
     """Keep students out."""
-    if not caller.is_admin and caller.key is None:
-        raise NotAllowed("Only an admin or a service key may do this.")
+    if not caller.is_admin and (caller.key is None or caller.school):
+        raise NotAllowed("Only an admin or a service key that sees all students may do this.")
     return caller
 
 

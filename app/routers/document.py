@@ -9,7 +9,7 @@ DESCRIPTION = """Before a student starts a practice task, SmartStudy says how li
 how many seconds they will need.
 
 1. A student registers (`POST /auth/register`) and signs in (**Authorize**, with the e-mail address as username); or a
-   school's back end uses a service key and names the student by `user_id`.
+   school's back end uses a service key and names the student by `student`, any text of its own.
 2. `POST /practice-tasks` before the task: the answer is the task with its prediction.
 3. `PATCH /practice-tasks/{id}` after it: how it went. After every five finished tasks the model trains anew.
 4. `GET /recommendations` says what to practise next; `POST /preparation/plans` plans an exam day by day.

@@ -20,25 +20,28 @@ from app.domain.tasks import Claim
 from app.monitoring.feed import Listener
 from app.routers.dependencies import (
     BY_TOKEN_OR_KEY,
+    ById,
+    ByText,
     address_of,
     async_database,
     claim_of,
     count_request,
     student_named,
 )
-from app.routers.preparation import ABOUT_YOU, OfStudent
 from app.schemas.problem import problems
 
 router = APIRouter(tags=["Events"])
 LAST = Annotated[str, Header(alias="Last-Event-ID", description="The `id` of the last event that you have.")]
 
 
-async def listener(request: Request, user_id: OfStudent = None, last_event_id: LAST = "") -> AsyncIterator[Listener]:
+async def listener(
+    request: Request, user_id: ById = None, student: ByText = None, last_event_id: LAST = ""
+) -> AsyncIterator[Listener]:
     """Find out who listens, and let them be told while the answer lasts."""
-    by, student = await _browser(request) or await _caller(request, user_id)
+    by, whose = await _browser(request) or await _caller(request, user_id, student)
     address = neighbourhood(address_of(request))
-    caller = student if by.kind != "key" else (by.secret, student)
-    made = Listener(by, caller, address, student, _moment(last_event_id))
+    caller = whose if by.kind != "key" else (by.secret, whose)
+    made = Listener(by, caller, address, whose, _moment(last_event_id))
     request.scope["end"] = made.end  # for the server, when it shuts down
     async with request.app.state.feed.listening(made):
         yield made
@@ -63,13 +66,16 @@ async def _browser(request: Request) -> tuple[Pass, UUID] | None:
     return Pass("browser", browser_sessions.hashed(cookie).hex()), visitor.id
 
 
-async def _caller(request: Request, user_id: UUID | None) -> tuple[Pass, UUID | None]:
+async def _caller(request: Request, user_id: UUID | None, name: str | None) -> tuple[Pass, UUID | None]:
     """Return who sends a token or a key, and the student whose tasks they are told of."""
-    claim = claim_of(request)
-    caller = await run_async(accounts.caller(claim), await async_database(request))
-    if claim.key_hash is not None:
-        return Pass("key", claim.key_hash.hex()), user_id
-    return Pass("token", str(claim.token)), student_named(user_id, caller, ABOUT_YOU)
+    claim, database = claim_of(request), await async_database(request)
+    caller = await run_async(accounts.caller(claim), database)
+    if claim.key_hash is None:
+        return Pass("token", str(claim.token)), student_named(user_id, name, caller, "it is about you")
+    whose = student_named(user_id, name, caller, "") if user_id or name else None
+    if claim.school and whose:
+        await run_async(accounts.may_record(claim, whose), database)
+    return Pass("key", claim.key_hash.hex()), whose
 
 
 def _moment(event_id: str) -> datetime | None:
@@ -85,7 +91,7 @@ Listening = Annotated[Listener, Depends(listener)]
 @router.get(
     "/events",
     response_class=EventSourceResponse,
-    responses=problems(401, 422),
+    responses=problems(401, 403, 404, 422),
     openapi_extra=BY_TOKEN_OR_KEY,
 )
 async def follow_events(listener: Listening) -> AsyncIterator[ServerSentEvent]:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
@@ -15,6 +15,8 @@ from app.core.settings import settings
 from app.crud import erasures, person, sessions
 from app.domain.actors import Actor
 from app.domain.errors import HasAccount, NotAllowed, SessionNotFound, StudentNotFound
+from app.domain.fields import Text200
+from app.domain.interactions import student_id
 from app.ml.serving.model_order import ServingModels
 from app.ml.training.scheduler import Trainer
 from app.privacy import export
@@ -138,25 +140,32 @@ def erase_my_account(
 
 
 @router.delete(
-    "/students/{user_id}",
+    "/students/{student:path}",
     status_code=204,
     response_class=Response,
     dependencies=[Depends(only_keys)],
     responses=problems(401, 403, 404, 409, 422),
 )
 def erase_student(
-    user_id: UUID, db: Db, serving: Serving, trainer: TheTrainer, background: BackgroundTasks, actor: Acting
+    student: Annotated[Text200, Path(description="By your own text, or by a UUID.")],
+    caller: SignedIn,
+    db: Db,
+    serving: Serving,
+    trainer: TheTrainer,
+    background: BackgroundTasks,
+    actor: Acting,
 ) -> None:
     """Erase everything that is stored about a student whom a service key names. **It can't be undone.**
 
     Where nothing is stored it is a 404. A student with an account of their own is a 409: only they can erase that.
     """
-    found = erasures.find(db, user_id)
-    if found.email is not None:
-        raise HasAccount
+    named = student_id(student, caller.school)
+    found = erasures.find(db, named, caller.school)
     if not found.anything:
         raise StudentNotFound
-    erase_now(user_id, db, serving, trainer, background, actor)
+    if found.email is not None:
+        raise HasAccount
+    erase_now(named, db, serving, trainer, background, actor)
 
 
 def erase_now(

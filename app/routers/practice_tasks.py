@@ -14,7 +14,7 @@ from app.core.db.statements import run_async
 from app.core.settings import settings
 from app.crud import corrections, practice_tasks
 from app.domain.errors import NotAccepted
-from app.domain.fields import StoredText
+from app.domain.fields import StoredText, Text200
 from app.domain.tasks import Task, TaskRequest
 from app.ml.embedding_service import complete, predict_and_save
 from app.ml.explanation.explainer import explanation
@@ -43,7 +43,7 @@ TO_JSON = TaskOut.__pydantic_serializer__.to_json
     "",
     status_code=201,
     response_model=TaskOut,
-    responses=problems(400, 401, 409, 413, 422),
+    responses=problems(400, 401, 403, 404, 409, 413, 422),
     openapi_extra=BY_TOKEN_OR_KEY,
 )
 async def create_practice_task(new: NewTask, request: Request) -> Response:
@@ -55,7 +55,8 @@ async def create_practice_task(new: NewTask, request: Request) -> Response:
     moved the prediction.
     """
     claim = claim_of(request)
-    asked = TaskRequest(student_named(new.user_id, claim, "the task is yours"), new.topic, new.difficulty, new.item_id)
+    student = student_named(new.user_id, new.student, claim, "the task is yours")
+    asked = TaskRequest(student, new.topic, new.difficulty, new.item_id, claim.school)
     flow = predict_and_save(await serving_models(request), asked, claim)
     return answer(await run_async(flow, await async_database(request)), 201)
 
@@ -85,15 +86,21 @@ def list_practice_tasks(
     completed: Annotated[bool | None, Query(description="Only completed, or only open ones.")] = None,
     topic: Annotated[StoredText | None, Query(description="Only this topic, in any of its spellings.")] = None,
     user_id: Annotated[UUID | None, Query(description="Only this student; for service keys.")] = None,
+    student: Annotated[
+        Text200 | None, Query(description="Only this student, by your own text; for service keys.")
+    ] = None,
     before: Annotated[str | None, Query(description="The `next` of the page before.", max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> TaskPage:
     """Your tasks, newest first, in pages; for a service key the tasks of all its students."""
     if caller.owner is not None and user_id not in (None, caller.owner):
         return TaskPage(items=[], next=None)  # a student has no one else's
+    if student is not None:
+        user_id = student_named(user_id, student, caller, "these are your tasks")
     page = practice_tasks.newest(
         db,
         user_id=caller.owner or user_id,
+        school=caller.school,
         topic=topic,
         completed=completed,
         before=None if before is None else position_of(before),
@@ -105,7 +112,7 @@ def list_practice_tasks(
 @router.get("/{task_id}", responses=problems(400, 401, 404, 422))
 def get_practice_task(task_id: UUID, caller: SignedIn, db: Db) -> TaskOut:
     """One task, with its prediction and its result."""
-    return out(practice_tasks.task_of(practice_tasks.GET.first_sync(db, id=task_id, owner=caller.owner)))
+    return out(practice_tasks.get(db, task_id, **caller.sight))
 
 
 @router.get("/{task_id}/explanation", responses=problems(400, 401, 404, 409, 422))
@@ -117,7 +124,7 @@ def explain_practice_task(task_id: UUID, caller: SignedIn, db: Db, serving: Serv
     they add up exactly to the difference. The prior has neither, for nothing moved it. A task that was imported was
     never predicted, which is a 409.
     """
-    task = practice_tasks.task_of(practice_tasks.GET.first_sync(db, id=task_id, owner=caller.owner))
+    task = practice_tasks.get(db, task_id, **caller.sight)
     found = explanation(db, serving, task, to_student=caller.student is not None)
     return Explanation.model_validate(found, from_attributes=True)
 
@@ -158,7 +165,7 @@ def take_back_practice_task_result(task_id: UUID, caller: SignedIn, db: Db) -> T
 @router.get("/{task_id}/corrections", responses=problems(401, 404, 422))
 def list_practice_task_corrections(task_id: UUID, caller: SignedIn, db: Db) -> list[CorrectionOut]:
     """What the task's result was before it was changed or taken back, the oldest first."""
-    practice_tasks.task_of(practice_tasks.GET.first_sync(db, id=task_id, owner=caller.owner))
+    practice_tasks.get(db, task_id, **caller.sight)
     return [CorrectionOut.model_validate(each) for each in corrections.of_tasks(db, [task_id])]
 
 

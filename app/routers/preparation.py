@@ -6,8 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, Field
 
+from app.core.db.statements import run_sync
 from app.core.languages import IN_ENGLISH
-from app.crud import exam_plans
+from app.crud import accounts, exam_plans
 from app.domain.fields import StoredText
 from app.domain.planning import (
     TARGET,
@@ -26,7 +27,16 @@ from app.domain.reasons import Reason
 from app.planning.exam_planner import plan_exam, prepare
 from app.planning.reasons import sentence
 from app.planning.recommender import recommend
-from app.routers.dependencies import AsyncDb, CallerFirst, Db, Serving, SignedIn, student_named
+from app.routers.dependencies import (
+    AboutStudent,
+    AsyncDb,
+    CallerFirst,
+    Claimed,
+    Db,
+    Serving,
+    SignedIn,
+    student_named,
+)
 from app.schemas.planning import (
     ExamOut,
     LaterOut,
@@ -52,13 +62,11 @@ TopicsAsked = Annotated[
     Field(max_length=TOPICS_MOST),
     AfterValidator(once_each),
 ]
-OfStudent = Annotated[UUID | None, Query(description="The student. Service keys must name one; students must not.")]
-
-ABOUT_YOU = "it is about you"
 
 
-@router.get("/recommendations", responses=problems(401, 422))
+@router.get("/recommendations", responses=problems(401, 403, 404, 422))
 async def get_recommendations(
+    student: AboutStudent,
     caller: SignedIn,
     database: AsyncDb,
     serving: Serving,
@@ -68,7 +76,6 @@ async def get_recommendations(
         Query(ge=TARGET_LEAST, le=TARGET_MOST, allow_inf_nan=False, description="How much of it should go right."),
     ] = TARGET,
     topic: TopicsAsked = [],  # noqa: B006
-    user_id: OfStudent = None,
 ) -> RecommendationsOut:
     """What to practise next, best first, each with its prediction and the reasons for it.
 
@@ -77,33 +84,34 @@ async def get_recommendations(
     Topics come in the order of need: weak ones, and those not practised for long. There may be fewer than `limit`, and
     for somebody who has finished nothing none at all: then `remark` says what to do. No task is created.
     """
-    student = student_named(user_id, caller, ABOUT_YOU)
-    found = await recommend(serving, database, student, Wishes(target_success_rate, tuple(topic)), limit)
+    wishes = Wishes(target_success_rate, tuple(topic))
+    found = await recommend(serving, database, student, wishes, limit, caller.school)
     return recommendations_out(found)
 
 
-@router.post("/preparation/plans", status_code=201, responses=problems(400, 401, 409, 413, 422))
-def create_plan(new: NewPlan, caller: SignedIn, db: Db, serving: Serving) -> PlanOut:
+@router.post("/preparation/plans", status_code=201, responses=problems(400, 401, 403, 404, 409, 413, 422))
+def create_plan(new: NewPlan, claim: Claimed, caller: SignedIn, db: Db, serving: Serving) -> PlanOut:
     """Plan an exam: from today to the day before it, what to practise on each day, and where that leads.
 
     Only the exam is stored. The days are planned anew whenever the plan is asked for, from how practice has gone
     until then; what has been done today is taken off today's minutes. A student may have 20 plans.
     """
-    student = student_named(new.user_id, caller, ABOUT_YOU)
-    return plan_out(*prepare(serving, db, student, new, caller.student))
+    student = student_named(new.user_id, new.student, caller, "it is about you")
+    run_sync(accounts.may_record(claim, student), db)
+    return plan_out(*prepare(serving, db, student, new, caller.student, caller.school))
 
 
-@router.get("/preparation/plans", responses=problems(401, 422))
-def list_plans(caller: SignedIn, db: Db, user_id: OfStudent = None) -> PlanList:
+@router.get("/preparation/plans", responses=problems(401, 403, 404, 422))
+def list_plans(student: AboutStudent, caller: SignedIn, db: Db) -> PlanList:
     """A student's plans without their days: the next exam first, those that are over last."""
-    exams = exam_plans.of_student(db, student_named(user_id, caller, ABOUT_YOU))
+    exams = exam_plans.of_student(db, student, caller.school)
     return PlanList(items=[exam_out(exam) for exam in exams])
 
 
 @router.get("/preparation/plans/{plan_id}", responses=problems(401, 404, 422))
 def get_plan(plan_id: UUID, caller: SignedIn, db: Db, serving: Serving) -> PlanOut:
     """A plan as it looks now, planned anew."""
-    exam = exam_plans.get(db, plan_id, caller.owner)
+    exam = exam_plans.get(db, plan_id, **caller.sight)
     return plan_out(exam, plan_exam(serving, db, exam))
 
 
@@ -112,7 +120,7 @@ def get_plan(plan_id: UUID, caller: SignedIn, db: Db, serving: Serving) -> PlanO
 )
 def delete_plan(plan_id: UUID, caller: SignedIn, db: Db) -> None:
     """Remove a plan; what was practised stays."""
-    exam_plans.delete(db, plan_id, caller.owner)
+    exam_plans.delete(db, plan_id, **caller.sight)
 
 
 def recommendations_out(found: Recommendations) -> RecommendationsOut:

@@ -10,8 +10,7 @@ from app.core.db.statements import run_sync
 from app.crud import learning_record, topic_history, topics
 from app.domain.characters import folded
 from app.domain.fields import StoredText
-from app.routers.dependencies import Acting, Admin, AdminOrKey, Db, OnceForCaller, SignedIn, student_named
-from app.routers.preparation import ABOUT_YOU, OfStudent
+from app.routers.dependencies import AboutStudent, Acting, Admin, AdminOrKey, Db, OnceForCaller, SignedIn
 from app.schemas.problem import problems
 from app.schemas.topics import Merge, Rename, TopicChanged, TopicNamed, TopicOut, TopicPage
 
@@ -20,8 +19,9 @@ CHANGES = problems(400, 401, 403, 404, 413, 422)
 MOST = 2**31 - 1
 
 
-@router.get("", responses=problems(401, 422))
+@router.get("", responses=problems(401, 403, 404, 422))
 def list_topics(
+    student: AboutStudent,
     caller: SignedIn,
     db: Db,
     search: Annotated[StoredText | None, Query(description="What the name holds, in any case.")] = None,
@@ -29,7 +29,6 @@ def list_topics(
     state: Annotated[
         Literal["approved", "hidden", "none", "any"], Query(description="For admins: what was decided.")
     ] = "any",
-    user_id: OfStudent = None,
     offset: Annotated[int, Query(ge=0, le=MOST, description="The `next` of the page before.")] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> TopicPage:
@@ -42,15 +41,15 @@ def list_topics(
         found = topics.listed(db, search=search or "", state=state, limit=limit + 1, offset=offset)
         items = [TopicOut.model_validate(topic) for topic in found]
     else:
-        own = to_pick(db, student_named(user_id, caller, ABOUT_YOU), search or "")
+        own = to_pick(db, student, search or "", caller.school)
         items = [TopicOut(name=name, own_tasks=n) for name, n in own[offset : offset + limit + 1]]
     return TopicPage(items=items[:limit], next=offset + limit if len(items) > limit else None)
 
 
-def to_pick(db: Session, student: UUID, search: str) -> list[tuple[str, int]]:
+def to_pick(db: Session, student: UUID, search: str, school: UUID | None = None) -> list[tuple[str, int]]:
     """Return topics whose names hold this, with how many tasks of each the student has finished."""
     own = {total.key: total.n for total in learning_record.totals(db, student)}
-    others = [*run_sync(topic_history.popular_topics(student), db), *topics.approved(db)]
+    others = [*run_sync(topic_history.popular_topics(student, school), db), *topics.approved(db)]
     both = own | {name: 0 for name in others if name not in own}
     return [(name, n) for name, n in both.items() if folded(search) in folded(name)]
 

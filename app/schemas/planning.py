@@ -16,7 +16,7 @@ from app.domain.planning import (
     TASKS_TELLING,
     TOPICS_MOST,
 )
-from app.schemas.base import Body
+from app.schemas.base import OfStudent
 
 
 def _written_as_date(value: object) -> object:
@@ -42,7 +42,7 @@ Topics = Annotated[list[Text200], Field(max_length=TOPICS_MOST), AfterValidator(
 ExamDate = Annotated[date, BeforeValidator(_written_as_date)]
 
 
-class NewPlan(Body):
+class NewPlan(OfStudent):
     """An exam to prepare for."""
 
     model_config = ConfigDict(json_schema_extra=_with_example)
@@ -54,7 +54,6 @@ class NewPlan(Body):
         TARGET, description="How much of the practice should go right, 0.70-0.85."
     )
     name: Text200 | None = Field(None, description="What you call the exam.")
-    user_id: UUID | None = Field(None, description="The student. Service keys must name one; students must not.")
     time_zone: TimeZone | None = Field(
         None,
         description="Where this plan's days begin, such as Pacific/Auckland (IANA). Without it the zone of the "

@@ -5,10 +5,10 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from app.domain.attempts import Difficulty
 from app.domain.fields import RightOrWrong, Seconds, Text200
-from app.schemas.base import ApiModel, Body
+from app.schemas.base import ApiModel, Body, OfStudent
 
 
-class NewTask(Body):
+class NewTask(OfStudent):
     """What the student is about to do."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"topic": "Calculus", "difficulty": "medium"}]})
@@ -21,7 +21,6 @@ class NewTask(Body):
     item_id: Text200 | None = Field(
         None, description="The exercise in your own bank, if you have one; spelt as topics are."
     )
-    user_id: UUID | None = Field(None, description="The student. Service keys must name one; students must not.")
 
 
 class TaskResult(Body):

@@ -8,6 +8,7 @@ CREATE OR REPLACE FUNCTION complete_tasks(
 ) RETURNS TABLE (admitted boolean, since_training integer, task practice_tasks) LANGUAGE plpgsql AS $$
 DECLARE
     let_in boolean[];
+    schools uuid[];  -- of keys that see nobody else's students
     done uuid[];
     since integer;
 BEGIN
@@ -18,6 +19,10 @@ BEGIN
                 AND (revoked_at IS NULL OR revoked_at > now()))
             ELSE true END
         FROM unnest(students, keys) WITH ORDINALITY AS caller (student, key, place) ORDER BY place);
+    schools := ARRAY(
+        SELECT CASE WHEN key IS NOT NULL THEN
+            (SELECT school_id FROM service_keys WHERE key_hash = key AND own_students) END
+        FROM unnest(keys) WITH ORDINALITY AS caller (key, place) ORDER BY place);
     IF cardinality(asked) > 1 THEN
         -- Who is not alone does not wait for long: one by one they wait for nobody else's lock.
         PERFORM set_config('lock_timeout', '100ms', true);
@@ -29,9 +34,11 @@ BEGIN
         UPDATE practice_tasks AS open
         SET completed = true, is_correct = result.is_correct, actual_time_seconds = result.seconds,
             completed_at = greatest(now(), open.created_at + interval '1 microsecond')
-        FROM unnest(asked, correct, seconds, students, let_in) AS result (id, is_correct, seconds, student, admitted)
+        FROM unnest(asked, correct, seconds, students, schools, let_in)
+            AS result (id, is_correct, seconds, student, school, admitted)
         WHERE open.id = result.id AND open.id = ANY (asked) AND NOT open.completed AND result.admitted
             AND (result.student IS NULL OR open.user_id = result.student)
+            AND (result.school IS NULL OR open.school_id = result.school)
         RETURNING open.id
     )
     SELECT array_agg(id) FROM finished INTO done;
@@ -46,8 +53,9 @@ BEGIN
     END IF;
     RETURN QUERY
         SELECT caller.admitted, CASE WHEN stored.id = ANY (done) THEN since END, stored
-        FROM unnest(asked, students, let_in) WITH ORDINALITY AS caller (id, student, admitted, place)
+        FROM unnest(asked, students, schools, let_in) WITH ORDINALITY AS caller (id, student, school, admitted, place)
         LEFT JOIN practice_tasks AS stored ON stored.id = caller.id AND stored.id = ANY (asked) AND caller.admitted
             AND (caller.student IS NULL OR stored.user_id = caller.student)
+            AND (caller.school IS NULL OR stored.school_id = caller.school)
         ORDER BY place;
 END $$;

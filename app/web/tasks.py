@@ -183,6 +183,6 @@ def explained(db: Session, serving: ServingModels, task: Task) -> Explanation | 
 def _task_of(db: Session, task_id: str, student: UUID) -> Task:
     """Look up a task of theirs. Raises TaskNotFound."""
     try:
-        return practice_tasks.task_of(practice_tasks.GET.first_sync(db, id=UUID(task_id), owner=student))
+        return practice_tasks.get(db, UUID(task_id), owner=student)
     except ValueError:
         raise TaskNotFound from None

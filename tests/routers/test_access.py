@@ -54,7 +54,8 @@ class World:
     plan_id: str
     session_id: str
     version_id: int
-    user_id: str  # a student without an account
+    student: str  # one without an account
+    school_id: str  # that the student allowed
     secrets: dict[str, list[str | None]] = field(default_factory=dict)  # of each caller, one or several
 
 
@@ -122,10 +123,13 @@ RULES = {
     "GET /users/me/analytics": Rule(SIGNED_IN, query=named),
     "GET /users/me/sessions": Rule(STUDENTS),
     "DELETE /users/me/sessions/{session_id}": Rule(OWN_ACCOUNT, 204),
+    "GET /users/me/schools": Rule(STUDENTS),
+    "POST /users/me/schools": Rule(STUDENTS, 201, json=lambda _: {"name": "school"}),
+    "DELETE /users/me/schools/{school_id}": Rule(OWN_ACCOUNT, 204),
     "GET /users/me/export": Rule(STUDENTS),
     "DELETE /users/me": Rule(STUDENTS, 204),
-    "DELETE /students/{user_id}": Rule(KEYS, 204),
     "GET /events": Rule(SIGNED_IN, query=named),
+    "DELETE /students/{student}": Rule(KEYS, 204),
     "GET /model/status": Rule(OPEN),
     "GET /model/versions": Rule(ADMINS),
     "GET /model/versions/{version_id}": Rule(ADMINS),
@@ -230,7 +234,8 @@ def made_world(service: TestClient, db: Session) -> World:
     unknown = db.scalar(text("SELECT user_id FROM practice_tasks WHERE user_id NOT IN (SELECT id FROM users) LIMIT 1"))
     db.rollback()
     asks = callers["student"]
-    made = World(asks.ask().json()["id"], planned(asks), session_of(asks), old, str(unknown))
+    allowed = service.post("/users/me/schools", json={"name": "school"}, headers=asks.headers).json()["id"]
+    made = World(asks.ask().json()["id"], planned(asks), session_of(asks), old, str(unknown), allowed)
     made.secrets = {name: [caller.secret] for name, caller in callers.items() if name != "gone"}
     made.secrets |= {
         "nobody": [None, "", "nonsense", "ssk_nonsense"],
