@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.school import until
+from tests.school import Student, until
 
 
 @dataclass(frozen=True)
@@ -83,3 +84,38 @@ def test_what_several_processes_counted_is_told_by_each_and_outlives_one_that_di
     lines = [json.loads(line) for line in served.log.read_text().splitlines()]
     assert {"timestamp", "level", "logger", "event"} <= set.intersection(*map(set, lines))
     assert len({line["request_id"] for line in lines if line.get("route") == "/healthz"}) == asked
+
+
+def sent_until_answered(served: Served, headers: dict[str, str], key: str) -> httpx.Response:
+    """As a client does whose connection breaks: the same request again, with the same key."""
+    body = {"topic": "Waves", "difficulty": "easy"}
+
+    def sent() -> httpx.Response | None:
+        try:
+            answer = httpx.post(
+                f"{served.address}/practice-tasks", json=body, headers=headers | {"Idempotency-Key": key}, timeout=60
+            )
+        except httpx.TransportError:
+            return None
+        return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
+
+    answer: httpx.Response = until(sent, 60)
+    return answer
+
+
+@pytest.mark.slow
+def test_100_requests_sent_three_times_at_once_make_100_tasks_though_a_process_is_killed(served: Served) -> None:
+    until(served.is_up, 60)
+    with httpx.Client(base_url=served.address) as client:
+        ada = Student.registered(client, "ada")
+        with ThreadPoolExecutor(24) as pool:
+            coming = [pool.submit(sent_until_answered, served, ada.headers, str(n // 3)) for n in range(300)]
+            until(lambda: sum(each.done() for each in coming) >= 60 and len(served.web_processes()) >= 2, 60)
+            os.kill(min(served.web_processes()), signal.SIGKILL)
+            answers = [each.result() for each in coming]
+        assert {each.status_code for each in answers} == {httpx.codes.CREATED}
+        for n in range(100):
+            assert len({each.content for each in answers[3 * n : 3 * n + 3]}) == 1
+        stored = ada.get("/practice-tasks", limit=200).json()["items"]
+    assert len(stored) == 100
+    assert {each["id"] for each in stored} == {each.json()["id"] for each in answers}
