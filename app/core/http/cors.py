@@ -6,9 +6,11 @@ With a Bearer token only: no answer allows credentials, so no browser shows such
 from collections.abc import Iterable, Sequence
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.errors import problem
 from app.core.http import Middleware
 from app.core.settings import settings
 
@@ -26,6 +28,7 @@ PREFLIGHTS = (
     (b"access-control-allow-headers", b"Authorization, Content-Type, Idempotency-Key, X-Request-ID, Last-Event-ID"),
     (b"access-control-max-age", b"600"),  # seconds
 )
+REFUSED = "Pages of this origin may not call the API: the setting CORS_ORIGINS names those that may."
 
 
 class CrossOrigin(Middleware):
@@ -37,13 +40,14 @@ class CrossOrigin(Middleware):
         self._is_on = bool(settings().origins())
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._is_on or scope["path"].removeprefix(scope.get("root_path", "")).startswith(self._pages):
+        asks_first = scope["method"] == "OPTIONS" and "access-control-request-method" in Headers(scope=scope)
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        if not (self._is_on or asks_first) or path.startswith(self._pages):
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope)
-        asks_first = scope["method"] == "OPTIONS" and "access-control-request-method" in given
-        ours = allowed(given.raw, PREFLIGHTS if asks_first else ANSWERS)
-        scope["preflight"] = asks_first and len(ours) > 1
+        ours = allowed(scope["headers"], PREFLIGHTS if asks_first else ANSWERS)
+        if asks_first:
+            scope["preflight"] = len(ours) > 1
 
         async def allowing(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -57,7 +61,10 @@ class Preflight(Middleware):
     """Answers what a browser asks before a call, of any route: that it is signed in, shows with the call itself."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await (Response(status_code=204) if scope.get("preflight") else self._app)(scope, receive, send)
+        answer: ASGIApp = self._app
+        if (may := scope.get("preflight")) is not None:
+            answer = Response(status_code=204) if may else problem(Request(scope), 403, REFUSED)
+        await answer(scope, receive, send)
 
 
 def allowed(

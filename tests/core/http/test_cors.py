@@ -113,7 +113,8 @@ def test_so_can_what_stands_in_the_way_of_every_route(opened: TestClient, monkey
 def test_other_origins_are_told_nothing(opened: TestClient, origin: str) -> None:
     asked = preflight(opened, "/practice-tasks", origin)
     answer = opened.get("/model/status", headers={"Origin": origin})
-    assert (asked.status_code, answer.status_code) == (405, 200)
+    assert (asked.status_code, answer.status_code) == (403, 200)
+    assert asked.json()["detail"].endswith("the setting CORS_ORIGINS names those that may.")
     for each in (asked, answer, opened.get("/model/status")):
         assert not [name for name in each.headers if name.startswith("access-control-")]
         assert "Origin" in each.headers[VARY]  # no cache gives one origin what was said to another
@@ -123,7 +124,10 @@ def test_nobody_is_allowed_unless_somebody_says_so(service: TestClient) -> None:
     answer = service.get("/model/status", headers={"Origin": APP})
     assert not [name for name in answer.headers if name.startswith("access-control-")]
     assert VARY not in answer.headers
-    assert preflight(service, "/practice-tasks").status_code == 405
+    asked = preflight(service, "/practice-tasks")
+    assert asked.status_code == 403
+    assert "CORS_ORIGINS" in asked.json()["detail"]
+    assert service.options("/practice-tasks").status_code == 405  # which no browser asks
 
 
 @pytest.mark.parametrize("path", ["/dashboard", "/dashboard/settings/export", "/admin", "/sign-in", "/register"])
