@@ -122,11 +122,10 @@ class GuidedRun:
         for step in steps:
             done = self._do(step)
             counter = self._status()["counter"]
-            wanted = counter["retrain_every"] if counter["trained_on"] else first
             result = "[green]right[/green]" if step.correct else "[red]wrong[/red]"
             self._console.print(
                 f"{_predicted(done)} by {_model(done):<18}{step.name:<6}{result} in {step.seconds:3.0f} s  "
-                f"[dim]{step.topic}, {step.difficulty}; {counter['since_training']} of {wanted}[/dim]",
+                f"[dim]{step.topic}, {step.difficulty}; {counter['text'].partition(';')[0]}[/dim]",
                 highlight=False,
             )
             self._watch_training()

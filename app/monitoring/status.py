@@ -86,13 +86,15 @@ def _serving(loaded: Loaded, shares: Shares) -> ServingOut:
 
 def _counter(db: Session) -> CounterOut:
     tracker, every, least = model_tracker.read(db), settings().retrain_every, settings().min_training_tasks
-    finished = attempts.count(db) if tracker.since_training >= every else None
-    text = f"{tracker.since_training} of {every}"
-    if finished is not None and finished < least:
-        text += f"; the first training starts at {least} finished tasks, there are {finished}"
-    return CounterOut(
-        since_training=tracker.since_training, retrain_every=every, trained_on=tracker.trained_on, text=text
-    )
+    since, learnt = tracker.since_training, tracker.trained_on
+    finished = attempts.count(db) if since >= every or not learnt else least
+    if finished < least:
+        text = f"{finished} of {least}; the first training starts at {least} finished tasks"
+    elif since > every:
+        text = f"{since}, {since - every} more than a training waits for; the next takes them all"
+    else:
+        text = f"{since} of {every}"
+    return CounterOut(since_training=since, retrain_every=every, trained_on=learnt, text=text)
 
 
 def _run(run: Run | None) -> RunOut | None:

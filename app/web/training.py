@@ -28,7 +28,8 @@ class Panel:
 
     since: int  # finished tasks that no model has learned from
     every: int
-    missing: int  # tasks to go before there can be a first training
+    finished: int | None  # tasks, by anybody, as far as that is counted before the first training
+    first_at: int  # as many make the first training
     run: Run | None
     step: str  # of the run, in words
     done: float | None  # of the step, 0-1
@@ -37,6 +38,15 @@ class Panel:
     answering: Loaded | None
     made_of: Contributions  # what each kind has to say
     pace: Pace
+
+    @property
+    def missing(self) -> int:
+        """How many tasks there are to go before there can be a first training."""
+        return 0 if self.finished is None else max(self.first_at - self.finished, 0)
+
+    @property
+    def is_first_hour(self) -> bool:
+        return self.answering is None and self.finished is not None
 
     @property
     def is_due(self) -> bool:
@@ -57,14 +67,15 @@ def panel(db: Session, serving: ServingModels, translator: Translator) -> Panel:
     serving.refresh()
     tracker, run = model_tracker.read(db), training_runs.at_work(db)
     full = tracker.since_training >= settings().retrain_every
-    missing = settings().min_training_tasks - attempts.count(db) if full or not tracker.trained_on else 0
+    finished = attempts.count(db) if full or not tracker.trained_on else None
     progress = dict(run.progress) if run else {}
     last = next(iter(training_runs.latest(db)), None)
     epoch, epochs = progress.get("epoch"), progress.get("epochs")
     return Panel(
         tracker.since_training,
         settings().retrain_every,
-        max(missing, 0),
+        finished,
+        settings().min_training_tasks,
         run,
         step_name(translator, str(progress.get("step", ""))),
         epoch / epochs if epoch and epochs else None,

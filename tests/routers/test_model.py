@@ -1,8 +1,9 @@
 """Admins see the versions, choose among them, compare them and train."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from fastapi.testclient import TestClient
@@ -16,6 +17,7 @@ from app.ml.evaluation.simulated import simulate
 from app.ml.registry import BY_NAME
 from app.ml.training.scheduler import Trainer, trainer
 from app.schemas.model_versions import KindName
+from tests.finished import finish
 from tests.school import Student, imported
 from tests.versions import pruned, serving, version
 
@@ -71,6 +73,31 @@ def test_before_anything_was_trained_there_is_a_sentence_for_everything(admin: S
     assert admin.get("/model/versions/7").json()["detail"] == "There is no version 7."
     assert post(admin, "/model/versions/7/promote").status_code == 404
     assert admin.get(f"/model/versions/{2**40}").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("waiting", "learnt", "told"),
+    [
+        (0, 20, "0 of 5"),
+        (5, 20, "5 of 5"),
+        (12, 20, "12, 7 more than a training waits for; the next takes them all"),
+        (3, 0, "3 of 10; the first training starts at 10 finished tasks"),
+        (7, 0, "7 of 10; the first training starts at 10 finished tasks"),
+    ],
+)
+def test_the_counter_never_counts_more_than_there_are_to_count(
+    admin: Student, db: Session, waiting: int, learnt: int, told: str
+) -> None:
+    for _ in range(waiting + learnt):
+        finish(db, UUID(int=1), datetime.now(UTC))
+    db.execute(
+        text("UPDATE embedding_model_tracker SET n_samples_since_training = :n, n_samples_last_training = :learnt"),
+        {"n": waiting, "learnt": learnt},
+    )
+    db.commit()
+    status = admin.status()
+    assert status["counter"]["text"] == told
+    assert f"Finished tasks that no training has taken: {told}." in status["text"]
 
 
 def test_versions_come_newest_first_in_pages_with_their_scores(admin: Student, db: Session) -> None:

@@ -231,6 +231,14 @@ def test_runs_come_with_how_they_ended_and_why(grace: Browser, db: Session) -> N
     assert "How long trainings take" in page
 
 
+def test_what_a_run_says_is_one_line_with_the_rest_behind_it(grace: Browser, db: Session) -> None:
+    run = training_runs.ask(db)
+    training_runs.finish(db, run, "failed", "The log-loss 0.7 is worse than 0.6. Version 3 stays. LNIRT answers.")
+    db.commit()
+    page = grace.get("/admin/runs").text
+    assert "<summary>The log-loss 0.7 is worse than 0.6.</summary>Version 3 stays. LNIRT answers.</details>" in page
+
+
 def test_kinds_are_compared_by_day_and_a_shadow_is_told_apart(grace: Browser, db: Session) -> None:
     lnirt, v2 = version(db, "lnirt"), version(db)
     for n in range(6):

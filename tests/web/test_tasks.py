@@ -1,6 +1,7 @@
 """Practising, as a student without JavaScript sees it."""
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,8 @@ from sqlalchemy.orm import Session
 from app.ml.evaluation.simulated import school as simulated_school
 from app.ml.evaluation.simulated import simulate
 from app.web import tasks
+from tests.finished import account_of, finish
+from tests.routers.test_explanation import Plain, answered_by
 from tests.school import imported, until
 from tests.web.browsing import Browser, said
 
@@ -188,6 +191,18 @@ def test_the_training_is_shown_and_the_next_task_is_predicted_by_its_model(ada: 
     assert re.search(r"Predicted by (the V2 network|the LSTM network|LNIRT), version \d+", said(asked))
     why = said(ada.get(f"{asked.url.path}/why"))
     assert "Right, on this topic" in why or "Your ability and speed" in why
+
+
+def test_of_a_newcomer_it_is_said_that_nothing_is_known_instead_of_eleven_zeros(ada: Browser, db: Session) -> None:
+    answered_by(db, Plain())
+    path = ada.send("/dashboard/tasks", topic="Calculus", difficulty="easy").url.path
+    finish(db, account_of(db), datetime.now(UTC))  # what was predicted before stays as it was
+    for page in (f"{path}/why", "/dashboard/analytics"):
+        why = said(ada.get(page))
+        assert "Nothing was known of you yet: you had not finished a task." in why
+        assert "Right, of your last five" not in why
+    path = ada.send("/dashboard/tasks", topic="Calculus", difficulty="easy").url.path
+    assert "Right, of your last five" in said(ada.get(f"{path}/why"))
 
 
 def test_german_is_spoken_to_those_who_ask_for_it(service: TestClient) -> None:

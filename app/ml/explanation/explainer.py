@@ -126,7 +126,7 @@ class _Question:
         effects.sort(key=_size, reverse=True)
         said = text.summary_of_parts(own, average, effects, reader)
         said = f"{_stand_in(task, loaded)}{said}{_moved_since(task, own)}"
-        return self._explained(own, said, self._kinds(loaded), loaded, average, parts=effects)
+        return self._explained(own, said, self._kinds(loaded), loaded, average, parts=effects, known=found.known)
 
     def of_network(self) -> Explanation:
         """By the eleven features."""
@@ -153,7 +153,8 @@ class _Question:
         said = f"{_stand_in(task, loaded)}{text.summary(own, average, effects, reader)}{remark}"
         if task.contributions:
             said = f"{said} Made of: {in_words(of_contributions(task.contributions))}."
-        return self._explained(own, said, kinds, loaded, average, features=effects)
+        known = round(mine["overall_task_count"])
+        return self._explained(own, said, kinds, loaded, average, features=effects, known=known)
 
     def _version(self) -> Loaded | None:
         """The one that explains; none before the first training, and where no version is left."""
@@ -184,9 +185,11 @@ class _Question:
     def _explained(
         self, prediction: Foreseen, said: str, kinds: Sequence[KindAnswer], by: Loaded | None = None,
         average: Foreseen | None = None, features: Sequence[FeatureEffect] = (), parts: Sequence[PartEffect] = (),
+        known: int = 0,
     ) -> Explanation:  # fmt: skip
         which = (self.task.id, self.task.model_version, self.task.model_version_id)
-        return Explanation(*which, prediction, kinds, said, by.version.id if by else None, average, features, parts)
+        by_id = by.version.id if by else None
+        return Explanation(*which, prediction, kinds, said, by_id, average, features, parts, known)
 
 
 def kept_inputs(db: Session, task: Task) -> Floats | None:

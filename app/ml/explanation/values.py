@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+HALF_A_POINT, HALF_A_SECOND = 0.005, 0.5  # less is rounded to nothing
+
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
@@ -20,6 +22,11 @@ class Effect:
     correctness_effect: float
     time_effect_seconds: float
     text: str
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether it is 0 neither in points of a hundred nor in seconds."""
+        return abs(self.correctness_effect) >= HALF_A_POINT or abs(self.time_effect_seconds) >= HALF_A_SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +72,9 @@ class Explanation:
     average_student: Foreseen | None = None
     features: Sequence[FeatureEffect] = ()
     parts: Sequence[PartEffect] = ()
+    known: int = 0  # tasks of the student that it was made from
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether anything moved it so far that one sees it."""
+        return any(each.is_seen for each in (*self.features, *self.parts))
