@@ -121,6 +121,15 @@ def settled(task: Task, is_correct: bool, seconds: float) -> Task:
     return task
 
 
+# Of what `newest` looks for; all else equals its column.
+FITS = {
+    "search": "strpos(lower(topic || chr(10) || coalesce(item_id, '')), lower(:search)) > 0",
+    "since": "created_at >= :since",
+    "until": "created_at < :until",
+    "before": "(created_at, id) < (:before, :before_id)",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page, newest first, and where the next begins."""
@@ -136,18 +145,24 @@ def newest(
     school: UUID | None = None,
     topic: str | None = None,
     completed: bool | None = None,
+    is_correct: bool | None = None,
+    search: str = "",
+    since: datetime | None = None,
+    until: datetime | None = None,
     before: tuple[datetime, UUID] | None = None,
     limit: int = 50,
 ) -> Page:
-    """The newest tasks that fit, strictly older than `before`; `topic` in any of its spellings."""
+    """The newest tasks that fit, strictly older than `before`; `topic` in any of its spellings, `search` a part of
+    topic or exercise, asked for at `since` or later and before `until`."""
     if topic is not None:
         topic = run_sync(spellings.called("topic", [topic]), db)[topic]
-    wanted = {"user_id": user_id, "school_id": school, "topic": topic, "completed": completed}
-    values: dict[str, object] = {name: value for name, value in wanted.items() if value is not None}
-    fits = [f"{name} = :{name}" for name in values]
+    wanted: dict[str, object] = {"user_id": user_id, "school_id": school, "topic": topic, "completed": completed}
+    wanted |= {"is_correct": is_correct, "search": search or None, "since": since, "until": until}
+    wanted["before"] = before and before[0]
+    values = {name: value for name, value in wanted.items() if value is not None}
+    fits = [FITS.get(name, f"{name} = :{name}") for name in values]
     if before is not None:
-        fits.append("(created_at, id) < (:before, :before_id)")
-        values |= {"before": before[0], "before_id": before[1]}
+        values["before_id"] = before[1]
     where = f"WHERE {' AND '.join(fits)}" if fits else ""
     sql = f"SELECT {COLUMNS} FROM practice_tasks {where} ORDER BY created_at DESC, id DESC LIMIT :limit"
     found = all_as(Task, db, sql, **values, limit=limit + 1)

@@ -8,6 +8,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
+from pydantic import AwareDatetime
 from starlette.background import BackgroundTask
 
 from app.core.db.statements import run_async
@@ -84,7 +85,11 @@ def list_practice_tasks(
     caller: SignedIn,
     db: Db,
     completed: Annotated[bool | None, Query(description="Only completed, or only open ones.")] = None,
+    is_correct: Annotated[bool | None, Query(description="Only right ones, or only wrong ones.")] = None,
     topic: Annotated[StoredText | None, Query(description="Only this topic, in any of its spellings.")] = None,
+    search: Annotated[StoredText | None, Query(description="Only where topic or exercise hold this.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Only asked for at this moment or later.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Only asked for before this moment.")] = None,
     user_id: Annotated[UUID | None, Query(description="Only this student; for service keys.")] = None,
     student: Annotated[
         Text200 | None, Query(description="Only this student, by your own text; for service keys.")
@@ -103,6 +108,10 @@ def list_practice_tasks(
         school=caller.school,
         topic=topic,
         completed=completed,
+        is_correct=is_correct,
+        search=search or "",
+        since=since,
+        until=until,
         before=None if before is None else position_of(before),
         limit=limit,
     )

@@ -1,6 +1,6 @@
 """All pages there are."""
 
-from app.web import admin, analytics, home, preparation, settings, signing_in, tasks, today, topics, training
+from app.web import admin, analytics, history, home, preparation, settings, signing_in, tasks, today, topics, training
 
 ROUTERS = (
     home.welcome,
@@ -9,6 +9,7 @@ ROUTERS = (
     today.router,
     analytics.router,
     tasks.router,
+    history.router,
     preparation.router,
     training.router,
     settings.router,

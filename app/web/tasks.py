@@ -1,7 +1,7 @@
 """Practising: choose a task, see the prediction, do it, say how it went, see how it compares, go on."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import time
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.core.db.statements import run_sync
 from app.core.languages import Translator
 from app.core.settings import settings
-from app.crud import learning_record, practice_tasks
+from app.crud import corrections, learning_record, practice_tasks
 from app.domain.attempts import DIFFICULTIES
 from app.domain.errors import AppError, NotKept, OtherResult, TaskNotFound, TooManyOpenTasks, TooManyTopics
 from app.domain.tasks import Claim, Task, TaskRequest
@@ -28,7 +28,7 @@ from app.web.names import unfit_text
 from app.web.pages import go_to, render
 from app.web.preparation import suggested
 from app.web.sessions import FormText, SignedIn, page_router, translator_of
-from app.web.task_time import Report, in_colons, still_seconds, unreadable, what_is_wrong
+from app.web.task_time import LONGEST, Report, in_colons, still_seconds, unreadable, what_is_wrong
 from app.web.training import panel
 
 router = page_router("/dashboard/tasks")
@@ -100,16 +100,19 @@ def _too_many(request: Request, error: AppError) -> str:
 
 @router.get("/{task_id}")
 def show(
-    request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serving, start: str = "", began: str = ""
-) -> Response:
-    """Show the prediction and the clock, which `start` sets going where no script does; or, when done, the result."""
-    task = _task_of(db, task_id, visitor.id)
+    request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serving, start: str = "", began: str = "",
+    undone: str = "",
+) -> Response:  # fmt: skip
+    """Show the prediction and the clock, which `start` sets going where no script does; `undone` is the time of a
+    result that was taken back. Or, when done, the result."""
+    task = task_of(db, task_id, visitor.id)
     if start and not task.completed:
         return go_to(request, f"/dashboard/tasks/{task.id}", began=round(time()))
-    return _show(request, db, serving, task, Report(began=began if began.isdigit() else ""))
+    given = Report(seconds=undone[:LONGEST], began=began if began.isdigit() else "")
+    return show_task(request, db, serving, task, given)
 
 
-def _show(
+def show_task(
     request: Request, db: Session, serving: ServingModels, task: Task, given: Report, wrong: str | None = None,
     asked: float | None = None,
 ) -> Response:  # fmt: skip
@@ -125,8 +128,18 @@ def _show(
         asked=asked,
         began=_moment(translator, given.began),
         still=still_seconds(task),
+        corrected=corrections.of_tasks(db, [task.id]),
+        may_correct=may_correct(task),
+        undone=bool(given.seconds),
+        in_colons=in_colons,
         panel=panel(db, serving, translator),
     )
+
+
+def may_correct(task: Task) -> bool:
+    """Say whether its student may still change the result."""
+    allowed = timedelta(days=settings().correction_days)
+    return task.completed_at is not None and datetime.now(UTC) - task.completed_at <= allowed
 
 
 def _moment(translator: Translator, began: str) -> str | None:
@@ -143,19 +156,19 @@ def finish(
     began: FormText = "", sure: FormText = "",
 ) -> Response:  # fmt: skip
     """Record how it went, or say what is missing; a time far beyond the predicted is asked about once."""
-    task, translator = _task_of(db, task_id, visitor.id), translator_of(request)
+    task, translator = task_of(db, task_id, visitor.id), translator_of(request)
     given = Report(result, seconds, clock, began, sure)
     try:
         took = given.took(time())
         is_to_be_asked = took is not None and given.is_to_be_asked(took, task)
     except ValueError:
-        return _show(request, db, serving, task, given, unreadable(translator, seconds or clock or began))
+        return show_task(request, db, serving, task, given, unreadable(translator, seconds or clock or began))
     wrong = what_is_wrong(translator, given, took)
     if wrong or took is None or given.is_right is None:
-        return _show(request, db, serving, task, given, wrong)
+        return show_task(request, db, serving, task, given, wrong)
     if is_to_be_asked:
         typed = seconds if seconds.strip() else in_colons(took)
-        return _show(request, db, serving, task, replace(given, seconds=typed, sure=in_colons(took)), asked=took)
+        return show_task(request, db, serving, task, replace(given, seconds=typed, sure=in_colons(took)), asked=took)
     try:
         _, since_training = run_sync(complete(task.id, Claim(student=visitor.id), given.is_right, took), db)
     except OtherResult:  # sent twice, or from two windows: the first counts, and the page shows it
@@ -168,7 +181,7 @@ def finish(
 @router.get("/{task_id}/why")
 def why(request: Request, task_id: str, visitor: SignedIn, db: Db, serving: Serving) -> Response:
     """Show what moved the prediction."""
-    task = _task_of(db, task_id, visitor.id)
+    task = task_of(db, task_id, visitor.id)
     return render(request, "why.html", task=task, found=explained(db, serving, task))
 
 
@@ -180,7 +193,7 @@ def explained(db: Session, serving: ServingModels, task: Task) -> Explanation | 
         return None
 
 
-def _task_of(db: Session, task_id: str, student: UUID) -> Task:
+def task_of(db: Session, task_id: str, student: UUID) -> Task:
     """Look up a task of theirs. Raises TaskNotFound."""
     try:
         return practice_tasks.get(db, UUID(task_id), owner=student)

@@ -24,6 +24,7 @@ PICTURES = Path(os.environ["PICTURES"]).absolute() if os.environ.get("PICTURES")
 PAGES = {
     "today": "/dashboard",
     "practise": "/dashboard/tasks",
+    "history": "/dashboard/history",
     "analytics": "/dashboard/analytics",
     "preparation": "/dashboard/preparation",
     "settings": "/dashboard/settings",
