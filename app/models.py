@@ -273,10 +273,7 @@ class Spelling(Base):
     name: Mapped[str]  # as on practice_tasks
     written_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
-    __table_args__ = (
-        CheckConstraint("kind IN ('topic', 'item')", name="kind"),
-        Index("ix_spellings_name", "kind", "name"),
-    )
+    __table_args__ = (CheckConstraint("kind IN ('topic', 'item')", name="kind"),)
 
 
 class StudentTotal(Base):

@@ -166,7 +166,6 @@ def names_in_one_form() -> None:
         sa.CheckConstraint("kind IN ('topic', 'item')", name="ck_spellings_kind"),
         sa.PrimaryKeyConstraint("kind", "folded", name="pk_spellings"),
     )
-    op.create_index("ix_spellings_name", "spellings", ["kind", "name"])
     connection = op.get_bind()
     topics, items = ([*connection.scalars(sa.text(IN_ORDER.format(written=written)))] for written in (TOPICS, ITEMS))
     spelt = {"topic": spellings(topics), "item": spellings(items)}

@@ -3,7 +3,7 @@
 import io
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
@@ -13,7 +13,6 @@ import psycopg2
 from psycopg2.errors import UniqueViolation
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import run_sync
 from app.crud import model_tracker, spellings
 from app.crud.binary_copy import HEADER, SINCE_1970, TRAILER
 from app.crud.rows import execute, take_turn
@@ -28,8 +27,8 @@ INSERT = f"""
     ORDER BY user_id, created_at ON CONFLICT (id) DO NOTHING"""
 
 RENAME: dict[Kind, str] = {
-    "topic": "UPDATE practice_tasks SET topic = :called WHERE topic = :name",
-    "item": "UPDATE practice_tasks SET item_id = :called WHERE item_id = :name",
+    "topic": "UPDATE practice_tasks SET topic = :name WHERE topic = :written",
+    "item": "UPDATE practice_tasks SET item_id = :name WHERE item_id = :written",
 }
 
 SORTED = 160_000  # rows at most, by student and time: an index page is then touched once, not once a row
@@ -55,17 +54,10 @@ def add(db: Session, interactions: Iterable[Interaction]) -> int:
     except UniqueViolation:
         added = _add_missing(db, noted)
     if added:
-        for kind, written in noted.names.items():
-            _call_as_known(db, kind, list(written))
+        for kind, written, name in spellings.register_all(db, noted.names()):  # it may have come meanwhile
+            execute(db, RENAME[kind], written=written, name=name)
         model_tracker.count(db, added)
     return added
-
-
-def _call_as_known(db: Session, kind: Kind, written: Sequence[str]) -> None:
-    """Let what nobody had written be called so from now on; what is called otherwise, is so here too."""
-    for name, called in run_sync(spellings.registered(kind, written), db).items():
-        if called != name:
-            execute(db, RENAME[kind], name=name, called=called)
 
 
 def _add_missing(db: Session, interactions: Iterable[Interaction]) -> int:
@@ -120,15 +112,18 @@ class _Noted:
 
     def __init__(self, rows: Iterable[Interaction]) -> None:
         self._rows = rows
-        self.names: dict[Kind, dict[str, None]] = {"topic": {}, "item": {}}  # in the order they are met
+        self._topics, self._items = dict[str, None](), dict[str, None]()  # in the order they are met
 
     def __iter__(self) -> Iterator[Interaction]:
-        topics, items = self.names.values()
         for row in self._rows:
-            topics[row.topic] = None
+            self._topics[row.topic] = None
             if row.item is not None:
-                items[row.item] = None
+                self._items[row.item] = None
             yield row
+
+    def names(self) -> Iterator[tuple[Kind, str]]:
+        yield from (("topic", name) for name in self._topics)
+        yield from (("item", name) for name in self._items)
 
 
 class _Ahead:

@@ -1,8 +1,11 @@
 """What topics and exercises are called. The first spelling shows; all others lead to it, and those from before a
 rename or a merge to what it is called now."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -13,6 +16,7 @@ from app.domain.characters import folded
 from app.domain.spellings import Kind, Spelling, Spellings
 from app.domain.tasks import TaskRequest
 
+AT_ONCE = 50_000  # names
 ALL = "SELECT kind, folded, first, name FROM spellings"
 KNOWN = Statement("""
     SELECT folded, name FROM spellings WHERE kind = CAST(:kind AS text) AND folded = ANY(CAST(:folded AS text[]))""")
@@ -25,6 +29,15 @@ REGISTER = Statement("""
     ORDER BY kind, folded
     ON CONFLICT (kind, folded) DO UPDATE SET name = known.name
     RETURNING kind, folded, name""")
+# Of any number at once: without a value for each.
+WRITTEN = "CREATE TEMPORARY TABLE written (kind text, folded text, name text) ON COMMIT DROP"
+REGISTER_WRITTEN = """
+    INSERT INTO spellings (kind, folded, first, name)
+    SELECT DISTINCT ON (kind, folded) kind, folded, name, name FROM written ORDER BY kind, folded, ctid
+    ON CONFLICT DO NOTHING"""
+CALLED_OTHERWISE = """
+    SELECT kind, written.name AS written, known.name FROM written JOIN spellings AS known USING (kind, folded)
+    WHERE written.name <> known.name"""
 RENAMED = "UPDATE spellings SET name = :to WHERE kind = :kind AND name = :name"
 LEADS_TO = """
     INSERT INTO spellings (kind, folded, first, name) VALUES (:kind, :folded, :first, :name)
@@ -69,6 +82,20 @@ def registered(kind: Kind, texts: Sequence[str]) -> QueryFlow[dict[str, str]]:
     if new := [(kind, text) for key, text in _by_key(texts).items() if key not in known]:
         known |= {key: name for (_, key), name in (yield from _register(new)).items()}
     return {text: known[folded(text)] for text in texts}
+
+
+def register_all(db: Session, names: Iterable[tuple[Kind, str]]) -> list[tuple[Kind, str, str]]:
+    """Let what nobody has written be called so from now on; kind, text and name of what is called otherwise."""
+    execute(db, "DROP TABLE IF EXISTS written")
+    execute(db, WRITTEN)
+    cursor, rest = db.connection().connection.cursor(), iter(names)
+    while some := [(kind, folded(name), name) for kind, name in islice(rest, AT_ONCE)]:
+        file = io.StringIO()
+        csv.writer(file).writerows(some)
+        file.seek(0)
+        cursor.copy_expert("COPY written FROM STDIN (FORMAT csv, ENCODING 'UTF8')", file)
+    execute(db, REGISTER_WRITTEN)
+    return [(row.kind, row.written, row.name) for row in execute(db, CALLED_OTHERWISE)]
 
 
 def of_task(asked: TaskRequest, past: Row) -> TaskRequest:

@@ -32,7 +32,9 @@ LIST = """
     SELECT name, coalesce(students, 0) AS students, coalesce(without_account, 0) AS without_account,
         coalesce(finished.n, 0)::bigint AS finished, coalesce(unfinished.n, 0) AS open, topics.state
     FROM finished FULL JOIN unfinished USING (name) FULL JOIN topics USING (name)
-    WHERE strpos(lower(name), lower(:search)) > 0 AND CAST(:state AS text) IN ('any', coalesce(topics.state, 'none'))
+    WHERE (strpos(lower(name), lower(:search)) > 0
+            OR name IN (SELECT spelt.name FROM spellings AS spelt WHERE kind = 'topic' AND strpos(folded, :folded) > 0))
+        AND CAST(:state AS text) IN ('any', coalesce(topics.state, 'none'))
     ORDER BY students DESC, finished DESC, name LIMIT :limit OFFSET :offset"""
 KNOWN = """
     SELECT (EXISTS (SELECT FROM practice_tasks WHERE topic = :name) OR EXISTS (SELECT FROM topics WHERE name = :name)
@@ -77,8 +79,11 @@ class Change:
 
 
 def listed(db: Session, *, search: str = "", state: str = "any", limit: int = 50, offset: int = 0) -> list[Topic]:
-    """Topics whose names hold this, those with most students first; `state` is approved, hidden, none or any."""
-    return all_as(Topic, db, LIST, search=search, state=state, limit=limit, offset=offset)
+    """Topics whose names hold this, or did before a rename, those with most students first.
+
+    `state` is approved, hidden, none or any.
+    """
+    return all_as(Topic, db, LIST, search=search, folded=folded(search), state=state, limit=limit, offset=offset)
 
 
 def approved(db: Session) -> list[str]:

@@ -19,13 +19,16 @@ class Spellings:
     """Finds the spelling that shows; a text that nobody has written yet becomes the first of its own."""
 
     def __init__(self, known: Iterable[tuple[Kind, str, Spelling]] = ()) -> None:
-        self._known = {(kind, key): spelling for kind, key, spelling in known}
-        self._written = dict[tuple[Kind, str], Spelling]()
+        self._by_key: dict[Kind, dict[str, Spelling]] = {"topic": {}, "item": {}}
+        self._by_text: dict[Kind, dict[str, Spelling]] = {"topic": {}, "item": {}}
+        for kind, key, spelling in known:
+            self._by_key[kind][key] = spelling
 
     def of(self, kind: Kind, text: str) -> Spelling:
         """Return the spelling of this text."""
-        found = self._written.get((kind, text))
+        found = self._by_text[kind].get(text)
         if found is None:
-            found = self._known.setdefault((kind, folded(text)), Spelling(tidy(text), tidy(text)))
-            self._written[kind, text] = found
+            name = tidy(text)
+            found = self._by_key[kind].setdefault(folded(text), Spelling(name, name))
+            self._by_text[kind][text] = found
         return found

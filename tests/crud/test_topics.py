@@ -178,6 +178,11 @@ def test_the_list_is_in_pages_and_can_be_searched(db: Session, tasks: int) -> No
     topics.hide(db, "Waves", COMMAND_LINE)
     assert {each.name for each in topics.listed(db, search="ALGE")} == {"Algebra", "algebar"}
     assert [each.name for each in topics.listed(db, state="hidden")] == ["Waves"]
+    assert {each.name for each in topics.listed(db, search="E\u0301")} == set()
+    topics.rename(db, "algebar", "Größe", COMMAND_LINE)
+    assert {each.name for each in topics.listed(db, search="GRÖSSE")} == {"Größe"}
+    assert {each.name for each in topics.listed(db, search="Algeba")} == {"Größe"}  # as it was called
+    topics.rename(db, "Größe", "algebar", COMMAND_LINE)
     assert {each.name for each in topics.listed(db, state="none")} == {"Algebra", "algebar"}
     pages = [topics.listed(db, limit=1, offset=offset) for offset in range(4)]
     assert [len(page) for page in pages] == [1, 1, 1, 0]

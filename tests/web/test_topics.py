@@ -16,7 +16,7 @@ def grace(service: TestClient, db: Session) -> Browser:
     found = Browser(service).register("grace")
     accounts.make_admin(db, "grace@example.com")
     db.commit()
-    for topic in ("calculus", "Calculus", "<b>Visit evil.example</b>"):
+    for topic in ("Calculs", "Calculus", "<b>Visit evil.example</b>"):
         found.practise(topic)
     return found
 
@@ -36,7 +36,7 @@ def test_topics_are_listed_with_their_counts_and_can_be_searched(grace: Browser)
 
 
 def test_two_topics_become_one(grace: Browser, db: Session) -> None:
-    assert "The topics are one now" in said(grace.send(f"{PAGE}/merge", topic="calculus", to="Calculus"))
+    assert "The topics are one now" in said(grace.send(f"{PAGE}/merge", topic="Calculs", to="Calculus"))
     assert "The topic is renamed" in said(grace.send(f"{PAGE}/rename", topic="Calculus", to="Analysis"))
     assert states(db)["Analysis"] == (2, None)
     assert [each.act for each in audit.newest(db, 9)] == ["topic renamed", "topic merged"]
@@ -57,15 +57,15 @@ def test_a_topic_is_approved_hidden_and_forgotten(grace: Browser, db: Session) -
         ("rename", "", 422, "Please name a topic"),
         ("rename", "Cal\u202eculus", 422, "U+202E (RIGHT-TO-LEFT OVERRIDE) must not be in it"),
         ("merge", "Physics", 404, "none that anybody has written"),
-        ("merge", "calculus", 422, "These are the same."),
+        ("merge", "Calculs", 422, "These are the same."),
     ],
 )
 def test_what_can_not_be_done_is_said_above_the_form(
     grace: Browser, db: Session, act: str, to: str, status: int, wrong: str
 ) -> None:
     before = states(db)
-    page = grace.send(f"{PAGE}/{act}", topic="calculus", to=to)
+    page = grace.send(f"{PAGE}/{act}", topic="Calculs", to=to)
     assert page.status_code == status
     assert wrong in said(page)
-    assert 'value="calculus"' in page.text
+    assert 'value="Calculs"' in page.text
     assert states(db) == before
