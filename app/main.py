@@ -131,7 +131,7 @@ def create_app() -> FastAPI:
         made.include_router(part)
     for each in (auth, preparation, people, account, schools, analytics, events, model, topics, audit, health, metrics):
         made.include_router(each.router)
-    document.describe_problems(made)
+    document.describe(made)
     return made
 
 

@@ -18,6 +18,7 @@ from app.routers.once import Once
 from app.schemas.accounts import AccountOut, Registration, Token
 from app.schemas.problem import problems
 
+SIGN_IN = {"username": "ada@example.com", "password": "a long sentence"}
 router = APIRouter(prefix="/auth", tags=["Sign in"], route_class=Once)
 
 
@@ -27,7 +28,12 @@ def register(new: Registration, request: Request, db: Db) -> AccountOut:
     return AccountOut.model_validate(made_account(new, request, db))
 
 
-@router.post("/token", responses=problems(400, 401, 413, 422, 429), dependencies=[HASHES_PASSWORDS])
+@router.post(
+    "/token",
+    responses=problems(400, 401, 413, 422, 429),
+    dependencies=[HASHES_PASSWORDS],
+    openapi_extra={"requestBody": {"content": {"application/x-www-form-urlencoded": {"example": SIGN_IN}}}},
+)
 def sign_in(form: Annotated[OAuth2PasswordRequestForm, Depends()], request: Request, db: Db) -> Token:
     """Sign in: `username` is the e-mail address. The answer's `access_token` goes into `Authorization: Bearer`."""
     return new_token(db, who_signs_in(form.username, form.password, request, db))

@@ -1,9 +1,14 @@
 """The OpenAPI document: what the API is for, its groups, and names that generated clients make methods of."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from pydantic.json_schema import models_json_schema
+
+from app.schemas.events import End, TrainingState
 
 DESCRIPTION = """Before a student starts a practice task, SmartStudy says how likely they are to get it right and
 how many seconds they will need.
@@ -27,7 +32,10 @@ TAGS = {
     "Audit": "What was done that only admins may do.",
     "Health": "For those who watch the process.",
 }
-PROBLEM = {"$ref": "#/components/schemas/Problem"}
+REFERENCE = "#/components/schemas/{model}"
+PROBLEM = {"$ref": REFERENCE.format(model="Problem")}
+EXAMPLES: dict[str, Any] = json.loads(Path(__file__).with_name("examples.json").read_text())  # by operation
+TOLD = (TrainingState, End)  # by /events, whose schema OpenAPI can't say
 
 
 def operation_id(route: APIRoute) -> str:
@@ -36,17 +44,26 @@ def operation_id(route: APIRoute) -> str:
     return first + "".join(map(str.capitalize, others))
 
 
-def describe_problems(made: FastAPI) -> None:
-    """FastAPI documents every answer as application/json; errors are application/problem+json."""
+def describe(made: FastAPI) -> None:
+    """Add what FastAPI does not know: errors are application/problem+json, examples, what events hold."""
     plain = made.openapi
 
     def openapi() -> dict[str, Any]:
         if made.openapi_schema is None:
-            for path in plain()["paths"].values():
+            document = plain()
+            for path in document["paths"].values():
                 for operation in path.values():
                     for status, answer in operation["responses"].items():
-                        if status >= "400":
-                            answer["content"] = {"application/problem+json": {"schema": PROBLEM}}
+                        _describe_answer(operation["operationId"], status, answer)
+            _, told = models_json_schema([(each, "serialization") for each in TOLD], ref_template=REFERENCE)
+            document["components"]["schemas"] |= told["$defs"]
         return plain()
 
     made.openapi = openapi  # type: ignore[method-assign]
+
+
+def _describe_answer(operation: str, status: str, answer: dict[str, Any]) -> None:
+    if status >= "400":
+        answer["content"] = {"application/problem+json": {"schema": PROBLEM}}
+    elif operation in EXAMPLES and "application/json" in answer.get("content", {}):
+        answer["content"]["application/json"]["example"] = EXAMPLES[operation]

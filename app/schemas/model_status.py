@@ -1,7 +1,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.fields import Text200
 from app.schemas.base import Body
@@ -56,6 +56,10 @@ class PauseOut(BaseModel):
 
 
 class PauseWish(Body):
+    """Why trainings are to pause."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "Exams are on."}]})
+
     reason: Text200 | None = Field(None, description="Shown to whoever asks why.")
 
 

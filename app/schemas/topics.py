@@ -32,6 +32,8 @@ class TopicPage(BaseModel):
 class TopicNamed(Body):
     """Which topic."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"topic": "Calculus"}]})
+
     topic: StoredText = Field(description="As it is listed.")
 
 
