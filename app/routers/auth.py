@@ -18,7 +18,7 @@ from app.routers.once import Once
 from app.schemas.accounts import AccountOut, Registration, Token
 from app.schemas.problem import problems
 
-SIGN_IN = {"username": "ada@example.com", "password": "a long sentence"}
+SIGN_IN = {"username": "grace@example.com", "password": "another long sentence"}
 router = APIRouter(prefix="/auth", tags=["Sign in"], route_class=Once)
 
 
