@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.crud.accounts import KEY_IN_USE
 from app.crud.practice_tasks import COLUMNS
-from app.crud.rows import all_as, execute
+from app.crud.rows import execute
 from app.domain.tasks import Task
 
 LATE = "10 seconds"  # that a row may be seen after its own moment: whoever wrote it had not committed
@@ -17,7 +17,7 @@ LONGEST_AWAY = "1 hour"  # that is made good
 MOST = 200  # tasks of a student at once; the newest
 # Each by its index. A task that is in several comes once.
 CHANGED = f"""
-    SELECT DISTINCT ON (id) {COLUMNS}
+    SELECT DISTINCT ON (id) {COLUMNS}, school_id
     FROM unnest(CAST(:students AS uuid[])) AS follower (student)
     CROSS JOIN (
         SELECT greatest(coalesce(CAST(:since AS timestamptz), statement_timestamp() - interval '{LATE}'),
@@ -64,12 +64,20 @@ def let_in(db: Session, passes: Sequence[Pass]) -> set[Pass]:
     return {Pass(row.kind, row.secret) for row in rows}
 
 
-def changed(db: Session, students: Sequence[UUID], since: datetime | None = None) -> list[Task]:
-    """Their tasks that were created, finished or corrected since then, or lately; the oldest first."""
+class Changed(NamedTuple):
+    """A task that was created, finished or corrected."""
+
+    task: Task
+    school: UUID | None  # whose key, which sees nobody else's tasks, brought it
+
+
+def changed(db: Session, students: Sequence[UUID], since: datetime | None = None) -> list[Changed]:
+    """Their tasks that changed since then, or lately; the oldest first."""
     if not students:
         return []
-    found = all_as(Task, db, CHANGED, students=list(students), since=since)
-    return sorted(found, key=changed_at)
+    rows = [dict(row) for row in execute(db, CHANGED, students=list(students), since=since).mappings()]
+    found = [Changed(school=row.pop("school_id"), task=Task(**row)) for row in rows]
+    return sorted(found, key=lambda each: changed_at(each.task))
 
 
 def changed_at(task: Task) -> datetime:

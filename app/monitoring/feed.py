@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ from app.core.database import new_session
 from app.core.db.outages import NO_DATABASE
 from app.core.settings import settings
 from app.crud import events
-from app.crud.events import Pass, changed_at
+from app.crud.events import Changed, Pass, changed_at
 from app.domain.errors import TooManyTries
 from app.domain.tasks import Task
 from app.ml.serving.model_order import ServingModels
@@ -46,6 +46,7 @@ class Listener:
     caller: Hashable  # the student, or the key with the student whom it names
     address: str
     student: UUID | None  # whose tasks it is told of
+    school: UUID | None = None  # and only of those that this one brought
     last_heard: datetime | None = None  # of those that it was told before it came again
     events: asyncio.Queue[ServerSentEvent | None] = field(default_factory=asyncio.Queue)
     came: float = field(default_factory=time.monotonic)
@@ -63,16 +64,22 @@ class Listener:
                 self._say(news, name, state)
         self.states = dict(news.states)
         came_at = news.at - timedelta(seconds=time.monotonic() - self.came)
-        own = {task.id: task for task in news.tasks if task.user_id == self.student}
+        own = {task.id: task for task in self._own(news.tasks)}
         if self.tasks is not None:
             fresh = [task for task in own.values() if self.tasks.get(task.id) != task]
         else:
-            fresh = news.missed.get(self) or [task for task in own.values() if changed_at(task) > came_at]
+            missed = self._own(news.missed.get(self, []))
+            fresh = missed or [task for task in own.values() if changed_at(task) > came_at]
         for task in fresh:
             self._say(news, "task", TaskOut.model_validate(task))
         self.tasks = own
         if self.events.qsize() > NOT_FETCHED:
             self.end()
+
+    def _own(self, found: Sequence[Changed]) -> list[Task]:
+        """Return what this listener may see."""
+        of_student = (each for each in found if each.task.user_id == self.student)
+        return [each.task for each in of_student if self.school in (None, each.school)]
 
     def end(self) -> None:
         """End the answer, after what is waiting."""
@@ -101,8 +108,8 @@ class News(NamedTuple):
     at: datetime  # the database's clock, UTC
     let_in: set[Pass]
     states: dict[str, BaseModel]  # of training and version
-    tasks: list[Task]  # of all listeners, that changed lately
-    missed: dict[Listener, list[Task]]  # by who came again, since they last heard anything
+    tasks: list[Changed]  # of all listeners, that changed lately
+    missed: dict[Listener, list[Changed]]  # by who came again, since they last heard anything
 
 
 class Feed:

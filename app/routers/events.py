@@ -40,8 +40,8 @@ async def listener(
     """Find out who listens, and let them be told while the answer lasts."""
     by, whose = await _browser(request) or await _caller(request, user_id, student)
     address = neighbourhood(address_of(request))
-    caller = whose if by.kind != "key" else (by.secret, whose)
-    made = Listener(by, caller, address, whose, _moment(last_event_id))
+    caller, school = (whose, None) if by.kind != "key" else ((by.secret, whose), claim_of(request).school)
+    made = Listener(by, caller, address, whose, school, _moment(last_event_id))
     request.scope["end"] = made.end  # for the server, when it shuts down
     async with request.app.state.feed.listening(made):
         yield made

@@ -178,6 +178,19 @@ def test_a_key_is_told_of_the_student_it_names(client: httpx.Client, db: Session
         assert Stream(answer).of("task").data["topic"] == "Optics"
 
 
+def test_a_school_is_told_only_of_what_it_recorded_itself(client: httpx.Client, ada: Student, db: Session) -> None:
+    key = Student(client, accounts.create_key(db, "North", own_students=True))
+    db.commit()
+    assert client.post("/users/me/schools", json={"name": "North"}, headers=ada.headers).status_code == 201
+    who = str(account_of(db))
+    with client.stream("GET", f"/events?user_id={who}", headers=key.headers) as answer:
+        stream = Stream(answer)
+        stream.of("version")
+        ada.do(topic="Her own")
+        key.ask(user_id=who, topic="The school's")
+        assert stream.of("task").data["topic"] == "The school's"
+
+
 @pytest.mark.parametrize("how", ["token ended", "erased", "password"])
 def test_who_is_out_is_told_so_and_hears_no_more(client: httpx.Client, ada: Student, how: str) -> None:
     with listening(client, **ada.headers) as stream:
