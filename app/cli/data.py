@@ -16,7 +16,7 @@ from app.domain.actors import COMMAND_LINE
 with lazily():
     from app.backup import archive, create, restore
     from app.core import database, settings
-    from app.crud import audit, erasures, imports, spellings
+    from app.crud import attempts, audit, demonstration, erasures, imports, spellings
     from app.domain import file_check, interactions
     from app.domain import spellings as domain_spellings
     from app.ml.evaluation import sample
@@ -111,13 +111,49 @@ class _Watched:
 
 
 @app.command("sample")
-@in_transaction
-def load_sample(db: "Session") -> str:
+@explained()
+def sample_students(
+    remove: Annotated[
+        bool,
+        typer.Option("--remove", help="Take all made-up students away again, those of the guided run and its key too."),
+    ] = False,
+    yes: Yes = False,
+) -> None:
     """Load made-up students into an empty installation, to look around with: 40 who did 30 tasks each.
 
-    The running service trains on them when it sees them, within seconds; `smartstudy train` does it now.
+    They lead no suggestion of real students. The running service trains on them when it sees them, within seconds;
+    `smartstudy train` does it now. `--remove` takes them away, with their tasks and all that was worked out from them;
+    what real students did stays.
     """
+    if remove:
+        _remove_sample(yes)
+    else:
+        _load_sample()
+
+
+@in_transaction
+def _load_sample(db: "Session") -> str:
     return f"Loaded {sample.load(db):,} tasks of {sample.STUDENTS} made-up students."
+
+
+def _remove_sample(yes: bool) -> None:
+    usable_engine()
+    with database.new_session().begin() as db:
+        found = demonstration.found(db)
+    if found is None:
+        raise SystemExit("There are no made-up students.")
+    if not yes:
+        typer.confirm(f"Remove {found.students:,} made-up students with {_tasks(found.tasks)}?", abort=True)
+    with database.new_session()() as db:
+        erasure.remove_demonstration(db, COMMAND_LINE)
+        pending, remain = erasures.pending(db), attempts.count(db)
+    done = f"Removed {found.students:,} made-up students with {_tasks(found.tasks)}; {_tasks(remain)} that real ones"
+    done += " finished stay."
+    if pending:
+        done += " The models in service know them until the next training: `smartstudy train` does it now."
+    else:
+        done += " No model in service knows them."
+    say(done)
 
 
 @app.command()

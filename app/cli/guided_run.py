@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import numpy as np
@@ -16,18 +17,21 @@ from rich.progress import Progress
 
 from app.core.database import new_session
 from app.core.settings import settings
-from app.crud import attempts, service_keys
+from app.crud import attempts, demonstration, service_keys
 from app.domain.actors import COMMAND_LINE
 from app.domain.attempts import DIFFICULTIES, Attempts
-from app.domain.interactions import Interactions, attempts_of, opened
+from app.domain.interactions import Interactions, attempts_of, opened, student_uuid
 
-KEY_NAME = "guided run"
 NAMES = ("Ada", "Ben", "Chloe", "Dan")
 TASKS = 160  # in all
 SHOWN = 15  # of them, one by one: two trainings
 READY_SECONDS = 30
 TRAINING_SECONDS = 90  # for TensorFlow's first import on a slow machine
 POLL_SECONDS = 0.1
+REMOVE = (
+    "The made-up students lead no suggestion of real ones; when you begin in earnest they go with "
+    "`.venv/bin/smartstudy sample --remove`, or on /admin."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +78,16 @@ class GuidedRun:
             if attempts.count(db):
                 self._console.print(
                     f"\nSmartStudy on {self._address}, its API at {self._address}/docs. The database has tasks already,"
-                    " so no guided run.\n"
+                    f" so no guided run.\n{_what_is_seen(demonstration.found(db))}\n"
                     "A key for your own calls: .venv/bin/smartstudy key create NAME. Ctrl-C ends it."
                 )
                 return
-            key = service_keys.create(db, KEY_NAME, COMMAND_LINE)
+            key = service_keys.create(db, demonstration.GUIDED_RUN, COMMAND_LINE)
         self._client.headers["Authorization"] = f"Bearer {key}"
         data, truth = self._students()
         steps = list(_steps(data))
+        with new_session().begin() as db:
+            demonstration.mark(db, {UUID(step.student) for step in steps})
         self._one_by_one(steps[:SHOWN])
         self._in_a_hurry(steps[SHOWN:])
         self._compare(steps, truth)
@@ -110,7 +116,7 @@ class GuidedRun:
         with opened(file) as (text, _):
             data = attempts_of(Interactions(text))
         first = list(dict.fromkeys(data.student.tolist()))[: len(NAMES)]
-        return data.take(np.flatnonzero(np.isin(data.student, first))[:TASKS]), lambda step: ""
+        return _renamed(data.take(np.flatnonzero(np.isin(data.student, first))[:TASKS])), lambda step: ""
 
     def _one_by_one(self, steps: list[Step]) -> None:
         first, every = settings().min_training_tasks, settings().retrain_every
@@ -181,6 +187,7 @@ class GuidedRun:
         headers = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
         self._console.print(
             f"\n[bold]SmartStudy stays up on {address}[/bold], its API at {address}/docs. Ctrl-C ends it."
+            f"\n[bold]What you see is a demonstration.[/bold] {REMOVE}"
             "\nA service key for your calls is in these lines; they work when pasted:\n"
         )
         question = f'{{"user_id":"{step.student}","topic":"{step.topic}","difficulty":"hard"}}'
@@ -210,7 +217,7 @@ def _simulated() -> tuple[Attempts, Truth]:
         ability=np.array([1.2, 0.4, -0.3, -1.1]),
         speed=np.array([0.4, 0.1, 0.0, -0.4]),
     )
-    data = simulate(school_of_four, TASKS // len(NAMES), seed=5).attempts
+    data = _renamed(simulate(school_of_four, TASKS // len(NAMES), seed=5).attempts)
 
     def truth(step: Step) -> str:
         places = (
@@ -224,6 +231,19 @@ def _simulated() -> tuple[Attempts, Truth]:
         return f"   [dim]the truth: {chance:4.0%}, {seconds:3.0f} s[/dim]"
 
     return data, truth
+
+
+def _renamed(data: Attempts) -> Attempts:
+    """Return the same tasks as those of students who are nobody else's."""
+    own = (str(UUID(bytes=student_uuid(f"guided run {student}"))) for student in data.students)
+    return replace(data, students=tuple(own))
+
+
+def _what_is_seen(found: demonstration.Demonstration | None) -> str:
+    """Say whether one looks at a demonstration."""
+    if found is None:
+        return "Nothing in it is a demonstration: none of its students is made up."
+    return f"What you see is a demonstration: {found.students:,} of its students are made up. {REMOVE}"
 
 
 def _steps(data: Attempts) -> Iterator[Step]:

@@ -69,6 +69,9 @@ def _lines(found: ModelStatus) -> Iterator[tuple[str, str]]:
     yield "Waiting", str(found.waiting)
     if found.warning:
         yield "Warning", found.warning
+    if found.demonstration:
+        made_up = found.demonstration
+        yield "Demonstration", f"{made_up.students:,} students with {made_up.tasks:,} tasks are made up"
     if found.paused:
         yield "Paused", f"by {found.paused.by or 'failures'}: {found.paused.reason}. `smartstudy resume` goes on."
     elif found.failures_in_a_row:

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.crud import sessions
+from app.crud import demonstration, sessions
 from app.crud.rows import execute, first_as, number
 
-FIND = """
-    SELECT users.id, email, name, is_admin, language, theme, time_zone
+FIND = f"""
+    SELECT users.id, email, name, is_admin, language, theme, time_zone, {demonstration.THERE} AS sees_demonstration
     FROM browser_sessions JOIN users ON users.id = user_id
     WHERE token_hash = :hash AND expires_at > now()"""
 START = """
@@ -30,6 +30,7 @@ class Visitor:
     language: str | None  # chosen in the settings
     theme: str | None
     time_zone: str | None
+    sees_demonstration: bool  # some of the students are made up
 
     @property
     def called(self) -> str:

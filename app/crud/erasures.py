@@ -3,6 +3,7 @@
 That somebody was erased is kept, not who: a version that was trained before may know them (docs/decisions/0009).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -23,9 +24,7 @@ DELETE_TASKS = """
     WITH gone AS (DELETE FROM practice_tasks WHERE id = ANY(CAST(:ids AS uuid[])) RETURNING completed)
     SELECT count(*) FILTER (WHERE completed) FROM gone"""
 # What a trigger would have missed; not what a service key stores of the same student in this moment.
-DELETE_TOTALS = """
-    DELETE FROM student_totals WHERE user_id = :student
-        AND NOT EXISTS (SELECT FROM practice_tasks WHERE user_id = :student AND completed)"""
+NOTHING_FINISHED = "NOT EXISTS (SELECT FROM practice_tasks AS task WHERE task.user_id = total.user_id AND completed)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +57,23 @@ def find(db: Session, student: UUID, school: UUID | None = None) -> Found:
 
 
 def erase(db: Session, student: UUID, least: int) -> Erased:
-    """Erase all that is stored about this student. `least` is how many finished tasks a training takes.
+    """Erase all that is stored about this student. `least` is how many finished tasks a training takes."""
+    return erase_all(db, [student], least)
+
+
+def erase_all(db: Session, students: Sequence[UUID], least: int) -> Erased:
+    """Erase all that is stored about these students.
 
     Locks as everybody does (docs/decisions/0001): who serves, the account, the tasks by id, the totals by key, the
     counter. A task that is being stored is waited for; later ones find no account.
     """
     serving_changes.take_turn(db)
-    names = spellings.of_student(db, student)
-    account = _delete_account(db, student)
-    tasks, completed = _delete_tasks(db, student)
+    names = [name for student in students for name in spellings.of_student(db, student)]
+    accounts = [_delete_account(db, student) for student in students]
+    tasks, completed = _delete_tasks(db, students)
     spellings.forget_unused(db, names)
     folders = _erased(db, least) if completed else []  # else no version can know them
-    return Erased(tasks, completed, account, folders)
+    return Erased(tasks, completed, any(accounts), folders)
 
 
 def pending(db: Session) -> bool:
@@ -87,19 +91,21 @@ def _delete_account(db: Session, student: UUID) -> bool:
     return True
 
 
-def _delete_tasks(db: Session, student: UUID) -> tuple[int, int]:
+def _delete_tasks(db: Session, students: Sequence[UUID]) -> tuple[int, int]:
     """How many there were, and how many of them were completed."""
-    ids = execute(db, "SELECT id FROM practice_tasks WHERE user_id = :student ORDER BY id FOR UPDATE", student=student)
+    theirs, whose = "user_id = ANY(CAST(:students AS uuid[]))", [str(student) for student in students]
+    ids = execute(db, f"SELECT id FROM practice_tasks WHERE {theirs} ORDER BY id FOR UPDATE", students=whose)
     found = [str(each) for each in ids.scalars()]
-    execute(db, "SELECT FROM student_totals WHERE user_id = :student ORDER BY scope, key FOR UPDATE", student=student)
+    in_order = "ORDER BY user_id, scope, key FOR UPDATE"
+    execute(db, f"SELECT FROM student_totals WHERE {theirs} {in_order}", students=whose)
     completed = 0
     for start in range(0, len(found), TASKS_PER_STATEMENT):
         completed += number(db, DELETE_TASKS, ids=found[start : start + TASKS_PER_STATEMENT])
-    execute(db, "DELETE FROM student_states WHERE user_id = :student", student=student)
-    execute(db, "DELETE FROM exam_plans WHERE user_id = :student", student=student)
-    idempotency_keys.erase(db, student)
-    execute(db, "DELETE FROM result_corrections WHERE user_id = :student", student=student)
-    execute(db, DELETE_TOTALS, student=student)
+    for table in ("student_states", "exam_plans", "result_corrections"):
+        execute(db, f"DELETE FROM {table} WHERE {theirs}", students=whose)
+    for student in students:
+        idempotency_keys.erase(db, student)
+    execute(db, f"DELETE FROM student_totals AS total WHERE {theirs} AND {NOTHING_FINISHED}", students=whose)
     return len(found), completed
 
 

@@ -85,12 +85,14 @@ HISTORIES = Statement(f"""
     ORDER BY asked.place""")
 
 # What strangers write must not lead anybody's page: an admin or a service key (whose students have no account) vouches
-# for a topic, or enough established students do. Three days: the first, the last, and something between them.
+# for a topic, or enough established students do. Three days: the first, the last, and something between them. Students
+# who were made up count for nothing.
 POPULAR_TOPICS = Statement(f"""
     WITH lately AS MATERIALIZED (
         SELECT DISTINCT topic, user_id
         FROM (SELECT topic, user_id FROM practice_tasks
               WHERE completed AND (school_id IS NULL OR school_id = CAST(:school AS uuid))
+                  AND user_id NOT IN (SELECT user_id FROM demonstration_students)
               ORDER BY completed_at DESC LIMIT {LATELY}) AS newest
         WHERE user_id <> :user_id
     ), known AS MATERIALIZED (

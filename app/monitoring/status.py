@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from sqlalchemy.orm import Session
 
 from app.core.settings import settings
-from app.crud import attempts, model_tracker, training_control, training_runs
+from app.crud import attempts, demonstration, model_tracker, training_control, training_runs
+from app.crud.demonstration import Demonstration
 from app.crud.model_versions import Version
 from app.crud.training_control import Control
 from app.crud.training_runs import Pace, Run
@@ -18,7 +19,7 @@ from app.ml.serving.pool import in_words
 from app.monitoring.drift import drift
 from app.monitoring.live_quality import live_quality
 from app.schemas.events import TrainingState
-from app.schemas.model_status import CounterOut, ModelStatus, PauseOut, RunOut, ServingOut
+from app.schemas.model_status import CounterOut, DemonstrationOut, ModelStatus, PauseOut, RunOut, ServingOut
 
 
 def model_status(db: Session, serving: ServingModels) -> ModelStatus:
@@ -30,6 +31,7 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
     who = serving.named
     control = training_control.read(db)
     warning = _warning(training_runs.pace(db, run or last))
+    made_up = demonstration.found(db)
     return ModelStatus(
         serving=serving_now(db, serving),
         degraded=problem is not None,
@@ -44,7 +46,10 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
         failures_in_a_row=control.failures,
         retry_in_seconds=round(control.wait_seconds, 1) if control.wait_seconds and not control.is_paused else None,
         warning=warning,
-        text=" ".join(filter(None, [_text(serving, counter, run, last, problem), warning, *_held_up(control)])),
+        demonstration=DemonstrationOut.model_validate(made_up, from_attributes=True) if made_up else None,
+        text=" ".join(
+            filter(None, [_text(serving, counter, run, last, problem), warning, *_held_up(control), *_made_up(made_up)])
+        ),
     )
 
 
@@ -117,6 +122,12 @@ def _warning(pace: Pace) -> str | None:
     if pace.is_starving:
         said.append(f"A training has been waiting for its turn for {pace.waited_seconds:,.0f} s.")
     return " ".join(said) or None
+
+
+def _made_up(found: Demonstration | None) -> list[str]:
+    if found is None:
+        return []
+    return [f"A demonstration: {found.students:,} students with {found.tasks:,} tasks are made up."]
 
 
 def _held_up(control: Control) -> list[str]:

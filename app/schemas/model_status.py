@@ -68,6 +68,13 @@ class PauseChanged(BaseModel):
     message: str
 
 
+class DemonstrationOut(BaseModel):
+    """Students who were made up, by the sample or the guided run, and are still there."""
+
+    students: int
+    tasks: int = Field(description="Finished or open.")
+
+
 class ModelStatus(BaseModel):
     """Who serves, since when, on how many tasks, and how training stands."""
 
@@ -86,4 +93,5 @@ class ModelStatus(BaseModel):
     paused: PauseOut | None = Field(description="Set while trainings wait for `POST /model/resume`.")
     failures_in_a_row: int = Field(description="Trainings that failed since the last one that came to models.")
     retry_in_seconds: float | None = Field(description="After a failure: how long the next training waits.")
+    demonstration: DemonstrationOut | None = Field(description="Set while some of the students are made up.")
     text: str = Field(description="All of it in a sentence or two.")

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import Request
+from fastapi import BackgroundTasks, Request
 from fastapi.responses import Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.crud import audit, model_versions, serving_changes, training_control, training_runs
+from app.crud import audit, demonstration, model_versions, serving_changes, training_control, training_runs
 from app.domain.errors import AppError, VersionNotFound
 from app.domain.kinds import KINDS
 from app.ml.evaluation import sample
@@ -16,6 +16,7 @@ from app.ml.serving.model_order import ServingModels
 from app.monitoring import live_quality
 from app.monitoring.comparison import comparison
 from app.monitoring.status import model_status
+from app.privacy import erasure
 from app.routers.audit import MOST as MOST_ACTS
 from app.routers.dependencies import Db, Serving, TheTrainer
 from app.routers.model import changed
@@ -47,6 +48,7 @@ def overview(request: Request, _admin: Admin, db: Db, serving: Serving, done: st
         "promoted": translator("The version was promoted; who answers now is said below."),
         "rolledback": translator("Rolled back; who answers now is said below."),
         "sample": translator("The sample is loaded, and the models learn from it right now."),
+        "demonstration": translator("The made-up students are gone; the models learn anew without them."),
     }
     db.commit()  # the models are looked up by a connection of their own: a request holds one at a time
     serving.refresh()
@@ -190,6 +192,24 @@ def acts(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
     """Show what was done that only admins may do."""
     start = position(before, MOST_ACTS)
     return render(request, "admin_audit.html", **_listed(audit.newest(db, ENTRIES_PER_PAGE + 1, start), start))
+
+
+@router.get("/demonstration")
+def ask_first(request: Request, _admin: Admin, db: Db) -> Response:
+    """Say what goes when the demonstration is removed."""
+    return render(request, "admin_demonstration.html", found=demonstration.found(db))
+
+
+@router.post("/demonstration")
+def remove_demonstration(
+    request: Request, _admin: Admin, actor: Acting, db: Db, serving: Serving, trainer: TheTrainer,
+    background: BackgroundTasks,
+) -> Response:  # fmt: skip
+    """Remove all students who were made up; the models are trained anew without them."""
+    erasure.remove_demonstration(db, actor)
+    serving.refresh()
+    background.add_task(trainer.request)
+    return go_to(request, PAGE, done="demonstration")
 
 
 def _listed(found: Sequence[Any], start: int | None) -> dict[str, Any]:

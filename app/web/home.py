@@ -11,7 +11,7 @@ from app import __version__
 from app.core.database import new_session
 from app.core.languages import NAMES
 from app.core.settings import settings
-from app.crud import accounts
+from app.crud import accounts, demonstration
 from app.crud.browser_sessions import Visitor
 from app.domain.errors import NotAllowed
 from app.ml.evaluation import sample
@@ -49,12 +49,13 @@ async def get_welcome(request: Request, accept: Annotated[str, Header()] = "*/*"
 def _home(request: Request) -> Response:
     with new_session().begin() as db:
         found = visitor(request, db)
-        empty = sample.is_empty(db)
+        empty, made_up = sample.is_empty(db), demonstration.is_there(db)
     given = settings()
     return render(
         request,
         "home.html",
         is_empty=empty,
+        demonstration=made_up,
         may_begin=may_begin(request, found),
         every=given.retrain_every,
         least=given.min_training_tasks,

@@ -150,6 +150,7 @@ def act_name(translator: Translator, act: str) -> str:
         "key rotated": translator("replaced a key"),
         "key revoked": translator("revoked a key"),
         "student erased": translator("erased a student"),
+        "demonstration removed": translator("removed the made-up students"),
         "topic renamed": translator("renamed a topic"),
         "topic merged": translator("merged a topic"),
         "topic approved": translator("approved a topic"),

@@ -132,6 +132,8 @@ RULES = {
     "GET /admin/runs": Rule(ADMINS),
     "GET /admin/comparison": Rule(ADMINS),
     "GET /admin/audit": Rule(ADMINS),
+    "GET /admin/demonstration": Rule(ADMINS),
+    "POST /admin/demonstration": Rule(ADMINS, 303),
     "GET /admin/topics": Rule(ADMINS),
     "POST /admin/topics/rename": Rule(ADMINS, 303, form(topic="Waves", to="Waves and light")),
     "POST /admin/topics/merge": Rule(ADMINS, 303, form(topic="Waves", to="algebra")),

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.crud import imports
+from app.crud import demonstration, imports
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.interactions import Interaction, student_uuid, uuid5
 
@@ -35,7 +36,9 @@ def load(db: Session) -> int:
     db.execute(text("SELECT pg_advisory_xact_lock(hashtext('smartstudy.sample'))"))
     if not has_room(db):
         raise NotEmpty(NotEmpty.__doc__)
-    return imports.add(db, _rows(_made_up()))
+    rows = _rows(_made_up())
+    demonstration.mark(db, {UUID(bytes=row.student) for row in rows})
+    return imports.add(db, rows)
 
 
 def _made_up() -> Attempts:
