@@ -42,11 +42,13 @@ from app.routers import (
     health,
     metrics,
     model,
+    passwords,
     people,
     practice_tasks,
     preparation,
     schools,
     topics,
+    users,
 )
 from app.supervisor import FIRST_POLL_SECONDS, Supervisor
 from app.web import pages, routes
@@ -129,7 +131,22 @@ def create_app() -> FastAPI:
     pages.install(made)
     for part in routes.ROUTERS:
         made.include_router(part)
-    for each in (auth, preparation, people, account, schools, analytics, events, model, topics, audit, health, metrics):
+    for each in (
+        auth,
+        passwords,
+        preparation,
+        people,
+        account,
+        schools,
+        users,
+        analytics,
+        events,
+        model,
+        topics,
+        audit,
+        health,
+        metrics,
+    ):
         made.include_router(each.router)
     document.describe(made)
     return made

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app import __version__
-from app.cli import data, evaluation, keys, models, service, topics
+from app.cli import data, evaluation, keys, models, service, topics, users
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(service.app)
 app.add_typer(keys.app)
+app.add_typer(users.app)
 app.add_typer(topics.app)
 app.add_typer(data.app)
 app.add_typer(models.app)

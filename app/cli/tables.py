@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app.crud.service_keys import Key
     from app.crud.topics import Topic
     from app.crud.training_runs import Run
+    from app.crud.users import User
     from app.schemas.comparison import Comparison
 
 NO_VERSION = "No model has been trained yet; LNIRT fitted to the newest tasks answers."
@@ -83,6 +84,25 @@ def topics(found: Iterable["Topic"]) -> Table:
                 str(each.without_account),
                 f"{each.finished:,}",
                 f"{each.open:,}",
+            )
+            for each in found
+        ),
+    )
+
+
+def users(found: Iterable["User"]) -> Table:
+    """Accounts, newest first."""
+    return table(
+        ("address", "name", "state", "registered", "signed in last"),
+        ("finished",),
+        (
+            (
+                each.email,
+                each.name or "-",
+                "disabled" if each.disabled_at else "admin" if each.is_admin else "-",
+                f"{each.created_at:%Y-%m-%d %H:%M}",
+                f"{each.seen_at:%Y-%m-%d %H:%M}" if each.seen_at else "-",
+                f"{each.finished:,}",
             )
             for each in found
         ),

@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     port: int = Field(4008, ge=0, le=65535)
     allowed_hosts: str = ""  # names it is reached by, *.example.org for all below; empty: see host_names; *: any
     cors_origins: str = ""  # of pages elsewhere that may call the API, such as https://app.example.org; commas between
+    public_url: str = ""  # what links that are handed over or mailed begin with, https://study.example.org
+    smtp_url: SecretStr | None = None  # none: no mail is sent; smtp://user:password@host:587, or smtps://
+    mail_from: str = ""  # of mails; empty: smartstudy@ the host of PUBLIC_URL
     time_zone: str = "UTC"  # of students whose own is not known: where their days begin
     forwarded_allow_ips: str = ""  # proxies whose word on the client's address is taken, separated by commas
 
@@ -118,7 +121,15 @@ class Settings(BaseSettings):
     otel_traces_exporter: str | None = None
 
     @field_validator(
-        *("database_url", "secret_key", "previous_secret_key", "metrics_token", "min_seconds", "max_seconds"),
+        *(
+            "database_url",
+            "secret_key",
+            "previous_secret_key",
+            "metrics_token",
+            "smtp_url",
+            "min_seconds",
+            "max_seconds",
+        ),
         mode="before",
     )
     @classmethod
@@ -168,6 +179,27 @@ class Settings(BaseSettings):
                 )
         return written
 
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_address(cls, written: str) -> str:
+        at = urlsplit(written)
+        if written and (at.scheme not in ("http", "https") or not at.hostname or at.query or at.fragment):
+            raise ValueError("takes the address that the service is reached by, such as https://study.example.org")
+        return written.rstrip("/")
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_a_mail_server(cls, secret: SecretStr | None) -> SecretStr | None:
+        """Check it here: whoever stumbles over it later quotes it, password and all."""
+        try:
+            at = urlsplit(secret.get_secret_value()) if secret else None
+            fits = at is None or (at.scheme in ("smtp", "smtps") and at.hostname and (at.port or 1) > 0)
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError("takes smtp://user:password@host:587 or smtps://..., its password percent-encoded")
+        return secret
+
     @field_validator("time_zone")
     @classmethod
     def _zone_is_known(cls, name: str) -> str:
@@ -205,11 +237,15 @@ class Settings(BaseSettings):
         reach it."""
         if self.allowed_hosts:
             return tuple(name.lower() for name in _listed(self.allowed_hosts))
-        return (*LOOPBACK, self.host.lower()) if _is_loopback(self.host) else ("*",)
+        return (*LOOPBACK, self.host.lower()) if is_loopback(self.host) else ("*",)
 
     def origins(self) -> frozenset[str]:
         """The origins whose pages may call the API."""
         return _origins(self.cors_origins)
+
+    def mail_sender(self) -> str:
+        """Return the address that mails come from."""
+        return self.mail_from or f"smartstudy@{urlsplit(self.public_url).hostname or 'localhost'}"
 
     def trained_kinds(self) -> tuple[str, ...]:
         """Return the kinds of model that a training fits, unless somebody asks for one of them."""
@@ -224,6 +260,13 @@ class Settings(BaseSettings):
         return tuple(kind for kind, share in _rollout(self.rollout).items() if share is None)
 
     @model_validator(mode="after")
+    def _links_lead_here(self) -> "Settings":
+        """Refuse mails whose links whoever asks for one could have lead elsewhere, by what they send as Host."""
+        if self.smtp_url and not self.public_url and "*" in self.host_names():
+            raise ValueError("SMTP_URL needs PUBLIC_URL, for the links in the mails, such as https://study.example.org")
+        return self
+
+    @model_validator(mode="after")
     def _seconds_in_order(self) -> "Settings":
         if self.min_seconds is not None and self.max_seconds is not None and self.min_seconds >= self.max_seconds:
             raise ValueError("MIN_SECONDS must be below MAX_SECONDS")
@@ -236,7 +279,8 @@ class Settings(BaseSettings):
         return _kept_secret(self.data_dir / "secret_key")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether it is a name or an address of this very machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

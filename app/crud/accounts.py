@@ -21,7 +21,7 @@ from app.models import ServiceKey, User
 
 STUDENT = Statement("""
     SELECT users.id, email, is_admin FROM api_tokens JOIN users ON users.id = user_id
-    WHERE api_tokens.id = :token AND user_id = :id""")
+    WHERE api_tokens.id = :token AND user_id = :id AND disabled_at IS NULL""")
 KEY_IN_USE = "(revoked_at IS NULL OR revoked_at > now())"  # one that has been replaced may run on for a while
 KEY = Statement(f"SELECT id FROM service_keys WHERE key_hash = :key_hash AND {KEY_IN_USE}")
 TIME_ZONE = Statement("SELECT time_zone FROM users WHERE id = :id")
@@ -30,7 +30,7 @@ SCHOOL = "."  # before the school's id, at the end of a key that sees its own st
 SHOWN_CHARACTERS = 8  # of a key, to tell it from others
 # Part of a statement that does something else, so that it costs no round trip.
 ADMITTED = f"""(EXISTS (SELECT FROM api_tokens WHERE id = :token AND user_id = :student)
-    OR EXISTS (SELECT FROM users WHERE id = :student AND CAST(:token AS uuid) IS NULL)
+    OR EXISTS (SELECT FROM users WHERE id = :student AND disabled_at IS NULL AND CAST(:token AS uuid) IS NULL)
     OR EXISTS (SELECT FROM service_keys WHERE key_hash = :key_hash AND {KEY_IN_USE}))"""
 # Another one: why a key may not record for a student; null where it may. All that is stored of a student without an
 # account is one school's, so one row tells whose.
@@ -86,7 +86,9 @@ def refused(claim: Claim) -> NotSignedIn:
     """Why the database does not let them in."""
     if claim.key_hash is not None:
         return NotSignedIn("This service key is not known, or it was revoked.")
-    return NotSignedIn("This token was ended, by a new password or in the settings, or its account is gone.")
+    return NotSignedIn(
+        "This token was ended, by a new password or in the settings, or its account is gone or disabled."
+    )
 
 
 def caller(claim: Claim) -> QueryFlow[Caller]:
@@ -154,9 +156,13 @@ def sign_in_data(db: Session, email: str, otherwise: str) -> tuple[UUID, str] | 
 
 
 def still_has(db: Session, user_id: UUID, password_hash: str | None) -> bool:
-    """Whether the account is there and its password is still this one; nobody changes that before the commit."""
-    wanted = select(User.id).where(User.id == user_id, User.password_hash == password_hash)
+    """Whether the account may sign in and its password is still this one; nobody changes that before the commit."""
+    wanted = select(User.id).where(User.id == user_id, User.password_hash == password_hash, User.disabled_at.is_(None))
     return db.scalar(wanted.with_for_update(key_share=True)) is not None
+
+
+def is_disabled(db: Session, user_id: UUID) -> bool:
+    return db.scalar(select(User.disabled_at).where(User.id == user_id)) is not None
 
 
 def password_hash(db: Session, user_id: UUID) -> str | None:
@@ -164,9 +170,9 @@ def password_hash(db: Session, user_id: UUID) -> str | None:
 
 
 def store_hash(db: Session, user_id: UUID, new: str, *, instead_of: str | None) -> bool:
-    """Store a password's hash; False where the account has another one than it is to replace."""
-    replaced = update(User).where(User.id == user_id, User.password_hash == instead_of).values(password_hash=new)
-    return db.scalar(replaced.returning(User.id)) is not None
+    """Store a password's hash; False where the account has another one than it is to replace, or is disabled."""
+    same = (User.id == user_id, User.password_hash == instead_of, User.disabled_at.is_(None))
+    return db.scalar(update(User).where(*same).values(password_hash=new).returning(User.id)) is not None
 
 
 def create_key(db: Session, name: str, *, own_students: bool = False) -> str:

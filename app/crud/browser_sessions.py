@@ -13,7 +13,7 @@ from app.crud.rows import execute, first_as, number
 FIND = f"""
     SELECT users.id, email, name, is_admin, language, theme, time_zone, {demonstration.THERE} AS sees_demonstration
     FROM browser_sessions JOIN users ON users.id = user_id
-    WHERE token_hash = :hash AND expires_at > now()"""
+    WHERE token_hash = :hash AND expires_at > now() AND disabled_at IS NULL"""
 START = """
     INSERT INTO browser_sessions (token_hash, user_id, expires_at)
     VALUES (:hash, :user_id, now() + make_interval(secs => :seconds))"""

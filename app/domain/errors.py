@@ -160,6 +160,42 @@ class HasAccount(AppError):
     status = 409
 
 
+class AccountNotFound(AppError):
+    """There is no such account; GET /users lists them."""
+
+    status = 404
+
+
+class AccountDisabled(AppError):
+    """This account is disabled: ask whoever runs the service."""
+
+    status = 403
+
+
+class OwnAccount(AppError):
+    """Nobody may disable their own account; another admin can."""
+
+    status = 409
+
+
+class LastAdmin(AppError):
+    """This is the last admin who can sign in; make another one first, with `smartstudy admin create EMAIL`."""
+
+    status = 409
+
+
+class NoMail(AppError):
+    """This service sends no mail: ask whoever runs it for a link by which you set a new password."""
+
+    status = 409
+
+
+class LinkGone(AppError):
+    """This link has been used or has run out, or it was never one of ours: ask for a new one."""
+
+    status = 410
+
+
 class EmailTaken(AppError):
     """Somebody has registered with this e-mail address; sign in, or use another."""
 

@@ -11,7 +11,7 @@ from app.core import security
 from app.core.addresses import plainest
 from app.core.settings import settings
 from app.crud import accounts, known_places, sessions
-from app.domain.errors import NotSignedIn
+from app.domain.errors import AccountDisabled, NotSignedIn
 from app.routers import limits
 from app.routers.dependencies import HASHES_PASSWORDS, Db
 from app.routers.once import Once
@@ -30,7 +30,7 @@ def register(new: Registration, request: Request, db: Db) -> AccountOut:
 
 @router.post(
     "/token",
-    responses=problems(400, 401, 413, 422, 429),
+    responses=problems(400, 401, 403, 413, 422, 429),
     dependencies=[HASHES_PASSWORDS],
     openapi_extra={"requestBody": {"content": {"application/x-www-form-urlencoded": {"example": SIGN_IN}}}},
 )
@@ -57,12 +57,12 @@ def made_account(new: Registration, request: Request, db: Session) -> accounts.A
 
 
 def who_signs_in(address: str, password: str, request: Request, db: Session) -> UUID:
-    """Return whose address and password these are. Raises TooManyTries or NotSignedIn.
+    """Return whose address and password these are. Raises TooManyTries, NotSignedIn or AccountDisabled.
 
     No connection is held while the password is hashed; who was erased or got a new password meanwhile is not let in.
     """
     as_stored, email = address.strip().lower(), plainest(address)  # the first: accounts of before there was a rule
-    known = _can_be_stored(email)
+    known = can_be_stored(email)
     counted = limits.count_sign_in(request, db, email, as_stored if known else "")
     found = accounts.sign_in_data(db, as_stored, email) if known else None
     db.commit()
@@ -70,6 +70,8 @@ def who_signs_in(address: str, password: str, request: Request, db: Session) -> 
     fits = security.password_fits(password, password_hash)
     better = security.rehashed(password, password_hash) if fits and password_hash else None
     if not fits or user_id is None or not accounts.still_has(db, user_id, password_hash):
+        if fits and user_id is not None and accounts.is_disabled(db, user_id):
+            raise AccountDisabled
         raise NotSignedIn("E-mail address or password is wrong.")
     if better:
         accounts.store_hash(db, user_id, better, instead_of=password_hash)
@@ -91,6 +93,6 @@ def set_password(db: Session, user_id: UUID, password: str) -> None:
     sessions.end_all(db, user_id)
 
 
-def _can_be_stored(text: str) -> bool:
+def can_be_stored(text: str) -> bool:
     """Tell whether it has no NUL, and no lone surrogates, which a form in other letters than UTF-8 can hold."""
     return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -28,6 +28,7 @@ TAGS = {
     "A person's data": "Your account: seen, changed, taken along, erased.",
     "Events": "What happens, told as it happens.",
     "Model": "Who answers, how well, and how training stands; admins decide.",
+    "Accounts": "Admins list, disable and enable them, and make links for lost passwords.",
     "Topics": "What topics there are; admins rename, merge, approve and hide them.",
     "Audit": "What was done that only admins may do.",
     "Health": "For those who watch the process.",

@@ -16,6 +16,7 @@ from app.domain.errors import TooManyTries
 from app.routers.dependencies import address_of
 
 MINUTE = 60
+LINKS_PER_ACCOUNT, LINKS_PER_ADDRESS = 3, 60  # for lost passwords, by mail: in an hour, in ten minutes
 CLEANED_EVERY = 100  # counted tries of this process
 tries = count()
 
@@ -48,6 +49,23 @@ def signed_in(db: Session, limits: Sequence[Limit]) -> None:
     rate_limits.forget(db, first)
     for limit in others:
         rate_limits.give_back(db, limit)
+
+
+def forget_failures(request: Request, db: Session, email: str) -> None:
+    """Let whoever has just set a new password sign in with it, whatever was tried from here before."""
+    known = known_places.first_known(db, [email], places(request))
+    whence = known.hex() if known else neighbourhood(address_of(request))
+    rate_limits.forget(db, Limit(key_of("sign in from", email, whence), 0, 0))
+
+
+def count_forgotten(request: Request, db: Session, email: str) -> None:
+    """Count that a link was asked for by mail. Raises TooManyTries, whether or not there is such an account."""
+    address = neighbourhood(address_of(request))
+    limits = [
+        Limit(key_of("forgot", email), LINKS_PER_ACCOUNT, 60 * MINUTE),
+        Limit(key_of("forgot from", address), LINKS_PER_ADDRESS, 10 * MINUTE),
+    ]
+    _count(db, limits, "Too many links were asked for")
 
 
 def count_registration(request: Request, db: Session) -> None:

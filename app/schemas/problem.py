@@ -26,6 +26,7 @@ MEANINGS = {
     403: "Others may do this: admins, or service keys, or students with an account.",
     404: "There is no such thing, or it is not yours.",
     409: "It contradicts what is stored.",
+    410: "This link has been used, or has run out.",
     413: "The body is longer than is accepted (`MAX_BODY_BYTES`).",
     422: "A value is not accepted; `errors` says which and why.",
     429: "This was asked too often; try again after `Retry-After` seconds.",

@@ -25,7 +25,17 @@ STATIC = HERE / "static"
 HEADERS = {"Referrer-Policy": "same-origin"}
 KEPT_SECONDS = 365 * 86_400  # what is named by its contents never changes
 ASSETS = "/static"
-PLACES = ("/dashboard", "/admin", "/sign-in", "/sign-out", "/register", "/preferences", "/begin")
+PLACES = (
+    "/dashboard",
+    "/admin",
+    "/sign-in",
+    "/sign-out",
+    "/register",
+    "/forgot-password",
+    "/new-password",
+    "/preferences",
+    "/begin",
+)
 
 
 @lru_cache

@@ -1,11 +1,26 @@
 """All pages there are."""
 
-from app.web import admin, analytics, history, home, preparation, settings, signing_in, tasks, today, topics, training
+from app.web import (
+    accounts,
+    admin,
+    analytics,
+    history,
+    home,
+    passwords,
+    preparation,
+    settings,
+    signing_in,
+    tasks,
+    today,
+    topics,
+    training,
+)
 
 ROUTERS = (
     home.welcome,
     home.router,
     signing_in.router,
+    passwords.router,
     today.router,
     analytics.router,
     tasks.router,
@@ -15,4 +30,5 @@ ROUTERS = (
     settings.router,
     admin.router,
     topics.router,
+    accounts.router,
 )

@@ -54,6 +54,7 @@ def show(request: Request, visitor: SignedIn, db: Db, done: str = "") -> Respons
         "zone": translator("Your time zone is saved."),
         "look": translator("Language and colours are saved."),
         "password": translator("Your password is changed; every other browser and every token is signed out."),
+        "reset": translator("Your password is set; every other browser and every token is signed out."),
         "browsers": translator("Every other browser is signed out."),
         "ended": translator("It is signed out: whoever has it has to sign in again."),
         "revoked": translator("The key is revoked: whoever sends it is refused from now on."),

@@ -4,7 +4,7 @@ from fastapi import Request
 from fastapi.responses import Response
 from pydantic import ValidationError
 
-from app.domain.errors import EmailTaken, LooksTaken, NotSignedIn, TooManyTries, WeakPassword
+from app.domain.errors import AccountDisabled, AppError, EmailTaken, LooksTaken, NotSignedIn, TooManyTries, WeakPassword
 from app.routers.auth import made_account, who_signs_in
 from app.routers.dependencies import HASHES_PASSWORDS, Db
 from app.schemas.accounts import Registration
@@ -33,6 +33,10 @@ def sign_in(request: Request, db: Db, email: FormText = "", password: FormText =
         )
     except TooManyTries as error:
         return _sign_in_again(request, error, how_long(request, error), email, next)
+    except AccountDisabled as error:
+        translator = translator_of(request)
+        disabled = translator("This account is disabled. Ask whoever runs this service.")
+        return _sign_in_again(request, error, disabled, email, next)
     answer = go_to(request, local_path(next, DASHBOARD))
     let_in(request, db, answer, user_id)
     return answer
@@ -51,7 +55,7 @@ def how_long(request: Request, error: TooManyTries) -> str:
     return translator("This was tried too often. Try again in %(time)s.", time=translator.seconds(seconds))
 
 
-def _sign_in_again(request: Request, error: NotSignedIn | TooManyTries, wrong: str, email: str, next: str) -> Response:
+def _sign_in_again(request: Request, error: AppError, wrong: str, email: str, next: str) -> Response:
     answer = render(request, "sign_in.html", error.status, next=next, email=email, wrong=wrong)
     if "Retry-After" in error.headers:
         answer.headers["Retry-After"] = error.headers["Retry-After"]

@@ -38,6 +38,9 @@ ADMIN = {
     "admin-comparison": "/admin/comparison",
     "admin-audit": "/admin/audit",
     "admin-topics": "/admin/topics",
+    "admin-accounts": "/admin/accounts",
+    "admin-demonstration": "/admin/demonstration",
+    "forgot-password": "/forgot-password",
 }
 NOT_KEPT = ("-dark-wide", "-light-phone")  # of pictures, one of a window and one of a phone are enough
 Visit = Callable[..., Visits]

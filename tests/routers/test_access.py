@@ -56,6 +56,7 @@ class World:
     version_id: int
     student: str  # one without an account
     school_id: str  # that the student allowed
+    account_id: str  # that none of the callers has
     secrets: dict[str, list[str | None]] = field(default_factory=dict)  # of each caller, one or several
 
 
@@ -130,6 +131,12 @@ RULES = {
     "DELETE /users/me": Rule(STUDENTS, 204),
     "GET /events": Rule(SIGNED_IN, query=named),
     "DELETE /students/{student}": Rule(KEYS, 204),
+    "POST /auth/forgot-password": Rule(OPEN, 409, json=lambda _: {"email": "student@example.com"}),  # no mail is sent
+    "POST /auth/reset-password": Rule(OPEN, 410, json=lambda _: {"token": "no link", "password": PASSWORD}),
+    "GET /users": Rule(ADMINS),
+    "POST /users/{account_id}/reset-password": Rule(ADMINS),
+    "POST /users/{account_id}/disable": Rule(ADMINS),
+    "POST /users/{account_id}/enable": Rule(ADMINS),
     "GET /model/status": Rule(OPEN),
     "GET /model/versions": Rule(ADMINS),
     "GET /model/versions/{version_id}": Rule(ADMINS),
@@ -219,7 +226,9 @@ def token_of(user_id: str, **change: Any) -> str:
 def made_world(service: TestClient, db: Session) -> World:
     """One of each, a task of the student's, two versions of which the later serves, tasks to train on."""
     callers = {
-        name: Student.registered(service, name.replace(" ", "-")) for name in (*GOOD, "gone") if "key" not in name
+        name: Student.registered(service, name.replace(" ", "-"))
+        for name in (*GOOD, "gone", "spare")
+        if "key" not in name
     }
     ids = {name: caller.get("/users/me").json()["id"] for name, caller in callers.items()}
     accounts.make_admin(db, "admin@example.com")
@@ -235,8 +244,8 @@ def made_world(service: TestClient, db: Session) -> World:
     db.rollback()
     asks = callers["student"]
     allowed = service.post("/users/me/schools", json={"name": "school"}, headers=asks.headers).json()["id"]
-    made = World(asks.ask().json()["id"], planned(asks), session_of(asks), old, str(unknown), allowed)
-    made.secrets = {name: [caller.secret] for name, caller in callers.items() if name != "gone"}
+    made = World(asks.ask().json()["id"], planned(asks), session_of(asks), old, str(unknown), allowed, ids["spare"])
+    made.secrets = {name: [caller.secret] for name, caller in callers.items() if name in GOOD}
     made.secrets |= {
         "nobody": [None, "", "nonsense", "ssk_nonsense"],
         "service key": [key],

@@ -59,6 +59,7 @@ class World:
     key_id: UUID
     plan_id: str = ""
     session_id: str = ""
+    account_id: str = ""  # that none of the callers has
     cookies: dict[str, list[str | None]] = field(default_factory=dict)  # of each caller, one or several
 
 
@@ -89,6 +90,10 @@ RULES = {
     "POST /sign-out": Rule(OPEN, 303),
     "GET /register": Rule(STRANGERS_ONLY),
     "POST /register": Rule(OPEN, 303, lambda: {"email": f"{uuid4()}@example.com", "password": PASSWORD}),
+    "GET /forgot-password": Rule(OPEN),
+    "POST /forgot-password": Rule(OPEN, 409, form(email="student@example.com")),  # no mail is sent here
+    "GET /new-password": Rule(OPEN, 410),
+    "POST /new-password": Rule(OPEN, 410, form(link="no link", password=PASSWORD)),
     "POST /preferences": Rule(OPEN, 303, form(language="de", theme="dark")),
     "POST /begin": Rule(AT_THE_MACHINE, 303),
     "GET /favicon.ico": Rule(OPEN),
@@ -134,6 +139,10 @@ RULES = {
     "GET /admin/audit": Rule(ADMINS),
     "GET /admin/demonstration": Rule(ADMINS),
     "POST /admin/demonstration": Rule(ADMINS, 303),
+    "GET /admin/accounts": Rule(ADMINS),
+    "POST /admin/accounts/{account_id}/disable": Rule(ADMINS, 303),
+    "POST /admin/accounts/{account_id}/enable": Rule(ADMINS, 303),
+    "POST /admin/accounts/{account_id}/link": Rule(ADMINS),
     "GET /admin/topics": Rule(ADMINS),
     "POST /admin/topics/rename": Rule(ADMINS, 303, form(topic="Waves", to="Waves and light")),
     "POST /admin/topics/merge": Rule(ADMINS, 303, form(topic="Waves", to="algebra")),
@@ -200,6 +209,7 @@ def made_world(service: TestClient, db: Session) -> World:
     asked = ask(service, "POST", "/dashboard/tasks", made.cookies["student"][0], {"topic": "Waves"})
     made.task_id = asked.headers["location"].rpartition("/")[2]
     planned = ask(service, "POST", "/dashboard/preparation", made.cookies["student"][0], exam())
+    made.account_id = str(account(db, "spare"))
     made.session_id = str(sessions.start_token(db, student, 3600))
     db.commit()
     made.plan_id = planned.headers["location"].rpartition("/")[2]
