@@ -71,7 +71,7 @@ def _lines(found: ModelStatus) -> Iterator[tuple[str, str]]:
         yield "Warning", found.warning
     if found.demonstration:
         made_up = found.demonstration
-        yield "Demonstration", f"{made_up.students:,} students with {made_up.tasks:,} tasks are made up"
+        yield "Made up", f"{made_up.students:,} of the students, {made_up.tasks:,} of the tasks"
     if found.paused:
         yield "Paused", f"by {found.paused.by or 'failures'}: {found.paused.reason}. `smartstudy resume` goes on."
     elif found.failures_in_a_row:

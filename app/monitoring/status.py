@@ -127,7 +127,7 @@ def _warning(pace: Pace) -> str | None:
 def _made_up(found: Demonstration | None) -> list[str]:
     if found is None:
         return []
-    return [f"A demonstration: {found.students:,} students with {found.tasks:,} tasks are made up."]
+    return [f"Made up, for a demonstration: {found.students:,} of the students, {found.tasks:,} of the tasks."]
 
 
 def _held_up(control: Control) -> list[str]:

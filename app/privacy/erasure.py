@@ -37,6 +37,7 @@ def remove_demonstration(db: Session, actor: Actor) -> Demonstration | None:
         return None
     if any(key.name == demonstration.GUIDED_RUN and key.state == "in use" for key in service_keys.listed(db)):
         service_keys.revoke(db, demonstration.GUIDED_RUN, actor)
+        db.commit()  # first, so that a run which is at work stores nothing more
     erased = erasures.erase_all(db, demonstration.students(db), settings().min_training_tasks)
     audit.record(db, actor, "demonstration removed", students=found.students, tasks=erased.tasks)
     _done(db, erased)

@@ -94,12 +94,12 @@ def test_they_lead_no_suggestion_of_real_students(loaded: None, db: Session, sch
 def test_the_status_counts_them(service: TestClient, loaded: None, student: Callable[..., Student]) -> None:
     found = student().status()
     assert found["demonstration"] == {"students": sample.STUDENTS, "tasks": MADE_UP}
-    assert "40 students with 1,200 tasks are made up" in found["text"]
+    assert "40 of the students, 1,200 of the tasks" in found["text"]
 
 
 def test_a_command_takes_them_away(loaded: None, db: Session) -> None:
     runner = CliRunner()
-    assert "Demonstration" in runner.invoke(main.app, ["status"], env={"COLUMNS": "150"}).output
+    assert "Made up" in runner.invoke(main.app, ["status"], env={"COLUMNS": "150"}).output
     asked = runner.invoke(main.app, ["sample", "--remove"], input="n\n")
     assert "Remove 40 made-up students with 1,200 tasks?" in asked.output
     assert finished(db) == MADE_UP
