@@ -207,6 +207,7 @@ def remove_demonstration(
 ) -> Response:  # fmt: skip
     """Remove all students who were made up; the models are trained anew without them."""
     erasure.remove_demonstration(db, actor)
+    db.commit()  # the models are looked up by a connection of their own
     serving.refresh()
     background.add_task(trainer.request)
     return go_to(request, PAGE, done="demonstration")
