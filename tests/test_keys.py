@@ -160,3 +160,14 @@ def test_a_key_made_before_there_were_rules_for_names_can_be_revoked(db: Session
     accounts.create_key(db, "ssk_old")
     db.commit()
     assert "revoked" in run("revoke", "ssk_old")
+
+
+def test_a_name_is_one_however_it_is_spaced_and_capitalised(db: Session) -> None:
+    made("create", "Mill  Hill")
+    assert "There is a key named 'Mill Hill' in use" in run("create", "mill hill", code=1)
+    made("rotate", "MILL HILL")
+    assert {each["name"] for each in listed()} == {"Mill Hill"}
+    assert "'Mill Hill'" in run("revoke", "mill\u00a0hill")
+    made("create", "mill hill")
+    assert {each["name"] for each in listed()} == {"Mill Hill"}
+    assert db.scalar(text("SELECT count(DISTINCT school_id) FROM service_keys")) == 1

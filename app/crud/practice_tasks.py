@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.core.db.statements import BatchedColumns, BatchedStatement, Statement, run_sync
 from app.crud import spellings
 from app.crud.rows import all_as, execute
+from app.domain.characters import tidy
 from app.domain.errors import OtherResult, TaskNotFound
 from app.domain.tasks import Prediction, Task, TaskRequest
 
@@ -157,7 +158,7 @@ def newest(
     if topic is not None:
         topic = run_sync(spellings.called("topic", [topic]), db)[topic]
     wanted: dict[str, object] = {"user_id": user_id, "school_id": school, "topic": topic, "completed": completed}
-    wanted |= {"is_correct": is_correct, "search": search or None, "since": since, "until": until}
+    wanted |= {"is_correct": is_correct, "search": tidy(search) or None, "since": since, "until": until}
     wanted["before"] = before and before[0]
     values = {name: value for name, value in wanted.items() if value is not None}
     fits = [FITS.get(name, f"{name} = :{name}") for name in values]

@@ -12,7 +12,7 @@ from app.crud import audit, rows
 from app.crud.accounts import KEY_IN_USE, KEY_PREFIX, SHOWN_CHARACTERS, create_key, key_hash
 from app.crud.rows import all_as, execute
 from app.domain.actors import Actor
-from app.domain.characters import UnfitCharacter, checked
+from app.domain.characters import UnfitCharacter, checked, folded, tidy
 
 LONGEST_NAME = 200  # characters
 
@@ -48,8 +48,8 @@ def create(db: Session, name: str, actor: Actor, *, own_students: bool = False) 
     Raises:
         ValueError: the name is none, or a key of that name is in use.
     """
-    name = checked_name(name)
     rows.take_turn(db, "keys")
+    name = _as_known(db, checked_name(name))
     key = create_key(db, name, own_students=own_students)
     audit.record(db, actor, "key created", name, prefix=key[:SHOWN_CHARACTERS], own_students=own_students)
     return key
@@ -67,6 +67,7 @@ def rotate(db: Session, name: str, keep_old_hours: float, actor: Actor) -> str:
         ValueError: no key of that name is in use.
     """
     rows.take_turn(db, "keys")
+    name = _as_known(db, name)
     old = _found(db, "name = :name AND revoked_at IS NULL", name=name)
     if not old:
         raise ValueError(f"There is no key named {name!r} in use; `smartstudy key list` shows all.")
@@ -101,7 +102,7 @@ def checked_name(name: str) -> str:
     if len(name) > LONGEST_NAME:
         raise ValueError(f"The name of a key has at most {LONGEST_NAME} characters; this one has {len(name)}.")
     try:
-        name = checked(name)
+        name = tidy(checked(name))
     except UnfitCharacter as why:
         raise ValueError(f"The name of a key {why}.") from None
     if name.startswith(KEY_PREFIX):
@@ -109,12 +110,18 @@ def checked_name(name: str) -> str:
     return name
 
 
+def _as_known(db: Session, name: str) -> str:
+    """The name as it was written first: keys are found however theirs is spaced and capitalised."""
+    names = list(execute(db, "SELECT name FROM service_keys ORDER BY created_at, id").scalars())
+    return name if name in names else next((each for each in names if folded(each) == folded(name)), name)
+
+
 def _meant(db: Session, which: str) -> list[Key]:
     """All keys of that name, else the one key that begins like this."""
-    which = which.strip()
+    which = tidy(which)
     if not which.isprintable():
         raise ValueError("No key has control characters in its name.")
-    if found := _found(db, "name = :which", which=which):
+    if found := _found(db, "name = :which", which=_as_known(db, which)):
         return found
     found = _beginning_with(db, which) if which.startswith(KEY_PREFIX) else []
     found = [key for key in found if key.state != "revoked"] or found

@@ -124,3 +124,8 @@ def test_an_account_of_before_there_was_a_rule_signs_in_as_it_always_did(service
     accounts.register(db, odd, None, security.hash_password(PASSWORD))
     db.commit()
     assert service.post("/auth/token", data={"username": odd, "password": PASSWORD}).status_code == 200
+
+
+def test_a_name_is_stored_in_one_form(service: TestClient) -> None:
+    body = {"email": "ada@example.com", "password": PASSWORD, "name": " A\u030ada \u00a0Love "}
+    assert service.post("/auth/register", json=body).json()["name"] == "\u00c5da Love"
