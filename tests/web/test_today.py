@@ -55,13 +55,13 @@ def test_a_newcomer_is_told_how_to_begin(ada: Browser) -> None:
 
 
 def test_an_empty_installation_says_what_it_can_know_and_what_it_can_not(ada: Browser) -> None:
-    unknown = "Nobody here has finished a task yet, so nothing is known: the first prediction is 50% and 60 s"
-    judged = "How good the predictions are can't be known before the first training, at 10 finished tasks"
+    unknown = "Nobody here has finished a task yet, so the first prediction is 50% and 60 s, whatever the task."
+    judged = "How good predictions are can't be known before the first training, at 10 finished tasks"
     told = said(ada.get("/dashboard"))
     assert unknown in told
     assert judged in told
     asked = ada.send("/dashboard/tasks", topic="Calculus", difficulty="easy")
-    assert "A first guess: nobody here had finished a task, so it is the same for everybody" in said(asked)
+    assert "A first guess, the same for every task: nobody here had finished one." in said(asked)
     assert "the first guess, and nothing moved it" in said(ada.get(f"{asked.url.path}/why"))
     ada.send(asked.url.path, result="right", seconds="20")
     told = said(ada.get("/dashboard"))
@@ -76,7 +76,7 @@ def test_after_the_first_training_nothing_is_said_of_the_first_hour(
     ada: Browser, db: Session, lnirt: ServedLnirt
 ) -> None:
     answered_by(db, lnirt, "lnirt")
-    assert "How good the predictions are can't be known" not in said(ada.get("/dashboard"))
+    assert "How good predictions are can't be known" not in said(ada.get("/dashboard"))
 
 
 def test_nobody_sees_it_without_signing_in(service: TestClient) -> None:

@@ -131,7 +131,7 @@ function clock(section) {
   answer.addEventListener("submit", (event) => {
     const { begun, seconds, asked } = pass(settle);
     answer.elements.clock.value = begun ? seconds : "";
-    if (!asked || field.value.trim()) return;
+    if (!asked || field.value.trim()) return pass((state) => { state.runs = false; });
     event.preventDefault();
     event.stopImmediatePropagation();
     find("count").focus();
@@ -166,10 +166,10 @@ function colons(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
 
-/** 42 s, 12 min 5 s, 1 h 10 min */
+/** 42 s, 12 min, 1 h 10 min */
 function spoken(seconds) {
   const whole = Math.round(seconds), hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
-  const parts = hours ? [[hours, "h"], [minutes, "min"]] : [[minutes, "min"], [whole % 60, "s"]];
+  const parts = hours ? [[hours, "h"], [minutes, "min"]] : minutes > 1 ? [[minutes, "min"]] : [[whole, "s"]];
   return parts.filter(([number]) => number).map((part) => part.join(" ")).join(" ");
 }
 
