@@ -87,6 +87,9 @@ def test_write_the_examples(service: TestClient, filled: Template, db: Session) 
         if answers(operation) is None:
             continue
         rule = RULES[name]
+        if rule.ok >= 400:  # it takes a mail server, or a link that nobody has used: written by hand
+            found[operation["operationId"]] = EXAMPLES[operation["operationId"]]
+            continue
         caller = next(each for each in (*GOOD[:1], "admin", "service key") if rule.whom.get(each, 401) is None)
         answer = send(service, world, name, rule, caller, world.secrets[caller][0])
         assert answer.is_success, f"{name}: {answer.text}"
