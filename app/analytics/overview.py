@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from app.ml.lnirt.ability import Standing
 
 MOST_TASKS, MOST_DAYS = 2_000, 90  # of the window
+LAST_DAYS = 14  # on Today, those without tasks too
+LATELY = 20  # predicted tasks that are set against what came of them
 TOPICS = 30  # that are told one by one
 JUDGED_TOPICS = 100  # looked through for those that are mastered or shaky
 POINTS, FEW_DAYS = 60, 5  # of a trajectory; with fewer days it goes task by task
@@ -56,6 +58,16 @@ class Overview:
     @property
     def shaky(self) -> list[RecentResults]:
         return [each for each in self.lately if statistics.is_shaky(each)]
+
+
+def lately(db: Session, student: UUID) -> TaskStatistics | None:
+    """Sum up the tasks finished last that had been predicted."""
+    found = learning_record.predicted_lately(db, student, LATELY)
+    told = [
+        (bool(each.is_correct), each.actual_time_seconds or 0.0, each.correctness_prob, each.estimated_time_seconds)
+        for each in found
+    ]
+    return statistics.figures(told) if told else None
 
 
 def overview_of(db: Session, serving: ServingModels, student: UUID, zone: tzinfo) -> Overview:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.analytics.ability import LEAST_ANSWERS, AbilityEstimate
-from app.analytics.overview import Overview, overview_of
+from app.analytics.overview import LAST_DAYS, Overview, lately, overview_of
 from app.analytics.statistics import Judged
 from app.core.db.statements import run_sync
 from app.core.time_zones import zone_of
@@ -19,6 +19,7 @@ from app.schemas.analytics import (
     AverageTask,
     CalibrationOut,
     ChanceGroup,
+    CountedDay,
     LevelTotals,
     LnirtOut,
     PeriodOut,
@@ -26,7 +27,6 @@ from app.schemas.analytics import (
     PracticeDay,
     RecentTopic,
     StandingOut,
-    TodayOut,
     TopicTotals,
     TotalsOut,
 )
@@ -49,10 +49,12 @@ def get_my_analytics(
     zone = zone_of(time_zone or run_sync(accounts.time_zone_of(student), db))
     seen = overview_of(db, serving, student, zone)
     day = datetime.now(UTC).astimezone(zone).date()
-    today = learning_record.last_days(db, student, zone, day, 1)[0]
+    last_days = learning_record.last_days(db, student, zone, day, LAST_DAYS)
+    last_ones = lately(db, student)
     return AnalyticsOut(
         time_zone=zone.key,
-        today=TodayOut.model_validate(today),
+        last_days=[CountedDay.model_validate(each) for each in last_days],
+        lately=last_ones and PeriodOut.model_validate(last_ones),
         streak_days=learning_record.streak(db, student, zone, day),
         total=seen.total and TotalsOut.model_validate(seen.total),
         window=seen.window and PeriodOut.model_validate(seen.window),

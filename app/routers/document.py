@@ -1,6 +1,7 @@
 """The OpenAPI document: what the API is for, its groups, and names that generated clients make methods of."""
 
 import json
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from app.schemas.events import End, TrainingState
+from app.schemas.problem import MEANINGS
 
 DESCRIPTION = """Before a student starts a practice task, SmartStudy says how likely they are to get it right and
 how many seconds they will need.
@@ -36,6 +38,7 @@ TAGS = {
 REFERENCE = "#/components/schemas/{model}"
 PROBLEM = {"$ref": REFERENCE.format(model="Problem")}
 EXAMPLES: dict[str, Any] = json.loads(Path(__file__).with_name("examples.json").read_text())  # by operation
+REQUEST = "1c41d0463d75f84da0e39165596cef9d"
 TOLD = (TrainingState, End)  # by /events, whose schema OpenAPI can't say
 
 
@@ -58,13 +61,22 @@ def describe(made: FastAPI) -> None:
                         _describe_answer(operation["operationId"], status, answer)
             _, told = models_json_schema([(each, "serialization") for each in TOLD], ref_template=REFERENCE)
             document["components"]["schemas"] |= told["$defs"]
+            document["components"]["examples"] = {f"Problem{status}": _problem(status) for status in MEANINGS}
         return plain()
 
     made.openapi = openapi  # type: ignore[method-assign]
 
 
+def _problem(status: int) -> dict[str, Any]:
+    """Return an example of an error."""
+    title = HTTPStatus(status).phrase
+    value = {"type": "about:blank", "title": title, "status": status, "detail": MEANINGS[status], "request_id": REQUEST}
+    return {"summary": title, "value": value}
+
+
 def _describe_answer(operation: str, status: str, answer: dict[str, Any]) -> None:
     if status >= "400":
-        answer["content"] = {"application/problem+json": {"schema": PROBLEM}}
+        example = {"refused": {"$ref": f"#/components/examples/Problem{status}"}}
+        answer["content"] = {"application/problem+json": {"schema": PROBLEM, "examples": example}}
     elif operation in EXAMPLES and "application/json" in answer.get("content", {}):
         answer["content"]["application/json"]["example"] = EXAMPLES[operation]

@@ -5,7 +5,7 @@ from datetime import date
 from pydantic import BaseModel, Field
 
 from app.analytics.ability import LEAST_ANSWERS, LEAST_STUDENTS
-from app.analytics.overview import MOST_DAYS, MOST_TASKS, TOPICS
+from app.analytics.overview import LAST_DAYS, LATELY, MOST_DAYS, MOST_TASKS, TOPICS
 from app.analytics.statistics import LAST, LEAST_JUDGED, LEAST_SHAKY, MASTERED, SHAKY, Verdict
 from app.crud.learning_record import DAY_TASKS
 from app.domain.attempts import Difficulty
@@ -55,8 +55,8 @@ class PracticeDay(PeriodOut):
     date: Day
 
 
-class TodayOut(ApiModel):
-    """What was finished today."""
+class CountedDay(ApiModel):
+    """What was finished on a day."""
 
     date: Day = Field(validation_alias="day")
     tasks: int = Field(validation_alias="n", description=f"{DAY_TASKS:,} at the most.")
@@ -138,7 +138,10 @@ class AnalyticsOut(BaseModel):
     """A student's practice: all that they finished in sum, and the newest tasks (the window) day by day."""
 
     time_zone: str = Field(description="Whose days these are.")
-    today: TodayOut
+    last_days: list[CountedDay] = Field(
+        description=f"The last {LAST_DAYS}, today the last of them, those without tasks too."
+    )
+    lately: PeriodOut | None = Field(description=f"The {LATELY} predicted tasks that were finished last.")
     streak_days: int = Field(
         description="Days in a row with a finished task, up to today or yesterday; 366 at the most."
     )

@@ -8,11 +8,10 @@ from fastapi.responses import Response
 from markupsafe import Markup
 
 from app.analytics.ability import LEAST_ANSWERS, LEAST_STUDENTS, ability_estimate
-from app.analytics.statistics import figures
+from app.analytics.overview import LAST_DAYS, lately
 from app.core.languages import Translator
 from app.crud import learning_record
 from app.crud.learning_record import DAY_TASKS, Day
-from app.domain.tasks import Task
 from app.routers.dependencies import Db, Serving
 from app.web import charts
 from app.web.charts import Axis, Series, axis_end
@@ -22,9 +21,7 @@ from app.web.sessions import SignedIn, page_router, translator_of
 from app.web.training import panel
 
 router = page_router("/dashboard")
-DAYS = 14
 ROUND_TASKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # apart, the lines of an axis
-LATELY = 20  # predicted tasks that are set against what came of them
 
 
 @router.get("")
@@ -33,8 +30,7 @@ def today(request: Request, visitor: SignedIn, db: Db, serving: Serving, target:
     translator = translator_of(request)
     day = translator.today(datetime.now(UTC))
     stands = panel(db, serving, translator)  # looks who serves now, before anybody is asked
-    lately = learning_record.predicted_lately(db, visitor.id, LATELY)
-    days = learning_record.last_days(db, visitor.id, translator.zone, day, DAYS)
+    days = learning_record.last_days(db, visitor.id, translator.zone, day, LAST_DAYS)
     return render(
         request,
         "today.html",
@@ -43,7 +39,7 @@ def today(request: Request, visitor: SignedIn, db: Db, serving: Serving, target:
         streak=learning_record.streak(db, visitor.id, translator.zone, day),
         most_a_day=DAY_TASKS,
         days=days_chart(translator, days) if any(each.n for each in days) else None,
-        lately=figures(_told(task) for task in lately) if lately else None,
+        lately=lately(db, visitor.id),
         estimate=ability_estimate(db, serving, visitor.id),
         least_answers=LEAST_ANSWERS,
         least_students=LEAST_STUDENTS,
@@ -51,10 +47,6 @@ def today(request: Request, visitor: SignedIn, db: Db, serving: Serving, target:
         panel=stands,
         **suggested(db, serving, visitor.id, target),
     )
-
-
-def _told(task: Task) -> tuple[bool, float, float | None, float | None]:
-    return (bool(task.is_correct), task.actual_time_seconds or 0.0, task.correctness_prob, task.estimated_time_seconds)
 
 
 def days_chart(translator: Translator, days: Sequence[Day]) -> Markup:

@@ -50,6 +50,10 @@ def test_days_topics_levels_and_streak(student: Students, db: Session, now: date
     seen = told(ada)
     assert seen["time_zone"] == "UTC"
     assert seen["streak_days"] == 3
+    assert len(seen["last_days"]) == 14
+    assert {"date": f"{now.date()}", "tasks": 1, "correct": 1} in seen["last_days"]
+    assert sum(day["tasks"] for day in seen["last_days"]) == 4
+    assert (seen["lately"]["tasks"], seen["lately"]["predicted_success_rate"]) == (3, pytest.approx(0.8))
     assert seen["total"] == {"tasks": 4, "correct": 2, "success_rate": 0.5, "mean_seconds": 40}
     assert seen["days"][0] == {
         "date": f"{(now - 10 * DAY).date()}",

@@ -59,6 +59,17 @@ def test_every_answer_and_every_body_has_an_example_that_fits() -> None:
     assert set(EXAMPLES) <= {operation["operationId"] for operation in documented().values()}
 
 
+def test_every_error_has_an_example_that_fits() -> None:
+    found = create_app().openapi()
+    rules = jsonschema_rs.validator_for({"$ref": "#/components/schemas/Problem", "components": found["components"]})
+    for operation in documented().values():
+        for status in (each for each in operation["responses"] if each >= "400"):
+            said = operation["responses"][status]["content"]["application/problem+json"]["examples"]["refused"]
+            example = found["components"]["examples"][said["$ref"].rpartition("/")[2]]["value"]
+            assert example["status"] == int(status)
+            rules.validate(example)
+
+
 @pytest.fixture(scope="module")
 def filled(template: Callable[..., Template]) -> Template:
     return template(made_world)
