@@ -36,12 +36,15 @@ CHANGED = f"""
             WHERE corrected.at > begin.moment))
     ) AS changed"""
 LET_IN = f"""
-    SELECT 'token' AS kind, CAST(id AS text) AS secret FROM api_tokens
-    WHERE id = ANY (CAST(:tokens AS uuid[])) AND expires_at > now()
-    UNION ALL SELECT 'browser', encode(token_hash, 'hex') FROM browser_sessions
-    WHERE encode(token_hash, 'hex') = ANY (CAST(:browsers AS text[])) AND expires_at > now()
+    SELECT 'token' AS kind, CAST(token.id AS text) AS secret
+    FROM api_tokens AS token JOIN users ON users.id = user_id AND disabled_at IS NULL
+    WHERE token.id = ANY (CAST(:tokens AS uuid[])) AND expires_at > now()
+    UNION ALL SELECT 'browser', encode(token_hash, 'hex')
+    FROM browser_sessions JOIN users ON users.id = user_id AND disabled_at IS NULL
+    WHERE token_hash IN (SELECT decode(hash, 'hex') FROM unnest(CAST(:browsers AS text[])) AS hash)
+        AND expires_at > now()
     UNION ALL SELECT 'key', encode(key_hash, 'hex') FROM service_keys
-    WHERE encode(key_hash, 'hex') = ANY (CAST(:keys AS text[])) AND {KEY_IN_USE}"""
+    WHERE key_hash IN (SELECT decode(hash, 'hex') FROM unnest(CAST(:keys AS text[])) AS hash) AND {KEY_IN_USE}"""
 
 
 class Pass(NamedTuple):
