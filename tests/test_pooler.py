@@ -89,6 +89,19 @@ def db_says(db: Session, sql: str) -> Any:
         return db.scalar(text(sql))
 
 
+def test_requests_that_come_again_make_one_task_each_through_a_pooler(pooler: Pooler, serve: Serve) -> None:
+    address, _, log = serve(pooler.url)
+    until(lambda: _answers(address), 60)
+    with httpx.Client(base_url=address, timeout=30) as client, ThreadPoolExecutor(6) as threads:
+        ada = Student.registered(client, "ada")
+        sent = [ada.headers | {"Idempotency-Key": str(n // 3)} for n in range(60)]
+        body = {"topic": "Waves", "difficulty": "easy"}
+        answers = list(threads.map(lambda headers: client.post("/practice-tasks", json=body, headers=headers), sent))
+        assert {each.status_code for each in answers} == {201}, log.read_text()
+        assert len({each.json()["id"] for each in answers}) == 20
+        assert len(ada.get("/practice-tasks", limit=200).json()["items"]) == 20
+
+
 def _answers(address: str) -> bool:
     try:
         return httpx.get(f"{address}/readyz").status_code == httpx.codes.OK
