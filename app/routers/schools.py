@@ -5,12 +5,12 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from app.crud import allowed_schools
-from app.routers.dependencies import Db
+from app.routers.dependencies import Db, OnceForCaller
 from app.routers.people import Student
 from app.schemas.problem import problems
 from app.schemas.schools import AllowedSchoolOut, SchoolNamed
 
-router = APIRouter(prefix="/users/me/schools", tags=["A person's data"])
+router = APIRouter(prefix="/users/me/schools", tags=["A person's data"], route_class=OnceForCaller)
 
 
 @router.get("", responses=problems(401, 403))

@@ -36,7 +36,7 @@ def others(*fields: str) -> list[tuple[str, Any]]:
 
 def test_registration_takes_no_other_field(service: TestClient, db: Session) -> None:
     before = rows(db)
-    for name, value in others("email", "name", "password"):
+    for name, value in others("email", "name", "password", "time_zone"):
         answer = service.post("/auth/register", json={"email": "ada@example.com", "password": PASSWORD, name: value})
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, name)
     assert rows(db) == before
