@@ -21,8 +21,10 @@ from app.crud.idempotency_keys import FirstAnswer, KeyedRequest
 from app.domain.errors import AppError, KeyOfAnotherRequest, NotAccepted
 from app.schemas.accounts import Token
 from app.schemas.problem import problems
+from app.schemas.users import PasswordLinkOut
 
 HEADER = "idempotency-key"
+SECRETS = (Token, PasswordLinkOut)  # answers of which nothing is kept
 LONGEST = 255
 WELL_FORMED = re.compile(rf"[!-~]{{1,{LONGEST}}}")
 PARAMETER = {
@@ -37,7 +39,7 @@ Answer = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Once(APIRoute):
-    """A route that creates. Without the header it is a plain one; a token is a secret, of which nothing is kept."""
+    """A route that creates. Without the header it is a plain one."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         if "POST" in (named.get("methods") or ()):
@@ -48,7 +50,7 @@ class Once(APIRoute):
 
     @property
     def _keeps(self) -> bool:
-        return "POST" in (self.methods or ()) and self.response_model is not Token
+        return "POST" in (self.methods or ()) and self.response_model not in SECRETS
 
     def get_route_handler(self) -> Answer:
         answer = super().get_route_handler()

@@ -14,11 +14,12 @@ from app.domain.errors import LinkGone, NoMail
 from app.routers import limits
 from app.routers.auth import can_be_stored, new_token
 from app.routers.dependencies import HASHES_PASSWORDS, Db
+from app.routers.once import Once
 from app.schemas.accounts import Token
 from app.schemas.problem import problems
 from app.schemas.users import LostPassword, MailSent, NewPassword
 
-router = APIRouter(prefix="/auth", tags=["Sign in"])
+router = APIRouter(prefix="/auth", tags=["Sign in"], route_class=Once)
 
 
 @router.post("/forgot-password", status_code=202, responses=problems(400, 409, 413, 422, 429))

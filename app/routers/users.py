@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query, Request
 from app.core.http.public_address import LINK, of_request
 from app.crud import users
 from app.domain.fields import StoredText
-from app.routers.dependencies import Acting, Admin, Db
+from app.routers.dependencies import Acting, Admin, Db, OnceForCaller
 from app.schemas.problem import problems
 from app.schemas.users import PasswordLinkOut, UserOut, UserPage
 
-router = APIRouter(prefix="/users", tags=["Accounts"])
+router = APIRouter(prefix="/users", tags=["Accounts"], route_class=OnceForCaller)
 MOST = 2**31 - 1
 CHANGES = problems(401, 403, 404, 409, 422)
 

@@ -250,7 +250,7 @@ def test_a_process_that_dies_before_the_commit_has_made_nothing(
     assert send(ada, "/practice-tasks", TASK).status_code == 201
 
 
-def test_every_post_takes_a_key_but_those_that_answer_with_a_token(service: TestClient) -> None:
+def test_every_post_takes_a_key_but_those_that_answer_with_a_secret(service: TestClient) -> None:
     paths = service.get("/openapi.json").json()["paths"]
     takes = {
         (method, path): any(each["name"] == "Idempotency-Key" for each in operation.get("parameters", []))
@@ -258,5 +258,10 @@ def test_every_post_takes_a_key_but_those_that_answer_with_a_token(service: Test
         for method, operation in operations.items()
     }
     without = {path for (method, path), takes_one in takes.items() if method == "post" and not takes_one}
-    assert without == {"/auth/token", "/users/me/password"}
+    assert without == {
+        "/auth/token",
+        "/auth/reset-password",
+        "/users/me/password",
+        "/users/{account_id}/reset-password",
+    }
     assert {method for (method, _), takes_one in takes.items() if takes_one} == {"post"}
