@@ -13,12 +13,12 @@ from app.domain.errors import VersionNotFound
 
 LAST_ERASURE = "(SELECT coalesce(max(id), 0) FROM erasures)"
 KNOWS_ERASED = f"erasures < {LAST_ERASURE}"  # whoever was erased since it was trained may be known to it
-# Of the tasks that it was trained on, those whose result was corrected since. A single one spoils a model of a thousand
-# tasks; among a million it is not to be told from chance, and no version could be gone back to.
+# Of the tasks that it was trained on, those whose result was corrected since. A single one spoils a version of
+# up to ten thousand tasks; among a million it is not to be told from chance, and no version could be gone back to.
 CORRECTED = """CASE WHEN pruned_at IS NULL THEN (
         SELECT count(DISTINCT task_id) FROM result_corrections AS wrong
         WHERE wrong.id > model_versions.corrections AND wrong.completed_at <= model_versions.created_at) ELSE 0 END"""
-KNOWS_CORRECTED = f"(1000 * {CORRECTED} >= greatest(n_tasks, 1))"
+KNOWS_CORRECTED = f"(10000 * {CORRECTED} >= greatest(n_tasks, 1))"
 RETIRED_MOST = 5
 
 
