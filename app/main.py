@@ -37,6 +37,7 @@ from app.routers import (
     analytics,
     audit,
     auth,
+    batches,
     document,
     events,
     health,
@@ -127,6 +128,7 @@ def create_app() -> FastAPI:
     made.add_middleware(RequestId)
     _guard_every_answer(made)
     errors.install(made)
+    made.include_router(batches.router)  # before what takes `batch` for a task's id
     made.include_router(practice_tasks.router)  # first, for routes are tried in this order
     pages.install(made)
     for part in routes.ROUTERS:

@@ -19,13 +19,13 @@ class Budget:
         self._tidied_above = FEW
         self._turn = Lock()
 
-    def take(self, caller: Hashable, per_minute: int) -> float:
-        """Take a request from the caller's budget; the seconds to wait where nothing is left, else 0."""
+    def take(self, caller: Hashable, per_minute: int, n: int = 1) -> float:
+        """Take n requests from the caller's budget; the seconds to wait where so many are not left, else 0."""
         if not per_minute:
             return 0.0
         now = time.monotonic()
         with self._turn:
-            whole_at = max(self._whole_at.get(caller, now), now) + MINUTE / per_minute
+            whole_at = max(self._whole_at.get(caller, now), now) + MINUTE * n / per_minute
             if whole_at > now + MINUTE:
                 return whole_at - now - MINUTE
             self._whole_at[caller] = whole_at

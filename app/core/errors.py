@@ -1,7 +1,7 @@
 """Every error as `application/problem+json` (RFC 9457), with the request's id."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -25,7 +25,16 @@ def problem(
     request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None, **more: object
 ) -> Response:
     """Answer with an error: as a page to those who look at pages, where the app has one for errors; else as JSON."""
-    body: dict[str, Any] = {
+    body = problem_body(request, status, detail, **more)
+    as_page = getattr(request.app.state, "error_page", None)
+    if as_page and (page := as_page(request, body, headers or {})):
+        return cast(Response, page)
+    return JSONResponse(body, status, dict(headers or {}), media_type="application/problem+json")
+
+
+def problem_body(request: Request, status: int, detail: str, **more: object) -> dict[str, Any]:
+    """Return what the answer says."""
+    return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
@@ -33,10 +42,6 @@ def problem(
         "request_id": request.scope.get("request_id", ""),
         **more,
     }
-    as_page = getattr(request.app.state, "error_page", None)
-    if as_page and (page := as_page(request, body, headers or {})):
-        return cast(Response, page)
-    return JSONResponse(body, status, dict(headers or {}), media_type="application/problem+json")
 
 
 def printable(text: str, most: int) -> str:
@@ -65,11 +70,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         wrong = error.errors()
-        errors = [{"field": _field(e["loc"]), "message": _message(e)} for e in wrong[:MOST_NAMED]]
+        detail, errors = what_is_wrong(wrong)
         if any(e["type"] == "json_invalid" for e in wrong):
             return problem(request, 400, "The body is not valid JSON.", errors=errors)
-        more = [f"and {len(wrong) - MOST_NAMED} more"] if len(wrong) > MOST_NAMED else []
-        detail = "; ".join([*(f"{e['field']}: {e['message']}" for e in errors), *more])
         return problem(request, 422, detail, errors=errors)
 
     @app.exception_handler(HTTPException)
@@ -101,9 +104,16 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, no_database)
 
 
+def what_is_wrong(wrong: Sequence[Mapping[str, Any]]) -> tuple[str, list[dict[str, str]]]:
+    """Return the errors of a validation in a sentence, and by field; the first twenty."""
+    errors = [{"field": _field(e["loc"]), "message": _message(e)} for e in wrong[:MOST_NAMED]]
+    more = [f"and {len(wrong) - MOST_NAMED} more"] if len(wrong) > MOST_NAMED else []
+    return "; ".join([*(f"{e['field']}: {e['message']}" for e in errors), *more]), errors
+
+
 def _field(location: tuple[int | str, ...]) -> str:
     """Name a field as the caller does: `body.topic` is plain `topic`."""
-    parts = [str(part) for part in location]
+    parts = [str(part) for part in location or ("body",)]
     named = parts[1:] if parts[0] in ("body", "query", "path") and len(parts) > 1 else parts
     return printable(".".join(named), 200)
 

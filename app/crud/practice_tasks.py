@@ -99,6 +99,11 @@ def new_row(asked: TaskRequest, at: datetime, prediction: Prediction, features: 
     return {"id": uuid4(), "created_at": at, "features": features} | known
 
 
+def shares_in(row: Mapping[str, Any]) -> Any:
+    """The contributions in a `new_row`, as JSON holds them."""
+    return row["contributions"] and json.loads(row["contributions"])
+
+
 def values_of(of: TaskRequest | Prediction) -> dict[str, object]:
     """By column."""
     return {name: getattr(of, name) for name in of.__slots__}

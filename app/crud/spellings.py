@@ -114,6 +114,18 @@ def with_registered(asked: TaskRequest, past: Row) -> QueryFlow[TaskRequest]:
     return _spelt(asked, found.get("topic"), found.get("item"))
 
 
+def are_new(asked: TaskRequest, past: Row) -> bool:
+    """Tell whether nobody has written its topic or its exercise."""
+    return past["topic_name"] is None or (asked.item_id is not None and past["item_name"] is None)
+
+
+def registered_tasks(asked: Sequence[TaskRequest]) -> QueryFlow[list[TaskRequest]]:
+    """Spell the topics and exercises of these; what nobody has written is called so from now on."""
+    topics = yield from registered("topic", [each.topic for each in asked])
+    items = yield from registered("item", [each.item_id for each in asked if each.item_id is not None])
+    return [_spelt(each, topics[each.topic], items.get(each.item_id or "")) for each in asked]
+
+
 def rename(db: Session, kind: Kind, name: str, to: str) -> None:
     """Let whatever led to this name lead to another from now on."""
     execute(db, RENAMED, kind=kind, name=name, to=to)

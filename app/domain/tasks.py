@@ -68,6 +68,15 @@ class TaskRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Result:
+    """How a task went."""
+
+    task_id: UUID
+    is_correct: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """Whom a request says it comes from, by a token of ours or a service key; the database says if they are let in."""
 

@@ -48,15 +48,14 @@ def predict_and_save(serving: ServingModels, asked: TaskRequest, claim: Claim | 
     asked, known = yield from _known_of(asked, claim)
     past = student_totals.past_of(known)
     prediction = yield from predict(serving, asked, past)
-    features = [*inputs_of_past(past)[0].tolist(), *_base_of(past, prediction)]
-    row = practice_tasks.new_row(asked, past.at, prediction, features)
+    row = practice_tasks.new_row(asked, past.at, prediction, stored_inputs(past, prediction))
     inserted = (yield practice_tasks.INSERT, row | {"student": claim and claim.student})[0]
     if claim and not inserted["stored"]:
         raise accounts.refused(claim)  # erased between the two round trips
     task = practice_tasks.stored(row)
     metrics.count_prediction(prediction.model_version, prediction.fallback_cause)
     for kind in settings().shadows():
-        yield from _shadow(serving, kind, asked, past, task)
+        yield from shadow(serving, kind, asked, past, task)
     serving.request_refresh(past.serving)
     return task
 
@@ -121,6 +120,11 @@ def _pooled(
     return replace(said, contributions=made_of)
 
 
+def stored_inputs(past: StudentHistory, prediction: Prediction) -> list[float]:
+    """What the prediction was made from, as it is kept with the task."""
+    return [*inputs_of_past(past)[0].tolist(), *_base_of(past, prediction)]
+
+
 def _base_of(past: StudentHistory, prediction: Prediction) -> list[float]:
     """What LNIRT said of the task, as the networks take it in: log odds and log seconds."""
     known = next((said for (kind, _), said in past.memory.items() if kind == BASE), None)
@@ -143,7 +147,7 @@ def _sound_answer(
     return answer if answer.is_finite() else serving.mark_unhealthy(loaded, ServingProblem.NOT_FINITE)
 
 
-def _shadow(serving: ServingModels, kind: str, asked: TaskRequest, past: StudentHistory, task: Task) -> QueryFlow[None]:
+def shadow(serving: ServingModels, kind: str, asked: TaskRequest, past: StudentHistory, task: Task) -> QueryFlow[None]:
     """Record what this kind would have said; the student never sees it."""
     loaded = serving.model_order.of(kind)
     if loaded is None or loaded.version.id == task.model_version_id:

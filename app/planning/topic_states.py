@@ -4,7 +4,6 @@ Nothing is stored of it but what a model keeps of a student's answers anyway, as
 these predictions is counted as one that was given.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,14 +12,15 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import Database, QueryFlow, Rows, run_async, run_sync
+from app.core.db.statements import Database, QueryFlow, run_async, run_sync
 from app.core.time_zones import zone_of
-from app.crud import accounts, exam_plans, spellings, student_states, topic_history
+from app.crud import accounts, exam_plans, spellings, topic_history
 from app.crud.student_totals import StudentHistory
 from app.crud.topic_history import PracticeHistory, TopicHistory
 from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import TOPICS_MOST, Exam, PracticeEffect, PractisedTask, TopicState
 from app.domain.tasks import Prediction, TaskRequest
+from app.ml.batches import Answered, asked_once, predictions
 from app.ml.embedding_service import predict
 from app.ml.features import learning_curve
 from app.ml.serving.model_order import ServingModels
@@ -58,11 +58,7 @@ async def topic_states(
     Through the asynchronous driver; others have their turn between two predictions.
     """
     found = await run_async(_found(student, topics, school=school), database)
-    predictions, answered = list[Prediction](), Answered()
-    for asked, past in found.cells:
-        predictions.append(await run_async(asked_once(predict(serving, asked, past), past, answered), database))
-        await asyncio.sleep(0)
-    return _states(serving, found, predictions)
+    return _states(serving, found, await predictions(serving, database, found.cells))
 
 
 def topic_states_now(
@@ -70,10 +66,8 @@ def topic_states_now(
 ) -> TopicStates:
     """Return the same through the session; today is the zone's, where one is named, else the student's."""
     found, answered = run_sync(_found(student, topics, time_zone), db), Answered()
-    predictions = [
-        run_sync(asked_once(predict(serving, asked, past), past, answered), db) for asked, past in found.cells
-    ]
-    return _states(serving, found, predictions)
+    predicted = [run_sync(asked_once(predict(serving, asked, past), past, answered), db) for asked, past in found.cells]
+    return _states(serving, found, predicted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +120,11 @@ def _seems_to_need(topic: TopicHistory, now: datetime) -> float:
 
 
 def _states(serving: ServingModels, found: _Found, predicted: Iterable[Prediction]) -> TopicStates:
-    predictions, known = iter(predicted), found.known
+    each, known = iter(predicted), found.known
     topics = tuple(
         TopicState(
             topic.topic,
-            {difficulty: next(predictions) for difficulty in DIFFICULTIES},
+            {difficulty: next(each) for difficulty in DIFFICULTIES},
             topic.n,
             topic.n_correct,
             topic.recent,
@@ -144,25 +138,3 @@ def _states(serving: ServingModels, found: _Found, predicted: Iterable[Predictio
         serving.request_refresh(found.cells[0][1].serving)
     last = Last(known.last_topic, known.last) if known.last_topic is not None and known.last else None
     return TopicStates(known.now, topics, learning_curve.from_report(known.effect), last, found.exam)
-
-
-Answered = dict[object, Rows]  # by statement and values
-
-
-def asked_once(flow: QueryFlow[T], past: StudentHistory, answered: Answered) -> QueryFlow[T]:
-    """Run the same query flow; what the database has answered is not asked again.
-
-    The state that one prediction caught up with the student's past is the next one's: all are of the same moment.
-    """
-    try:
-        question = next(flow)
-        while True:
-            statement, values = question
-            if (key := (statement, *values.items())) not in answered:
-                answered[key] = yield question
-            if statement is student_states.KEEP:
-                whose = [(name, values[name]) for name in ("user_id", "kind", "version_id", "changed_at")]
-                answered[(student_states.KEPT, *whose)] = [{**values, "n": past.n}]
-            question = flow.send(answered[key])
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]

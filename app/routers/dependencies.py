@@ -78,11 +78,13 @@ def claim_of(request: Request) -> Claim:
     return claim
 
 
-def count_request(request: Request, claim: Claim) -> None:
-    """Count it for the student, whether by the API or by a page, or for the key. Raises TooManyTries."""
+def count_request(request: Request, claim: Claim, n: int = 1) -> None:
+    """Count it, or the n that it stands for, for the student, by the API or a page, or for the key. Raises
+    TooManyTries."""
     given, of_student = settings(), claim.student is not None
     most = given.requests_per_student if of_student else given.requests_per_key
-    if wait := request.app.state.budget.take(claim.student or claim.key_hash, most):
+    n = min(n, max(most - 1, 1))  # of a batch that is larger than the budget; it has been counted once before
+    if wait := request.app.state.budget.take(claim.student or claim.key_hash, most, n):
         seconds, whose = ceil(wait), "account" if of_student else "key"
         raise TooManyTries(
             f"Too many requests of this {whose}: {most:,} a minute are accepted; try again in {seconds} s.", seconds

@@ -25,6 +25,7 @@ from app.domain.attempts import DIFFICULTIES
 from app.domain.planning import PractisedTask, Suggestion, TopicState, Wishes
 from app.domain.reasons import Reason, ReasonKind
 from app.domain.tasks import TaskRequest
+from app.ml.batches import Answered, asked_once
 from app.ml.evaluation.simulated import school as simulated_school
 from app.ml.evaluation.simulated import simulate
 from app.ml.serving.model_order import ServingModels, serving_models
@@ -33,7 +34,7 @@ from app.planning import difficulty as choosing
 from app.planning import spacing
 from app.planning.reasons import sentence
 from app.planning.recommender import Moment, recommend, recommend_now, suggestions
-from app.planning.topic_states import Answered, Last, asked_once
+from app.planning.topic_states import Last
 from tests.school import Student, imported
 from tests.topics import NOW, done, exam, topic, unknown
 

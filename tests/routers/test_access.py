@@ -91,6 +91,9 @@ def named(caller: str) -> dict[str, Any]:
     return {"user_id": SOMEBODY} if caller in ("service key", "revoked key") else {}
 
 
+CELL = {"topic": "Calculus", "difficulty": "medium"}
+
+
 def exam(caller: str) -> dict[str, Any]:
     soon = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
     return {"exam_date": soon, "topics": ["Calculus"], "minutes_per_day": 30, **named(caller)}
@@ -102,6 +105,9 @@ RULES = {
     "POST /auth/token": Rule(OPEN, form=lambda _: {"username": "student@example.com", "password": PASSWORD}),
     "GET /practice-tasks": Rule(SIGNED_IN),
     "POST /practice-tasks": Rule(SIGNED_IN, 201, json=task),
+    "POST /predictions": Rule(SIGNED_IN, json=lambda caller: {"tasks": [CELL], **named(caller)}),
+    "POST /practice-tasks/batch": Rule(SIGNED_IN, json=lambda caller: {"tasks": [task(caller)]}),
+    "PATCH /practice-tasks/batch": Rule(SIGNED_IN, json=lambda _: {"results": [{"id": SOMEBODY}]}),
     "GET /practice-tasks/{task_id}": Rule(OWNER),
     "PATCH /practice-tasks/{task_id}": Rule(OWNER, json=lambda _: {"is_correct": True, "actual_time_seconds": 30.0}),
     "DELETE /practice-tasks/{task_id}": Rule(OWNER, 204),

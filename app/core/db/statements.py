@@ -68,7 +68,11 @@ class BatchedColumns(BatchedStatement):
         return await self.each(connection, [values])
 
     def rows_sync(self, db: Session, **values: object) -> Rows:
-        return super().rows_sync(db, **{name: [values[name]] for name in self._order})
+        return self.each_sync(db, [values])
+
+    def each_sync(self, db: Session, many: Sequence[Mapping[str, object]]) -> Rows:
+        """Return one row for each, through the session."""
+        return super().rows_sync(db, **{name: [values[name] for values in many] for name in self._order})
 
 
 Query = tuple[Statement, Mapping[str, object]]
