@@ -31,25 +31,25 @@ def main(url: str, key: str) -> None:
 def rounds(client: httpx.Client, label: str, tasks: list[dict[str, str]]) -> None:
     took: dict[str, list[float]] = {}
 
-    def timed(what: str, work: Callable[[], list[str]]) -> list[str]:
+    def timed(what: str, work: Callable[..., list[str]], *arguments: object) -> list[str]:
         start = time.perf_counter()
-        found = work()
+        found = work(client, *arguments)
         took.setdefault(what, []).append(1000 * (time.perf_counter() - start))
         return found
 
     for _ in range(ROUNDS):
-        alone = timed("POST, one by one", lambda: [created(client, task) for task in tasks])
-        many = timed("POST, a batch", lambda: batch(client, tasks))
-        timed("PATCH, one by one", lambda: [finished(client, each) for each in alone])
-        timed("PATCH, a batch", lambda: completed(client, many))
+        alone = timed("POST, one by one", each_created, tasks)
+        many = timed("POST, a batch", batch, tasks)
+        timed("PATCH, one by one", each_finished, alone)
+        timed("PATCH, a batch", completed, many)
         if len({task["student"] for task in tasks}) == 1:
-            timed("predictions", lambda: predicted(client, tasks))
+            timed("predictions", predicted, tasks)
     for what, each in took.items():
         print(f"{label}: {what}, {N} tasks: {statistics.median(each):.0f} ms")
 
 
-def created(client: httpx.Client, task: dict[str, str]) -> str:
-    return str(ok(client.post("/practice-tasks", json=task))["id"])
+def each_created(client: httpx.Client, tasks: list[dict[str, str]]) -> list[str]:
+    return [ok(client.post("/practice-tasks", json=task))["id"] for task in tasks]
 
 
 def batch(client: httpx.Client, tasks: list[dict[str, str]]) -> list[str]:
@@ -57,9 +57,9 @@ def batch(client: httpx.Client, tasks: list[dict[str, str]]) -> list[str]:
     return [item["task"]["id"] for item in items]
 
 
-def finished(client: httpx.Client, task_id: str) -> str:
+def each_finished(client: httpx.Client, ids: list[str]) -> list[str]:
     result = {"is_correct": True, "actual_time_seconds": 30.0}
-    return str(ok(client.patch(f"/practice-tasks/{task_id}", json=result))["id"])
+    return [ok(client.patch(f"/practice-tasks/{each}", json=result))["id"] for each in ids]
 
 
 def completed(client: httpx.Client, ids: list[str]) -> list[str]:

@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     max_open_tasks: int = Field(1000, ge=0, le=10_000_000)  # of a student, that are asked and not finished
     max_topics: int = Field(2000, ge=0, le=10_000_000)  # of a student, finished or open; imports are not bounded
     established_students: int = Field(5, ge=0, le=1_000_000)  # who make a topic one for others; 0: none do
-    max_body_bytes: int = Field(262_144, ge=1024)  # of a request
+    max_body_bytes: int = Field(65_536, ge=1024)  # of a request
     max_header_bytes: int = Field(32_768, ge=1024, le=1_048_576)  # of a request, and of its address
     max_headers: int = Field(100, ge=10, le=10_000)  # of a request
     header_timeout_seconds: float = Field(10, gt=0, le=3600)  # from the connection, or a request's first byte

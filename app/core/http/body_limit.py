@@ -8,6 +8,7 @@ from app.core.errors import problem
 from app.core.http import Middleware
 from app.core.settings import settings
 
+BATCHES, BATCH = ("/practice-tasks/batch", "/predictions"), 4  # what holds hundreds of tasks may be so much longer
 DIGITS = 15  # a thousand terabytes have no more
 
 
@@ -15,7 +16,7 @@ class BodyLimit(Middleware):
     """Goes by Content-Length where there is one, and counts what arrives in any case."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        most = settings().max_body_bytes
+        most = settings().max_body_bytes * (BATCH if scope["path"].endswith(BATCHES) else 1)
         if refused := _refused(scope, most):
             await problem(Request(scope), *refused)(scope, receive, send)
             return
