@@ -26,6 +26,7 @@ ORDER = (
     ("ml.training",),
     ("ml.evaluation",),
     ("ml.embedding_service", "ml.explanation"),
+    ("ml.batches",),
     ("ml",),  # what `from app.ml import` gives
     ("analytics",),
     ("schemas",),
