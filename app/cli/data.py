@@ -16,8 +16,8 @@ from app.domain.actors import COMMAND_LINE
 with lazily():
     from app.backup import archive, create, restore
     from app.core import database, settings
-    from app.crud import attempts, audit, demonstration, erasures, imports, spellings
-    from app.domain import file_check, interactions
+    from app.crud import attempts, audit, demonstration, erasures, imports, service_keys, spellings
+    from app.domain import characters, file_check, interactions
     from app.domain import spellings as domain_spellings
     from app.ml.evaluation import sample
     from app.privacy import erasure
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from app.backup.manifest import Manifest
 
 app = typer.Typer(rich_markup_mode="markdown")
+Key = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The students of this service key, where it sees its own only.")
+]
 ROWS_AT_ONCE = 5_000  # between two looks at how far an import has come
 
 
@@ -39,14 +42,15 @@ def import_file(
     check: Annotated[
         bool, typer.Option("--check", help="Only say what FILE holds and what is wrong with it; store nothing.")
     ] = False,
+    key: Key = None,
 ) -> None:
     """Import finished tasks from a CSV file, all or nothing.
 
     Columns: student_id, item_id, topic, difficulty, correct, time_seconds, timestamp (UTC epoch seconds); more are
-    ignored; `.gz` is unzipped. Student ids that are no UUIDs become stable ones. A column `difficulty` that is empty
-    throughout counts as medium, an empty `timestamp` as one task after another. Topics and items are one however
-    capitalised, and called as they are known here. Importing the same file again changes nothing. A row that can't be
-    used is named by its line, and nothing is imported.
+    ignored; `.gz` is unzipped. Student ids that are no UUIDs become stable ones (`smartstudy student-id`). A column
+    `difficulty` that is empty throughout counts as medium, an empty `timestamp` as one task after another. Topics and
+    items are one however capitalised, and called as they are known here. Importing the same file again changes
+    nothing. A row that can't be used is named by its line, and nothing is imported.
 
     `--check` needs no database. It tells rows, students, topics and dates, and what is suspicious: times that seem to
     be milliseconds or minutes, answers that are all right or all wrong, columns named twice, rows that repeat another
@@ -55,13 +59,14 @@ def import_file(
     if check:
         _check(file, skip_bad)
     else:
-        _import(file, skip_bad)
+        _import(file, skip_bad, key)
 
 
 @in_transaction
-def _import(db: "Session", file: Path, skip_bad: bool) -> str:
-    with _reading(file, skip_bad, "Storing", spellings.every(db)) as watched:
-        added = imports.add(db, watched)
+def _import(db: "Session", file: Path, skip_bad: bool, key: str | None) -> str:
+    school = service_keys.school_of(db, key) if key is not None else None
+    with _reading(file, skip_bad, "Storing", spellings.every(db), school) as watched:
+        added = imports.add(db, watched, school)
     remark = f"\n{skipped(watched.rows)}" if watched.rows.bad else ""
     return f"Imported {added:,} tasks; {watched.read - added:,} were there already.{remark}"
 
@@ -81,14 +86,21 @@ def _check(file: Path, skip_bad: bool) -> None:
 
 
 @contextmanager
-def _reading(file: Path, skip_bad: bool, then: str, spelt: "domain_spellings.Spellings") -> "Iterator[_Watched]":
+def _reading(
+    file: Path, skip_bad: bool, then: str, spelt: "domain_spellings.Spellings", school: UUID | None = None
+) -> "Iterator[_Watched]":
     with interactions.opened(file) as (text, raw), progress_bar() as progress:
         bar = progress.add_task(f"Reading {file.name}", total=file.stat().st_size, detail="")
 
         def show(read: int, step: str) -> None:
             progress.update(bar, description=step, completed=raw.tell(), detail=f"{read:,} rows")
 
-        yield _Watched(interactions.Interactions(text, skip_bad, spellings=spelt), show, f"Reading {file.name}", then)
+        yield _Watched(
+            interactions.Interactions(text, skip_bad, spellings=spelt, school=school),
+            show,
+            f"Reading {file.name}",
+            then,
+        )
 
 
 class _Watched:
@@ -108,6 +120,29 @@ class _Watched:
                 self._show(self.read, self._step)
             yield row
         self._show(self.read, self._then)
+
+
+@app.command("student-id")
+@explained()
+def print_student_id(
+    text: Annotated[str, typer.Argument(help="A student as a school calls them, 1 to 200 characters.")],
+    key: Key = None,
+) -> None:
+    """Print the UUID of a student whom a service key or an import names by any text of its own.
+
+    A UUID is itself. Other text makes a UUIDv5 of `student`, the character U+001F and the text, without spaces around
+    it and in NFC; the namespace is 8f6f2c1e-9d0b-5c6e-a3b7-51a7d5708c11, or the school's where `--key` names a key
+    that sees its own students only.
+    """
+    named = characters.checked(text.strip())
+    if not 1 <= len(named) <= 200:
+        raise ValueError(f"A student's text has 1 to 200 characters; this one has {len(named)}.")
+    school = None
+    if key is not None:
+        usable_engine()
+        with database.new_session()() as db:
+            school = service_keys.school_of(db, key)
+    say(str(interactions.student_id(named, school)))
 
 
 @app.command("sample")

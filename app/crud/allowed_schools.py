@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.crud.accounts import KEY_IN_USE
 from app.crud.rows import all_as, execute
+from app.crud.service_keys import as_known
 from app.domain.errors import SchoolNotFound
 
 LISTED = """
@@ -35,7 +36,7 @@ def listed(db: Session, user_id: UUID) -> list[AllowedSchool]:
 
 def allow(db: Session, user_id: UUID, name: str) -> AllowedSchool:
     """Let the school whose keys have this name record for the student. Raises SchoolNotFound."""
-    found = execute(db, ALLOW, user_id=user_id, name=name).scalar()
+    found = execute(db, ALLOW, user_id=user_id, name=as_known(db, name)).scalar()
     if found is None:
         raise SchoolNotFound
     return next(each for each in listed(db, user_id) if each.id == found)

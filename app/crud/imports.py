@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from struct import Struct
+from uuid import UUID
 
 import psycopg2
 from psycopg2.errors import UniqueViolation
@@ -19,9 +20,8 @@ from app.crud.rows import execute, take_turn
 from app.domain.interactions import Interaction
 from app.domain.spellings import Kind
 
-COLUMNS = (
-    "user_id, created_at, id, completed, is_correct, actual_time_seconds, completed_at, topic, difficulty, item_id"
-)
+COLUMNS = """user_id, created_at, id, completed, is_correct, actual_time_seconds, completed_at, topic, difficulty,
+    item_id, school_id"""
 INSERT = f"""
     INSERT INTO practice_tasks ({COLUMNS}) SELECT {COLUMNS} FROM imported
     ORDER BY user_id, created_at ON CONFLICT (id) DO NOTHING"""
@@ -40,8 +40,10 @@ ROW = Struct(">hi16siqi16si?i?idiq")
 EMPTY = b"\xff\xff\xff\xff"
 
 
-def add(db: Session, interactions: Iterable[Interaction]) -> int:
+def add(db: Session, interactions: Iterable[Interaction], school: UUID | None = None) -> int:
     """Store what is not stored yet and count it; the number of new rows. Memory stays bounded.
+
+    `school`: whose students these are, where its key sees no others.
 
     `interactions` must be able to begin anew: a file usually brings only new rows, and when it doesn't is read twice.
     """
@@ -50,9 +52,9 @@ def add(db: Session, interactions: Iterable[Interaction]) -> int:
     execute(db, "SET LOCAL work_mem = '64MB'")
     try:
         with db.begin_nested():
-            added = _copy(db, "practice_tasks", noted)
+            added = _copy(db, "practice_tasks", noted, school)
     except UniqueViolation:
-        added = _add_missing(db, noted)
+        added = _add_missing(db, noted, school)
     if added:
         for kind, written, name in spellings.register_all(db, noted.names()):  # it may have come meanwhile
             execute(db, RENAME[kind], written=written, name=name)
@@ -60,17 +62,17 @@ def add(db: Session, interactions: Iterable[Interaction]) -> int:
     return added
 
 
-def _add_missing(db: Session, interactions: Iterable[Interaction]) -> int:
+def _add_missing(db: Session, interactions: Iterable[Interaction], school: UUID | None) -> int:
     execute(db, "DROP TABLE IF EXISTS imported")
     execute(db, f"CREATE TEMPORARY TABLE imported ON COMMIT DROP AS SELECT {COLUMNS} FROM practice_tasks LIMIT 0")
-    _copy(db, "imported", interactions)
+    _copy(db, "imported", interactions, school)
     return execute(db, INSERT).rowcount
 
 
-def _copy(db: Session, table: str, interactions: Iterable[Interaction]) -> int:
+def _copy(db: Session, table: str, interactions: Iterable[Interaction], school: UUID | None) -> int:
     """COPY while another thread makes the rows; how many."""
     cursor = db.connection().connection.cursor()
-    with _Ahead(_batches(interactions)) as rows:
+    with _Ahead(_batches(interactions, EMPTY if school is None else b"\x00\x00\x00\x10" + school.bytes)) as rows:
         try:
             cursor.copy_expert(f"COPY {table} ({COLUMNS}) FROM STDIN (FORMAT binary)", rows, size=1 << 20)
         except psycopg2.Error:
@@ -81,10 +83,10 @@ def _copy(db: Session, table: str, interactions: Iterable[Interaction]) -> int:
     return copied
 
 
-def _batches(interactions: Iterable[Interaction]) -> Iterator[bytes]:
-    """The whole of a binary COPY, in large pieces."""
+def _batches(interactions: Iterable[Interaction], school: bytes) -> Iterator[bytes]:
+    """The whole of a binary COPY, in large pieces; `school` is the last cell of each row."""
     yield HEADER
-    rows, size = map(_row, interactions), FIRST
+    rows, size = (_row(each) + school for each in interactions), FIRST
     while batch := sorted(islice(rows, size)):  # as bytes: by student, then time
         yield b"".join(batch)
         size = min(2 * size, SORTED)
@@ -92,11 +94,11 @@ def _batches(interactions: Iterable[Interaction]) -> Iterator[bytes]:
 
 
 def _row(row: Interaction) -> bytes:
-    """Columns in the order of COLUMNS."""
+    """Columns in the order of COLUMNS, but the last."""
     started = round(row.started * 1e6) - SINCE_1970
     finished = started + max(round(row.seconds * 1e6), 1)
     fixed = ROW.pack(
-        10, 16, row.student, 8, started, 16, row.id, 1, True, 1, row.correct, 8, row.seconds, 8, finished
+        11, 16, row.student, 8, started, 16, row.id, 1, True, 1, row.correct, 8, row.seconds, 8, finished
     )  # fmt: skip
     return fixed + _cell(row.topic) + _cell(row.difficulty) + (EMPTY if row.item is None else _cell(row.item))
 

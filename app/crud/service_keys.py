@@ -49,7 +49,7 @@ def create(db: Session, name: str, actor: Actor, *, own_students: bool = False) 
         ValueError: the name is none, or a key of that name is in use.
     """
     rows.take_turn(db, "keys")
-    name = _as_known(db, checked_name(name))
+    name = as_known(db, checked_name(name))
     key = create_key(db, name, own_students=own_students)
     audit.record(db, actor, "key created", name, prefix=key[:SHOWN_CHARACTERS], own_students=own_students)
     return key
@@ -67,12 +67,10 @@ def rotate(db: Session, name: str, keep_old_hours: float, actor: Actor) -> str:
         ValueError: no key of that name is in use.
     """
     rows.take_turn(db, "keys")
-    name = _as_known(db, name)
-    old = _found(db, "name = :name AND revoked_at IS NULL", name=name)
-    if not old:
-        raise ValueError(f"There is no key named {name!r} in use; `smartstudy key list` shows all.")
+    name = as_known(db, name)
+    own_students = school_of(db, name) is not None
     execute(db, END, name=name, seconds=keep_old_hours * 3600)
-    key = create_key(db, name, own_students=old[0].own_students)
+    key = create_key(db, name, own_students=own_students)
     audit.record(db, actor, "key rotated", name, prefix=key[:SHOWN_CHARACTERS], old_ends_in_hours=keep_old_hours)
     return key
 
@@ -94,6 +92,18 @@ def revoke(db: Session, which: str, actor: Actor) -> str:
     return f"{_called(in_use)} is revoked: whoever sends it gets 401 from now on."
 
 
+def school_of(db: Session, name: str) -> UUID | None:
+    """Whose students a name's key brings: its own school's, or none where it sees all.
+
+    Raises:
+        ValueError: no key of that name is in use.
+    """
+    found = _found(db, "name = :name AND revoked_at IS NULL", name=as_known(db, name))
+    if not found:
+        raise ValueError(f"There is no key named {name!r} in use; `smartstudy key list` shows all.")
+    return found[0].school_id if found[0].own_students else None
+
+
 def checked_name(name: str) -> str:
     """The name as it is stored; raises ValueError with what is accepted."""
     name = name.strip()
@@ -110,7 +120,7 @@ def checked_name(name: str) -> str:
     return name
 
 
-def _as_known(db: Session, name: str) -> str:
+def as_known(db: Session, name: str) -> str:
     """The name as it was written first: keys are found however theirs is spaced and capitalised."""
     names = list(execute(db, "SELECT name FROM service_keys ORDER BY created_at, id").scalars())
     return name if name in names else next((each for each in names if folded(each) == folded(name)), name)
@@ -121,7 +131,7 @@ def _meant(db: Session, which: str) -> list[Key]:
     which = tidy(which)
     if not which.isprintable():
         raise ValueError("No key has control characters in its name.")
-    if found := _found(db, "name = :which", which=_as_known(db, which)):
+    if found := _found(db, "name = :which", which=as_known(db, which)):
         return found
     found = _beginning_with(db, which) if which.startswith(KEY_PREFIX) else []
     found = [key for key in found if key.state != "revoked"] or found

@@ -137,6 +137,7 @@ class Interactions:
     skip_bad: bool = False
     gaps_allowed: bool = False
     spellings: Spellings = field(default_factory=Spellings)
+    school: UUID | None = None  # whose students these are, where its key sees no others
     gaps: Gaps = field(default_factory=Gaps)
     names: dict[str, str] = field(default_factory=dict)  # students' names in the file by their ids, where gaps_allowed
     header: list[str] = field(default_factory=list)
@@ -163,7 +164,7 @@ class Interactions:
     def _parser(self, header: list[str]) -> "_Parser":
         if self.gaps_allowed:
             return _GapParser(positions(header, ("student_id", "correct"), OTHER_NAMES), self.spellings, self.gaps)
-        return _Parser(positions(header, NEEDED, {}), self.spellings)
+        return _Parser(positions(header, NEEDED, {}), self.spellings, namespace_of(self.school))
 
     def _parsed(self, rows: Rows, parse: Parse) -> Generator[Interaction, None, bool]:
         """Yield the rows up to one that is no CSV; True then says that reading may go on behind it."""
@@ -238,8 +239,8 @@ class _Parser:
 
     earliest = EARLIEST
 
-    def __init__(self, at: dict[str, int], spellings: Spellings) -> None:
-        self._at, self._spelling_of = at, spellings.of
+    def __init__(self, at: dict[str, int], spellings: Spellings, namespace: bytes = NAMESPACE) -> None:
+        self._at, self._spelling_of, self._namespace = at, spellings.of, namespace
         self._last_needed = max(at.get(name, -1) for name in NEEDED)
         self._cells = itemgetter(*(at.get(name, -1) for name in COLUMNS))  # of a row with empty cells at its end
         self._padding = [""] * (max(at.values()) + 1)
@@ -276,12 +277,12 @@ class _Parser:
 
     def _ids(self, student: str, written: str, name: str) -> tuple[bytes, bytes]:
         """Identify a row by what it says, and how often the student has said just that at that moment."""
-        before, row_id = self._students.get(student), uuid5(name + "0")
+        before, row_id = self._students.get(student), uuid5(name + "0", self._namespace)
         if before is None or before[1] != written:
-            before = (before[0] if before else student_uuid(student), written)
+            before = (before[0] if before else student_uuid(student, self._namespace), written)
         self._students[student] = (*before, row_id)
         repeats = before[2:].count(row_id)
-        return (uuid5(f"{name}{repeats}") if repeats else row_id), before[0]
+        return (uuid5(f"{name}{repeats}", self._namespace) if repeats else row_id), before[0]
 
     def _result(self, value: str, line: int) -> bool:
         correct = RESULTS.get(value.lower())
@@ -369,7 +370,11 @@ def student_uuid(name: str, namespace: bytes = NAMESPACE) -> bytes:
 
 def student_id(name: str, school: UUID | None = None) -> UUID:
     """Return the same as a UUID; of a key that sees its own students only, with its school's namespace."""
-    return UUID(bytes=student_uuid(name, school.bytes if school else NAMESPACE))
+    return UUID(bytes=student_uuid(name, namespace_of(school)))
+
+
+def namespace_of(school: UUID | None) -> bytes:
+    return school.bytes if school else NAMESPACE
 
 
 def uuid5(name: str, namespace: bytes = NAMESPACE) -> bytes:

@@ -12,11 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
 from app.core import security
-from app.crud import accounts, browser_sessions, erasures, service_keys, sessions
+from app.crud import accounts, allowed_schools, browser_sessions, erasures, service_keys, sessions
 from app.crud.browser_sessions import Visitor
 from app.crud.service_keys import Key
 from app.domain.days import zones
-from app.domain.errors import KeyNotFound, NotSignedIn, SessionNotFound, TooManyTries, WeakPassword
+from app.domain.errors import KeyNotFound, NotSignedIn, SchoolNotFound, SessionNotFound, TooManyTries, WeakPassword
 from app.domain.fields import Text200, TimeZone
 from app.routers.auth import set_password, who_signs_in
 from app.routers.dependencies import HASHES_PASSWORDS, Db, Serving, TheTrainer
@@ -57,6 +57,8 @@ def show(request: Request, visitor: SignedIn, db: Db, done: str = "") -> Respons
         "reset": translator("Your password is set; every other browser and every token is signed out."),
         "browsers": translator("Every other browser is signed out."),
         "ended": translator("It is signed out: whoever has it has to sign in again."),
+        "allowed": translator("The school may record tasks for you now."),
+        "school": translator("The school records nothing new for you any more; what it recorded stays."),
         "revoked": translator("The key is revoked: whoever sends it is refused from now on."),
     }
     return _page(request, db, visitor, done=messages.get(done))
@@ -77,6 +79,7 @@ def _page(
         browsers=browser_sessions.count(db, visitor.id),
         signed_in_with=sessions.listed(db, visitor.id),
         keys=service_keys.listed(db) if visitor.is_admin else [],
+        schools=allowed_schools.listed(db, visitor.id),
     )
 
 
@@ -169,6 +172,24 @@ def end_session(session_id: UUID, request: Request, visitor: SignedIn, db: Db) -
     return go_to(request, PAGE, done="ended")
 
 
+@router.post("/schools")
+def allow_school(request: Request, visitor: SignedIn, db: Db, school: FormText = "") -> Response:
+    """Let a school's program record tasks for this student."""
+    try:
+        allowed_schools.allow(db, visitor.id, NAME.validate_python(school))
+    except (ValidationError, SchoolNotFound):
+        translator = translator_of(request)
+        wrong = translator("No school's key has this name here: ask your school how its key is called.")
+        return _page(request, db, visitor, 422, school=wrong)
+    return go_to(request, PAGE, done="allowed")
+
+
+@router.post("/schools/{school_id}/revoke")
+def revoke_school(school_id: UUID, request: Request, visitor: SignedIn, db: Db) -> Response:
+    allowed_schools.revoke(db, visitor.id, school_id)
+    return go_to(request, PAGE, done="school")
+
+
 @router.get("/export")
 async def export(
     student: Annotated[UUID, Depends(only_export)], request: Request, db: Db, format: Literal["json", "csv"] = "json"
@@ -202,10 +223,12 @@ def delete(
 
 
 @router.post("/keys")
-def create_key(request: Request, admin: Admin, actor: Acting, db: Db, name: FormText = "") -> Response:
+def create_key(
+    request: Request, admin: Admin, actor: Acting, db: Db, name: FormText = "", own_students: FormText = ""
+) -> Response:
     """Make a service key, shown once, in the answer itself."""
     try:
-        key = service_keys.create(db, name, actor)
+        key = service_keys.create(db, name, actor, own_students=bool(own_students))
     except ValueError as error:
         return _page(request, db, admin, 422, key=str(error))
     return render(request, "key_made.html", key=key, name=name.strip(), old_hours=None)

@@ -1,6 +1,7 @@
 """Schools that share an installation: each sees its own students and nothing of the other's."""
 
 from collections.abc import Callable
+from pathlib import Path
 from uuid import UUID, uuid5
 
 import httpx
@@ -8,7 +9,9 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+from typer.testing import CliRunner, Result
 
+from app.cli import main
 from app.core import database
 from app.crud import accounts, service_keys
 from app.domain.actors import COMMAND_LINE
@@ -37,6 +40,10 @@ def plan(caller: Student, **whose: str) -> httpx.Response:
     body = {"exam_date": "2026-12-24", "topics": ["Calculus"], "minutes_per_day": 30, **whose}
     answer: httpx.Response = caller.client.post("/preparation/plans", json=body, headers=caller.headers)
     return answer
+
+
+def commands(*arguments: str) -> Result:
+    return CliRunner().invoke(main.app, list(arguments), env={"COLUMNS": "150"})
 
 
 def allow(student: Student, name: str) -> httpx.Response:
@@ -181,7 +188,7 @@ def test_no_key_records_for_a_student_with_an_account_who_has_not_allowed_it(
             assert "has not allowed your school" in refused.json()["detail"]
     assert allow(ada, "Nowhere").status_code == 404
     allowed = allow(ada, "North").json()
-    assert allow(ada, "North").json() == allowed
+    assert allow(ada, "NORTH").json() == allowed
     assert [each["name"] for each in ada.get("/users/me/schools").json()] == ["North"]
     task = north.do(user_id=whose)
     assert listed(ada) == listed(north) == {task["id"]}
@@ -207,3 +214,21 @@ def test_one_schools_topics_do_not_lead_suggestions_elsewhere(
     assert suggested(south, student="new") == suggested(school, student="new") == suggested(ada) == set()
     approve = {"topic": "Heraldry of the North"}
     assert north.client.post("/topics/approve", json=approve, headers=north.headers).status_code == 403
+
+
+def test_an_import_for_a_schools_key_brings_its_students(
+    limited: Schools, school: Student, db: Session, tmp_path: Path
+) -> None:
+    north, south = limited("North"), limited("South")
+    file = tmp_path / "tasks.csv"
+    file.write_text("student_id,topic,correct,time_seconds,timestamp\nanna,Waves,1,30,1.7e9\nbert,Waves,0,40,1.7e9\n")
+    for name in ("North", "South"):
+        assert commands("import", str(file), "--key", name).stdout.startswith("Imported 2 tasks")
+        assert "2 were there already" in commands("import", str(file), "--key", name).stdout
+    assert commands("import", str(file), "--key", "Nobody").exit_code == 1
+    mine = listed(north, student="anna")
+    assert (len(mine), listed(south), len(listed(north)), len(listed(school))) == (1, listed(south) - mine, 2, 4)
+    printed = commands("student-id", " anna ", "--key", "North").stdout.strip()
+    assert north.get("/practice-tasks", user_id=printed).json()["items"][0]["id"] in mine
+    assert commands("student-id", "anna").stdout.strip() == school.ask(student="anna").json()["user_id"]
+    assert commands("student-id", "x" * 201).exit_code == 1

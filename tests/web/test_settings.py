@@ -365,3 +365,20 @@ def kept_zone(db: Session) -> str | None:
     db.rollback()
     zone: str | None = db.scalar(text("SELECT time_zone FROM users WHERE email = 'ada@example.com'"))
     return zone
+
+
+def test_a_student_allows_a_school_and_takes_it_back(service: TestClient, ada: Browser, grace: Browser) -> None:
+    key = re.search(r"ssk_[\w.-]+", grace.send(f"{SETTINGS}/keys", name="North School", own_students="1").text)
+    assert key
+    assert "own students" in grace.get(SETTINGS).text
+    school = Student(service, key[0])
+    body = ada.client.get(f"{SETTINGS}/export?format=json").json()
+    assert school.ask(user_id=body["account"]["id"]).status_code == 403
+    assert "ask your school" in said(ada.send(f"{SETTINGS}/schools", school="Nobody"))
+    page = ada.send(f"{SETTINGS}/schools", school="North School")
+    assert "The school may record tasks for you now." in said(page)
+    assert school.ask(user_id=body["account"]["id"]).status_code == 201
+    path = re.search(rf"{SETTINGS}/schools/[\w-]+/revoke", page.text)
+    assert path
+    assert "records nothing new" in said(ada.send(path[0]))
+    assert school.ask(user_id=body["account"]["id"]).status_code == 403

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.core import security
 from app.core.http.cookies import SESSION
-from app.crud import accounts, browser_sessions, service_keys, sessions
+from app.crud import accounts, allowed_schools, browser_sessions, service_keys, sessions
 from app.domain.actors import COMMAND_LINE
 from app.main import create_app
 from app.ml.evaluation.simulated import school as simulated_school
@@ -60,6 +60,7 @@ class World:
     plan_id: str = ""
     session_id: str = ""
     account_id: str = ""  # that none of the callers has
+    school_id: str = ""  # that the student allowed
     cookies: dict[str, list[str | None]] = field(default_factory=dict)  # of each caller, one or several
 
 
@@ -119,6 +120,8 @@ RULES = {
     "POST /dashboard/settings/password": Rule(SIGNED_IN, 303, form(old=PASSWORD, new="another long sentence")),
     "POST /dashboard/settings/browsers": Rule(SIGNED_IN, 303),
     "POST /dashboard/settings/sessions/{session_id}/end": Rule(OWNER, 303),
+    "POST /dashboard/settings/schools": Rule(SIGNED_IN, 303, lambda: {"school": "school"}),
+    "POST /dashboard/settings/schools/{school_id}/revoke": Rule(OWNER, 303),
     "GET /dashboard/settings/export": Rule(SIGNED_IN),
     "GET /dashboard/settings/delete": Rule(SIGNED_IN),
     "POST /dashboard/settings/delete": Rule(SIGNED_IN, 303, form(password=PASSWORD)),
@@ -210,6 +213,7 @@ def made_world(service: TestClient, db: Session) -> World:
     made.task_id = asked.headers["location"].rpartition("/")[2]
     planned = ask(service, "POST", "/dashboard/preparation", made.cookies["student"][0], exam())
     made.account_id = str(account(db, "spare"))
+    made.school_id = str(allowed_schools.allow(db, student, "school").id)
     made.session_id = str(sessions.start_token(db, student, 3600))
     db.commit()
     made.plan_id = planned.headers["location"].rpartition("/")[2]
