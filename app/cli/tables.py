@@ -39,16 +39,16 @@ def figure(value: float | None, form: str = ".3f") -> str:
     return "-" if value is None else format(value, form)
 
 
-def moment(at: datetime | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+def moment(at: datetime | None) -> str:
     """In the zone of the machine."""
-    return at.astimezone().strftime(form) if at else "-"
+    return at.astimezone().strftime("%Y-%m-%d %H:%M") if at else "-"
 
 
 def keys(found: Iterable["Key"]) -> Table:
     return table(
         ("name", "prefix", "created", "state", "students"),
         (),
-        ((key.name, key.prefix, moment(key.created_at, "%Y-%m-%d %H:%M"), key_state(key), _whom(key)) for key in found),
+        ((key.name, key.prefix, moment(key.created_at), key_state(key), _whom(key)) for key in found),
     )
 
 
@@ -59,7 +59,7 @@ def _whom(key: "Key") -> str:
 def key_state(key: "Key") -> str:
     if key.revoked_at is None:
         return "in use"
-    return f"{'ends at' if key.state == 'ends' else 'revoked'} {moment(key.revoked_at, '%Y-%m-%d %H:%M')}"
+    return f"{'ends at' if key.state == 'ends' else 'revoked'} {moment(key.revoked_at)}"
 
 
 def audit(found: Iterable["Entry"]) -> Table:
@@ -120,7 +120,7 @@ def versions(found: Iterable["Version"], title: str | None = None) -> Table:
             _log_loss(scores),
             figure(scores.get("auc")),
             figure(scores.get("rmse_log_time")),
-            moment(version.created_at, "%m-%d %H:%M"),
+            moment(version.created_at),
         )
         for version in found
         for scores in (_scores(version),)

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, tzinfo
 from functools import lru_cache
 from pathlib import Path
 
-from babel.dates import format_date, format_datetime, format_skeleton
+from babel.dates import format_date, format_skeleton, format_time
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
@@ -19,6 +19,14 @@ LOCALE = Path(__file__).parent / "locale"
 ENGLISH = "en"
 NAMES = {ENGLISH: "English", "de": "Deutsch"}
 MINUTE, HOUR = 60, 3600
+
+
+def _(sentence: str) -> str:
+    """Mark a sentence for the catalogues; it is translated when it is said."""
+    return sentence
+
+
+CLOSE_BY = {-1: _("yesterday"), 0: _("today"), 1: _("tomorrow")}  # days from today
 
 
 def chosen(preferred: str | None, accept_language: str) -> str:
@@ -112,18 +120,24 @@ class Translator:
         hours, rest = divmod(round(whole / MINUTE), 60)
         return f"{hours} h {rest} min" if rest else f"{hours} h"
 
-    def day(self, value: date, form: str = "medium") -> str:
-        return format_date(value, form, locale=self.language)
+    def day(self, value: date) -> str:
+        """`Nov 29, 2026`"""
+        return format_date(value, "medium", locale=self.language)
 
     def short_day(self, value: date) -> str:
-        """Day and month, for an axis."""
+        """`Nov 29`, for an axis."""
         return format_skeleton("MMMd", datetime(value.year, value.month, value.day), locale=self.language)
 
     def weekday(self, value: date) -> str:
+        """`Sun, Nov 29`, for a plan."""
         return format_skeleton("MMMEd", datetime(value.year, value.month, value.day), locale=self.language)
 
-    def moment(self, value: datetime) -> str:
-        return format_datetime(value, "short", tzinfo=self.zone, locale=self.language)
+    def moment(self, value: datetime, now: datetime | None = None) -> str:
+        """`today, 4:42 PM`, `Nov 27, 2026, 4:42 PM`"""
+        there, here = self.today(value), self.today(now or datetime.now(UTC))
+        close = CLOSE_BY.get((there - here).days)
+        day = self(close) if close else self.day(there)
+        return f"{day}, {format_time(value, 'short', tzinfo=self.zone, locale=self.language)}"
 
     def today(self, now: datetime) -> date:
         return now.astimezone(self.zone).date()

@@ -42,11 +42,11 @@ COMPARED_VERSIONS = 20  # the newest
 def overview(request: Request, _admin: Admin, db: Db, serving: Serving, done: str = "") -> Response:
     translator = translator_of(request)
     messages = {  # of what a form came to; the address bar holds its code only
-        "paused": translator("Trainings are paused: none begins by itself until somebody lets them go on."),
-        "resumed": translator("Trainings go on; one that is due begins now."),
-        "asked": translator("The training begins as soon as no other is at work."),
-        "promoted": translator("The version was promoted; who answers now is said below."),
-        "rolledback": translator("Rolled back; who answers now is said below."),
+        "paused": translator("Training is paused: none begins by itself until somebody resumes it."),
+        "resumed": translator("Training is resumed; one that is due begins now."),
+        "asked": translator("The training begins as soon as no other is running."),
+        "promoted": translator("The version was promoted; the model now in service is shown below."),
+        "rolledback": translator("Rolled back; the model now in service is shown below."),
         "sample": translator("The sample is loaded, and the models learn from it right now."),
         "demonstration": translator("The made-up students are gone; the models learn anew without them."),
     }

@@ -32,8 +32,8 @@ def held_out(translator: Translator, scored: Sequence[HeldOutScore]) -> Markup:
     ]
     series.append(Series(translator("tossing a coin"), [COIN] * len(runs), kind="dashes"))
     text = translator(
-        "By training run, the newest at the right; lower is better. Each version is judged on the newest tasks of its"
-        " time, which it did not learn from, so a step up may mean harder tasks rather than a worse model."
+        "By training run, the newest at the right; lower is better. Each version is evaluated on the newest tasks of"
+        " its time, which it did not learn from, so a step up may mean harder tasks rather than a worse model."
     )
     labels = [translator("run %(id)s", id=run) for run in runs]
     return over(translator, translator("Log-loss on unseen tasks"), text, labels, series, _around(translator, series))
@@ -42,11 +42,11 @@ def held_out(translator: Translator, scored: Sequence[HeldOutScore]) -> Markup:
 def live(translator: Translator, groups: Sequence[tuple[float, float, int]]) -> Markup:
     """Draw what students were told, against what came of it."""
     text = translator(
-        "Tasks grouped by the chance that students were told; the larger a dot, the more tasks. On the dashed line as"
-        " many went right as was promised; below it too much was promised, above it too little."
+        "Tasks grouped by the chance that students saw; the larger a dot, the more tasks. On the dashed line as many"
+        " went right as predicted; below it the predictions were too high, above it too low."
     )
-    axes = (translator("Promised"), translator("Really right"))
-    return reliability(translator, translator("Promised and kept"), text, groups, axes)
+    axes = (translator("Predicted"), translator("Share right"))
+    return reliability(translator, translator("Calibration in use"), text, groups, axes)
 
 
 def by_day(translator: Translator, found: Comparison) -> Markup:
@@ -72,9 +72,7 @@ def seconds_by_run(translator: Translator, runs: Sequence[Run]) -> Markup:
     """Draw how long trainings took, the oldest first."""
     shown = [run for run in runs if seconds(run) is not None][:MOST_RUNS][::-1]
     series = [Series(translator("time"), [seconds(run) for run in shown], kind="bars")]
-    text = translator(
-        "From its beginning to its end, the newest at the right. From scratch takes longer than going on."
-    )
+    text = translator("From beginning to end, the newest at the right. From scratch takes longer than continuing.")
     labels = [translator("run %(id)s", id=run.id) for run in shown]
     return over(
         translator,

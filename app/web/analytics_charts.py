@@ -40,7 +40,7 @@ def success_chart(translator: Translator, days: Mapping[date, TaskStatistics]) -
 def time_chart(translator: Translator, days: Mapping[date, TaskStatistics]) -> Markup:
     """Draw the median time, and what was predicted."""
     most = max(max(each.seconds, each.expected_seconds or 0.0) for each in days.values())
-    bars = translator("Each bar is the time in the middle of a day's tasks: half took longer.")
+    bars = translator("Each bar is the median time of a day's tasks: half took longer.")
     return charts.over(
         translator,
         translator("Time for a task, day by day"),
@@ -98,7 +98,7 @@ def reliability(translator: Translator, judged: Judged) -> Markup | None:
         return None
     return charts.reliability(
         translator,
-        translator("Predicted chance against what came of it"),
+        translator("Predicted chance and result"),
         translator("Each dot is a group of tasks with about the same chance, a bigger one for more of them.")
         + " "
         + translator("On the dashed line it came as predicted; below it the chance was too high, above it too low."),
@@ -127,7 +127,7 @@ def why_chart(translator: Translator, task: Task, found: Explanation) -> Markup 
     return charts.up_and_down(
         translator,
         translator("What moved the chance"),
-        translator("In points of a hundred: bars to the right moved the chance up, bars to the left moved it down."),
+        translator("In percentage points: bars to the right moved the chance up, bars to the left moved it down."),
         [(row[0], effect.correctness_effect, by[0]) for row, effect, by in zip(named, effects, moved, strict=True)],
         [translator("What"), *columns, translator("Chance"), translator("Time")],
         [(*row, *by) for row, by in zip(named, moved, strict=True)],

@@ -32,7 +32,7 @@ def model_name(translator: Translator, kind: str | None) -> str:
 
 def role_name(translator: Translator, each: KindQuality) -> str:
     name = model_name(translator, each.kind)
-    return translator("%(model)s, on the side", model=name) if each.role == "shadow" else name
+    return translator("%(model)s (shadow)", model=name) if each.role == "shadow" else name
 
 
 def step_name(translator: Translator, step: str) -> str:
@@ -112,12 +112,12 @@ def part_name(translator: Translator, part: str, task: Task) -> str:
 def state_of(translator: Translator, version: Version) -> tuple[str, str]:
     """Return a version's state in a word or two, and how it is coloured."""
     if version.state == "serving":
-        return (translator("answers") if version.answers else translator("stands in")), "good"
+        return (translator("in service") if version.answers else translator("stands in")), "good"
     if version.pruned_at is not None:
         return translator("files deleted"), ""
     names = {
-        "candidate": translator("not decided"),
-        "retired": translator("answered before"),
+        "candidate": translator("undecided"),
+        "retired": translator("retired"),
         "rejected": translator("not good enough"),
     }
     return names.get(version.state, version.state), ""
@@ -132,7 +132,7 @@ def outcome_of(translator: Translator, run: Run) -> tuple[str, str]:
         "rejected": (translator("nothing better"), ""),
         "failed": (translator("failed"), "bad"),
         "interrupted": (translator("interrupted"), "warn"),
-        "merged": (translator("joined another"), ""),
+        "merged": (translator("merged into another"), ""),
     }
     return names.get(run.outcome, (run.outcome, ""))
 
@@ -140,13 +140,13 @@ def outcome_of(translator: Translator, run: Run) -> tuple[str, str]:
 def act_name(translator: Translator, act: str) -> str:
     """Return an act in the audit trail."""
     names = {
-        "promoted": translator("let it answer"),
+        "promoted": translator("promoted a version"),
         "rolled back": translator("rolled back"),
-        "training asked": translator("asked for a training"),
-        "trainings paused": translator("paused trainings"),
-        "trainings resumed": translator("let trainings go on"),
-        "admin created": translator("made an admin"),
-        "key created": translator("made a key"),
+        "training asked": translator("requested a training"),
+        "trainings paused": translator("paused training"),
+        "trainings resumed": translator("resumed training"),
+        "admin created": translator("made somebody an admin"),
+        "key created": translator("created a key"),
         "key rotated": translator("replaced a key"),
         "key revoked": translator("revoked a key"),
         "student erased": translator("erased a student"),
@@ -158,7 +158,7 @@ def act_name(translator: Translator, act: str) -> str:
         "topic merged": translator("merged a topic"),
         "topic approved": translator("approved a topic"),
         "topic hidden": translator("hid a topic"),
-        "topic shown": translator("forgot what was decided of a topic"),
+        "topic shown": translator("withdrew the decision on a topic"),
         "settings tuned": translator("tuned the settings"),
         "tuned settings forgotten": translator("put the settings back"),
     }
@@ -171,37 +171,38 @@ def score_texts(translator: Translator) -> dict[str, tuple[str, str]]:
         "log_loss": (
             translator("Log-loss"),
             translator(
-                "How surprising the results were after what had been promised: 0 would be knowing them all, 0.69 is"
-                " tossing a coin. Less is better; what follows ± is how far chance may move it."
+                "How surprising the results were, given the predicted chances: 0 would be knowing them all, 0.69 is"
+                " tossing a coin. Lower is better; ± is the standard error."
             ),
         ),
         "auc": (
-            translator("Told apart (AUC)"),
+            translator("AUC"),
             translator(
-                "Take a task that went right and one that went wrong: in so many of such pairs the right one had been"
-                " given the higher chance. 50 % is guessing; more is better."
+                "Of all pairs of a task that went right and one that went wrong, the share in which the right one had"
+                " the higher predicted chance. 50 % is guessing, 100 % is perfect."
             ),
         ),
         "calibration_error": (
-            translator("Off the promise (calibration)"),
+            translator("Calibration error"),
             translator(
-                "Of tasks with a promised chance of 0.70 a share of 0.70 should go right; so far it was off on the"
-                " average. 0 is best."
+                "How far predicted chances and results are apart on average: of tasks predicted at 0.70, a share of"
+                " 0.70 should go right. 0 is best."
             ),
         ),
         "rmse_log_time": (
-            translator("Time, by factor"),
-            translator("A predicted time is typically too long or too short by this factor; 1 is exact."),
+            translator("Time error, as a factor"),
+            translator(
+                "A predicted time is typically too long or too short by this factor: the RMSE of the logarithms, as a"
+                " factor. 1 is exact."
+            ),
         ),
         "mae_seconds": (
-            translator("Time, in seconds"),
-            translator("So far is a predicted time off on the average."),
+            translator("Time error (MAE)"),
+            translator("How far a predicted time is off on average: the mean absolute error."),
         ),
         "time_interval_coverage": (
-            translator("Times within bounds"),
-            translator(
-                "So many of the real times lay between the bounds that were given with the prediction; 80 % is meant."
-            ),
+            translator("Interval coverage"),
+            translator("The share of actual times that lay within the predicted interval, which is made to hold 80 %."),
         ),
     }
 

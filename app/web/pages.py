@@ -129,13 +129,13 @@ def _said(translator: Translator, status: int, headers: Mapping[str, str]) -> st
     """Say in the visitor's language what the problem's detail says in English, below it."""
     if status == 429:
         wait = translator.seconds(float(headers.get("Retry-After", 1)))
-        return translator("That was too much at once. Please try again in %(time)s.", time=wait)
+        return translator("Too many requests at once. Please try again in %(time)s.", time=wait)
     if status == 503:
-        return translator("The service can't answer just now. What was stored all the same counts once.")
+        return translator("The service can't answer right now. If your entry was stored all the same, it counts once.")
     if status >= 500:
-        return translator("The log has what happened, under the number below.")
+        return translator("The log has the details, under the number below.")
     return {
-        403: translator("You may not see or do this."),
+        403: translator("You have no access to this."),
         404: translator("It is gone, was never there, or is somebody else's."),
         413: translator("What was sent is too long."),
     }.get(status) or translator("What was sent can't be accepted as it is.")

@@ -52,7 +52,7 @@ def too_weak(request: Request) -> str:
 def how_long(request: Request, error: TooManyTries) -> str:
     seconds = float(error.headers["Retry-After"])
     translator = translator_of(request)
-    return translator("This was tried too often. Try again in %(time)s.", time=translator.seconds(seconds))
+    return translator("Too many attempts. Try again in %(time)s.", time=translator.seconds(seconds))
 
 
 def _sign_in_again(request: Request, error: AppError, wrong: str, email: str, next: str) -> Response:

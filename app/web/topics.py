@@ -31,7 +31,7 @@ def listed(request: Request, _admin: Admin, db: Db, search: str = "", after: str
         "merge": translator("The topics are one now; the next training learns it from scratch."),
         "approve": translator("The topic is approved."),
         "hide": translator("The topic is hidden."),
-        "show": translator("What was decided of the topic is forgotten."),
+        "show": translator("The decision on the topic is withdrawn."),
     }
     return _page(request, db, search=search, start=position(after) or 0, done=messages.get(done))
 

@@ -1,5 +1,5 @@
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -75,9 +75,25 @@ def test_numbers_read_as_in_the_visitors_country() -> None:
     assert (ENGLISH.percent(0.637), GERMAN.percent(0.637)) == ("64%", "64\xa0%")
     assert (ENGLISH.number(12345.6), GERMAN.number(12345.6)) == ("12,346", "12.346")
     assert (ENGLISH.number(0.255, 2), GERMAN.number(0.255, 2)) == ("0.26", "0,26")
-    assert GERMAN.moment(datetime(2026, 11, 25, 23, 30, tzinfo=UTC)) == "26.11.26, 00:30"
     assert GERMAN.today(datetime(2026, 11, 25, 23, 30, tzinfo=UTC)) == date(2026, 11, 26)
     assert (ENGLISH.short_day(date(2026, 11, 5)), GERMAN.short_day(date(2026, 11, 5))) == ("Nov 5", "5. Nov.")
+
+
+@pytest.mark.parametrize(
+    ("hours", "english", "german"),
+    [
+        (0, "today, 11:30\u202fPM", "heute, 00:30"),
+        (-24, "yesterday, 11:30\u202fPM", "gestern, 00:30"),
+        (1, "tomorrow, 12:30\u202fAM", "heute, 01:30"),
+        (-72, "Nov 22, 2026, 11:30\u202fPM", "23.11.2026, 00:30"),
+    ],
+)
+def test_a_moment_reads_the_same_everywhere_and_days_close_by_have_their_name(
+    hours: int, english: str, german: str
+) -> None:
+    now = datetime(2026, 11, 25, 23, 30, tzinfo=UTC)
+    at = now + timedelta(hours=hours)
+    assert (ENGLISH.moment(at, now), GERMAN.moment(at, now)) == (english, german)
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ class Visits:
         page = self.open("/dashboard/preparation")
         page.get_by_label("Name", exact=False).first.fill("Finals")
         page.get_by_label("Day of the exam").fill((datetime.now(UTC).date() + timedelta(days=21)).isoformat())
-        page.get_by_label(re.compile("with commas between")).fill("Calculus, Waves, Statistics, Geometry")
+        page.get_by_label(re.compile("separated by commas")).fill("Calculus, Waves, Statistics, Geometry")
         page.get_by_role("button", name="Make the plan").click()
         page.get_by_role("heading", name="Day by day").wait_for()
         return page.url.removeprefix(self.address)

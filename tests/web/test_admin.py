@@ -100,18 +100,18 @@ def test_who_answers_is_told_with_its_scores_in_words(service: TestClient, grace
     app.state.serving.model_order = ModelOrder((loaded,), wanted=(made,))
     page = said(grace.get("/admin"))
     for sentence in (
-        "Kind of model LNIRT Version 1 Learned from 40 finished tasks",
-        "Judged on 120 tasks, the newest ones then, which it did not learn from.",
+        "Kind of model LNIRT Version 1 Trained on 40 finished tasks",
+        "Evaluated on 120 tasks, the newest at the time, which it did not learn from.",
         "Log-loss 0.55 ± 0.02 How surprising the results were",
-        "Told apart (AUC) 70% Take a task that went right",
-        "Off the promise (calibration) 0.04 Of tasks with a promised chance of 0.70",
-        "Time, in seconds 17 s So far is a predicted time off",
+        "AUC 70% Of all pairs of a task that went right",
+        "Calibration error 0.04 How far predicted chances and results are apart",
+        "Time error (MAE) 17 s How far a predicted time is off",
     ):
         assert sentence in page
 
 
 def test_what_should_answer_and_can_not_is_told(grace: Browser, two: tuple[int, int]) -> None:
-    assert "A model should answer that can't: Version 2 of embedding_v2 can't be loaded" in said(grace.get("/admin"))
+    assert "The model that should answer can't: Version 2 of embedding_v2 can't be loaded" in said(grace.get("/admin"))
 
 
 def test_a_version_is_promoted_and_rolled_back_by_name_and_once(
@@ -119,7 +119,10 @@ def test_a_version_is_promoted_and_rolled_back_by_name_and_once(
 ) -> None:
     old, new = two
     page = grace.send(f"/admin/versions/{old}/promote")
-    assert (page.url.path, status(page)) == ("/admin", "The version was promoted; who answers now is said below.")
+    assert (page.url.path, status(page)) == (
+        "/admin",
+        "The version was promoted; the model now in service is shown below.",
+    )
     assert f"Version {old} of embedding_v2 was promoted by {ME}." in said(page)
     assert {each.id: each.answers for each in model_versions.latest(db, 5)} == {old: True, new: False}
     assert status(grace.send("/admin/rollback")).startswith("Rolled back")
@@ -149,12 +152,12 @@ def test_a_promotion_is_offered_where_it_is_possible(grace: Browser, db: Session
     assert re.findall(r'action="/admin/versions/(\d+)/promote"', page) == [str(kinds[0])]
     told = {each: said(grace.get(f"/admin/versions/{each}")) for each in kinds}
     assert "Promote" in told[kinds[0]]
-    assert "it gave answers that are no numbers" in told[kinds[1]]
+    assert "it gave answers that are not numbers" in told[kinds[1]]
     assert "its files were deleted" in told[kinds[2]]
-    assert "It answers already." in told[kinds[3]]
+    assert "It is in service already." in told[kinds[3]]
     db.execute(text("INSERT INTO erasures DEFAULT VALUES"))
     db.commit()
-    assert "it may know a student who was erased since" in said(grace.get(f"/admin/versions/{kinds[0]}"))
+    assert "it may know a student who has been erased since" in said(grace.get(f"/admin/versions/{kinds[0]}"))
     for each in kinds:
         assert grace.send(f"/admin/versions/{each}/promote").status_code == 409
 
@@ -162,7 +165,7 @@ def test_a_promotion_is_offered_where_it_is_possible(grace: Browser, db: Session
 def test_a_training_of_one_kind_or_of_all_is_asked_for(grace: Browser, db: Session) -> None:
     tasks(db)
     page = grace.send("/admin/train", kind="lnirt")
-    assert status(page) == "The training begins as soon as no other is at work."
+    assert status(page) == "The training begins as soon as no other is running."
     (newest,) = training_runs.newest(db)
     assert newest.kinds == ["lnirt"]
     assert acts(db) == [(ME, "training asked", f"run {newest.id}")]
@@ -184,13 +187,13 @@ def test_a_training_that_has_to_wait_for_two_is_refused_in_words(
 
 def test_trainings_are_paused_with_a_reason_and_let_on(grace: Browser, db: Session) -> None:
     page = grace.send("/admin/pause", reason="Exams are on.")
-    assert status(page).startswith("Trainings are paused")
+    assert status(page).startswith("Training is paused")
     assert "paused Exams are on." in said(page)
     assert f"by {ME}" in said(page)
     assert grace.client.get("/model/status").json()["paused"]["reason"] == "Exams are on."
     grace.send("/admin/pause", reason="Again.")  # it was so already: the first reason stays
     assert training_control.read(db).reason == "Exams are on."
-    assert status(grace.send("/admin/resume")).startswith("Trainings go on")
+    assert status(grace.send("/admin/resume")).startswith("Training is resumed")
     assert acts(db) == [(ME, "trainings resumed", None), (ME, "trainings paused", None)]
     page = grace.send("/admin/pause", reason="x" * 201)
     assert (page.status_code, alert(page)) == (422, "A reason has at most 200 characters.")
@@ -248,7 +251,7 @@ def test_kinds_are_compared_by_day_and_a_shadow_is_told_apart(grace: Browser, db
     assert "Log-loss by day" in page
     assert "ahead of version" in page
     assert "The V2 network 6" in page
-    assert "LNIRT, on the side 6" in page
+    assert "LNIRT (shadow) 6" in page
     assert '<option value="7" selected>' in grace.get("/admin/comparison", days="7").text
     for nonsense in ("0", "31", "x", "-7"):
         assert '<option value="30" selected>' in grace.get("/admin/comparison", days=nonsense).text
@@ -261,7 +264,7 @@ def test_predictions_in_use_and_what_has_moved_are_drawn(grace: Browser, db: Ses
         done(db, p, bool(rng.random() < p), made)
     db.commit()
     page = said(grace.get("/admin"))
-    assert "Promised and kept" in page
+    assert "Calibration in use" in page
     assert "embedding_v2: log-loss" in page
     assert "The V2 network 60" in page
 
@@ -271,7 +274,7 @@ def test_the_audit_comes_in_pages_and_hides_nothing(grace: Browser, db: Session)
         audit.record(db, COMMAND_LINE, "key created", f"school {n} <b>", prefix="ssk_abcd", kinds=["a", "b"])
     db.commit()
     page = grace.get("/admin/audit")
-    assert "command line made a key school 50 <b> kinds: a, b; prefix: ssk_abcd" in said(page)
+    assert "command line created a key school 50 <b> kinds: a, b; prefix: ssk_abcd" in said(page)
     assert "school 0 <b>" not in said(page)
     (older,) = re.findall(r'href="/admin/audit\?before=(\d+)"', page.text)
     assert "school 0 <b>" in said(grace.get("/admin/audit", before=older))
@@ -290,4 +293,4 @@ def test_moments_are_told_in_the_visitors_language_and_zone(grace: Browser, db: 
     db.execute(text("UPDATE audit_log SET at = :at"), {"at": at + timedelta(hours=1)})
     db.commit()
     grace.client.cookies.set("zone", "Asia/Tokyo")
-    assert "3/2/26, 8:30" in said(grace.get("/admin/audit"))
+    assert "Mar 2, 2026, 8:30" in said(grace.get("/admin/audit"))

@@ -162,7 +162,7 @@ def test_nobody_guesses_the_password_with_a_stolen_session(ada: Browser, form: s
     answers = [tried(f"guess {n}") for n in range(11)]
     assert [answer.status_code for answer in answers] == [422] * 10 + [429]
     assert int(answers[-1].headers["retry-after"]) > 0
-    assert "tried too often" in said(answers[-1])
+    assert "Too many attempts" in said(answers[-1])
     assert tried(PASSWORD).status_code == 429  # not even with the right one
 
 
@@ -303,7 +303,7 @@ def test_a_replaced_key_goes_on_for_a_while_and_a_revoked_one_does_not(
     one = link_of(grace.get(SETTINGS))
     page = grace.send(f"{one}/rotate", hours="1,5")
     new = shown_key(page)
-    assert "goes on for 1 h 30 min" in said(page)
+    assert "stays valid for 1 h 30 min" in said(page)
     assert (lets_in(service, old), lets_in(service, new)) == (True, True)
     page = grace.send(f"{link_of(grace.get(SETTINGS), 1)}/revoke")  # the old one, listed below
     assert "The key is revoked" in said(page)

@@ -63,7 +63,7 @@ def test_the_service_measures_the_time_from_start_on_where_no_script_does(
     asked = ada.send("/dashboard/tasks", topic="Calculus", difficulty="easy")
     monkeypatch.setattr(tasks, "time", lambda: 1_800_000_000.0)
     started = ada.get(asked.url.path, start="1")
-    assert "Started: 1/15/27, 8:00" in said(started)
+    assert "Started: Jan 15, 2027, 8:00" in said(started)
     began = re.search(r'name="began" value="(\d+)"', started.text)
     assert began
     monkeypatch.setattr(tasks, "time", lambda: 1_800_000_093.0)

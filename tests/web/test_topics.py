@@ -32,7 +32,7 @@ def test_topics_are_listed_with_their_counts_and_can_be_searched(grace: Browser)
     assert "Calculus 1 0 1 0" in said(page)
     assert "evil" not in said(grace.get(PAGE, search="CALC"))
     assert "There is no such topic." in said(grace.get(PAGE, search="physics"))
-    assert "Further topics" not in said(page)
+    assert "More topics" not in said(page)
 
 
 def test_two_topics_become_one(grace: Browser, db: Session) -> None:
