@@ -45,7 +45,7 @@ def test_an_exam_is_planned_day_by_day(ada: Browser, db: Session) -> None:
     assert "Done today: 1 task" in page
     assert re.search(r"chance \d+% now", page)
     assert not re.search(r"\d+% after|has risen", page)  # nothing is promised of a topic that was hardly practised
-    assert "The 12 days after that" in page
+    assert "The 16 days after that" in page
     assert re.search(r"when the plan was made.*now.*on the day of the exam", page)
     for topic in ("Waves", "Calculus", "Statistics"):
         for number in range(5):

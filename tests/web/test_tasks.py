@@ -41,7 +41,7 @@ def test_the_way_from_the_choice_to_the_result(ada: Browser) -> None:
     done = ada.send(asked.url.path, result="right", seconds="38,5")
     assert done.url.path == asked.url.path
     assert "Right , in 38 s" in said(done)
-    assert "The first training starts when 9 more tasks are finished, by anybody." in said(done)
+    assert "The first training starts after 9 more finished tasks, by anyone." in said(done)
     assert "Go on" in said(done)
 
 
@@ -178,7 +178,7 @@ def test_somebody_elses_task_is_as_one_that_is_not_there(ada: Browser, service: 
 def test_an_open_task_is_offered_again(ada: Browser) -> None:
     assert "You have a task open" not in said(ada.get("/dashboard/tasks"))
     ada.send("/dashboard/tasks", topic="Waves", difficulty="easy")
-    assert "You have a task open: Waves, easy. Go on with it" in said(ada.get("/dashboard/tasks"))
+    assert "You have a task open: Waves, easy. Continue" in said(ada.get("/dashboard/tasks"))
 
 
 def test_the_training_is_shown_and_the_next_task_is_predicted_by_its_model(ada: Browser, db: Session) -> None:

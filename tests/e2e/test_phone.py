@@ -1,0 +1,48 @@
+"""On a phone: the answer buttons are on the first screen, and Today and Analytics stay short."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from sqlalchemy.orm import Session
+
+from tests.e2e.visits import Visits
+from tests.finished import account_of, class_of, finish
+
+PHONE = {"width": 390, "height": 844}
+MOST_PIXELS = {"/dashboard": 2030, "/dashboard/analytics": 2575}  # half of what they were
+BUTTONS = "[...document.querySelectorAll('button.right, button.wrong')]"
+BOTTOM = f"Math.max(...{BUTTONS}.map(each => each.getBoundingClientRect().bottom))"
+
+
+def weeks_of_practice(db: Session) -> None:
+    """Sixty predicted tasks on eight topics, and students to compare with."""
+    drawn, now = np.random.default_rng(1), datetime.now(UTC)
+    class_of(db, 20, now)
+    for number in range(60):
+        chance, topic = drawn.uniform(0.3, 0.95), f"Topic {drawn.integers(8)}"
+        known = {"topic": topic, "right": bool(drawn.random() < chance), "chance": chance, "within": (15.0, 90.0)}
+        finish(db, account_of(db), now - timedelta(hours=8 * number), seconds=drawn.uniform(15, 90), **known)
+
+
+@pytest.mark.parametrize("locale", ["en", "de-DE"])
+def test_the_first_screen_has_the_answer_and_the_pages_are_short(
+    db: Session, visit: Callable[..., Visits], locale: str
+) -> None:
+    window = visit(size=PHONE, locale=locale)
+    page = window.open("/register")
+    page.fill("input[name=email]", "ada@example.com")
+    page.fill("input[name=password]", "a long sentence of words")
+    page.click("main form button")
+    page.wait_for_url("**/dashboard")
+    weeks_of_practice(db)
+    window.open("/dashboard/tasks?topic=Waves")
+    page.click("main form button")
+    page.wait_for_url("**/dashboard/tasks/*")
+    assert page.evaluate(BOTTOM) <= PHONE["height"]
+    window.fits()
+    for path, most in MOST_PIXELS.items():
+        window.open(path)
+        window.fits()
+        assert page.evaluate("document.documentElement.scrollHeight") <= most, path
