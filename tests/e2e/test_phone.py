@@ -22,8 +22,8 @@ def weeks_of_practice(db: Session) -> None:
     class_of(db, 20, now)
     for number in range(60):
         chance, topic = drawn.uniform(0.3, 0.95), f"Topic {drawn.integers(8)}"
-        known = {"topic": topic, "right": bool(drawn.random() < chance), "chance": chance, "within": (15.0, 90.0)}
-        finish(db, account_of(db), now - timedelta(hours=8 * number), seconds=drawn.uniform(15, 90), **known)
+        at, right, seconds = now - timedelta(hours=8 * number), bool(drawn.random() < chance), drawn.uniform(15, 90)
+        finish(db, account_of(db), at, topic=topic, right=right, chance=chance, within=(15.0, 90.0), seconds=seconds)
 
 
 @pytest.mark.parametrize("locale", ["en", "de-DE"])
