@@ -216,7 +216,8 @@ def test_routes_that_are_named_exist() -> None:
     patterns += [
         ("GET", re.compile(path + "$")) for path in ("/docs", "/redoc", "/openapi.json", "/static.*", "/docs/.*")
     ]
-    pages = re.compile(r"/(dashboard|admin|sign-in|sign-out|register|forgot-password|new-password|preferences|begin|favicon\.ico)")
+    signing_in = "sign-in|sign-out|register|forgot-password|new-password"
+    pages = re.compile(rf"/(dashboard|admin|{signing_in}|preferences|begin|favicon\.ico)")
     for document in DOCUMENTS:
         text = document.read_text()
         named = re.findall(r"`(GET|POST|PUT|PATCH|DELETE)[ \n](/[^`\s?]*)", text)
