@@ -48,7 +48,7 @@ def overview(request: Request, _admin: Admin, db: Db, serving: Serving, done: st
         "promoted": translator("The version was promoted; the model now in service is shown below."),
         "rolledback": translator("Rolled back; the model now in service is shown below."),
         "sample": translator("The sample is loaded, and the models learn from it right now."),
-        "demonstration": translator("The made-up students are gone; the models learn anew without them."),
+        "demonstration": translator("The made-up students are gone; the models learn again without them."),
     }
     db.commit()  # the models are looked up by a connection of their own: a request holds one at a time
     serving.refresh()
