@@ -265,3 +265,11 @@ def test_every_post_takes_a_key_but_those_that_answer_with_a_secret(service: Tes
         "/users/{account_id}/reset-password",
     }
     assert {method for (method, _), takes_one in takes.items() if takes_one} == {"post"}
+
+
+def test_a_batch_that_comes_again_makes_its_tasks_once(student: Students, db: Session) -> None:
+    ada = student()
+    found = at_once(lambda _: send(ada, "/practice-tasks/batch", {"tasks": [TASK] * 20}), 4)
+    assert {each.status_code for each in found} == {200}
+    assert len({each.content for each in found}) == 1
+    assert count(db, "practice_tasks") == 20
