@@ -116,16 +116,16 @@ def versions(found: Iterable["Version"], title: str | None = None) -> Table:
             str(version.id),
             version.kind,
             _version_state(version),
+            moment(version.created_at),
             f"{version.n_tasks:,}",
             _log_loss(scores),
             figure(scores.get("auc")),
             figure(scores.get("rmse_log_time")),
-            moment(version.created_at),
         )
         for version in found
         for scores in (_scores(version),)
     )
-    return table(("id", "kind", "state"), ("tasks", "log-loss", "AUC", "RMSE\nlog t", "trained"), rows, title)
+    return table(("id", "kind", "state", "trained"), ("tasks", "log-loss", "AUC", "RMSE\nlog t"), rows, title)
 
 
 def reasons(found: Iterable["Version"]) -> Group:
@@ -136,7 +136,7 @@ def reasons(found: Iterable["Version"]) -> Group:
 def _version_state(version: "Version") -> str:
     if version.state == "serving":
         return "answers" + (", by hand" if version.by_hand else "") if version.place == 0 else "stands in"
-    return f"{version.state}, files gone" if version.pruned_at else version.state
+    return f"{version.state},\nfiles gone" if version.pruned_at else version.state
 
 
 def _scores(version: "Version") -> dict[str, float]:

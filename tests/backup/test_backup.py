@@ -486,7 +486,7 @@ def test_a_backup_of_an_earlier_revision_is_migrated_and_one_of_a_later_refused(
     tasks = there.rows()["practice_tasks"]
     there.restore(tmp_path / "backup", replace=True)
     migrations.check(there.engine)
-    assert there.rows()["practice_tasks"] == [f"{row[:-1]},)" for row in tasks]  # no contributions
+    assert there.rows()["practice_tasks"] == [f"{row[:-1]},,)" for row in tasks]  # no contributions, no school
     assert there.ask("SELECT sum(n) FROM student_totals WHERE scope = 'all'") == 50
     sealed(
         tmp_path / "backup",

@@ -68,7 +68,7 @@ def test_a_refusal_is_said_in_the_language_of_the_page(service: TestClient, boun
     browser.send("/dashboard/tasks", topic="Algebra")
     one_more = browser.send("/dashboard/tasks", topic="Algebra")
     assert (one_more.status_code, "Du hast 1 Aufgaben offen" in one_more.text) == (409, True)
-    assert "Das darfst du nicht sehen oder tun." in browser.get("/admin").text
+    assert "Darauf hast du keinen Zugriff." in browser.get("/admin").text
     assert "Es ist fort, war nie da" in browser.get(f"/dashboard/tasks/{SOMEBODY}").text
     bounds(requests_per_student=1)
     browser.get("/dashboard/settings")

@@ -204,7 +204,7 @@ def test_a_deleted_account_and_a_revoked_key_are_out_at_once(student: Students, 
     db.execute(text("DELETE FROM users"))
     db.execute(text("UPDATE service_keys SET revoked_at = now()"))
     db.commit()
-    gone = "This token was ended, by a new password or in the settings, or its account is gone."
+    gone = "This token was ended, by a new password or in the settings, or its account is gone or disabled."
     revoked = "This service key is not known, or it was revoked."
     for answer in (ada.ask(), ada.complete(mine), ada.get("/practice-tasks"), ada.ask(difficulty="impossible")):
         assert (answer.status_code, answer.json()["detail"]) == (401, gone)

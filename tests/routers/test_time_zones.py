@@ -82,7 +82,9 @@ def test_a_school_names_the_zone_or_the_account_has_it_or_the_server(
     made = plan(school, today(EAST) + timedelta(1), user_id=SOMEBODY, time_zone=EAST).json()
     assert (made["days_left"], made["time_zone"]) == (1, EAST)
     assert school.get(f"/preparation/plans/{made['id']}").json()["days_left"] == 1
-    me = living_in(service, EAST).get("/users/me").json()["id"]
+    eve = living_in(service, EAST)
+    me = eve.get("/users/me").json()["id"]
+    service.post("/users/me/schools", json={"name": "school"}, headers=eve.headers)
     assert plan(school, today(EAST) + timedelta(1), user_id=me).json()["days_left"] == 1
 
 
