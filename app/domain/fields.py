@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
 
 from app.domain.characters import checked, tidy
 from app.domain.days import checked_zone
@@ -28,9 +28,17 @@ def _short(text: str) -> str:
     return text
 
 
+def _written_out(moment: object) -> object:
+    """A bare number, which could be seconds or milliseconds, is no moment."""
+    if isinstance(moment, str) and "T" not in moment.upper():
+        raise ValueError("must be a date and a time with their zone, such as 2026-11-29T12:00:00Z")
+    return moment
+
+
 _Trimmed = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST)]
 Text200 = Annotated[_Trimmed, AfterValidator(_to_store)]
 StoredText = Annotated[_Trimmed, AfterValidator(_to_look_up)]
 TimeZone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=64), AfterValidator(checked_zone)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 RightOrWrong = Annotated[bool, Field(strict=True)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=SECONDS_MAX, allow_inf_nan=False)]

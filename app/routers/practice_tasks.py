@@ -8,14 +8,14 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
-from pydantic import AwareDatetime
 from starlette.background import BackgroundTask
+from starlette.convertors import Convertor, register_url_convertor
 
 from app.core.db.statements import run_async
 from app.core.settings import settings
 from app.crud import corrections, practice_tasks
 from app.domain.errors import NotAccepted
-from app.domain.fields import StoredText, Text200
+from app.domain.fields import Moment, StoredText, Text200
 from app.domain.tasks import Task, TaskRequest
 from app.ml.embedding_service import complete, predict_and_save
 from app.ml.explanation.explainer import explanation
@@ -36,7 +36,22 @@ from app.schemas.explanation import Explanation
 from app.schemas.practice_tasks import CorrectionOut, NewTask, TaskOut, TaskPage, TaskResult
 from app.schemas.problem import problems
 
+
+class TaskInPath(Convertor[str]):
+    """What may stand for a task's id in a path; `batch` is a route of its own, with methods of its own."""
+
+    regex = "(?!batch$)[^/]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("task", TaskInPath())
 router = APIRouter(prefix="/practice-tasks", tags=["Practice tasks"], route_class=CallerFirst)
+ONE = "/{task_id:task}"
 TO_JSON = TaskOut.__pydantic_serializer__.to_json
 
 
@@ -63,7 +78,7 @@ async def create_practice_task(new: NewTask, request: Request) -> Response:
 
 
 @router.patch(
-    "/{task_id}",
+    ONE,
     response_model=TaskOut,
     responses=problems(400, 401, 404, 409, 413, 422),
     openapi_extra=BY_TOKEN_OR_KEY,
@@ -88,8 +103,8 @@ def list_practice_tasks(
     is_correct: Annotated[bool | None, Query(description="Only right ones, or only wrong ones.")] = None,
     topic: Annotated[StoredText | None, Query(description="Only this topic, in any of its spellings.")] = None,
     search: Annotated[StoredText | None, Query(description="Only where topic or exercise hold this.")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Only asked for at this moment or later.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Only asked for before this moment.")] = None,
+    since: Annotated[Moment | None, Query(description="Only asked for at this moment or later.")] = None,
+    until: Annotated[Moment | None, Query(description="Only asked for before this moment.")] = None,
     user_id: Annotated[UUID | None, Query(description="Only this student; for service keys.")] = None,
     student: Annotated[
         Text200 | None, Query(description="Only this student, by your own text; for service keys.")
@@ -118,7 +133,7 @@ def list_practice_tasks(
     return TaskPage(items=[out(task) for task in page.items], next=page.next and cursor_of(*page.next))
 
 
-@router.get("/{task_id}", responses=problems(400, 401, 404, 422))
+@router.get(ONE, responses=problems(400, 401, 404, 422))
 def get_practice_task(task_id: UUID, caller: SignedIn, db: Db) -> TaskOut:
     """One task, with its prediction and its result."""
     return out(practice_tasks.get(db, task_id, **caller.sight))
@@ -138,7 +153,7 @@ def explain_practice_task(task_id: UUID, caller: SignedIn, db: Db, serving: Serv
     return Explanation.model_validate(found, from_attributes=True)
 
 
-@router.delete("/{task_id}", status_code=204, response_class=Response, responses=problems(401, 404, 409, 422))
+@router.delete(ONE, status_code=204, response_class=Response, responses=problems(401, 404, 409, 422))
 def discard_practice_task(task_id: UUID, caller: SignedIn, db: Db) -> None:
     """Discard an open task, as if it had never been asked for. A completed one is a 409: its result can be changed or
     taken back."""

@@ -51,6 +51,6 @@ def template(scope: Scope) -> str | None:
 
     Of files, it is what they are mounted below.
     """
-    path: str | None = getattr(scope.get("route"), "path", None)
+    path: str | None = getattr(scope.get("route"), "path_format", None)
     root = scope.get("root_path", "")
     return path or root.removeprefix(scope.get("app_root_path", root)) or None
