@@ -69,5 +69,5 @@ def count(db: Session, user_id: UUID) -> int:
 
 
 def hashed(token: str) -> bytes:
-    """What the table holds of a cookie."""
+    """What a table holds of a secret of random bits: a cookie, a link."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -45,14 +45,12 @@ PASTS = Statement(f"""
 }) AS past
     ORDER BY place""")
 
-COLUMNS = """id, user_id, topic, difficulty, item_id, created_at, correctness_prob, estimated_time_seconds,
-    lnirt_model_version, model_version_id, correctness_prob_low, correctness_prob_high, time_low_seconds,
-    time_high_seconds, fallback_reason, contributions, features, school_id"""
 # As `practice_tasks.INSERT`: all of them or, where the account is gone or going, none.
 INSERT = Statement(f"""
     WITH added AS (
-        INSERT INTO practice_tasks ({COLUMNS})
-        SELECT {COLUMNS} FROM json_populate_recordset(CAST(NULL AS practice_tasks), CAST(CAST(:rows AS text) AS json))
+        INSERT INTO practice_tasks ({practice_tasks.STORED})
+        SELECT {practice_tasks.STORED}
+        FROM json_populate_recordset(CAST(NULL AS practice_tasks), CAST(CAST(:rows AS text) AS json))
         WHERE CAST(:student AS uuid) IS NULL
             OR EXISTS (SELECT FROM users WHERE id = CAST(:student AS uuid) FOR KEY SHARE SKIP LOCKED)
         ON CONFLICT (id) DO NOTHING RETURNING id)
@@ -106,7 +104,7 @@ def named(asked: Sequence[TaskRequest], rows: Sequence[Row]) -> list[TaskRequest
 def add(rows: Sequence[Mapping[str, Any]], claim: Claim) -> QueryFlow[None]:
     """Store `practice_tasks.new_row`s. Raises NotSignedIn where the account was erased a moment ago."""
     as_columns = [
-        {**row}
+        dict(row)
         | {"lnirt_model_version": row["model_version"], "school_id": row["school"]}
         | {"contributions": practice_tasks.shares_in(row)}
         for row in rows

@@ -22,16 +22,17 @@ COLUMNS = """id, user_id, topic, difficulty, item_id, created_at, completed, is_
 
 COLUMNS_OF_TASK = ", ".join(f"(task).{column.strip()}" for column in COLUMNS.split(","))
 
+STORED = """id, user_id, topic, difficulty, item_id, created_at, correctness_prob, estimated_time_seconds,
+    lnirt_model_version, model_version_id, correctness_prob_low, correctness_prob_high, time_low_seconds,
+    time_high_seconds, fallback_reason, contributions, features, school_id"""
+
 # Who was let in may have been erased since: nothing is stored for an account that is gone or going. The lock is the one
 # that a foreign key would take; an erasure waits for it, and nobody waits for an erasure. The id is the request's: what
 # is sent again, because its answer was lost, is stored once.
 INSERT = BatchedStatement(
-    """
+    f"""
     WITH added AS (
-    INSERT INTO practice_tasks (id, user_id, topic, difficulty, item_id, created_at,
-                                correctness_prob, estimated_time_seconds, lnirt_model_version, model_version_id,
-                                correctness_prob_low, correctness_prob_high, time_low_seconds, time_high_seconds,
-                                fallback_reason, contributions, features, school_id)
+    INSERT INTO practice_tasks ({STORED})
     SELECT :id, :user_id, :topic, :difficulty, :item_id, :created_at,
            :correctness_prob, :estimated_time_seconds, :model_version, :model_version_id,
            :correctness_prob_low, :correctness_prob_high, :time_low_seconds, :time_high_seconds, :fallback_reason,

@@ -67,11 +67,10 @@ def rotate(db: Session, name: str, keep_old_hours: float, actor: Actor) -> str:
         ValueError: no key of that name is in use.
     """
     rows.take_turn(db, "keys")
-    name = as_known(db, name)
-    own_students = school_of(db, name) is not None
-    execute(db, END, name=name, seconds=keep_old_hours * 3600)
-    key = create_key(db, name, own_students=own_students)
-    audit.record(db, actor, "key rotated", name, prefix=key[:SHOWN_CHARACTERS], old_ends_in_hours=keep_old_hours)
+    old = _in_use(db, name)
+    execute(db, END, name=old.name, seconds=keep_old_hours * 3600)
+    key = create_key(db, old.name, own_students=old.own_students)
+    audit.record(db, actor, "key rotated", old.name, prefix=key[:SHOWN_CHARACTERS], old_ends_in_hours=keep_old_hours)
     return key
 
 
@@ -98,10 +97,8 @@ def school_of(db: Session, name: str) -> UUID | None:
     Raises:
         ValueError: no key of that name is in use.
     """
-    found = _found(db, "name = :name AND revoked_at IS NULL", name=as_known(db, name))
-    if not found:
-        raise ValueError(f"There is no key named {name!r} in use; `smartstudy key list` shows all.")
-    return found[0].school_id if found[0].own_students else None
+    key = _in_use(db, name)
+    return key.school_id if key.own_students else None
 
 
 def checked_name(name: str) -> str:
@@ -124,6 +121,14 @@ def as_known(db: Session, name: str) -> str:
     """The name as it was written first: keys are found however theirs is spaced and capitalised."""
     names = list(execute(db, "SELECT name FROM service_keys ORDER BY created_at, id").scalars())
     return name if name in names else next((each for each in names if folded(each) == folded(name)), name)
+
+
+def _in_use(db: Session, name: str) -> Key:
+    """The key of that name that is not replaced. Raises ValueError."""
+    found = _found(db, "name = :name AND revoked_at IS NULL", name=as_known(db, name))
+    if not found:
+        raise ValueError(f"There is no key named {name!r} in use; `smartstudy key list` shows all.")
+    return found[0]
 
 
 def _meant(db: Session, which: str) -> list[Key]:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.core import errors
 from app.core.settings import settings
+from app.crud.practice_tasks import values_of
 from app.domain.errors import AppError, DatabaseUnavailable
 from app.domain.tasks import Claim, Result, Task, TaskRequest
 from app.ml import batches
@@ -63,7 +64,7 @@ async def predict_tasks(asked: PredictionsAsked, request: Request) -> Response:
     wanted = [TaskRequest(student, each.topic, each.difficulty, each.item_id, claim.school) for each in asked.tasks]
     database, serving = await async_database(request), await serving_models(request)
     found = await batches.predict_only(serving, database, wanted, claim)
-    items = [PredictionOut.model_validate(_values(of) | _values(said)) for of, said in found]
+    items = [PredictionOut.model_validate(values_of(of) | values_of(said)) for of, said in found]
     return _json(PredictionsOut(user_id=student, items=items))
 
 
@@ -189,7 +190,3 @@ def _item(request: Request, outcome: Outcome, status: int) -> BatchItem:
 
 def _json(answer: BatchOut | PredictionsOut) -> Response:
     return Response(answer.__pydantic_serializer__.to_json(answer), media_type="application/json")
-
-
-def _values(of: object) -> dict[str, Any]:
-    return {name: getattr(of, name) for name in of.__slots__}  # type: ignore[attr-defined]
