@@ -1,4 +1,4 @@
-"""The time zone that somebody's days are reckoned in."""
+"""The time zone in which somebody's days begin and end."""
 
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
