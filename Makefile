@@ -60,8 +60,8 @@ $(READY_DEV): $(READY) requirements-dev.lock
 COMPILE = uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 lock:  ## Pin the newest versions that fit pyproject.toml, the same for every Python where there are some (needs uv)
-	$(COMPILE) --upgrade --extra otel --group dev pyproject.toml --output-file requirements-dev.lock
-	$(COMPILE) --no-annotate --extra otel pyproject.toml --constraints requirements-dev.lock --output-file requirements.lock
+	$(COMPILE) --upgrade --extra dask --extra otel --group dev pyproject.toml --output-file requirements-dev.lock
+	$(COMPILE) --no-annotate --extra dask --extra otel pyproject.toml --constraints requirements-dev.lock --output-file requirements.lock
 	$(COMPILE) --no-annotate --group build --constraints requirements-dev.lock --output-file requirements-build.lock
 
 bench: bench-lnirt  ## Speed beside the source documents' way and what the machine allows; LNIRT beside R (minutes)
