@@ -18,7 +18,8 @@ KNOWS_ERASED = f"erasures < {LAST_ERASURE}"  # whoever was erased since it was t
 CORRECTED = """CASE WHEN pruned_at IS NULL THEN (
         SELECT count(DISTINCT task_id) FROM result_corrections AS wrong
         WHERE wrong.id > model_versions.corrections AND wrong.completed_at <= model_versions.created_at) ELSE 0 END"""
-KNOWS_CORRECTED = f"(10000 * {CORRECTED} >= greatest(n_tasks, 1))"
+TOO_MANY = "(10000 * {corrected} >= greatest(n_tasks, 1))"
+KNOWS_CORRECTED = TOO_MANY.format(corrected=CORRECTED)
 RETIRED_MOST = 5
 
 
@@ -86,9 +87,11 @@ class HeldOutScore:
     log_loss: float
 
 
-WORKED_OUT = {"knows_erased": KNOWS_ERASED, "corrected": CORRECTED, "knows_corrected": KNOWS_CORRECTED}
+WORKED_OUT = {"knows_erased": KNOWS_ERASED, "knows_corrected": TOO_MANY.format(corrected="corrected")}
 COLUMNS = [f"{WORKED_OUT[name]} AS {name}" if name in WORKED_OUT else name for name in Version.__slots__]
-SELECT = f"SELECT {', '.join(COLUMNS)} FROM model_versions"
+# Corrections are counted once for a version, not for each column that they are in: OFFSET keeps the count apart.
+COUNTED = f"model_versions CROSS JOIN LATERAL (SELECT {CORRECTED} AS corrected OFFSET 0) AS counted"
+SELECT = f"SELECT {', '.join(COLUMNS)} FROM {COUNTED}"
 WITHOUT_REPORTS = SELECT.replace(" report,", " CAST('{}' AS jsonb) AS report,")
 INSERT = """
     INSERT INTO model_versions (kind, folder, files, state, n_tasks, report, scores, train_seconds, data_from, data_to,

@@ -24,13 +24,19 @@ TASKS_PER_STATEMENT = 5_000  # tasks in a statement: none may take long (app/cor
 
 LIST = """
     WITH finished AS (
-        SELECT key AS name, count(*) AS students, count(*) FILTER (WHERE account.id IS NULL) AS without_account,
-            sum(total.n) AS n
+        SELECT key AS name, count(*) FILTER (WHERE made.user_id IS NULL) AS students, count(made.user_id) AS made_up,
+            count(*) FILTER (WHERE account.id IS NULL AND made.user_id IS NULL) AS without_account,
+            sum(total.n) FILTER (WHERE made.user_id IS NULL) AS n
         FROM student_totals AS total LEFT JOIN users AS account ON account.id = total.user_id
+        LEFT JOIN demonstration_students AS made ON made.user_id = total.user_id
         WHERE scope = 'topic' GROUP BY key
-    ), unfinished AS (SELECT topic AS name, count(*) AS n FROM practice_tasks WHERE NOT completed GROUP BY topic)
+    ), unfinished AS (
+        SELECT topic AS name, count(*) FILTER (WHERE made.user_id IS NULL) AS n
+        FROM practice_tasks LEFT JOIN demonstration_students AS made USING (user_id) WHERE NOT completed GROUP BY topic
+    )
     SELECT name, coalesce(students, 0) AS students, coalesce(without_account, 0) AS without_account,
-        coalesce(finished.n, 0)::bigint AS finished, coalesce(unfinished.n, 0) AS open, topics.state
+        coalesce(finished.n, 0)::bigint AS finished, coalesce(unfinished.n, 0) AS open, topics.state,
+        coalesce(made_up, 0) AS made_up
     FROM finished FULL JOIN unfinished USING (name) FULL JOIN topics USING (name)
     WHERE (strpos(lower(name), lower(:search)) > 0
             OR name IN (SELECT spelt.name FROM spellings AS spelt WHERE kind = 'topic' AND strpos(folded, :folded) > 0))
@@ -61,11 +67,12 @@ class Topic:
     """A topic as admins see it."""
 
     name: str
-    students: int  # who have finished a task of it
+    students: int  # real ones who have finished a task of it
     without_account: int  # of them: whose tasks came by a service key or an import
     finished: int  # tasks
     open: int
     state: State | None  # what was decided
+    made_up: int = 0  # students of the demonstration, who have finished a task of it and count for nothing else
 
 
 @dataclass(frozen=True, slots=True)

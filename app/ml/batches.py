@@ -1,13 +1,13 @@
 """Many tasks at once: each predicted, stored and completed as it would be by itself."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.db.statements import Database, QueryFlow, Rows, run_async
+from app.core.db.statements import Database, QueryFlow, Row, Rows, run_async
 from app.core.observability import metrics
 from app.core.settings import settings
 from app.crud import accounts, many_tasks, practice_tasks, spellings, student_states
@@ -112,11 +112,7 @@ def complete(db: Session, results: Sequence[Result], claim: Claim) -> tuple[list
     first: dict[UUID, Result] = {}
     for each in results:
         first.setdefault(each.task_id, each)
-    values = [
-        {"id": each.task_id, "is_correct": each.is_correct, "seconds": each.seconds} | accounts.values_of(claim)
-        for each in first.values()
-    ]
-    rows = dict(zip(first, practice_tasks.COMPLETE.each_sync(db, values), strict=True))
+    rows = _recorded(db, first.values(), claim)
     if not all(row["admitted"] for row in rows.values()):
         raise accounts.refused(claim)
     found = list[Task | AppError]()
@@ -129,3 +125,14 @@ def complete(db: Session, results: Sequence[Result], claim: Claim) -> tuple[list
         except AppError as why:
             found.append(why)
     return found, max((row["since_training"] or 0 for row in rows.values()), default=0)
+
+
+def _recorded(db: Session, results: Collection[Result], claim: Claim) -> dict[UUID, Row]:
+    """What COMPLETE says of each task; asked again about those whose result was taken back at this very moment."""
+    values = [
+        {"id": each.task_id, "is_correct": each.is_correct, "seconds": each.seconds} | accounts.values_of(claim)
+        for each in results
+    ]
+    rows = dict(zip([each.task_id for each in results], practice_tasks.COMPLETE.each_sync(db, values), strict=True))
+    still_open = [each for each in results if rows[each.task_id]["completed"] is False]
+    return rows | _recorded(db, still_open, claim) if still_open else rows

@@ -201,6 +201,8 @@ def complete(task_id: UUID, claim: Claim | None, is_correct: bool, seconds: floa
     if claim and not row["admitted"]:
         raise accounts.refused(claim)
     task = practice_tasks.task_of(row)
+    if not task.completed:  # its result was taken back at this very moment
+        return (yield from complete(task_id, claim, is_correct, seconds))
     if row["since_training"] is None:
         return practice_tasks.settled(task, is_correct, seconds), 0
     return task, row["since_training"]

@@ -2,16 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, BackgroundTasks, Path, Query
 from sqlalchemy.orm import Session
 
 from app.crud import model_versions, serving_changes, training_control, training_runs
 from app.ml.serving.model_order import ServingModels
 from app.monitoring.comparison import comparison
 from app.monitoring.status import model_status, outcome, version_fields
+from app.privacy import erasure
 from app.routers.dependencies import Acting, Admin, Db, OnceForCaller, Serving, TheTrainer
 from app.schemas.comparison import Comparison
-from app.schemas.model_status import ModelStatus, PauseChanged, PauseWish, RunOut
+from app.schemas.model_status import DemonstrationOut, ModelStatus, PauseChanged, PauseWish, RunOut
 from app.schemas.model_versions import (
     ChangeOut,
     Changes,
@@ -139,6 +140,23 @@ def resume_trainings(_admin: Admin, actor: Acting, db: Db, trainer: TheTrainer) 
     db.commit()
     trainer.request()
     return PauseChanged(paused=False, message="Trainings go on." if done else "Nothing held trainings up.")
+
+
+@router.delete("/demonstration", responses=problems(401, 403))
+def remove_demonstration(
+    _admin: Admin, actor: Acting, db: Db, serving: Serving, trainer: TheTrainer, background: BackgroundTasks
+) -> DemonstrationOut:
+    """Remove all students who were made up, by the sample or the guided run: how many there were, with how many tasks.
+    **It can't be undone.** For admins.
+
+    What real students did stays; the models are trained anew without the others. The guided run's service key ends.
+    """
+    found = erasure.remove_demonstration(db, actor)
+    serving.refresh()
+    background.add_task(trainer.request)
+    return (
+        DemonstrationOut(students=found.students, tasks=found.tasks) if found else DemonstrationOut(students=0, tasks=0)
+    )
 
 
 def changed(db: Session, serving: ServingModels, message: str) -> Promoted:

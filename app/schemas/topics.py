@@ -20,6 +20,11 @@ class TopicOut(ApiModel):
     finished: int | None = Field(None, description="For admins: tasks of everybody.")
     open: int | None = Field(None, description="For admins: tasks of everybody.")
     state: Literal["approved", "hidden"] | None = Field(None, description="For admins: what one of them decided.")
+    made_up: int | None = Field(
+        None,
+        description="For admins: students of the demonstration who have finished a task of it; none of the other"
+        " numbers counts them.",
+    )
 
 
 class TopicPage(BaseModel):

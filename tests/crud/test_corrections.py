@@ -12,12 +12,12 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.database import new_session
-from app.core.db.statements import run_sync
+from app.core.db.statements import BatchedColumns, run_sync
 from app.crud import corrections, student_totals
 from app.domain.attempts import DIFFICULTIES
 from app.domain.errors import HasResult, NoResult, OtherResult, TaskNotFound
-from app.domain.tasks import TaskRequest
-from app.ml import EmbeddingModelService
+from app.domain.tasks import Claim, Result, Task, TaskRequest
+from app.ml import EmbeddingModelService, batches
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
 from app.ml.training.scheduler import Trainer
@@ -140,3 +140,29 @@ def test_a_swap_that_leaves_all_sums_as_they_were_is_noticed(db: Session) -> Non
     after = load.predicted(db, load.model, STUDENTS[0])
     assert not np.allclose(before, after)
     np.testing.assert_allclose(after, load.predicted(db, fit_lnirt(TRAINED).served(), STUDENTS[0]), atol=1e-9)
+
+
+def test_a_result_that_comes_as_another_is_taken_back_counts(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL answers with the task as it is open again, though it was still completed when the result came."""
+    task = Load(fit_lnirt(TRAINED).served()).tasks[0]
+    first = True
+
+    def each_sync(self: Any, session: Session, many: Any) -> Any:
+        nonlocal first
+        if first:
+            first = False
+            recorded = asked(self, session, many)
+            corrections.take_back(session, task, 7)
+            return [{**row, "since_training": None, "completed": False, "is_correct": None} for row in recorded]
+        return asked(self, session, many)
+
+    asked = BatchedColumns.each_sync
+    monkeypatch.setattr(BatchedColumns, "each_sync", each_sync)
+    monkeypatch.setattr(Trainer, "request", lambda self: None)
+    done = EmbeddingModelService(db).on_task_completed(task, True, 30.0)
+    assert (done.completed, done.actual_time_seconds) == (True, 30.0)
+    corrections.take_back(db, task, 7)
+    first = True
+    (again,), since_training = batches.complete(db, [Result(task, False, 31.0)], Claim())
+    assert isinstance(again, Task)
+    assert (again.is_correct, again.actual_time_seconds, since_training) == (False, 31.0, 1)

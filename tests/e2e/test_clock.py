@@ -87,6 +87,20 @@ def test_time_out_of_sight_is_asked_about(window: Visits) -> None:
     is_about(recorded(page), 80)
 
 
+def test_who_works_on_paper_says_so_once(window: Visits) -> None:
+    page = start(window)
+    away(page, 60)
+    page.get_by_role("button", name="Count them").click()
+    away(page, 90)
+    shows(page, 150)
+    expect(page.get_by_text("You were away")).to_be_hidden()
+    away(page, 720)  # longer than the task may take
+    shows(page, 150)
+    page.get_by_role("button", name="Leave them out").click()
+    away(page, 60)
+    expect(page.get_by_text("You were away")).to_be_visible()
+
+
 def test_nobody_is_asked_about_a_glance_elsewhere(window: Visits) -> None:
     page = start(window)
     away(page, 2)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from app.cli import guided_run, main
 from app.core.database import new_session
 from app.core.db.statements import run_sync
-from app.crud import accounts, audit, demonstration, service_keys, topic_history
+from app.crud import accounts, audit, demonstration, service_keys, topic_history, topics
 from app.ml.evaluation import sample
 from app.ml.training.scheduler import Trainer
 from faults.invariants import counted
@@ -89,6 +89,26 @@ def test_they_lead_no_suggestion_of_real_students(loaded: None, db: Session, sch
     db.commit()
     school.do(topic="Waves", user_id=str(UUID(int=8)))
     assert run_sync(topic_history.popular_topics(ada), db) == {"Waves": 1}
+
+
+def test_admins_see_what_real_students_do_apart_from_what_was_made_up(grace: Browser, db: Session) -> None:
+    made_up, real = (topics.listed(db, search=name)[0] for name in ("Statistics", "Waves"))
+    assert (made_up.students, made_up.without_account, made_up.finished, made_up.open) == (0, 0, 0, 0)
+    assert (real.students, real.without_account, real.finished) == (1, 0, 1)
+    assert (made_up.made_up, real.made_up) == (37, sample.STUDENTS)
+    assert topics.listed(db)[0].name == "Waves"
+    assert "40 made up" in said(grace.get("/admin/topics"))
+
+
+def test_an_admins_own_front_end_removes_them(student: Callable[..., Student], loaded: None, db: Session) -> None:
+    admin = student("grace")
+    accounts.make_admin(db, "grace@example.com")
+    db.commit()
+    gone, again = (admin.client.delete("/model/demonstration", headers=admin.headers).json() for _ in range(2))
+    assert gone == {"students": sample.STUDENTS, "tasks": MADE_UP}
+    assert again == {"students": 0, "tasks": 0}
+    assert finished(db) == 0
+    assert admin.status()["demonstration"] is None
 
 
 def test_the_status_counts_them(service: TestClient, loaded: None, student: Callable[..., Student]) -> None:

@@ -154,6 +154,7 @@ RULES = {
     "POST /model/train": Rule(ADMINS, 202, json=lambda _: {"kind": "lnirt"}),
     "POST /model/pause": Rule(ADMINS, json=lambda _: {"reason": "Exams."}),
     "POST /model/resume": Rule(ADMINS),
+    "DELETE /model/demonstration": Rule(ADMINS),
     "GET /topics": Rule(SIGNED_IN, query=named),
     "POST /topics/rename": Rule(ADMINS, json=lambda _: {"topic": "Calculus", "to": f"Calculus {uuid4()}"}),
     "POST /topics/merge": Rule(ADMINS, json=lambda _: {"topic": "Calculus", "into": "algebra"}),

@@ -77,7 +77,8 @@ function watch(section) {
 }
 
 // <section data-clock="task" data-still="300">: a clock that its button sets going. It stands still while the page is
-// out of sight; what lies between, and a long time without a key or a touch, is asked about. All windows share it.
+// out of sight; what lies between, and a long time without a key or a touch, is asked about. Who works on paper says once
+// that it counts: what is no longer than the task may take counts by itself from then on. All windows share it.
 function clock(section) {
   const key = `clock ${section.dataset.clock}`, still = 1000 * section.dataset.still;
   const find = (name) => section.querySelector(`[data-${name}]`);
@@ -102,7 +103,7 @@ function clock(section) {
   function pass(change = () => {}) {
     const state = read(), now = Date.now(), gap = Math.max(now - state.seen, 0), slept = gap > AWAY_MS;
     if (state.runs && !slept && !returned) state.still += gap;
-    if (state.runs && slept) { settle(state); state.away += gap; }
+    if (state.runs && slept) { settle(state); state[state.onPaper && gap <= still ? "counted" : "away"] += gap; }
     returned = false;
     state.seen = now;
     change(state);
@@ -125,8 +126,8 @@ function clock(section) {
     pass((state) => { settle(state); state.runs = !state.runs; });
   });
   again.addEventListener("click", () => pass((state) => Object.assign(state, fresh(), { runs: true, typed: state.typed })));
-  find("count").addEventListener("click", () => pass((state) => { state.counted += state.away; state.away = 0; }));
-  find("drop").addEventListener("click", () => pass((state) => { state.away = 0; }));
+  find("count").addEventListener("click", () => pass((state) => { state.counted += state.away; state.away = 0; state.onPaper = true; }));
+  find("drop").addEventListener("click", () => pass((state) => { state.away = 0; state.onPaper = false; }));
   field.addEventListener("input", () => pass((state) => { state.typed = field.value; }));
   answer.addEventListener("submit", (event) => {
     const { begun, seconds, asked } = pass(settle);
