@@ -18,6 +18,7 @@ PHONE = {"width": 360, "height": 740}
 COLOURS = 256  # of a picture
 SERIOUS = ("serious", "critical")
 PATIENCE_MS = 60_000  # a training on a busy machine
+RUN_TOGETHER = re.compile(r"\w*[^\W\d_]{2}[.!?][A-ZÄÖÜ][^\W\d_]+")
 INTO_ONE_WINDOW = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
 
 
@@ -102,7 +103,9 @@ class Visits:
             self.faults.append(f"wider than the window: {self.page.url}")
 
     def is_accessible(self) -> None:
-        """axe-core finds nothing serious."""
+        """axe-core finds nothing serious, and a reader no two sentences without a space between."""
+        if run_together := RUN_TOGETHER.search(self.page.inner_text("body")):
+            self.faults.append(f"no space at {self.page.url}: {run_together.group()}")
         found = Axe().run(self.page).response["violations"]
         for each in found:
             if each["impact"] in SERIOUS:
