@@ -45,7 +45,11 @@ BARRED = """CASE
                 WHERE school_id IS DISTINCT FROM CAST(:school AS uuid))
         OR EXISTS (SELECT FROM exam_plans
                    WHERE user_id = :user_id AND school_id IS DISTINCT FROM CAST(:school AS uuid))) THEN 'another' END"""
-MAY_RECORD = Statement(f"SELECT {BARRED} AS barred")
+# Whose a row is that a key stores: its school's, where it sees its own students only or the student has an account.
+SCHOOL_OF_ROW = """coalesce(CAST(:school AS uuid), (
+        SELECT school_id FROM service_keys JOIN allowed_schools USING (school_id)
+        WHERE key_hash = :key_hash AND allowed_schools.user_id = CAST(:user_id AS uuid)))"""
+MAY_RECORD = Statement(f"SELECT {BARRED} AS barred, {SCHOOL_OF_ROW} AS school")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +106,24 @@ def caller(claim: Claim) -> QueryFlow[Caller]:
     return Caller(student=claim.student, email=found[0]["email"], is_admin=found[0]["is_admin"])
 
 
-def may_record(claim: Claim, student: UUID) -> QueryFlow[None]:
-    """Raises NotAllowedByStudent or NotOfThisSchool where a key may not record for the student."""
-    if claim.key_hash is not None:
-        check_barred((yield MAY_RECORD, values_of(claim) | {"user_id": student})[0])
+def seen_by_key(table: str) -> str:
+    """In a query of this table: whether the key, if it is one, sees the row. Of students with an account it is what its
+    school recorded, while they allow that."""
+    return f"""(CAST(:key AS uuid) IS NULL OR NOT EXISTS (SELECT FROM users WHERE users.id = {table}.user_id)
+        OR EXISTS (SELECT FROM service_keys JOIN allowed_schools USING (school_id)
+                   WHERE service_keys.id = :key AND school_id = {table}.school_id
+                       AND allowed_schools.user_id = {table}.user_id))"""
+
+
+def may_record(claim: Claim, student: UUID) -> QueryFlow[UUID | None]:
+    """The school as whose a key records for the student, if it is one's; raises NotAllowedByStudent or NotOfThisSchool
+    where it may not."""
+    if claim.key_hash is None:
+        return None
+    row = (yield MAY_RECORD, values_of(claim) | {"user_id": student})[0]
+    check_barred(row)
+    school: UUID | None = row["school"]
+    return school
 
 
 def check_barred(row: Mapping[str, Any]) -> None:

@@ -12,14 +12,14 @@ from sqlalchemy.orm import Session
 
 from app.crud import model_tracker
 from app.crud.attempts import Newest
-from app.crud.practice_tasks import COLUMNS, SEEN, get
+from app.crud.practice_tasks import COLUMNS, SEEN_TASK, get
 from app.crud.rows import all_as, execute, first_as, number
 from app.domain.corrections import Correction
 from app.domain.errors import HasResult, NoResult, TaskNotFound, TooLate
 from app.domain.tasks import Caller, Task
 
 LOCK = f"""
-    SELECT {COLUMNS} FROM practice_tasks WHERE {SEEN} FOR UPDATE"""
+    SELECT {COLUMNS} FROM practice_tasks WHERE {SEEN_TASK} FOR UPDATE"""
 IS_LATE = "SELECT CAST(:completed_at AS timestamptz) < now() - CAST(:allowed AS interval)"
 # A run that is at work has read the tasks that were finished before it began.
 IS_NEW = """
@@ -37,7 +37,7 @@ ADD = """
                                     actual_time_seconds, made_by)
     VALUES (:task_id, :user_id, :was_correct, :was_seconds, :completed_at, :is_correct, :seconds,
             coalesce((SELECT 'service key ' || name FROM service_keys WHERE id = :key), :made_by))"""
-DISCARD = f"DELETE FROM practice_tasks WHERE {SEEN} AND NOT completed"
+DISCARD = f"DELETE FROM practice_tasks WHERE {SEEN_TASK} AND NOT completed"
 OF_TASKS = f"""
     SELECT {", ".join(Correction.__slots__)} FROM result_corrections WHERE task_id = ANY(CAST(:tasks AS uuid[]))
     ORDER BY id"""
@@ -110,7 +110,7 @@ def _correct(
 ) -> tuple[Task, int]:
     was = {"completed_at": task.completed_at, "id": task.id}
     if caller.student and execute(db, IS_LATE, **was, allowed=timedelta(days=days)).scalar_one():
-        raise TooLate(f"{_within(days)} Whoever runs this service can still change it, with a service key.")
+        raise TooLate(f"{_within(days)} Whoever runs this service can still change it.")
     gone = is_correct is None
     is_new = bool(execute(db, IS_NEW, **was).scalar_one())
     since = None if gone else task.completed_at

@@ -36,15 +36,19 @@ CHANGED = f"""
             WHERE corrected.at > begin.moment))
     ) AS changed"""
 LET_IN = f"""
-    SELECT 'token' AS kind, CAST(token.id AS text) AS secret
+    SELECT 'token' AS kind, CAST(token.id AS text) AS secret, CAST(NULL AS uuid) AS student
     FROM api_tokens AS token JOIN users ON users.id = user_id AND disabled_at IS NULL
     WHERE token.id = ANY (CAST(:tokens AS uuid[])) AND expires_at > now()
-    UNION ALL SELECT 'browser', encode(token_hash, 'hex')
+    UNION ALL SELECT 'browser', encode(token_hash, 'hex'), NULL
     FROM browser_sessions JOIN users ON users.id = user_id AND disabled_at IS NULL
     WHERE token_hash IN (SELECT decode(hash, 'hex') FROM unnest(CAST(:browsers AS text[])) AS hash)
         AND expires_at > now()
-    UNION ALL SELECT 'key', encode(key_hash, 'hex') FROM service_keys
-    WHERE key_hash IN (SELECT decode(hash, 'hex') FROM unnest(CAST(:keys AS text[])) AS hash) AND {KEY_IN_USE}"""
+    UNION ALL SELECT 'key', hash, student
+    FROM unnest(CAST(:keys AS text[]), CAST(:students AS uuid[])) AS given (hash, student)
+    JOIN service_keys ON key_hash = decode(hash, 'hex') AND {KEY_IN_USE}
+    WHERE NOT EXISTS (SELECT FROM users WHERE id = student) OR EXISTS (
+        SELECT FROM allowed_schools AS allowed
+        WHERE allowed.school_id = service_keys.school_id AND allowed.user_id = student)"""
 
 
 class Pass(NamedTuple):
@@ -52,6 +56,7 @@ class Pass(NamedTuple):
 
     kind: str  # token, browser or key
     secret: str  # the token's id; the hash of the cookie or the key
+    student: UUID | None = None  # whom the key names
 
 
 def now(db: Session) -> datetime:
@@ -63,8 +68,9 @@ def now(db: Session) -> datetime:
 def let_in(db: Session, passes: Sequence[Pass]) -> set[Pass]:
     """Which of these still open anything."""
     by_kind = {kind: [each.secret for each in passes if each.kind == kind] for kind in ("token", "browser", "key")}
-    rows = execute(db, LET_IN, tokens=by_kind["token"], browsers=by_kind["browser"], keys=by_kind["key"])
-    return {Pass(row.kind, row.secret) for row in rows}
+    students = [each.student for each in passes if each.kind == "key"]
+    secrets = {"tokens": by_kind["token"], "browsers": by_kind["browser"], "keys": by_kind["key"]}
+    return {Pass(row.kind, row.secret, row.student) for row in execute(db, LET_IN, students=students, **secrets)}
 
 
 class Changed(NamedTuple):

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.core.db.statements import QueryFlow, Row, Rows, Statement
 from app.core.time_zones import day_in
+from app.crud import accounts
 from app.crud.model_tracker import to_json
 from app.crud.practice_tasks import SEEN
 from app.domain.errors import NotSignedIn, PlanNotFound, TooManyPlans
@@ -31,11 +32,13 @@ INSERT = Statement(f"""
         OR EXISTS (SELECT FROM users WHERE id = CAST(:student AS uuid) FOR KEY SHARE SKIP LOCKED)
     RETURNING {COLUMNS}""")
 COUNT = Statement("SELECT count(*) AS n FROM exam_plans WHERE user_id = :user_id")
+SEEN_BY_KEY = accounts.seen_by_key("exam_plans")
 OF_STUDENT = Statement(f"""
     SELECT {COLUMNS} FROM exam_plans
-    WHERE user_id = :user_id AND (CAST(:school AS uuid) IS NULL OR school_id = :school) ORDER BY created_at, id""")
-GET = Statement(f"SELECT {COLUMNS} FROM exam_plans WHERE {SEEN}")
-DELETE = Statement(f"DELETE FROM exam_plans WHERE {SEEN} RETURNING id")
+    WHERE user_id = :user_id AND (CAST(:school AS uuid) IS NULL OR school_id = :school) AND {SEEN_BY_KEY}
+    ORDER BY created_at, id""")
+GET = Statement(f"SELECT {COLUMNS} FROM exam_plans WHERE {SEEN}{SEEN_BY_KEY}")
+DELETE = Statement(f"DELETE FROM exam_plans WHERE {SEEN}{SEEN_BY_KEY} RETURNING id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +83,14 @@ def add(db: Session, new: NewExam, account: UUID | None, school: UUID | None = N
     return exam_of(row)
 
 
-def of_student(db: Session, user_id: UUID, school: UUID | None = None) -> list[Exam]:
-    """The next exam first, those that are over last; of this school only, where one is named."""
-    return _in_order(OF_STUDENT.rows_sync(db, user_id=user_id, school=school))
+def of_student(db: Session, user_id: UUID, school: UUID | None = None, key: UUID | None = None) -> list[Exam]:
+    """The next exam first, those that are over last; what the school or key sees only, where one is named."""
+    return _in_order(OF_STUDENT.rows_sync(db, user_id=user_id, school=school, key=key))
 
 
 def following(user_id: UUID) -> QueryFlow[Exam | None]:
     """The student's next exam after today."""
-    rows = yield OF_STUDENT, {"user_id": user_id, "school": None}
+    rows = yield OF_STUDENT, {"user_id": user_id, "school": None, "key": None}
     return next((exam for exam in _in_order(rows) if days_to(exam) > 0), None)
 
 
@@ -101,17 +104,17 @@ def _in_order(rows: Rows) -> list[Exam]:
     return [exam for exam, days in sorted(exams, key=lambda each: (each[1] <= 0, abs(each[1])))]
 
 
-def get(db: Session, plan_id: UUID, owner: UUID | None, school: UUID | None = None) -> Exam:
-    """Raises PlanNotFound for what is not the owner's or the school's; without either it may be anybody's."""
-    row = GET.first_sync(db, id=plan_id, owner=owner, school=school)
+def get(db: Session, plan_id: UUID, owner: UUID | None, school: UUID | None = None, key: UUID | None = None) -> Exam:
+    """Raises PlanNotFound for what is not the owner's, or not seen by the school or key."""
+    row = GET.first_sync(db, id=plan_id, owner=owner, school=school, key=key)
     if row is None:
         raise PlanNotFound
     return exam_of(row)
 
 
-def delete(db: Session, plan_id: UUID, owner: UUID | None, school: UUID | None = None) -> None:
+def delete(db: Session, plan_id: UUID, owner: UUID | None, school: UUID | None = None, key: UUID | None = None) -> None:
     """Raises PlanNotFound as `get` does."""
-    if not DELETE.rows_sync(db, id=plan_id, owner=owner, school=school):
+    if not DELETE.rows_sync(db, id=plan_id, owner=owner, school=school, key=key):
         raise PlanNotFound
 
 

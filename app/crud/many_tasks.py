@@ -49,7 +49,9 @@ PASTS = Statement(f"""
 INSERT = Statement(f"""
     WITH added AS (
         INSERT INTO practice_tasks ({practice_tasks.STORED})
-        SELECT {practice_tasks.STORED}
+        SELECT {practice_tasks.STORED.removesuffix("school_id")}{
+    accounts.SCHOOL_OF_ROW.replace(":school", "school_id").replace(":user_id", "user_id")
+}
         FROM json_populate_recordset(CAST(NULL AS practice_tasks), CAST(CAST(:rows AS text) AS json))
         WHERE CAST(:student AS uuid) IS NULL
             OR EXISTS (SELECT FROM users WHERE id = CAST(:student AS uuid) FOR KEY SHARE SKIP LOCKED)
@@ -109,6 +111,11 @@ def add(rows: Sequence[Mapping[str, Any]], claim: Claim) -> QueryFlow[None]:
         | {"contributions": practice_tasks.shares_in(row)}
         for row in rows
     ]
-    values = {"rows": to_json(as_columns).decode(), "student": claim.student, "first": rows[0]["id"]}
+    values = {
+        "rows": to_json(as_columns).decode(),
+        "student": claim.student,
+        "key_hash": claim.key_hash,
+        "first": rows[0]["id"],
+    }
     if not (yield INSERT, values)[0]["stored"]:
         raise accounts.refused(claim)

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy.orm import Session
 
 from app.core.db.statements import BatchedColumns, BatchedStatement, Statement, run_sync
-from app.crud import spellings
+from app.crud import accounts, spellings
 from app.crud.rows import all_as, execute
 from app.domain.characters import tidy
 from app.domain.errors import OtherResult, TaskNotFound
@@ -36,7 +36,7 @@ INSERT = BatchedStatement(
     SELECT :id, :user_id, :topic, :difficulty, :item_id, :created_at,
            :correctness_prob, :estimated_time_seconds, :model_version, :model_version_id,
            :correctness_prob_low, :correctness_prob_high, :time_low_seconds, :time_high_seconds, :fallback_reason,
-           CAST(CAST(:contributions AS text) AS jsonb), CAST(:features AS double precision[]), CAST(:school AS uuid)
+           CAST(CAST(:contributions AS text) AS jsonb), CAST(:features AS double precision[]), {accounts.SCHOOL_OF_ROW}
     WHERE CAST(:student AS uuid) IS NULL
         OR EXISTS (SELECT FROM users WHERE id = CAST(:student AS uuid) FOR KEY SHARE SKIP LOCKED)
     ON CONFLICT (id) DO NOTHING
@@ -70,13 +70,17 @@ COMPLETE = BatchedColumns(
 
 # The task or plan of this id, where the caller sees it: `Caller.sight`.
 SEEN = """id = :id AND (CAST(:owner AS uuid) IS NULL OR user_id = :owner)
-    AND (CAST(:school AS uuid) IS NULL OR school_id = :school)"""
-GET = Statement(f"SELECT {COLUMNS} FROM practice_tasks WHERE {SEEN}")
+    AND (CAST(:school AS uuid) IS NULL OR school_id = :school) AND """
+SEEN_TASK = SEEN + accounts.seen_by_key("practice_tasks")
+GET = Statement(f"SELECT {COLUMNS} FROM practice_tasks WHERE {SEEN_TASK}")
 
 
-def get(db: Session, task_id: UUID, owner: UUID | None, school: UUID | None = None) -> Task:
-    """Raises TaskNotFound for what is not the owner's or the school's; without either it may be anybody's."""
-    return task_of(GET.first_sync(db, id=task_id, owner=owner, school=school))
+def get(
+    db: Session, task_id: UUID, owner: UUID | None = None, school: UUID | None = None, key: UUID | None = None
+) -> Task:
+    """Raises TaskNotFound for what is not the owner's, or not seen by the school or key; without any it may be
+    anybody's."""
+    return task_of(GET.first_sync(db, id=task_id, owner=owner, school=school, key=key))
 
 
 def task_of(row: Mapping[str, Any] | None) -> Task:
@@ -134,6 +138,7 @@ FITS = {
     "since": "created_at >= :since",
     "until": "created_at < :until",
     "before": "(created_at, id) < (:before, :before_id)",
+    "key": accounts.seen_by_key("practice_tasks"),
 }
 
 
@@ -150,6 +155,7 @@ def newest(
     *,
     user_id: UUID | None = None,
     school: UUID | None = None,
+    key: UUID | None = None,
     topic: str | None = None,
     completed: bool | None = None,
     is_correct: bool | None = None,
@@ -163,8 +169,14 @@ def newest(
     topic or exercise, asked for at `since` or later and before `until`."""
     if topic is not None:
         topic = run_sync(spellings.called("topic", [topic]), db)[topic]
-    wanted: dict[str, object] = {"user_id": user_id, "school_id": school, "topic": topic, "completed": completed}
-    wanted |= {"is_correct": is_correct, "search": tidy(search) or None, "since": since, "until": until}
+    wanted: dict[str, object] = {"user_id": user_id, "school_id": school, "key": key, "topic": topic}
+    wanted |= {
+        "completed": completed,
+        "is_correct": is_correct,
+        "search": tidy(search) or None,
+        "since": since,
+        "until": until,
+    }
     wanted["before"] = before and before[0]
     values = {name: value for name, value in wanted.items() if value is not None}
     fits = [FITS.get(name, f"{name} = :{name}") for name in values]

@@ -103,5 +103,5 @@ class Caller:
 
     @property
     def sight(self) -> dict[str, UUID | None]:
-        """What tasks and plans must have for the caller to see them: this student, this school; none: any."""
-        return {"owner": self.student, "school": self.school}
+        """Whose tasks and plans the caller sees: this student's, this school's, this key's; none: any."""
+        return {"owner": self.student, "school": self.school, "key": self.key}

@@ -56,11 +56,10 @@ async def predict_only(
 ) -> list[tuple[TaskRequest, Prediction]]:
     """What would be said of each, were it created now; nothing is stored.
 
-    Raises NotSignedIn; of a key that sees its own students only NotAllowedByStudent or NotOfThisSchool.
+    Raises NotSignedIn, and NotAllowedByStudent or NotOfThisSchool where a key may not record for the student.
     """
     rows = await run_async(many_tasks.pasts(asked, claim), database)
-    if claim.school:
-        accounts.check_barred(rows[0])
+    accounts.check_barred(rows[0])
     cells = list(zip(many_tasks.named(asked, rows), map(past_of, rows), strict=True))
     found = await predictions(serving, database, cells)
     serving.request_refresh(cells[0][1].serving)

@@ -49,7 +49,9 @@ def predict_and_save(serving: ServingModels, asked: TaskRequest, claim: Claim | 
     past = student_totals.past_of(known)
     prediction = yield from predict(serving, asked, past)
     row = practice_tasks.new_row(asked, past.at, prediction, stored_inputs(past, prediction))
-    inserted = (yield practice_tasks.INSERT, row | {"student": claim and claim.student})[0]
+    inserted = (
+        yield practice_tasks.INSERT, row | {"student": claim and claim.student, "key_hash": claim and claim.key_hash}
+    )[0]
     if claim and not inserted["stored"]:
         raise accounts.refused(claim)  # erased between the two round trips
     task = practice_tasks.stored(row)

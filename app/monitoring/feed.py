@@ -36,6 +36,7 @@ LONGEST_SECONDS = 3600.0  # then a listener has to come again
 MOST_OF_CALLER = 5  # listeners of one student or of one key, in this process
 NOT_FETCHED = 1000  # events; who has so many waiting is cut off
 RETRY_MILLISECONDS, RETRY_SECONDS = 3000, 30
+ENDED = "The session or the token has ended, the key was revoked, or the student no longer allows the school."
 
 
 @dataclass(eq=False)
@@ -56,7 +57,7 @@ class Listener:
     def tell(self, news: "News") -> None:
         """Pass on what is new to this listener."""
         if self.by not in news.let_in:
-            self._say(news, "end", End(reason="The session or the token has ended, or the key was revoked."))
+            self._say(news, "end", End(reason=ENDED))
             self.end()
             return
         for name, state in news.states.items():

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -13,7 +14,7 @@ import numpy as np
 from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
-from app.crud import model_versions, person
+from app.crud import allowed_schools, model_versions, person
 from app.crud.person import Row
 from app.domain.tasks import Task
 from app.ml.features.inputs import NETWORK_INPUTS
@@ -46,6 +47,7 @@ def head(db: Session, serving: ServingModels, model_dir: Path, student: UUID) ->
         "account": person.account(db, student),
         "exported_at": datetime.now(UTC),
         "exams": person.exams(db, student),
+        "schools": [asdict(each) for each in allowed_schools.listed(db, student)],
         "states": [_state(serving, row) for row in person.states(db, student)],
         "embedded_in": _embedded_in(db, model_dir, student),
     }

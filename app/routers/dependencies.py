@@ -168,10 +168,9 @@ async def student_asked_about(
     user_id: ById = None,
     student: ByText = None,
 ) -> UUID:
-    """Return the student whom a request is about; a key that sees its own students only is told of no others."""
+    """Return the student whom a request is about; a key is told of nobody for whom it may not record."""
     named = student_named(user_id, student, caller, "it is about you")
-    if claim.school:
-        await run_async(accounts.may_record(claim, named), database)
+    await run_async(accounts.may_record(claim, named), database)
     return named
 
 

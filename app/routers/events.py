@@ -38,16 +38,15 @@ async def listener(
     request: Request, user_id: ById = None, student: ByText = None, last_event_id: LAST = ""
 ) -> AsyncIterator[Listener]:
     """Find out who listens, and let them be told while the answer lasts."""
-    by, whose = await _browser(request) or await _caller(request, user_id, student)
+    by, whose, school = await _browser(request) or await _caller(request, user_id, student)
     address = neighbourhood(address_of(request))
-    caller, school = (whose, None) if by.kind != "key" else ((by.secret, whose), claim_of(request).school)
-    made = Listener(by, caller, address, whose, school, _moment(last_event_id))
+    made = Listener(by, by if by.kind == "key" else whose, address, whose, school, _moment(last_event_id))
     request.scope["end"] = made.end  # for the server, when it shuts down
     async with request.app.state.feed.listening(made):
         yield made
 
 
-async def _browser(request: Request) -> tuple[Pass, UUID] | None:
+async def _browser(request: Request) -> tuple[Pass, UUID, None] | None:
     """Return whose page asks, by the browser's cookie; none where it is no page of ours, or a token is sent."""
     cookie = request.cookies.get(guarded(request, SESSION))
     if cookie is None or "authorization" in request.headers:
@@ -63,19 +62,18 @@ async def _browser(request: Request) -> tuple[Pass, UUID] | None:
     if visitor is None:
         raise NotSignedIn
     count_request(request, Claim(student=visitor.id))
-    return Pass("browser", browser_sessions.hashed(cookie).hex()), visitor.id
+    return Pass("browser", browser_sessions.hashed(cookie).hex()), visitor.id, None
 
 
-async def _caller(request: Request, user_id: UUID | None, name: str | None) -> tuple[Pass, UUID | None]:
-    """Return who sends a token or a key, and the student whose tasks they are told of."""
+async def _caller(request: Request, user_id: UUID | None, name: str | None) -> tuple[Pass, UUID | None, UUID | None]:
+    """Return who sends a token or a key, the student whose tasks they are told of, and the school that brought them."""
     claim, database = claim_of(request), await async_database(request)
     caller = await run_async(accounts.caller(claim), database)
     if claim.key_hash is None:
-        return Pass("token", str(claim.token)), student_named(user_id, name, caller, "it is about you")
+        return Pass("token", str(claim.token)), student_named(user_id, name, caller, "it is about you"), None
     whose = student_named(user_id, name, caller, "") if user_id or name else None
-    if claim.school and whose:
-        await run_async(accounts.may_record(claim, whose), database)
-    return Pass("key", claim.key_hash.hex()), whose
+    school = await run_async(accounts.may_record(claim, whose), database) if whose else None
+    return Pass("key", claim.key_hash.hex(), whose), whose, school
 
 
 def _moment(event_id: str) -> datetime | None:

@@ -121,6 +121,7 @@ def list_practice_tasks(
         db,
         user_id=caller.owner or user_id,
         school=caller.school,
+        key=caller.key,
         topic=topic,
         completed=completed,
         is_correct=is_correct,

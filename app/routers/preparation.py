@@ -97,14 +97,14 @@ def create_plan(new: NewPlan, claim: Claimed, caller: SignedIn, db: Db, serving:
     until then; what has been done today is taken off today's minutes. A student may have 20 plans.
     """
     student = student_named(new.user_id, new.student, caller, "it is about you")
-    run_sync(accounts.may_record(claim, student), db)
-    return plan_out(*prepare(serving, db, student, new, caller.student, caller.school))
+    school = run_sync(accounts.may_record(claim, student), db)
+    return plan_out(*prepare(serving, db, student, new, caller.student, school))
 
 
 @router.get("/preparation/plans", responses=problems(401, 403, 404, 422))
 def list_plans(student: AboutStudent, caller: SignedIn, db: Db) -> PlanList:
     """A student's plans without their days: the next exam first, those that are over last."""
-    exams = exam_plans.of_student(db, student, caller.school)
+    exams = exam_plans.of_student(db, student, caller.school, caller.key)
     return PlanList(items=[exam_out(exam) for exam in exams])
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from app.schemas.accounts import AccountOut
 from app.schemas.base import ApiModel
 from app.schemas.practice_tasks import CorrectionOut, TaskOut
+from app.schemas.schools import AllowedSchoolOut
 
 
 class Me(AccountOut):
@@ -110,6 +111,7 @@ class Export(BaseModel):
     account: Me
     exported_at: datetime
     exams: list[ExportedExam]
+    schools: list[AllowedSchoolOut] = Field(description="Whose programs may record tasks in the account.")
     totals: list[TotalOut]
     states: list[StateOut]
     embedded_in: list[EmbeddedIn] = Field(description="Versions whose files hold a vector of this student's.")

@@ -50,7 +50,8 @@ ADMINS_AND_KEYS = {**ADMINS, "service key": None}
 class World:
     """What there is to ask for, and by whom."""
 
-    task_id: str
+    owner: str  # the student's account, which allows the school
+    task_id: str  # theirs, recorded by the school's key, as the plan is
     plan_id: str
     session_id: str
     version_id: int
@@ -251,7 +252,10 @@ def made_world(service: TestClient, db: Session) -> World:
     db.rollback()
     asks = callers["student"]
     allowed = service.post("/users/me/schools", json={"name": "school"}, headers=asks.headers).json()["id"]
-    made = World(asks.ask().json()["id"], planned(asks), session_of(asks), old, str(unknown), allowed, ids["spare"])
+    owner, by_key = ids["student"], Student(service, key)
+    task_id = by_key.ask(user_id=owner).json()["id"]
+    plan_id = planned(by_key, owner)
+    made = World(owner, task_id, plan_id, session_of(asks), old, str(unknown), allowed, ids["spare"])
     made.secrets = {name: [caller.secret] for name, caller in callers.items() if name in GOOD}
     made.secrets |= {
         "nobody": [None, "", "nonsense", "ssk_nonsense"],
@@ -288,9 +292,10 @@ def session_of(student: Student) -> str:
     return str(student.get("/users/me/sessions").json()[0]["id"])
 
 
-def planned(student: Student) -> str:
+def planned(by_key: Student, owner: str) -> str:
     """A plan of theirs."""
-    answer = student.client.post("/preparation/plans", json=exam("student"), headers=student.headers)
+    new = exam("student") | {"user_id": owner}
+    answer = by_key.client.post("/preparation/plans", json=new, headers=by_key.headers)
     return str(answer.json()["id"])
 
 
@@ -320,13 +325,13 @@ def test_it_lets_in_whom_it_should_and_nobody_else(service: TestClient, world: W
     rule = (RULES | PAGES)[name]
     got = {}
     for caller in (*BAD, *reversed(GOOD)):  # those who are to be kept out come first
-        of_student = Student(service, str(world.secrets["student"][0]))
+        by_key = Student(service, str(world.secrets["service key"][0]))
         if name.startswith("DELETE /preparation"):  # one of several that are let in has it
-            world.plan_id = planned(of_student)
+            world.plan_id = planned(by_key, world.owner)
         if name.startswith("DELETE /practice-tasks"):
-            world.task_id = of_student.ask().json()["id"]
+            world.task_id = by_key.ask(user_id=world.owner).json()["id"]
         if name.startswith("PUT /practice-tasks"):
-            world.task_id = of_student.do()["id"]
+            world.task_id = by_key.do(user_id=world.owner)["id"]
         answers = [send(service, world, name, rule, caller, secret) for secret in world.secrets[caller]]
         got[caller] = {answer.status_code for answer in answers}
         for answer in answers:

@@ -121,7 +121,8 @@ def test_students_may_correct_for_some_days_and_service_keys_always(
     student: Students, school: Student, db: Session
 ) -> None:
     ada = student()
-    task = ada.do(is_correct=False, seconds=20)["id"]
+    ada.client.post("/users/me/schools", json={"name": "school"}, headers=ada.headers)
+    task = school.do(user_id=ada.get("/users/me").json()["id"], is_correct=False, seconds=20)["id"]
     finished_days_ago(db, settings().correction_days - 0.01)
     assert correct(ada, task, True, 20).status_code == 200
     finished_days_ago(db, settings().correction_days + 0.01)

@@ -150,8 +150,10 @@ def test_the_school_is_told_of_the_student(school: Student, db: Session) -> None
 
 
 def test_only_the_student_and_the_school_see_it(ada: Student, student: Students, school: Student, db: Session) -> None:
-    task = ada.ask().json()
+    ada.client.post("/users/me/schools", json={"name": "school"}, headers=ada.headers)
+    task = school.ask(user_id=ada.get("/users/me").json()["id"]).json()
     path = f"/practice-tasks/{task['id']}/explanation"
+    assert ada.get(path).status_code == 200
     assert ada.client.get(path).status_code == 401
     refused = student("ben").get(path)
     assert (refused.status_code, refused.json()["detail"]) == (404, "There is no such task among yours.")

@@ -200,6 +200,58 @@ def test_no_key_records_for_a_student_with_an_account_who_has_not_allowed_it(
     assert north.client.delete(f"/students/{whose}", headers=north.headers).status_code == 409
 
 
+def test_no_key_reads_completes_or_corrects_for_an_account_that_has_not_allowed_it(
+    school: Student, limited: Schools, student: Schools
+) -> None:
+    north, ada = limited("North"), student()
+    whose = ada.get("/users/me").json()["id"]
+    done, still_open = ada.do()["id"], ada.ask().json()["id"]
+    exam = plan(ada).json()["id"]
+    result = {"is_correct": False, "actual_time_seconds": 31.0}
+
+    def tried(key: Student, finished: str, unfinished: str, planned: str) -> list[int]:
+        send, headers = key.client.request, key.headers
+        batch = {"results": [{"id": unfinished, **result}]}
+        return [
+            key.get(f"/practice-tasks/{finished}").status_code,
+            key.get(f"/practice-tasks/{finished}/explanation").status_code,
+            key.get(f"/practice-tasks/{finished}/corrections").status_code,
+            key.get(f"/preparation/plans/{planned}").status_code,
+            send("PATCH", "/practice-tasks/batch", json=batch, headers=headers).json()["items"][0]["status"],
+            key.complete(unfinished, False, 31.0).status_code,
+            send("PUT", f"/practice-tasks/{finished}/result", json=result, headers=headers).status_code,
+            send("DELETE", f"/practice-tasks/{finished}/result", headers=headers).status_code,
+            send("DELETE", f"/practice-tasks/{finished}", headers=headers).status_code,
+            send("DELETE", f"/preparation/plans/{planned}", headers=headers).status_code,
+        ]
+
+    def about(key: Student) -> list[int]:
+        paths = ("/recommendations", "/preparation/plans", "/users/me/analytics", "/topics", "/events")
+        asked = [key.get(path, user_id=whose).status_code for path in paths]
+        wanted = {"user_id": whose, "tasks": [{"topic": "Calculus", "difficulty": "easy"}]}
+        return [*asked, key.client.post("/predictions", json=wanted, headers=key.headers).status_code]
+
+    for key in (school, north):
+        assert (tried(key, done, still_open, exam), about(key)) == ([404] * 10, [403] * 6)
+        assert listed(key) == listed(key, user_id=whose) == set()
+    for key, name in ((school, "school"), (north, "North")):
+        allowed = allow(ada, name).json()["id"]
+        assert about(key) == [200] * 6
+        assert (tried(key, done, still_open, exam), listed(key)) == ([404] * 10, set())
+        assert key.get("/preparation/plans", user_id=whose).json()["items"] == []
+        own = key.do(user_id=whose)["id"], key.ask(user_id=whose).json()["id"], plan(key, user_id=whose).json()["id"]
+        both = {"user_id": whose, "topic": "Waves", "difficulty": "easy"}
+        made = key.client.post("/practice-tasks/batch", json={"tasks": [both]}, headers=key.headers).json()
+        assert listed(key) == {*own[:2], made["items"][0]["task"]["id"]}
+        assert ada.get("/users/me/export").json()["schools"][0]["name"] == name
+        ada.client.delete(f"/users/me/schools/{allowed}", headers=ada.headers)
+        assert (tried(key, *own), about(key), listed(key)) == ([404] * 10, [403] * 6, set())
+        assert allow(ada, name).status_code == 201
+        assert tried(key, *own) == [200, 200, 200, 200, 200, 200, 200, 200, 204, 204]
+        assert ada.client.delete(f"/users/me/schools/{allowed}", headers=ada.headers).status_code == 204
+    assert done in listed(ada)
+
+
 def test_one_schools_topics_do_not_lead_suggestions_elsewhere(
     limited: Schools, school: Student, student: Schools
 ) -> None:

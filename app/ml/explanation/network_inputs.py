@@ -72,7 +72,7 @@ def task_inputs(db: Session, serving: ServingModels, task_id: UUID, kind: str | 
         TaskNotFound: there is no such task.
         NotKept: it was imported and no kind was named; the kind is no network, or has no version whose files are kept.
     """
-    row = practice_tasks.GET.first_sync(db, id=task_id, owner=None, school=None)
+    row = practice_tasks.GET.first_sync(db, id=task_id, owner=None, school=None, key=None)
     if row is None:
         raise TaskNotFound(f"There is no task {task_id}.")
     task = practice_tasks.task_of(row)
