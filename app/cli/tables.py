@@ -100,8 +100,8 @@ def users(found: Iterable["User"]) -> Table:
                 each.email,
                 each.name or "-",
                 "disabled" if each.disabled_at else "admin" if each.is_admin else "-",
-                f"{each.created_at:%Y-%m-%d %H:%M}",
-                f"{each.seen_at:%Y-%m-%d %H:%M}" if each.seen_at else "-",
+                moment(each.created_at),
+                moment(each.seen_at),
                 f"{each.finished:,}",
             )
             for each in found

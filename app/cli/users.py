@@ -12,6 +12,7 @@ from app.domain.actors import COMMAND_LINE
 
 with lazily():
     from app.cli import tables
+    from app.core import settings
     from app.core.http import public_address
     from app.crud import password_links, users
     from app.schemas import users as user_schemas
@@ -48,14 +49,16 @@ def list_users(
 def reset_password(db: "Session", which: Which) -> Text:
     """Print a link by which somebody sets a new password, once; hand it over yourself, for no mail is sent.
 
-    It is good for 24 hours. The old password holds until then; with the new one every browser and token of the account
-    ends. PUBLIC_URL is what the link begins with.
+    It is good for 24 hours and ends the links made before. The old password holds until a new one is set; with that
+    every browser and token of the account ends. PUBLIC_URL is what the link begins with.
     """
     token, _ = users.password_link(db, users.named(db, which), COMMAND_LINE)
     address = public_address.of_this_machine()
     remark = f"It works once, for {password_links.HOURS} hours: whoever has it can sign in as them."
     if not address:
         remark += " Put the address of the service before it; PUBLIC_URL does that by itself."
+    elif not settings.settings().public_url:
+        remark += " It leads to this machine only; set PUBLIC_URL to the address that others reach the service by."
     return Text(f"{address}{public_address.LINK}{token}").append(f"\n{remark}", style="dim")
 
 

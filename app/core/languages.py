@@ -66,7 +66,7 @@ def sentences(language: str) -> dict[str, Callable[..., str]]:
         return told % values if values else told
 
     def many(one: str, several: str, n: int, **values: object) -> str:
-        return found.ngettext(one, several, n) % {"num": n, **values}
+        return found.ngettext(one, several, n) % {"num": _decimal(n, language), **values}
 
     return {"_": said, "ngettext": many}
 

@@ -2,22 +2,32 @@
 
 import smtplib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
+from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from anyio import CapacityLimiter, to_thread
 
 from app.core.observability.logs import log
 from app.core.settings import is_loopback, settings
 
 TIMEOUT_SECONDS = 10.0
+AT_ONCE = 4  # mails, in threads of their own: a slow mail server keeps none of those that answer requests
+at_work = CapacityLimiter(AT_ONCE)
 PORTS = {"smtp": 587, "smtps": 465}
 
 
 def is_sent() -> bool:
     """Tell whether mails can be sent."""
     return settings().smtp_url is not None
+
+
+async def in_turn(work: Callable[..., None], *given: Any) -> None:
+    """Do what makes and sends a mail, in one of the threads for that."""
+    await to_thread.run_sync(work, *given, limiter=at_work)
 
 
 def send(to: str, subject: str, text: str) -> None:
@@ -35,7 +45,8 @@ def send(to: str, subject: str, text: str) -> None:
         with _server() as server:
             server.send_message(message)
     except (OSError, ValueError, EmailNotValidError) as why:  # smtplib's errors are OSErrors
-        log.error("A mail could not be sent: %s", why)
+        said = f"{type(why).__name__}: {why}".replace(to, "the address")
+        log.error("A mail could not be sent through SMTP_URL. %s", said)
 
 
 @contextmanager

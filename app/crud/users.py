@@ -91,9 +91,10 @@ def enable(db: Session, user_id: UUID, actor: Actor) -> User:
 
 
 def password_link(db: Session, user_id: UUID, actor: Actor) -> tuple[str, datetime]:
-    """What a link holds by which they set a new password, and when it runs out. Raises AccountNotFound or
-    AccountDisabled."""
+    """What a link holds by which they set a new password, and when it runs out; those before it end, which may have
+    come into wrong hands. Raises AccountNotFound or AccountDisabled."""
     if get(db, user_id).disabled_at is not None:
         raise AccountDisabled("This account is disabled: enable it first.")
     audit.record(db, actor, "password link made", str(user_id))
+    password_links.end_all(db, user_id)
     return password_links.make(db, user_id)

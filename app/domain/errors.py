@@ -161,7 +161,7 @@ class HasAccount(AppError):
 
 
 class AccountNotFound(AppError):
-    """There is no such account; GET /users lists them."""
+    """There is no account with this address or id."""
 
     status = 404
 

@@ -53,8 +53,8 @@ class ReasonKind(Enum):
         " be said."
     )
     PLAN_TOO_EARLY = _(
-        "%(days)s to practise until %(exam)s, %(topics)s. What the plan brings can be said from %(least)s finished"
-        " tasks on each topic; still missing: %(tasks)s."
+        "%(days)s to practise until %(exam)s, %(topics)s. What the plan brings is known after %(least)s finished tasks"
+        " on each topic; %(tasks)s to go."
     )
     EXAM_TODAY = _("The exam is today, %(exam)s: there is nothing left to plan. Good luck.")
     EXAM_OVER = _("The exam was on %(exam)s; there is nothing left to plan.")

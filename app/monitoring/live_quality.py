@@ -20,7 +20,7 @@ def live_quality(db: Session) -> LiveOut:
     """Score each kind that answered enough of the newest tasks; silent while there are few."""
     found = predictions.newest(db, NEWEST)
     if len(found) < LEAST:
-        few = f"Live quality speaks from {LEAST} completed tasks on; there are {len(found)}."
+        few = f"Live quality is known from {LEAST} completed tasks on; so far there are {len(found)}."
         return LiveOut(n=len(found), minimum=LEAST, kinds=[], text=few)
     counts = Counter(found.kind.tolist()).most_common()
     told = [_quality(db, kind, found.take(found.kind == kind)) for kind, n in counts if n >= LEAST]

@@ -6,8 +6,9 @@ from sqlalchemy.orm import Session
 from app.core import mail, security
 from app.core.addresses import plainest
 from app.core.database import new_session
-from app.core.http.public_address import LINK, of_request
+from app.core.http.public_address import LINK
 from app.core.languages import Translator, chosen
+from app.core.settings import settings
 from app.core.time_zones import zone_of
 from app.crud import accounts, known_places, password_links, person
 from app.domain.errors import LinkGone, NoMail
@@ -49,7 +50,7 @@ def ask_for_link(address: str, request: Request, db: Session, background: Backgr
     if not mail.is_sent():
         raise NoMail
     limits.count_forgotten(request, db, plainest(address))
-    background.add_task(_mail_link, address, of_request(request), request.headers.get("accept-language", ""))
+    background.add_task(mail.in_turn, _mail_link, address, request.headers.get("accept-language", ""))
 
 
 def set_by_link(token: str, password: str, request: Request, db: Session) -> password_links.Owner:
@@ -66,7 +67,7 @@ def set_by_link(token: str, password: str, request: Request, db: Session) -> pas
     return owner
 
 
-def _mail_link(address: str, base: str, accept_language: str) -> None:
+def _mail_link(address: str, accept_language: str) -> None:
     """Send a link to the account of this address, if it may sign in; in the account's language."""
     email = plainest(address)
     with new_session().begin() as db:
@@ -82,5 +83,7 @@ def _mail_link(address: str, base: str, accept_language: str) -> None:
         when=translator.moment(expires_at),
     )
     mail.send(
-        account["email"], translator("A new password for SmartStudy"), f"{said}\n\n{base}{LINK}{token}\n\n{ends}\n"
+        account["email"],
+        translator("A new password for SmartStudy"),
+        f"{said}\n\n{settings().public_url}{LINK}{token}\n\n{ends}\n",
     )

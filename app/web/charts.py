@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, groupby
+from math import floor, log10
 from typing import Literal
 
 from markupsafe import Markup
@@ -76,7 +77,9 @@ class _Scale:
 # The elements; what is written into them is escaped.
 LINE = Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>')
 TICK = Markup('<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
-ALONG = Markup('<text class="tick along" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')  # phones show every other
+ALONG = Markup(
+    '<text class="tick along" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'
+)  # phones show them in two rows
 DOT = Markup('<circle class="{} dot" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"><title>{}</title></circle>')
 BAR = Markup(
     '<rect class="{} bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="2"><title>{}</title></rect>'
@@ -232,7 +235,15 @@ def _range(series: Sequence[Series], axis: Axis) -> tuple[float, float]:
         return -reach, reach
     if axis.high is not None:
         return axis.low, axis.high
-    return axis.low, (max([*found, axis.low]) or 1.0) * 1.08
+    return axis.low, axis.low + GRID_LINES * _round_step((max([*found, axis.low]) - axis.low) / GRID_LINES)
+
+
+def _round_step(least: float) -> float:
+    """Return the least of 1, 2, 2.5, 5 and 10 times a power of ten that is not below this."""
+    if least <= 0:
+        return 0.25
+    power: float = 10.0 ** floor(log10(least))
+    return next((times * power for times in (1, 2, 2.5, 5) if times * power >= least), 10 * power)
 
 
 def _grid(scale: _Scale, translator: Translator, axis: Axis) -> list[Markup]:
@@ -275,7 +286,7 @@ def _lines(scale: _Scale, series: Series, colour: str, shown: Callable[[int], st
         parts += [PATH.format(style, _points(scale, series.values, run)) for run in _runs(series.values)]
     if series.kind == "dots" or len(series.values) <= DOTS:
         parts += [
-            DOT.format(colour, scale.x(place), scale.y(value), 3.5, shown(place))
+            DOT.format(colour, scale.x(place), scale.y(value), 5.5 if series.kind == "dots" else 3.5, shown(place))
             for place, value in enumerate(series.values)
             if value is not None
         ]
@@ -309,6 +320,8 @@ def _legend(translator: Translator, series: Sequence[Series]) -> Markup:
     items = list[Markup]()
     for place, each in enumerate(series):
         colour = place % COLOURS + 1
+        if all(value is None for value in each.values):
+            continue
         if each.kind == "bars":
             mark = BAR_KEY.format(colour)
         elif each.kind == "dots":

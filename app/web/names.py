@@ -179,7 +179,7 @@ def score_texts(translator: Translator) -> dict[str, tuple[str, str]]:
             translator("AUC"),
             translator(
                 "Of all pairs of a task that went right and one that went wrong, the share in which the right one had"
-                " the higher predicted chance. 50 % is guessing, 100 % is perfect."
+                " the higher predicted chance. 50% is guessing, 100% is perfect."
             ),
         ),
         "calibration_error": (
@@ -202,7 +202,7 @@ def score_texts(translator: Translator) -> dict[str, tuple[str, str]]:
         ),
         "time_interval_coverage": (
             translator("Interval coverage"),
-            translator("The share of actual times that lay within the predicted interval, which is made to hold 80 %."),
+            translator("The share of actual times that lay within the predicted interval, which is made to hold 80%."),
         ),
     }
 

@@ -4,6 +4,7 @@ import re
 import socketserver
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
@@ -24,6 +25,8 @@ SAME = "If there is such an account, a mail with a link is on its way to it."
 class Taking(socketserver.StreamRequestHandler):
     """As much of SMTP as a mail needs (RFC 5321), without TLS."""
 
+    refuses = False
+
     def handle(self) -> None:
         self._say("220 here")
         while line := self.rfile.readline():
@@ -33,6 +36,8 @@ class Taking(socketserver.StreamRequestHandler):
             elif command.startswith("AUTH"):
                 self.server.signed_in.append(command)  # type: ignore[attr-defined]
                 self._say("235 yes")
+            elif command.startswith("RCPT") and self.refuses:
+                self._say("550 no such mailbox: ada@example.com")
             elif command == "DATA":
                 self._say("354 go on")
                 self._take()
@@ -147,7 +152,7 @@ def test_a_password_is_never_sent_in_clear_to_another_machine(
     [
         ({"SMTP_URL": "mail.example.org"}, "SMTP_URL: takes smtp://user:password@host:587"),
         ({"SMTP_URL": "smtp://u:secret@host:port"}, "SMTP_URL: takes smtp://user:password@host:587"),
-        ({"SMTP_URL": "smtp://mail.example.org", "HOST": "0.0.0.0"}, "SMTP_URL needs PUBLIC_URL"),  # noqa: S104
+        ({"SMTP_URL": "smtp://mail.example.org"}, "SMTP_URL needs PUBLIC_URL"),
         ({"PUBLIC_URL": "study.example.org"}, "PUBLIC_URL: takes the address that the service is reached by"),
     ],
 )
@@ -164,11 +169,41 @@ def test_a_wrong_setting_is_said_at_the_start(
     assert "secret" not in str(said_why.value)
 
 
-def test_links_lead_to_the_host_that_is_checked(
-    post_office: MailServer, service: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PUBLIC_URL")
-    settings.cache_clear()
+def test_who_asks_for_a_link_has_no_say_in_where_it_leads(post_office: MailServer, service: TestClient) -> None:
     Student.registered(service, "ada")
-    forgot(service, "ada@example.com")
-    assert "http://testserver/new-password?link=" in post_office.mails[0].get_content()
+    asked = {"json": {"email": "ada@example.com"}, "headers": {"Host": "testserver:6666"}}
+    assert service.post("/auth/forgot-password", **asked).status_code == 202
+    assert "https://study.example.org/new-password?link=" in post_office.mails[0].get_content()
+
+
+def test_mails_that_hang_keep_nobody_waiting(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTP_URL", "smtp://127.0.0.1:1")
+    monkeypatch.setenv("PUBLIC_URL", "https://study.example.org")
+    settings.cache_clear()
+    answered, hanging = threading.Event(), threading.Semaphore(0)
+
+    def hang(*_given: object) -> None:
+        hanging.release()
+        assert answered.wait(60)
+
+    monkeypatch.setattr(mail, "send", hang)
+    students = [Student.registered(service, f"student-{number}") for number in range(45)]  # there are 40 threads
+    with ThreadPoolExecutor(45) as asking:
+        for number in range(45):
+            asking.submit(forgot, service, f"student-{number}@example.com")
+        try:
+            for _ in range(mail.AT_ONCE):
+                assert hanging.acquire(timeout=60)
+            assert students[0].get("/users/me").status_code == 200
+            assert not hanging.acquire(blocking=False)
+        finally:
+            answered.set()
+
+
+def test_a_refusal_is_told_without_whom_it_was_for(
+    post_office: MailServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Taking, "refuses", True)
+    mail.send("ada@example.com", "Hello", "Hello")
+    assert "SMTPRecipientsRefused" in caplog.text
+    assert "ada@example.com" not in caplog.text

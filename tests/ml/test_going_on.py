@@ -144,7 +144,7 @@ def test_from_scratch_again_when_there_is_half_as_much_more(run: Run, db: Sessio
     more(db, FIRST, 1190)
     assert run()["message"].startswith("Went on")
     more(db, 1190, 1200)
-    assert run()["message"].startswith("Trained on 1200 tasks")
+    assert run()["message"].startswith("Trained on 1,200 tasks")
 
 
 def test_from_scratch_when_a_person_asks_for_it(run: Run, db: Session) -> None:

@@ -53,7 +53,7 @@ def test_it_is_silent_while_there_are_few_tasks(db: Session, store: Store) -> No
     store(SAID[:49], happened(SAID[:49]))
     found = live_quality(db)
     assert (found.n, found.kinds) == (49, [])
-    assert found.text == "Live quality speaks from 50 completed tasks on; there are 49."
+    assert found.text == "Live quality is known from 50 completed tasks on; so far there are 49."
 
 
 def test_honest_predictions_are_near_what_training_promised(db: Session, store: Store) -> None:

@@ -188,7 +188,7 @@ def test_before_there_is_a_model_it_plans_and_promises_nothing_in_words() -> Non
 def test_from_a_handful_of_tasks_nothing_is_promised() -> None:
     found = plan(exam("a", "b", days=3), [topic("a", n=4), topic("b", n=9)])
     assert found.summary.code == "plan_too_early"
-    assert sentence(IN_ENGLISH, found.summary).endswith("5 finished tasks on each topic; still missing: 1.")
+    assert sentence(IN_ENGLISH, found.summary).endswith("5 finished tasks on each topic; 1 to go.")
     assert [each.missing for each in found.topics] == [1, 0]
 
 

@@ -96,7 +96,7 @@ def test_what_a_plan_brings_is_told_from_five_tasks_on_each_topic_on(student: St
     plan = planned(ada)
     assert [each["chance_at_exam"] is None for each in plan["outlook"]] == [True, False]
     assert plan["chance_at_exam"] is None
-    assert "still missing: 5" in plan["summary"]["text"]
+    assert "; 5 to go" in plan["summary"]["text"]
     for _ in range(5):
         ada.do(topic="Calculus", is_correct=False)
     plan = ada.get(f"{PLANS}/{plan['id']}").json()

@@ -41,7 +41,7 @@ def test_an_exam_is_planned_day_by_day(ada: Browser, db: Session) -> None:
     plan = ada.send("/dashboard/preparation", **form)
     page = said(plan)
     assert re.search(r"20 days to practise until .*, 3 topics", page)
-    assert "What the plan brings can be said from 5 finished tasks on each topic; still missing: 14." in page
+    assert "What the plan brings is known after 5 finished tasks on each topic; 14 to go." in page
     assert "Done today: 1 task" in page
     assert re.search(r"chance \d+% now", page)
     assert not re.search(r"\d+% after|has risen", page)  # nothing is promised of a topic that was hardly practised

@@ -35,15 +35,15 @@ class RunReason(SentenceEnum):
     """What a run has to say of itself."""
 
     # what came of its models
-    TRAINED = "Trained on {tasks} tasks and in service: {versions}."
-    UPDATED = "Went on with the {new} new ones of {tasks} tasks and in service: {versions}."
+    TRAINED = "Trained on {tasks:,} tasks and in service: {versions}."
+    UPDATED = "Went on with the {new:,} new ones of {tasks:,} tasks and in service: {versions}."
     KEPT = "kept version {id}: {why}."
     NONE_SERVES = "none serves: {why}."
     NOT_TRAINED = "{kind} could not be trained: {why}."
     KNEW_ERASED = "Version {id} of {kind} knew a student who was erased."
     ANSWERED = "What is answered: {parts}."
     UNTRAINED_ANSWERS = "LNIRT fitted to the newest tasks answers."
-    SERVES = "Serves for {kind}: log-loss {loss:.3f} +- {error:.3f} on {tasks} tasks that it was not fitted on."
+    SERVES = "Serves for {kind}: log-loss {loss:.3f} ± {error:.3f} on {tasks} tasks that it was not fitted on."
     # why it begins anew
     DRIFTED = "{name}'s log-loss has drifted from {before:.3f} to {now:.3f}"
     # why it came to nothing

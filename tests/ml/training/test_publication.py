@@ -105,7 +105,7 @@ def test_the_first_models_serve_with_their_scores(train: Train, db: Session) -> 
     result = train(embedding_v2="good", lnirt="good")
     assert result["outcome"] == "published"
     assert result["message"] == (
-        "Trained on 1200 tasks and in service: version 1 of lnirt, version 2 of embedding_v2. "
+        "Trained on 1,200 tasks and in service: version 1 of lnirt, version 2 of embedding_v2. "
         "What is answered: LNIRT 100% of the chance and 100% of the time."
     )
     assert who_serves(db) == [1, 2]  # on a tie the base answers
