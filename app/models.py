@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    SmallInteger,
     String,
     Text,
     func,
@@ -415,15 +416,32 @@ class TrainingRun(Base):
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())  # when its process last said that it lives
     backend: Mapped[int | None]  # PostgreSQL's process that holds the single writer's lock for it
     folders: Mapped[list[str] | None]  # below MODEL_DIR, that it may have begun to write
+    ordered: Mapped[bool] = mapped_column(server_default=text("false"))  # by a person: any trainer takes it
+    trainer: Mapped[str | None]  # that took it, `host:process id`
+    tries: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))  # runs for this order, this one included
+    n_read: Mapped[int | None]  # finished tasks that it worked with
+    seconds: Mapped[float | None] = mapped_column(Double)  # of work, without those in which others had the processor
+    peak_bytes: Mapped[int | None] = mapped_column(BigInteger)  # of memory
+    overran: Mapped[str | None]  # what was too little for it: time, memory
 
     __table_args__ = (
         CheckConstraint(
             "outcome IN ('asked', 'running', 'published', 'rejected', 'failed', 'interrupted', 'merged')",
             name="outcome",
         ),
+        CheckConstraint("overran IN ('time', 'memory')", name="overran"),
         Index("ix_training_runs_open", "id", postgresql_where=text("finished_at IS NULL")),
         Index("ix_training_runs_from_scratch", "id", postgresql_where=text("from_scratch AND kinds IS NULL")),
     )
+
+
+class Trainer(Base):
+    """A process that trains, on whatever machine."""
+
+    __tablename__ = "trainers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)  # `host:process id`
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class ModelVersion(Base):

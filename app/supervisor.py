@@ -1,16 +1,15 @@
-"""The service polls its database every second: is it there, does it fit, who should serve, is a training due."""
+"""Services and trainers poll their database every second: is it there, does it fit, who should serve, what is due."""
 
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Sequence
 
 from app.core import database
 from app.core.db import migrations
 from app.core.db.migrations import SchemaMismatch
 from app.core.db.outages import NO_DATABASE, reason
 from app.core.http.availability import Availability
-from app.ml.serving.model_order import ServingModels
-from app.ml.training.scheduler import Trainer
 
 log = logging.getLogger("smartstudy")
 POLL_SECONDS = 1.0
@@ -19,13 +18,11 @@ SLOW_SECONDS = 3.0  # a database that refuses does so at once; one that takes so
 
 
 class Supervisor:
-    """Loads what another process published, begins a training that is due, starts an embedded database again.
+    """Does every second what there is to do (load what another process published, begin a training that is due), while
+    the database is there and fits; starts an embedded one again. What changed is said once."""
 
-    What changed is said once.
-    """
-
-    def __init__(self, serving: ServingModels, trainer: Trainer, availability: Availability) -> None:
-        self._serving, self._trainer, self._availability = serving, trainer, availability
+    def __init__(self, steps: Sequence[Callable[[], object]], availability: Availability) -> None:
+        self._steps, self._availability = steps, availability
         self._said: str | None = None
         self._complaints: set[str] = set()
         self._seen = False  # a database that fits, since the start
@@ -53,7 +50,7 @@ class Supervisor:
 
     def _follow_up(self) -> None:
         """Load and train what is due; where that fails, the service answers all the same."""
-        for step in (self._serving.refresh, self._trainer.poll):  # the latter: whoever should have asked may have died
+        for step in self._steps:
             try:
                 step()
             except NO_DATABASE:

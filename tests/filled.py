@@ -102,6 +102,11 @@ SINCE = {
            SELECT sha256(id::text::bytea), id, now() + interval '1 day' FROM users LIMIT 20""",
         "INSERT INTO allowed_schools (user_id, school_id) SELECT id, gen_random_uuid() FROM users LIMIT 20",
     ],
+    "0013": [
+        "INSERT INTO trainers (name) VALUES ('machine:17')",
+        """UPDATE training_runs SET ordered = true, trainer = 'machine:17', tries = 2, n_read = 40, seconds = 8.5,
+                                    peak_bytes = 700000000, overran = 'time' WHERE id = 1""",
+    ],
 }
 
 

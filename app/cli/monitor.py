@@ -1,7 +1,7 @@
 """`smartstudy status`: the documents' monitor, in the terminal."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -10,7 +10,9 @@ from rich.text import Text
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.cli import tables
-from app.crud import model_versions, training_runs
+from app.core.settings import settings
+from app.crud import model_versions, trainers, training_runs
+from app.crud.trainers import Seen
 from app.domain.shares import of_contributions
 from app.ml.registry import describe
 from app.ml.serving.model_order import serving_models
@@ -43,7 +45,8 @@ def watch(new_session: sessionmaker[Session], console: Console) -> None:
 def shown(db: Session) -> Group:
     """The status, and the last runs and versions."""
     grid = Table.grid(padding=(0, 2))
-    for name, words in _lines(status(db)):
+    alive = trainers.alive(db, settings().trainer_silent_seconds)
+    for name, words in _lines(status(db), alive):
         grid.add_row(name, Text(words))
     runs, versions = training_runs.latest(db, SHOWN), model_versions.latest(db, SHOWN)
     below: list[RenderableType] = [tables.runs(runs, "Last runs") if runs else "No training has ended yet."]
@@ -51,7 +54,7 @@ def shown(db: Session) -> Group:
     return Group(grid, *below)
 
 
-def _lines(found: ModelStatus) -> Iterator[tuple[str, str]]:
+def _lines(found: ModelStatus, alive: Sequence[Seen]) -> Iterator[tuple[str, str]]:
     serving = found.serving
     version = f", version {serving.model_version_id}" if serving.model_version_id else ""
     yield "Answers", f"{serving.model_version}{version}"
@@ -67,6 +70,7 @@ def _lines(found: ModelStatus) -> Iterator[tuple[str, str]]:
     yield "Counter", found.counter.text
     yield "Training", f"run {found.training.id}: {describe(found.training.progress)}" if found.training else "-"
     yield "Waiting", str(found.waiting)
+    yield "Trainers", ", ".join(f"{each.name} (seen at {each.seen_at.astimezone():%H:%M:%S})" for each in alive) or "-"
     if found.warning:
         yield "Warning", found.warning
     if found.demonstration:

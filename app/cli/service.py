@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EADDRINUSE
@@ -18,10 +19,13 @@ from app.cli.shared import console, explained, say, usable_engine
 from app.core.one_thread import use_one_thread
 
 with lazily():
+    from app import supervisor
     from app.cli import guided_run
     from app.core import database, settings
     from app.core.db import embedded_postgres, migrations, outages, preflight
+    from app.core.http import availability
     from app.core.observability import logs
+    from app.ml.training import scheduler
 
 app = typer.Typer(rich_markup_mode="markdown")
 BACKLOG = 2048  # connections that wait to be accepted
@@ -86,6 +90,35 @@ def serve(
             server.run([listening])
             if not server.started:
                 sys.exit(3)  # uvicorn has said why
+
+
+@app.command()
+def trainer() -> None:
+    """Train models for web processes anywhere that use the same database and versions; serves no pages and no API.
+
+    Any number of them, and of web processes that train (TRAINER=here), take turns: one run at a time, what was ordered
+    first. When one dies, another takes over. It waits for a database that is away. Ctrl-C or SIGTERM ends it; a run at
+    work is given up then, and what was ordered waits for the next trainer.
+
+    `smartstudy status` shows who trains. It logs to stderr, as `serve` does.
+    """
+    over = threading.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: over.set())
+    use_one_thread()
+    _set_for_all_processes(guided=False, access_log=False)
+    logs.configure()
+    _refuse_unfit_surroundings()
+    at_work = scheduler.Trainer()
+    watch = supervisor.Supervisor([at_work.poll], availability.Availability())
+    logs.log.info("Trainer %s waits for trainings. Ctrl-C ends it.", at_work.name)
+    try:
+        while not over.is_set():
+            watch.poll()
+            over.wait(supervisor.POLL_SECONDS)
+    finally:
+        at_work.close()
+    logs.log.info("Trainer %s has ended.", at_work.name)
 
 
 @app.command()

@@ -33,6 +33,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 DATABASE_FORM = "postgresql://user:password@host/database"
 Absolute = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 LogFormat = Annotated[Literal["auto", "console", "json"], BeforeValidator(str.lower)]
+TrainerPlace = Annotated[Literal["here", "elsewhere"], BeforeValidator(str.lower)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)]
 
 
@@ -99,6 +100,7 @@ class Settings(BaseSettings):
     min_training_tasks: int = Field(10, ge=10)  # fewer can't be split into a part to learn and a part to check
     full_training_growth: float = Field(0.5, gt=0)  # share of new tasks after which models are trained from scratch
     training_timeout_seconds: float = Field(3600, gt=0)
+    trainer: TrainerPlace = "here"  # where web processes have models trained; elsewhere: by `smartstudy trainer`
     trainer_silent_seconds: float = Field(60, gt=0)  # a run that gives no sign of life for so long is taken for dead
     trainer_idle_seconds: float = Field(900, gt=0)  # a warm trainer holds 500 MB: let it go when nobody studies
     keep_versions: int = Field(10, ge=1)  # of each kind, on disk

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.crud import attempts, model_tracker, model_versions, training_control, training_runs
+from app.crud import attempts, model_tracker, model_versions, trainers, training_control, training_runs
 from app.crud.model_versions import Version
 from app.crud.rows import execute
 from app.crud.training_control import Control
@@ -26,6 +26,7 @@ class TrainingState:
     by_outcome: Mapping[str, int]  # runs that ended
     at_work_seconds: float | None  # since the run at work began; none where there is none
     waiting: int
+    trainers: int  # processes that train and were seen lately
     control: Control
 
     @property
@@ -51,13 +52,14 @@ def limit_statements(db: Session) -> None:
     execute(db, f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
 
 
-def trainings(db: Session) -> TrainingState:
+def trainings(db: Session, silent_seconds: float) -> TrainingState:
     counts = {row.outcome: row.n for row in execute(db, BY_OUTCOME)}
     run = training_runs.at_work(db)
     return TrainingState(
         by_outcome={outcome: counts.get(outcome, 0) for outcome in OUTCOMES},
         at_work_seconds=execute(db, AGE, id=run.id).scalar() if run else None,
         waiting=training_runs.waiting(db),
+        trainers=len(trainers.alive(db, silent_seconds)),
         control=training_control.read(db),
     )
 

@@ -11,6 +11,7 @@ UNTOUCHED = (
     "training_control",
     "rate_limits",
     "write_checks",
+    "trainers",
 )  # have rows before anything happened
 COUNTED = ("practice_tasks", "users", "model_versions")
 

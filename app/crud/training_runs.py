@@ -13,6 +13,7 @@ from app.crud.model_tracker import to_json
 from app.crud.rows import all_as, execute, first_as, number
 from app.domain.errors import TrainingBusy
 
+TRIES = 3  # of what a person ordered, where one trainer after another dies in the middle of it
 LOCK = "hashtext('smartstudy.training')"  # one per database; PostgreSQL lets it go with the transaction
 
 
@@ -31,6 +32,7 @@ class Run:
     message: str | None
     kinds: Sequence[str] | None  # none: all of them
     from_scratch: bool = True  # or went on from the models there were
+    trainer: str | None = None  # the process that took it, `host:process id`
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,35 @@ INTERRUPT = "UPDATE training_runs SET outcome = 'interrupted', finished_at = now
 SILENT = "finished_at IS NULL AND seen_at < clock_timestamp() - make_interval(secs => :silent)"
 NEVER_BEGAN = "The run never began; its process seems to have ended before."
 BROKEN_OFF = "The process ended in the middle of the run."
+AGAIN = "{} Run {} does it again."
 NOT_SEEN = "Its process had not been seen for {:g} s, so another run took its place."
 HOLDER = f"""
     SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND ((CAST(classid AS bigint) << 32) | CAST(objid AS bigint)) = CAST({LOCK} AS bigint)"""
+# What a person ordered, whose trainer is no more: its lock has fallen.
+BROKEN = f"""ordered AND outcome = 'running' AND finished_at IS NULL AND tries < {TRIES}
+    AND NOT EXISTS ({HOLDER})"""
+LET_GO = f"UPDATE training_runs SET trainer = NULL WHERE outcome = 'asked' AND ordered AND {SILENT}"
+ASK = """
+    INSERT INTO training_runs (kinds, trainer, ordered, tries)
+    VALUES (CAST(:kinds AS text[]), :trainer, :ordered, :tries) RETURNING id"""
+# By a trainer that lives: it is about to begin, or at work.
+IS_TAKEN = f"""
+    SELECT EXISTS (SELECT FROM training_runs WHERE finished_at IS NULL AND NOT ({SILENT}) AND (
+        (outcome = 'asked' AND NOT (ordered AND trainer IS NULL)) OR (outcome = 'running' AND EXISTS ({HOLDER}))))"""
+TAKE = f"""
+    UPDATE training_runs SET trainer = :trainer, seen_at = clock_timestamp()
+    WHERE id = (SELECT min(id) FROM training_runs
+                WHERE ordered AND outcome = 'asked' AND finished_at IS NULL AND trainer IS NULL)
+    RETURNING {", ".join(Run.__slots__)}"""
+IS_ORDER_WAITING = f"""
+    SELECT EXISTS (SELECT FROM training_runs WHERE ({BROKEN}) OR (
+        ordered AND finished_at IS NULL AND ({SILENT} OR (outcome = 'asked' AND trainer IS NULL))))"""
+TRIED = f"""
+    SELECT kinds, tries, message FROM training_runs
+    WHERE id = :id AND ordered AND outcome = 'interrupted' AND tries < {TRIES}"""
+SAY_AGAIN = "UPDATE training_runs SET message = :message WHERE id = :id"
 SAY_BACKEND = """
     UPDATE training_runs SET backend = :backend WHERE id = :id AND backend IS DISTINCT FROM CAST(:backend AS int)"""
 TRY_LOCK = f"SELECT pg_try_advisory_xact_lock({LOCK})"
@@ -77,10 +103,10 @@ IS_OURS = """
 END_SILENT_HOLDER = f"""
     WITH silent AS (
         {INTERRUPT} :message
-        WHERE {SILENT} AND id <> :id AND backend IN ({HOLDER}) AND backend NOT IN (
+        WHERE {SILENT} AND id IS DISTINCT FROM CAST(:id AS int) AND backend IN ({HOLDER}) AND backend NOT IN (
             SELECT backend FROM training_runs WHERE finished_at IS NULL AND backend IS NOT NULL AND NOT ({SILENT}))
-        RETURNING backend)
-    SELECT pg_terminate_backend(backend) FROM silent"""
+        RETURNING id, backend)
+    SELECT id, pg_terminate_backend(backend) FROM silent"""
 START = """
     UPDATE training_runs SET outcome = 'running', started_at = now(), finished_at = NULL, message = NULL,
         seen_at = clock_timestamp()
@@ -120,14 +146,13 @@ PACE = """
 NEWEST = f"{SELECT} WHERE CAST(:before AS int) IS NULL OR id < :before ORDER BY id DESC LIMIT :limit"
 
 
-def ask(db: Session, kinds: Sequence[str] | None = None) -> int:
-    """A new run of these kinds, of all without any."""
-    sql = "INSERT INTO training_runs (kinds) VALUES (CAST(:kinds AS text[])) RETURNING id"
-    return number(db, sql, kinds=None if kinds is None else list(kinds))
+def ask(db: Session, kinds: Sequence[str] | None = None, trainer: str | None = None) -> int:
+    """A new run of these kinds, of all without any, that this trainer is going to do."""
+    return number(db, ASK, kinds=_given(kinds), trainer=trainer, ordered=False, tries=1)
 
 
-def ask_if_free(db: Session, kinds: Sequence[str] | None, silent_seconds: float) -> int:
-    """A new run, unless one is at work and one is waiting already, in whatever process.
+def order(db: Session, kinds: Sequence[str] | None, silent_seconds: float) -> int:
+    """A new run that any trainer may take, unless one is at work and one is waiting already, in whatever process.
 
     Raises:
         TrainingBusy: there is no place to wait.
@@ -135,19 +160,56 @@ def ask_if_free(db: Session, kinds: Sequence[str] | None, silent_seconds: float)
     _take_turn_asking(db, silent_seconds)
     if waiting(db) + (at_work(db) is not None) > 1:
         raise TrainingBusy
-    return ask(db, kinds)
+    return _order(db, kinds)
 
 
-def ask_if_idle(db: Session, silent_seconds: float) -> int | None:
-    """A new run of all kinds, unless one is at work or waiting; whoever does that one looks again when it ends."""
+def take(db: Session, trainer: str, silent_seconds: float) -> Run | None:
+    """The order that has waited longest, for this trainer; none while another one begins or is at work, or where there
+    is none."""
     _take_turn_asking(db, silent_seconds)
-    return None if waiting(db) or at_work(db) else ask(db)
+    if execute(db, IS_TAKEN, silent=silent_seconds).scalar_one():
+        return None
+    return first_as(Run, db, TAKE, trainer=trainer)
+
+
+def ask_if_idle(db: Session, trainer: str, silent_seconds: float) -> int | None:
+    """A new run of all kinds for this trainer, unless one is at work or waiting; whoever does that one looks again when
+    it ends."""
+    _take_turn_asking(db, silent_seconds)
+    idle = not waiting(db) and not execute(db, IS_TAKEN, silent=silent_seconds).scalar_one()
+    return ask(db, trainer=trainer) if idle else None
+
+
+def is_order_waiting(db: Session, silent_seconds: float) -> bool:
+    """Whether a trainer that has nothing to do could take an order, or do one again whose trainer died."""
+    return bool(execute(db, IS_ORDER_WAITING, silent=silent_seconds).scalar_one())
+
+
+def do_again(db: Session | Connection, run_id: int) -> None:
+    """What a person ordered waits for the next trainer; the one that had begun, ended in the middle."""
+    tried = execute(db, TRIED, id=run_id).first()
+    if tried is not None:
+        again = _order(db, tried.kinds, tried.tries + 1)
+        execute(db, SAY_AGAIN, id=run_id, message=AGAIN.format(tried.message, again))
+
+
+def _order(db: Session | Connection, kinds: Sequence[str] | None, tries: int = 1) -> int:
+    return number(db, ASK, kinds=_given(kinds), trainer=None, ordered=True, tries=tries)
+
+
+def _given(kinds: Sequence[str] | None) -> list[str] | None:
+    return None if kinds is None else list(kinds)
 
 
 def _take_turn_asking(db: Session, silent_seconds: float) -> None:
+    """Nobody else asks or takes until the transaction ends; what the dead left is given back to those who live."""
     rows.take_turn(db, "training.asking")  # who asks at the same moment, counts this one
-    sql = f"{INTERRUPT} :message WHERE outcome = 'asked' AND {SILENT}"
+    _end_silent_holder(db, silent_seconds)
+    execute(db, LET_GO, silent=silent_seconds)
+    sql = f"{INTERRUPT} :message WHERE outcome = 'asked' AND NOT ordered AND {SILENT}"
     execute(db, sql, silent=silent_seconds, message=NEVER_BEGAN)
+    for row in execute(db, f"{INTERRUPT} :message WHERE {BROKEN} RETURNING id", message=BROKEN_OFF).all():
+        do_again(db, row.id)
 
 
 def seen(db: Session, run_id: int) -> None:
@@ -170,14 +232,30 @@ def take_turn(turn: Connection, run_id: int, silent_seconds: float) -> bool:
         return True
     turn.rollback()
     with turn.engine.begin() as writer:
-        message = NOT_SEEN.format(silent_seconds)
-        execute(writer, END_SILENT_HOLDER, id=run_id, silent=silent_seconds, message=message)
+        _end_silent_holder(writer, silent_seconds, run_id)
     return False
+
+
+def _end_silent_holder(db: Session | Connection, silent_seconds: float, run_id: int | None = None) -> None:
+    message = NOT_SEEN.format(silent_seconds)
+    ended = execute(db, END_SILENT_HOLDER, id=run_id, silent=silent_seconds, message=message).all()
+    for row in ended:
+        do_again(db, row.id)
 
 
 def is_ours(db: Session, run_id: int) -> bool:
     """Whether the run still has its place, which nobody takes until this transaction ends."""
     return bool(execute(db, IS_OURS, id=run_id).scalar_one())
+
+
+def begins(db: Session, run_id: int) -> None:
+    """The process that is going to do this run lives; once it has begun, it says so itself."""
+    sql = "UPDATE training_runs SET seen_at = clock_timestamp() WHERE id = :id AND outcome = 'asked'"
+    execute(db, sql, id=run_id)
+
+
+def find(db: Session, run_id: int) -> Run | None:
+    return first_as(Run, db, f"{SELECT} WHERE id = :id", id=run_id)
 
 
 def start(db: Session | Connection, run_id: int) -> None:

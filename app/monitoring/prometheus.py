@@ -41,6 +41,7 @@ class StoredFigures:
         yield runs
         states = ((name, of.state == name) for name in STATES)
         yield _gauges("trainer_state", "1 for what the trainer is doing.", "state", states)
+        yield _gauge("trainers", "Processes that train, on whatever machine, seen lately.", of.trainers)
         yield _gauge("trainings_paused", "1 while no training begins by itself.", of.control.is_paused)
         yield _gauge("training_seconds", "Since the run at work began; 0 without one.", of.at_work_seconds or 0)
         yield _gauge("training_failures_in_a_row", "Runs that failed since the last success.", of.control.failures)
@@ -92,7 +93,8 @@ def figures() -> StoredFigures:
         service_state.limit_statements(db)
         serving = service_state.serving(db)
         compared = drift(db, serving[0][0] if serving else None)
-        return StoredFigures(service_state.trainings(db), service_state.tasks(db), serving, live_quality(db), compared)
+        trainings = service_state.trainings(db, settings().trainer_silent_seconds)
+        return StoredFigures(trainings, service_state.tasks(db), serving, live_quality(db), compared)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -1,11 +1,12 @@
 """Who serves, versions, and how training stands, for the API, the command line and the pages alike."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from app.core.settings import settings
-from app.crud import attempts, demonstration, model_tracker, training_control, training_runs
+from app.crud import attempts, demonstration, model_tracker, trainers, training_control, training_runs
 from app.crud.demonstration import Demonstration
 from app.crud.model_versions import Version
 from app.crud.training_control import Control
@@ -16,6 +17,7 @@ from app.ml.prior import PRIOR
 from app.ml.registry import BY_NAME
 from app.ml.serving.model_order import Loaded, ServingModels
 from app.ml.serving.pool import in_words
+from app.ml.training.scheduler import is_due
 from app.monitoring.drift import drift
 from app.monitoring.live_quality import live_quality
 from app.schemas.events import TrainingState
@@ -30,7 +32,12 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
     counter = _counter(db)
     who = serving.named
     control = training_control.read(db)
+    waiting = training_runs.waiting(db)
+    alive = trainers.alive(db, settings().trainer_silent_seconds)
     warning = _warning(training_runs.pace(db, run or last))
+    missing = not alive and (waiting > 0 or settings().trainer == "elsewhere" or is_due(db))
+    if missing:
+        warning = " ".join(filter(None, [warning, _nobody_trains(trainers.last_seen(db))]))
     made_up = demonstration.found(db)
     return ModelStatus(
         serving=serving_now(db, serving),
@@ -38,7 +45,9 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
         reason=problem,
         counter=counter,
         training=_run(run),
-        waiting=training_runs.waiting(db),
+        waiting=waiting,
+        trainers=len(alive),
+        trainer_missing=missing,
         last_run=_run(last),
         live=live_quality(db),
         drift=drift(db, who.version if who else None),
@@ -122,6 +131,11 @@ def _warning(pace: Pace) -> str | None:
     if pace.is_starving:
         said.append(f"A training has been waiting for its turn for {pace.waited_seconds:,.0f} s.")
     return " ".join(said) or None
+
+
+def _nobody_trains(last: datetime | None) -> str:
+    since = f" since {last:%Y-%m-%d %H:%M} UTC" if last else ""
+    return f"No trainer has been seen{since}: trainings wait until one runs (`smartstudy trainer`, or TRAINER=here)."
 
 
 def _made_up(found: Demonstration | None) -> list[str]:

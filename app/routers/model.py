@@ -119,7 +119,7 @@ def train_models(_admin: Admin, actor: Acting, trainer: TheTrainer, wish: Traini
     While one training is at work and one is waiting, it is a 409: the one that waits will see all tasks finished until
     it begins. With too few finished tasks it is a 422 that says how many it takes. For admins.
     """
-    run_id = trainer.ask([wish.kind] if wish and wish.kind else None, actor)
+    run_id = trainer.order([wish.kind] if wish and wish.kind else None, actor)
     return TrainingAsked(run_id=run_id, message=f"Training run {run_id} begins as soon as no other is at work.")
 
 

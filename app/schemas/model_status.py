@@ -84,11 +84,14 @@ class ModelStatus(BaseModel):
     counter: CounterOut
     training: RunOut | None = Field(description="The run at work, if any.")
     waiting: int = Field(description="Runs that wait for their turn.")
+    trainers: int = Field(description="Processes that train, on whatever machine, seen within the last minute.")
+    trainer_missing: bool = Field(description="Trainings wait for a trainer, and none has been seen lately.")
     last_run: RunOut | None
     live: LiveOut = Field(description="What students were told lately, against what then happened.")
     drift: DriftOut = Field(description="What the model is asked lately, against what it learned from.")
     warning: str | None = Field(
-        description="Set where a training takes ten times as long as the one before, or waits as long for its turn."
+        description="Set where a training takes ten times as long as the one before, or waits as long for its turn, "
+        "and where trainings wait for a trainer and none was seen."
     )
     paused: PauseOut | None = Field(description="Set while trainings wait for `POST /model/resume`.")
     failures_in_a_row: int = Field(description="Trainings that failed since the last one that came to models.")

@@ -99,7 +99,7 @@ def train(
         return _overview(request, db, serving, 422, wrong=wrong)
     db.commit()  # the trainer has a connection of its own
     try:
-        trainer.ask([kind] if kind else None, actor)
+        trainer.order([kind] if kind else None, actor)
     except AppError as error:
         return _overview(request, db, serving, error.status, wrong=error.detail)
     return go_to(request, PAGE, done="asked")

@@ -273,7 +273,7 @@ def test_a_run_given_up_too_early_lives_all_the_same(db: Session) -> None:
     assert training_runs.newest(db)[0].message == "Well."
 
 
-def test_a_service_that_ends_closes_the_run_that_waited(
+def test_what_was_ordered_waits_for_the_next_trainer_when_a_service_ends(
     db: Session, environment: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import threading
@@ -288,14 +288,13 @@ def test_a_service_that_ends_closes_the_run_that_waited(
 
     monkeypatch.setattr(Trainer, "_supervised", wait)
     made = Trainer()
-    made.ask()
+    made.order()
     assert began.wait(10)
-    waiting = made.ask(["lnirt"])
+    waiting = made.order(["lnirt"])
     threading.Timer(0.2, end.set).start()
     made.close()
     run = training_runs.newest(db)[0]
-    assert (run.id, run.outcome) == (waiting, "interrupted")
-    assert run.message == "The service was stopped before the run began."
+    assert (run.id, run.outcome, run.trainer) == (waiting, "asked", None)
 
 
 def test_runs_come_in_pages(admin: Student, db: Session) -> None:

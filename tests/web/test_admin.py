@@ -180,7 +180,7 @@ def test_a_training_that_has_to_wait_for_two_is_refused_in_words(
         raise TrainingBusy
 
     tasks(db)
-    monkeypatch.setattr(training_runs, "ask_if_free", busy)
+    monkeypatch.setattr(training_runs, "order", busy)
     page = grace.send("/admin/train")
     assert (page.status_code, alert(page)) == (409, TrainingBusy.__doc__)
 

@@ -51,7 +51,6 @@ class RunReason(SentenceEnum):
     TOO_FEW_TASKS = "{tasks} finished tasks are too few to train on; it starts at {least}."
     ERASED_MEANWHILE = "A student was erased during the run, so nothing of it is kept; the next run begins anew."
     TAKEN_OVER = "Another run took this one's place."
-    STOPPED_BEFORE = "The service was stopped before the run began."
     STOPPED = "The service was stopped in the middle of the run."
     TOO_LONG = "The training took longer than {seconds:g} s and was ended."
     SILENT = "The training was not heard of for {seconds:g} s and was ended."

@@ -377,11 +377,13 @@ def _end(engine: Engine, order: Order, outcome: str, message: str) -> dict[str, 
     return {"outcome": outcome, "message": message}
 
 
-def record_failure(db: Session, run_id: int, outcome: str, message: str) -> None:
-    """The run ended without a version: its row and, unless it was merely superfluous, the tracker say why."""
+def record_failure(db: Session, run_id: int, outcome: str, message: str) -> bool:
+    """The run ended without a version: its row and, unless it was merely superfluous, the tracker say why. False where
+    the row said so already."""
     first = training_runs.finish(db, run_id, outcome, message)
     if first and outcome != "merged":
         model_tracker.note(db, {"state": outcome, "message": message, "run_id": run_id})
+    return first
 
 
 def sentence(why: Exception) -> str:

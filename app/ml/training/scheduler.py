@@ -1,12 +1,15 @@
 """When to train: a background thread with its own session, one run at work and at most one waiting."""
 
 import logging
+import os
+import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,15 +18,17 @@ from sqlalchemy.orm import Session
 from app.core.database import database_url, new_session
 from app.core.db.outages import tell
 from app.core.settings import settings
-from app.crud import attempts, audit, erasures, model_tracker, training_control, training_runs
+from app.crud import attempts, audit, erasures, model_tracker, trainers, training_control, training_runs
 from app.domain.actors import Actor
-from app.domain.errors import NotAccepted, TrainingBusy
+from app.domain.errors import NotAccepted
+from app.ml.training.heartbeat import PER_SILENCE
 from app.ml.training.reasons import RunReason
 from app.ml.training.run import Order, Say, record_failure
 from app.ml.training.worker import TrainingDied, TrainingProcess
 
 log = logging.getLogger("smartstudy.training")
-LETTING_GO_SECONDS = 0.2  # a run that is just beginning lets go of the place where the next one waits
+FOLLOW_SECONDS = 0.5  # between two looks at a run that another process does
+NO_TRAINER = "no trainer has been seen lately; `smartstudy trainer` starts one"
 TRAINED = ("published", "rejected")  # models came out, whether or not they serve
 
 
@@ -32,13 +37,23 @@ def silent(_: Mapping[str, Any]) -> None:
 
 
 class Trainer:
-    """Supervises the training process. `request` and `ask` return at once; everything else may take its time."""
+    """Supervises the training process, or leaves that to trainers elsewhere. `request` and `order` return at once;
+    everything else may take its time."""
 
-    def __init__(self, process: TrainingProcess | None = None, on_published: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        process: TrainingProcess | None = None,
+        on_published: Callable[[], None] | None = None,
+        *,
+        is_here: bool = True,
+    ) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._is_here = is_here
         self._process = process or TrainingProcess()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="training")
         self._waiting = threading.BoundedSemaphore(1)
-        self._asked: int | None = None  # the run that waits, if it was asked for
+        self._begins: int | None = None  # the run that is about to begin, or at work
+        self._next_sign = 0.0
         self._idle: threading.Timer | None = None
         self._closing = False
         self._ended: deque[tuple[int, Mapping[str, Any]]] = deque()  # runs whose end is not recorded yet
@@ -51,12 +66,14 @@ class Trainer:
         return self._process.pid
 
     def request(self) -> None:
-        """Train soon. Requests made while one waits become that one: it will see all their tasks."""
-        if not self._closing and self._waiting.acquire(blocking=False):  # held until that run starts
-            self._pool.submit(self._in_turn, self._train_if_due)
+        """Train soon, where trainings are done here. Requests made while one waits become that one: it will see all
+        their tasks."""
+        if self._is_here and not self._closing and self._waiting.acquire(blocking=False):  # held until that run starts
+            self._pool.submit(self._in_turn)
 
-    def ask(self, kinds: Sequence[str] | None = None, actor: Actor | None = None) -> int:
-        """Train these kinds (none: all) soon, whatever the counter says; the id of the run. `actor` is who asks.
+    def order(self, kinds: Sequence[str] | None = None, actor: Actor | None = None) -> int:
+        """Have any trainer train these kinds (none: all) soon, whatever the counter says; the id of the run. `actor` is
+        who asks.
 
         Raises:
             NotAccepted: there are too few finished tasks.
@@ -65,18 +82,10 @@ class Trainer:
         with new_session().begin() as db:
             if why := not_enough(db):
                 raise NotAccepted(why)
-        if self._closing or not self._waiting.acquire(timeout=LETTING_GO_SECONDS):
-            raise TrainingBusy
-        try:
-            with new_session().begin() as db:
-                run_id = training_runs.ask_if_free(db, kinds, settings().trainer_silent_seconds)
-                _record(db, actor, run_id, kinds)
-            self._asked = run_id
-            self._pool.submit(self._in_turn, partial(self._train_as_asked, run_id, kinds))
-            return run_id
-        except BaseException:
-            self._waiting.release()
-            raise
+            run_id = training_runs.order(db, kinds, settings().trainer_silent_seconds)
+            _record(db, actor, run_id, kinds)
+        self.request()
+        return run_id
 
     def train_now(
         self,
@@ -91,61 +100,84 @@ class Trainer:
             if why := not_enough(db):
                 model_tracker.note(db, {"state": "failed", "message": why})
                 return {"outcome": "failed", "message": why}
-            run_id = training_runs.ask(db, kinds)
+        if not self._is_here:
+            return _followed(self.order(kinds, actor), say)
+        with new_session().begin() as db:
+            run_id = training_runs.ask(db, kinds, self.name)
             _record(db, actor, run_id, kinds)
         return self._train(_order(run_id, forced, kinds), say)
 
     def poll(self) -> None:
-        """Ask for a training that is due and that nobody asks for: its time to wait is over, or who should have, died.
+        """Begin a training that was ordered, or that is due and that nobody asks for: its time to wait is over, or who
+        should have, died.
 
         Call it every second or so; raises what a database that is away does.
         """
+        if not self._is_here:
+            return
         with new_session().begin() as db:
-            if self._asked is not None:
-                training_runs.seen(db, self._asked)
-            wanted = may_begin(db)
+            self._give_sign(db)
+            wanted = self._is_wanted(db)
         self._record_what_ended()
         if wanted:
             self.request()
 
     def close(self) -> None:
-        """Give up what runs; the tasks it took stay counted."""
+        """Give up what runs; the tasks it took stay counted, and what was ordered waits for another trainer."""
         self._closing = True
         self._stop_idling()
         self._process.close()
         self._pool.shutdown(cancel_futures=True)
-        self._give_up_what_waits()
+        if self._is_here:
+            try:
+                with new_session().begin() as db:
+                    trainers.leave(db, self.name)
+            except SQLAlchemyError:
+                log.warning("the database does not answer: others believe for a while that this trainer lives")
 
-    def _in_turn(self, work: Callable[[], None]) -> None:
+    def _give_sign(self, db: Session) -> None:
+        """Say that this process lives, and the run that it is about to begin; of one at work its child says so."""
+        if self._begins is not None:
+            training_runs.begins(db, self._begins)
+        if time.monotonic() >= self._next_sign:
+            trainers.seen(db, self.name)
+            self._next_sign = time.monotonic() + settings().trainer_silent_seconds / PER_SILENCE
+
+    def _is_wanted(self, db: Session) -> bool:
+        return training_runs.is_order_waiting(db, settings().trainer_silent_seconds) or may_begin(db)
+
+    def _in_turn(self) -> None:
         if self._closing:
             return
-        self._asked = None
         self._waiting.release()
         self._stop_idling()
         try:
-            work()
+            with new_session().begin() as db:
+                order = self._next(db)
+            if order and (self._train(order, silent)["outcome"] in TRAINED or order.forced):
+                self._request_if_wanted()  # while this one was at work, nobody else could
         except Exception as why:
             tell(log, "the training could not be started", why)
         self._start_idling()
 
-    def _train_if_due(self) -> None:
-        with new_session().begin() as db:
-            run_id = training_runs.ask_if_idle(db, settings().trainer_silent_seconds) if may_begin(db) else None
-        if run_id is not None and self._train(_order(run_id, False, None), silent)["outcome"] in TRAINED:
-            self._request_if_due()
+    def _next(self, db: Session) -> Order | None:
+        """What was ordered first, or else what is due; none while another trainer is at work."""
+        silent_seconds = settings().trainer_silent_seconds
+        if ordered := training_runs.take(db, self.name, silent_seconds):
+            return _order(ordered.id, True, ordered.kinds)
+        run_id = training_runs.ask_if_idle(db, self.name, silent_seconds) if may_begin(db) else None
+        return None if run_id is None else _order(run_id, False, None)
 
-    def _train_as_asked(self, run_id: int, kinds: Sequence[str] | None) -> None:
-        self._train(_order(run_id, True, kinds), silent)
-        self._request_if_due()  # while this one waited, nobody else could
-
-    def _request_if_due(self) -> None:
+    def _request_if_wanted(self) -> None:
         with new_session().begin() as db:
-            wanted = may_begin(db)
+            wanted = self._is_wanted(db)
         if wanted:
             self.request()
 
     def _train(self, order: Order, say: Say) -> dict[str, Any]:
+        self._begins = order.run_id
         result = self._supervised(order, say)
+        self._begins = None
         log.info("training run %s: %s", order.run_id, result["message"], extra={"run_id": order.run_id})
         self._ended.append((order.run_id, result))
         with suppress(SQLAlchemyError):  # the database is away: `poll` does it when it is back
@@ -164,15 +196,6 @@ class Trainer:
                 if paused:
                     log.error("Trainings are paused: %s. `smartstudy resume` goes on.", paused.rstrip("."))
                 self._ended.popleft()
-
-    def _give_up_what_waits(self) -> None:
-        if self._asked is None:
-            return
-        try:
-            with new_session().begin() as db:
-                training_runs.finish(db, self._asked, "interrupted", RunReason.STOPPED_BEFORE.value)
-        except SQLAlchemyError:
-            log.warning("run %s stays open, for the database does not answer", self._asked)
 
     def _supervised(self, order: Order, say: Say) -> dict[str, Any]:
         try:
@@ -200,7 +223,8 @@ def recorded(db: Session, run_id: int, outcome: str, message: str) -> str | None
     if outcome in TRAINED:
         training_control.after_success(db)
         return None
-    record_failure(db, run_id, outcome, message)  # where the run did so itself, nothing happens
+    if record_failure(db, run_id, outcome, message) and outcome == "interrupted":  # else the run did so itself
+        training_runs.do_again(db, run_id)
     if outcome != "failed" or (why := training_control.after_failure(db)) is None:
         return None
     model_tracker.note(db, {"state": "paused", "message": f"Trainings are paused: {why}"})
@@ -223,6 +247,23 @@ def not_enough(db: Session) -> str | None:
     """Where there are too few finished tasks, the sentence that the run itself would end with."""
     n, least = attempts.count(db), settings().min_training_tasks
     return RunReason.TOO_FEW_TASKS.said(tasks=n, least=least).text if n < least else None
+
+
+def _followed(run_id: int, say: Say) -> dict[str, Any]:
+    """How the run ended that a trainer elsewhere does; what it does meanwhile is said."""
+    said: Mapping[str, Any] = {}
+    while True:
+        with new_session().begin() as db:
+            run = training_runs.find(db, run_id)
+            alive = trainers.alive(db, settings().trainer_silent_seconds)
+        if run is None or run.finished_at is not None:
+            found = (run.outcome, run.message, run.n_tasks) if run else ("interrupted", "The run is gone.", None)
+            return dict(zip(("outcome", "message", "n_tasks"), found, strict=True))
+        step = run.progress or {"step": f"run {run_id} waits" + ("" if alive else f": {NO_TRAINER}")}
+        if step != said:
+            say(step)
+        said = step
+        time.sleep(FOLLOW_SECONDS)
 
 
 def _record(db: Session, actor: Actor | None, run_id: int, kinds: Sequence[str] | None) -> None:
@@ -250,5 +291,5 @@ def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:
 
 @lru_cache
 def trainer() -> Trainer:
-    """The one trainer of this process."""
-    return Trainer()
+    """The one of this process; with TRAINER=elsewhere it only asks."""
+    return Trainer(is_here=settings().trainer == "here")
