@@ -1,6 +1,10 @@
-"""The observed answers in the sparse form that LNIRT's fit works on: what nobody answered costs nothing."""
+"""The observed answers in the sparse form that LNIRT's fit works on, in shards of students: what nobody answered costs
+nothing, and no step of a fit looks at more than one shard at a time."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,14 +12,20 @@ from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Codes = NDArray[np.integer]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SHARD_ANSWERS = 200_000  # of a shard: what an E-step makes of them stays small, and its sums small beside them
+SHARD_PERSONS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Censored:
-    """ResponseMatrix whose time is only known to exceed `limit` (centred log seconds), n of them, from m persons."""
+    """Answers whose time is only known to exceed `limit` (centred log seconds), n of them, from m persons."""
 
     row: Ints  # (n,) which of `persons` gave it
-    item: Ints  # (n,)
+    item: Codes  # (n,)
     limit: Floats  # (n,)
     persons: Ints  # (m,) persons with at least one such answer
     by_person: csr_array  # (m, n)
@@ -23,28 +33,85 @@ class Censored:
 
 @dataclass(frozen=True, slots=True)
 class ResponseMatrix:
-    """What was observed, sparse: N persons, K items; a person may meet an item more than once.
+    """What was observed of a shard of N persons, sparse, on K items; a person may meet an item more than once.
 
-    Times are logs of seconds, less their overall mean.
+    Times are logs of seconds, less the mean of all persons'.
     """
 
+    first: int  # how many persons the shards before it hold
     n_persons: int
     n_items: int
     marks: csr_array  # (N, 2K) number of right answers in column k, of wrong ones in column K + k
-    marks_t: csr_array  # (2K, N)
     timed: csr_array  # (N, K) number of fully observed times
-    timed_t: csr_array
     logt: csr_array  # (N, K) their sums, centred log seconds
-    logt_t: csr_array
     time_sums: Floats  # (3, K) number, sum and sum of squares of observed centred log seconds
-    n_times: Floats  # (K,) observed and censored
     censored: Censored | None
 
 
+@dataclass(frozen=True, slots=True)
+class Responses:
+    """All shards of students, and what is known of their answers without looking into one."""
+
+    shards: Sequence[ResponseMatrix]
+    answered: Ints  # (N,) marks of each person
+    marks: Floats  # (2K,) right answers to each item, then wrong ones
+    time_sums: Floats  # (3, K) as in ResponseMatrix
+    n_times: Floats  # (K,) observed and censored
+
+    @property
+    def n_persons(self) -> int:
+        return len(self.answered)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.n_times)
+
+    def each(self, work: Callable[Concatenate[ResponseMatrix, P], T], *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        """What the work makes of each shard, in their order: sums that are added up in it are always the same."""
+        return (work(shard, *args, **kwargs) for shard in self.shards)
+
+
 def sparse_answers(
-    person: Ints, item: Ints, correct: Floats, logt: Floats, censored: NDArray[np.bool_], n_persons: int, n_items: int
-) -> ResponseMatrix:
+    person: Codes,
+    item: Codes,
+    correct: NDArray[np.floating],
+    logt: Floats,
+    censored: NDArray[np.bool_],
+    n_persons: int,
+    n_items: int,
+) -> Responses:
     """Arrange answers, each array of shape (n,), NaN = missing; `logt` already centred."""
+    order, count = np.argsort(person, kind="stable"), np.bincount(person, minlength=n_persons)
+    ends = np.append(0, np.cumsum(count))
+    shards, first = list[ResponseMatrix](), 0
+    while first < n_persons:
+        last = int(np.searchsorted(ends, ends[first] + SHARD_ANSWERS, side="right")) - 1
+        last = min(max(last, first + 1), first + SHARD_PERSONS)
+        rows = order[ends[first] : ends[last]]
+        columns = person[rows] - first, item[rows], correct[rows], logt[rows], censored[rows]
+        shards.append(_shard(first, last - first, n_items, *columns))
+        first = last
+    marked, timed = ~np.isnan(correct), ~np.isnan(logt)
+    marks = np.bincount(item[marked] + n_items * (correct[marked] < 0.5), minlength=2 * n_items)
+    return Responses(
+        shards,
+        np.bincount(person[marked], minlength=n_persons),
+        marks.astype(np.float64),
+        np.sum([each.time_sums for each in shards], axis=0),
+        np.bincount(item[timed], minlength=n_items).astype(np.float64),
+    )
+
+
+def _shard(
+    first: int,
+    n_persons: int,
+    n_items: int,
+    person: Codes,
+    item: Codes,
+    correct: NDArray[np.floating],
+    logt: Floats,
+    censored: NDArray[np.bool_],
+) -> ResponseMatrix:
     marked, timed, cut = ~np.isnan(correct), ~np.isnan(logt) & ~censored, ~np.isnan(logt) & censored
     column = item[marked] + n_items * (correct[marked] < 0.5)
     marks = _counts(person[marked], column, None, (n_persons, 2 * n_items))
@@ -52,19 +119,24 @@ def sparse_answers(
     counts = _counts(rows, columns, None, (n_persons, n_items))
     sums = _counts(rows, columns, values, (n_persons, n_items))
     moments = np.array([np.bincount(columns, weights=values**power, minlength=n_items) for power in range(3)])
-    n_times = moments[0] + np.bincount(item[cut], minlength=n_items)
     return ResponseMatrix(
-        n_persons, n_items, marks, marks.T.tocsr(), counts, counts.T.tocsr(), sums, sums.T.tocsr(), moments, n_times,
-        _censored(person[cut], item[cut], logt[cut]) if cut.any() else None,
+        first, n_persons, n_items, marks, counts,
+        csr_array((sums.data, counts.indices, counts.indptr), shape=sums.shape),  # they lie at the same places
+        moments, _censored(person[cut], item[cut], logt[cut]) if cut.any() else None,
     )  # fmt: skip
 
 
-def _counts(row: Ints, column: Ints, values: Floats | None, shape: tuple[int, int]) -> csr_array:
-    data = np.ones(len(row)) if values is None else values
+def _counts(row: Codes, column: Codes, values: Floats | None, shape: tuple[int, int]) -> csr_array:
+    data = np.ones(len(row), np.float32) if values is None else values
     return csr_array((data, (row.astype(np.int32), column.astype(np.int32))), shape=shape)
 
 
-def _censored(person: Ints, item: Ints, limit: Floats) -> Censored:
-    persons, row = np.unique(person, return_inverse=True)
+def _censored(person: Codes, item: Codes, limit: Floats) -> Censored:
+    persons, row = np.unique(person.astype(np.int64), return_inverse=True)
     by_person = _counts(row, np.arange(len(row)), None, (len(persons), len(row)))
     return Censored(row, item, limit, persons, by_person)
+
+
+def added(parts: Iterable[Floats]) -> Floats:
+    """The sum of arrays of one shape, of each shard one, in their order."""
+    return reduce(np.add, parts)

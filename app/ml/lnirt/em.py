@@ -7,7 +7,9 @@ British J. Math. Stat. Psych. 63, 603-626; EM over ability nodes is Bock & Aitki
 times at a limit are Tobin's (1958), Econometrica 26, 24-36.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from scipy.special import log_ndtr
@@ -22,7 +24,6 @@ from app.ml.lnirt.parameters import (
     Parameters,
     Prior,
     item_mean,
-    log_prior,
     lost_degrees,
     softplus,
     softplus_slope,
@@ -35,8 +36,24 @@ SPEED_NODES = np.arange(-5.0, 5.01, 1.0)  # in posterior sds; of a normal, the t
 
 
 @dataclass(frozen=True, slots=True)
+class Curves:
+    """Parameters of K items and of the population, and the log chances that follow at Q nodes of ability: all that an
+    E-step asks a shard with."""
+
+    p: Parameters
+    grid: Grid
+    log_right: Floats  # (K, Q)
+    log_wrong: Floats  # (K, Q)
+
+    @classmethod
+    def of(cls, p: Parameters, grid: Grid) -> "Curves":
+        u = probits(p, grid)
+        return cls(p, grid, log_ndtr(u), log_ndtr(-u))
+
+
+@dataclass(frozen=True, slots=True)
 class Persons:
-    """The posterior of every person given the item parameters (working units)."""
+    """The posterior of every person of a shard given the item parameters (working units)."""
 
     weights: Floats  # (N, Q) of the ability nodes
     theta: Floats  # (N,) mean
@@ -52,43 +69,60 @@ class Persons:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """An E-step: the posteriors, the objective there, and what the M-step needs of the data."""
+    """What an E-step finds out about a shard, or about all: sums over their persons."""
 
-    persons: Persons
-    objective: float
-    log_right: Floats  # (K, Q)
-    log_wrong: Floats  # (K, Q)
+    log_evidence: float
     right: Floats  # (K, Q) expected number of right answers at each node
     wrong: Floats
     times: Floats  # (6, K) expected n, sum y, sum y^2, sum zeta, sum zeta^2, sum y zeta over the times of an item
+    persons: Floats  # (6,) their number, theta, zeta, theta^2, zeta^2, theta zeta
+
+    def plus(self, other: "Expected") -> "Expected":
+        return Expected(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
 
-def e_step(answers: ResponseMatrix, p: Parameters, prior: Prior, grid: Grid) -> Expected:
-    """Posterior of every person and the expected sufficient statistics of every item."""
-    k = answers.n_items
-    u = probits(p, grid)
-    log_right, log_wrong = log_ndtr(u), log_ndtr(-u)
-    log_weights = answers.marks @ np.concatenate([log_right, log_wrong]) + grid.log_weight
+def e_step(answers: ResponseMatrix, curves: Curves) -> Expected:
+    """The expected sufficient statistics of every item and of the population, of one shard."""
+    persons, gained, censored = _posteriors(answers, curves)
+    p, k = curves.p, answers.n_items
+    n, s1, s2 = answers.time_sums
+    lam = p.lambda_
+    evidence = (
+        persons.log_evidence
+        + gained
+        - 0.5 * float(np.sum(n * (2 * LOG_SQRT_2PI + p.log_sigma2) + (s2 - 2 * lam * s1 + n * lam**2) / p.sigma2))
+    )
+    counts = answers.marks.T @ persons.weights
+    seen = answers.timed.T @ np.stack([persons.zeta, persons.zeta2], axis=1)
+    times = np.stack([n, s1, s2, seen[:, 0], seen[:, 1], answers.logt.T @ persons.zeta])
+    if censored is not None:
+        times += censored
+    each = persons.theta, persons.zeta, persons.theta2, persons.zeta2, persons.cross
+    people = np.array([answers.n_persons, *(values.sum() for values in each)], np.float64)
+    return Expected(evidence, counts[:k], counts[k:], times, people)
+
+
+def total(parts: Iterable[Expected]) -> Expected:
+    """All shards' together, added up in their order."""
+    return reduce(Expected.plus, parts)
+
+
+def posteriors(answers: ResponseMatrix, curves: Curves) -> Persons:
+    """The posterior of every person of a shard."""
+    return _posteriors(answers, curves)[0]
+
+
+def _posteriors(answers: ResponseMatrix, curves: Curves) -> tuple[Persons, float, Floats | None]:
+    """Also what the log evidence gains by censored times, and their share of `Expected.times`."""
+    p, grid = curves.p, curves.grid
+    log_weights = answers.marks @ np.concatenate([curves.log_right, curves.log_wrong]) + grid.log_weight
     f, lam, sigma2 = p.phi * p.sd[1], p.lambda_, p.sigma2
     sums = answers.timed @ np.stack([f**2 / sigma2, f * lam / sigma2], axis=1)
     information, pull = sums[:, 0], sums[:, 1] - answers.logt @ (f / sigma2)
     persons = _integrate(log_weights, information, pull, p.rho, grid)
-    gained, censored = 0.0, None
-    if answers.censored is not None:
-        gained, censored = _integrate_censored(answers.censored, persons, p, grid)
-    n, s1, s2 = answers.time_sums
-    evidence = (
-        persons.log_evidence
-        + gained
-        - 0.5 * float(np.sum(n * (2 * LOG_SQRT_2PI + p.log_sigma2) + (s2 - 2 * lam * s1 + n * lam**2) / sigma2))
-    )
-    counts = answers.marks_t @ persons.weights
-    seen = answers.timed_t @ np.stack([persons.zeta, persons.zeta2], axis=1)
-    times = np.stack([n, s1, s2, seen[:, 0], seen[:, 1], answers.logt_t @ persons.zeta])
-    if censored is not None:
-        times += censored
-    objective = evidence + log_prior(p, prior, answers)
-    return Expected(persons, objective, log_right, log_wrong, counts[:k], counts[k:], times)
+    if answers.censored is None:
+        return persons, 0.0, None
+    return persons, *_integrate_censored(answers.censored, persons, p, grid)
 
 
 def probits(p: Parameters, grid: Grid) -> Floats:
@@ -208,13 +242,15 @@ def _censored_sums(cut: Censored, p: Parameters, zeta: Floats, u: Floats, log_ta
     return np.stack([np.bincount(cut.item, weights=value, minlength=len(p.x)) for value in values])
 
 
-def m_step(e: Expected, p: Parameters, prior: Prior, answers: ResponseMatrix, grid: Grid) -> Parameters:
-    """M-step: one Newton step for each item's x, then sigma2 and the persons' covariance in closed form.
+def m_step(e: Expected, curves: Curves, prior: Prior, n_times: Floats) -> Parameters:
+    """M-step, from the sums over all persons: one Newton step for each item's x, then sigma2 and the covariance of the
+    persons in closed form.
 
     The persons' mean is freed for a moment, too, and then moved into the items (parameter-expanded EM, Liu, Rubin &
     Wu 1998, Biometrika 85, 755-770): where persons are known well, EM would creep along that direction.
     """
-    gradient, information = item_score(e, p, grid)
+    p = curves.p
+    gradient, information = item_score(e, curves)
     precision = np.linalg.inv(prior.cov)
     gradient -= (p.x - prior.offset - item_mean(p.x, prior)) @ precision
     step = np.linalg.solve(information + precision, gradient[:, :, None])[:, :, 0]
@@ -223,15 +259,16 @@ def m_step(e: Expected, p: Parameters, prior: Prior, answers: ResponseMatrix, gr
     f, lam = softplus(x[:, TIME_SLOPE]) * p.sd[1], x[:, INTENSITY]
     squares = y2 - 2 * lam * y + n * lam**2 + 2 * f * (yz - lam * z) + f**2 * z2
     weight = prior.sigma2_weight
-    sigma2 = (np.maximum(squares, 0) + weight * prior.sigma2) / (n + weight - lost_degrees(answers))
+    sigma2 = (np.maximum(squares, 0) + weight * prior.sigma2) / (n + weight - lost_degrees(n_times))
     mean, spread = _population(e.persons, x, p, prior)
     x[:, [INTERCEPT, INTENSITY]] -= softplus(x[:, [SLOPE, TIME_SLOPE]]) * mean
     return p.like(np.concatenate([x.ravel(), np.log(sigma2), spread]))
 
 
-def item_score(e: Expected, p: Parameters, grid: Grid) -> tuple[Floats, Floats]:
+def item_score(e: Expected, curves: Curves) -> tuple[Floats, Floats]:
     """Gradient (K, 4) and complete-data information (K, 4, 4) of the expected log likelihood in x."""
-    up, down, up2, down2 = node_scores(probits(p, grid), e.log_right, e.log_wrong)
+    p, grid = curves.p, curves.grid
+    up, down, up2, down2 = node_scores(curves)
     score, weight = e.right * up + e.wrong * down, e.right * up2 + e.wrong * down2
     theta = p.sd[0] * grid.theta
     n, y, _, z, z2, yz = e.times
@@ -253,22 +290,22 @@ def item_score(e: Expected, p: Parameters, grid: Grid) -> tuple[Floats, Floats]:
     return np.stack(gradient, axis=1), information
 
 
-def node_scores(u: Floats, log_right: Floats, log_wrong: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def node_scores(curves: Curves) -> tuple[Floats, Floats, Floats, Floats]:
     """First derivatives in u of log Phi(u) and log Phi(-u), then minus the second ones (both positive)."""
+    u = probits(curves.p, curves.grid)
     log_density = -0.5 * u**2 - LOG_SQRT_2PI
-    up, down = np.exp(log_density - log_right), -np.exp(log_density - log_wrong)
+    up, down = np.exp(log_density - curves.log_right), -np.exp(log_density - curves.log_wrong)
     return up, down, up * (up + u), down * (down + u)
 
 
-def _population(persons: Persons, x: Floats, p: Parameters, prior: Prior) -> tuple[Floats, Floats]:
+def _population(persons: Floats, x: Floats, p: Parameters, prior: Prior) -> tuple[Floats, Floats]:
     """Mean (2,) of (theta, zeta), then log sds and Fisher's z of their covariance, that maximise the expected density.
 
     Only the prior of the items stands against a mean: it asks for x - D mean to be likely items.
     """
-    n = len(persons.theta)
-    at = np.array([persons.theta.mean(), persons.zeta.mean()]) * p.sd
-    cross = persons.cross.sum()
-    seen = np.array([[persons.theta2.sum(), cross], [cross, persons.zeta2.sum()]]) * np.outer(p.sd, p.sd)
+    n, theta, zeta, theta2, zeta2, cross = persons.tolist()
+    at = np.array([theta, zeta]) / n * p.sd
+    seen = np.array([[theta2, cross], [cross, zeta2]]) * np.outer(p.sd, p.sd)
     mean = _mean(n, at, x, p, prior)
     believed = prior.person_weight * np.diag(np.square(prior.person_sd))
     around = seen - n * (np.outer(mean, at) + np.outer(at, mean) - np.outer(mean, mean))
@@ -277,7 +314,7 @@ def _population(persons: Persons, x: Floats, p: Parameters, prior: Prior) -> tup
     return mean, np.array([*np.log(sd), np.arctanh(cov[0, 1] / sd.prod())])
 
 
-def _mean(n: int, at: Floats, x: Floats, p: Parameters, prior: Prior) -> Floats:
+def _mean(n: float, at: Floats, x: Floats, p: Parameters, prior: Prior) -> Floats:
     """The mean (2,) of n persons at `at` on average; quadratic in it and in the items' mean (4,) beside it."""
     own = x - prior.offset
     shift = np.zeros((len(x), 4, 2))  # D: what x loses for each unit of the persons' mean

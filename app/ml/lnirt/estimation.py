@@ -23,8 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from app.core.files import open_private
-from app.ml.lnirt.data import Floats, Ints, ResponseMatrix, sparse_answers
-from app.ml.lnirt.em import Persons
+from app.ml.lnirt.data import Floats, Ints, ResponseMatrix, Responses, sparse_answers
+from app.ml.lnirt.em import Curves, posteriors
 from app.ml.lnirt.groups import codes_of
 from app.ml.lnirt.information import learn_prior, observed_information
 from app.ml.lnirt.optimizer import Optimum, optimize
@@ -171,26 +171,31 @@ def _checked(
     return marks, np.log(times), cut
 
 
-def _fit(
-    answers: ResponseMatrix, groups: Sequence[Ints], tolerance: float, max_steps: int
-) -> tuple[Optimum, Prior, Floats]:
+def _fit(answers: Responses, groups: Sequence[Ints], tolerance: float, max_steps: int) -> tuple[Optimum, Prior, Floats]:
     """Learns the items' prior by two rough optimizations, then optimizes with that prior held still."""
     size = answers.n_persons, answers.n_items
     weak = prior = with_identifiable_slopes(Prior(), *size)
     start = _start(answers, weak)
-    finer = _finer(1.25 / np.sqrt(np.maximum(answers.marks.sum(axis=1), 1)))
+    finer = _finer(1.25 / np.sqrt(np.maximum(answers.answered, 1)))
     for _ in range(2):
         rough = normal_grid(20 * finer + 1)
         run = optimize(answers, start, prior, rough, tolerance=0.01, steps=25)
-        start, persons = run.parameters, run.expected.persons
-        information = observed_information(answers, run.expected, start, rough, ROUGH_ANSWERS)
+        start = run.parameters
+        information = observed_information(answers, run.expected, run.curves, ROUGH_ANSWERS)
         prior = with_identifiable_slopes(learn_prior(information, start, prior, weak, groups), *size)
         sharpest = 0.7 / float(np.quantile(start.alpha, 0.95) * start.sd[0])  # a probit this wide needs nodes, too
-        finer = max(finer, _finer(np.minimum(np.sqrt(np.maximum(persons.theta2 - persons.theta**2, 0)), sharpest)))
+        unsure = np.concatenate([*answers.each(_ability_sds, run.curves)])
+        finer = max(finer, _finer(np.minimum(unsure, sharpest)))
     grid = normal_grid(finer * (NODES - 1) + 1)
     run = optimize(answers, start, prior, grid, tolerance=tolerance, steps=max_steps)
-    information = observed_information(answers, run.expected, run.parameters, grid, 10 * ROUGH_ANSWERS)
+    information = observed_information(answers, run.expected, run.curves, 10 * ROUGH_ANSWERS)
     return run, prior, information
+
+
+def _ability_sds(answers: ResponseMatrix, curves: Curves) -> Floats:
+    """Posterior standard deviations of a shard's abilities, (N,)."""
+    persons = posteriors(answers, curves)
+    return np.asarray(np.sqrt(np.maximum(persons.theta2 - persons.theta**2, 0)))
 
 
 def _finer(sd: Floats) -> int:
@@ -199,10 +204,9 @@ def _finer(sd: Floats) -> int:
     return int(np.clip(np.ceil(nodes / (NODES - 1)), 1, FINEST))
 
 
-def _start(answers: ResponseMatrix, prior: Prior) -> Parameters:
+def _start(answers: Responses, prior: Prior) -> Parameters:
     """Items from their share right and mean log time, everything else from the prior."""
-    k = answers.n_items
-    counts = np.bincount(answers.marks.indices, answers.marks.data, 2 * k)
+    k, counts = answers.n_items, answers.marks
     x = np.tile(prior.mean, (k, 1))
     x[:, INTERCEPT] = -1.2 * ndtri((counts[:k] + 1) / (counts[:k] + counts[k:] + 2))
     x[:, 3] = answers.time_sums[1] / (answers.time_sums[0] + 1)
@@ -211,22 +215,23 @@ def _start(answers: ResponseMatrix, prior: Prior) -> Parameters:
 
 def _on_r_scale(
     labels: tuple[NDArray[Any], NDArray[Any]],
-    answers: ResponseMatrix,
+    answers: Responses,
     run: Optimum,
     prior: Prior,
     information: Floats,
     centre: float,
 ) -> LnirtFit:
     """Move to mean theta = mean zeta = 0 and geometric means 1; no probability and no time changes."""
-    p, found = run.parameters, run.expected.persons
+    p, every = run.parameters, (len(run.curves.grid.theta) - 1) // (NODES - 1)  # of the nodes one is a student's
+    theta, zeta, theta_sd, zeta_sd, precision, pull, *log_marks = np.hstack([*answers.each(_known, run.curves, every)])
     unit = np.exp([np.log(p.alpha).mean(), np.log(p.phi).mean()])
     sd = p.sd * unit
-    at = found.theta.mean(), found.zeta.mean()  # sample means, in population sds
+    at = theta.mean(), zeta.mean()  # sample means, in population sds
     stretch, of_slopes = np.ones((len(p.x), 4)), [SLOPE, TIME_SLOPE]
     stretch[:, of_slopes] = softplus_slope(p.x[:, of_slopes]) / unit
     item_cov = np.linalg.inv(information + np.linalg.inv(prior.cov)) * stretch[:, :, None] * stretch[:, None, :]
     error = np.sqrt(item_cov[:, range(4), range(4)])
-    freedom = answers.n_times + prior.sigma2_weight - lost_degrees(answers)
+    freedom = answers.n_times + prior.sigma2_weight - lost_degrees(answers.n_times)
     mu_theta, mu_zeta = (-sd * at).tolist()
     var_theta, var_zeta = (sd**2).tolist()
     population = Population(mu_theta, mu_zeta, var_theta, var_zeta, float(p.rho * sd.prod()), NODES)
@@ -236,8 +241,7 @@ def _on_r_scale(
     scale = np.array([unit[0], 1, unit[1], 1])
     slopes = softplus(mean[of_slopes]) / unit
     prior_beta, prior_lambda = mean[1] - slopes[0] * sd[0] * at[0], mean[3] + centre - slopes[1] * sd[1] * at[1]
-    sums = _times_as_two_sums(answers, found, p.rho, sd[1], at[1])
-    every = (found.log_marks.shape[1] - 1) // (NODES - 1)  # of the fit's nodes is one of a student's
+    sums = precision / sd[1] ** 2, (pull - precision * at[1]) / sd[1]
     return LnirtFit(
         items=labels[0],
         persons=labels[1],
@@ -252,11 +256,11 @@ def _on_r_scale(
         lambda_se=error[:, 3],
         sigma2_se=p.sigma2 * np.sqrt(2 / freedom),
         item_cov=item_cov,
-        theta=(found.theta - at[0]) * sd[0],
-        zeta=(found.zeta - at[1]) * sd[1],
-        theta_sd=np.sqrt(np.maximum(found.theta2 - found.theta**2, 0)) * sd[0],
-        zeta_sd=np.sqrt(np.maximum(found.zeta2 - found.zeta**2, 0)) * sd[1],
-        states=np.column_stack([*sums, np.zeros(len(found.theta)), found.log_marks[:, ::every]]),
+        theta=(theta - at[0]) * sd[0],
+        zeta=(zeta - at[1]) * sd[1],
+        theta_sd=theta_sd * sd[0],
+        zeta_sd=zeta_sd * sd[1],
+        states=np.column_stack([*sums, np.zeros(len(theta)), *log_marks]),
         population=population,
         prior_mean=np.array([slopes[0], prior_beta, slopes[1], prior_lambda]),
         prior_cov=prior.cov / np.outer(scale, scale),
@@ -267,17 +271,20 @@ def _on_r_scale(
     )
 
 
-def _times_as_two_sums(answers: ResponseMatrix, s: Persons, rho: float, sd: float, at: float) -> tuple[Floats, Floats]:
-    """Information and pull of each student's times on R's scale, (N,) each.
+def _known(answers: ResponseMatrix, curves: Curves, every: int) -> Floats:
+    """What is known of a shard's N persons, (6 + nodes, N): means and sds of ability and speed, information and pull of
+    their times, log-weights of every `every`-th node.
 
-    Where times were censored, the two numbers that give speed its posterior mean and variance.
+    Where times were censored, information and pull are the two numbers that give speed its posterior mean and variance.
     """
-    information, pull = s.information.copy(), s.pull.copy()
+    s = posteriors(answers, curves)
+    information, pull = s.information, s.pull
     if answers.censored is not None:
-        i = answers.censored.persons
+        i, rho = answers.censored.persons, curves.p.rho
         v = 1 - rho**2
         var_theta, var_zeta = (s.theta2 - s.theta**2)[i], (s.zeta2 - s.zeta**2)[i]
         precision = (1 + np.sqrt(1 + 4 * var_zeta * (rho / v) ** 2 * var_theta)) / (2 * var_zeta)
         information[i] = np.maximum(precision - 1 / v, 0)
         pull[i] = s.zeta[i] * (information[i] + 1 / v) - rho / v * s.theta[i]
-    return information / sd**2, (pull - information * at) / sd
+    sds = (np.sqrt(np.maximum(squares - mean**2, 0)) for mean, squares in ((s.theta, s.theta2), (s.zeta, s.zeta2)))
+    return np.vstack([s.theta, s.zeta, *sds, information, pull, s.log_marks[:, ::every].T])

@@ -9,15 +9,14 @@ from dataclasses import replace
 import numpy as np
 from scipy.sparse import csr_array
 
-from app.ml.lnirt.data import Floats, Ints, ResponseMatrix
-from app.ml.lnirt.em import Expected, item_score, node_scores, probits
+from app.ml.lnirt.data import Floats, Ints, ResponseMatrix, Responses, added
+from app.ml.lnirt.em import Curves, Expected, Persons, item_score, node_scores, posteriors
 from app.ml.lnirt.groups import mixed_model
 from app.ml.lnirt.parameters import (
     INTENSITY,
     INTERCEPT,
     SLOPE,
     TIME_SLOPE,
-    Grid,
     Parameters,
     Prior,
     item_mean,
@@ -28,17 +27,21 @@ CHUNK = 50_000  # answers at a time: 50,000 x 31 nodes are 12 MB
 PRIOR_WEIGHT = 6.0  # items that the weak prior's covariance is worth against the covariance seen
 
 
-def observed_information(answers: ResponseMatrix, e: Expected, p: Parameters, grid: Grid, max_answers: int) -> Floats:
+def observed_information(answers: Responses, e: Expected, curves: Curves, max_answers: int) -> Floats:
     """Information (K, 4, 4) about each item's x, without the prior, its other parameters being known.
 
     Louis (1982): the information the complete data would have, less the posterior variance of each answer's score.
     Beyond `max_answers` answers that variance is taken from the first persons only and scaled up.
     Blocks of different items are not coupled, as R LNIRT's identification fixes the sample's own mean and spread.
     """
-    _, complete = item_score(e, p, grid)
+    _, complete = item_score(e, curves)
+    k, first = answers.n_items, int(np.searchsorted(np.cumsum(answers.answered), max_answers)) + 2
+    on_marks, on_times = added(answers.each(_lost, curves, first)).reshape(2, k, 5).transpose(0, 2, 1)
     lost = np.zeros_like(complete)
-    lost[:, :2, :2] = _lost_on_marks(answers, e, p, grid, max_answers)
-    lost[:, 2:, 2:] = _lost_on_times(answers, e, p, max_answers)
+    scale = answers.marks.reshape(2, k).sum(axis=0) / np.maximum(on_marks[4], 1)
+    lost[:, :2, :2] = (on_marks[:4] * scale).T.reshape(k, 2, 2)
+    scale = answers.n_times / np.maximum(on_times[4], 1)
+    lost[:, 2:, 2:] = (on_times[:4] * scale).T.reshape(k, 2, 2)
     return _subtract(complete, lost)
 
 
@@ -52,35 +55,33 @@ def _subtract(complete: Floats, lost: Floats) -> Floats:
     return np.asarray((axes * (1 - np.clip(shares, 0, 0.9))[:, None, :]) @ axes.transpose(0, 2, 1))
 
 
-def _first_persons(table: csr_array, max_answers: int) -> int:
-    """The number of persons that hold about the first `max_answers` answers."""
-    return min(int(np.searchsorted(table.indptr, max_answers)) + 1, int(table.shape[0]))
+def _lost(answers: ResponseMatrix, curves: Curves, first: int) -> Floats:
+    """Of those among the `first` persons of all that are in this shard, (2, K, 5): the sum over answers of the
+    posterior covariance (2, 2) of the score in (a, beta), and their number; the same of times in (f, lambda)."""
+    rows = min(max(first - answers.first, 0), answers.n_persons)
+    if rows == 0:
+        return np.zeros((2, answers.n_items, 5))
+    persons = posteriors(answers, curves)
+    return np.stack(
+        [_lost_on_marks(answers.marks[:rows], persons, curves), _lost_on_times(answers, rows, persons, curves.p)]
+    )
 
 
-def _lost_on_marks(answers: ResponseMatrix, e: Expected, p: Parameters, grid: Grid, max_answers: int) -> Floats:
-    """(K, 2, 2): sum over answers of the posterior covariance of the score in (a, beta)."""
-    up, down, _, _ = node_scores(probits(p, grid), e.log_right, e.log_wrong)
+def _lost_on_marks(used: csr_array, persons: Persons, curves: Curves) -> Floats:
+    p, k = curves.p, len(curves.log_right)
+    up, down, _, _ = node_scores(curves)
     level = -np.concatenate([up, down])  # (2K, Q): of right, then of wrong answers
-    slope = -level * p.sd[0] * grid.theta * np.tile(softplus_slope(p.x[:, SLOPE]), 2)[:, None]
-    marks = answers.marks
-    rows = _first_persons(marks, max_answers)
-    used, weights = marks[:rows], e.persons.weights[:rows]
+    slope = -level * p.sd[0] * curves.grid.theta * np.tile(softplus_slope(p.x[:, SLOPE]), 2)[:, None]
+    weights = persons.weights[: used.shape[0]]
     counts = used.T @ weights
     means = [_mean_scores(used, weights, score) for score in (slope, level)]
-    lost = np.empty((2 * answers.n_items, 2, 2))
+    lost = []
     for i, left in enumerate((slope, level)):
         for j, right in enumerate((slope, level)):
-            squares = np.bincount(used.indices, used.data * means[i] * means[j], len(lost))
-            lost[:, i, j] = (counts * left * right).sum(axis=1) - squares
-    seen = _both(np.bincount(used.indices, used.data, len(lost)).astype(float))
-    everything = _both(np.bincount(marks.indices, marks.data, len(lost)).astype(float))
-    return _both(lost) * (everything / np.maximum(seen, 1))[:, None, None]
-
-
-def _both(values: Floats) -> Floats:
-    """Right and wrong answers (2K, ...) together, (K, ...)."""
-    k = len(values) // 2
-    return np.asarray(values[:k] + values[k:])
+            squares = np.bincount(used.indices, used.data * means[i] * means[j], 2 * k)
+            lost.append((counts * left * right).sum(axis=1) - squares)
+    lost.append(np.bincount(used.indices, used.data, 2 * k))
+    return np.asarray([values[:k] + values[k:] for values in lost]).T  # right and wrong answers together
 
 
 def _mean_scores(used: csr_array, weights: Floats, scores: Floats) -> Floats:
@@ -91,27 +92,20 @@ def _mean_scores(used: csr_array, weights: Floats, scores: Floats) -> Floats:
     return np.concatenate(means) if means else np.zeros(0)
 
 
-def _lost_on_times(answers: ResponseMatrix, e: Expected, p: Parameters, max_answers: int) -> Floats:
-    """(K, 2, 2): the same for (f, lambda), the posterior of speed taken as Gaussian; censored times as observed."""
-    k = answers.n_items
-    rows = _first_persons(answers.timed, max_answers)
-    used = answers.timed[:rows]
+def _lost_on_times(answers: ResponseMatrix, rows: int, persons: Persons, p: Parameters) -> Floats:
+    """The posterior of speed taken as Gaussian; censored times as observed."""
+    k, used = answers.n_items, answers.timed[:rows]
     row = np.repeat(np.arange(rows), np.diff(used.indptr))
     item, y = used.indices, answers.logt[:rows].data / used.data
     lam, precision = p.lambda_, 1 / p.sigma2
-    mean = e.persons.zeta[row]
-    variance = (e.persons.zeta2 - e.persons.zeta**2)[row]
+    mean = persons.zeta[row]
+    variance = (persons.zeta2 - persons.zeta**2)[row]
     f = (p.phi * p.sd[1])[item]
     df = p.sd[1] * softplus_slope(p.x[:, TIME_SLOPE])
     tilt = y - lam[item] + 2 * f * mean  # derivative of zeta * (y - lambda + phi zeta) at the mean
     parts = variance * tilt**2 + 2 * f**2 * variance**2, -f * variance * tilt, f**2 * variance
-    total = [np.bincount(item, used.data * part, k) for part in parts]
-    ratio = answers.n_times / np.maximum(np.bincount(item, used.data, k), 1) * precision**2
-    lost = np.empty((k, 2, 2))
-    lost[:, 0, 0] = df**2 * total[0] * ratio
-    lost[:, 0, 1] = lost[:, 1, 0] = df * total[1] * ratio
-    lost[:, 1, 1] = total[2] * ratio
-    return lost
+    both, mixed, level = (np.bincount(item, used.data * part, k) * precision**2 for part in parts)
+    return np.stack([df**2 * both, df * mixed, df * mixed, level, np.bincount(item, used.data, k)], axis=1)
 
 
 def learn_prior(information: Floats, p: Parameters, prior: Prior, weak: Prior, groups: Sequence[Ints] = ()) -> Prior:

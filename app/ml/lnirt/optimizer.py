@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.ml.lnirt.data import Floats, ResponseMatrix
-from app.ml.lnirt.em import Expected, e_step, m_step
-from app.ml.lnirt.parameters import Grid, Parameters, Prior
+from app.ml.lnirt.data import Floats, Responses
+from app.ml.lnirt.em import Curves, Expected, e_step, m_step, total
+from app.ml.lnirt.parameters import Grid, Parameters, Prior, log_prior
 
 MEMORY = 8  # steps the acceleration looks back on
 
@@ -18,14 +18,18 @@ MEMORY = 8  # steps the acceleration looks back on
 class Optimum:
     """Where the climb ended, the objective after each accepted step, and whether the steps had become small."""
 
-    parameters: Parameters
+    curves: Curves
     expected: Expected
     trace: list[float]
     converged: bool
 
+    @property
+    def parameters(self) -> Parameters:
+        return self.curves.p
+
 
 def optimize(
-    answers: ResponseMatrix, start: Parameters, prior: Prior, grid: Grid, *, tolerance: float, steps: int
+    answers: Responses, start: Parameters, prior: Prior, grid: Grid, *, tolerance: float, steps: int
 ) -> Optimum:
     """EM with Anderson acceleration; no step that lowers the objective is kept.
 
@@ -33,30 +37,35 @@ def optimize(
     Newton step have gone too far, is drawn back half-way until it is better (an EM direction points uphill).
     Stops when a plain EM step would move no parameter by more than `tolerance`.
     """
-    p, e = start, e_step(answers, start, prior, grid)
-    trace = [e.objective]
+
+    def looked_at(p: Parameters) -> tuple[Curves, Expected, float]:
+        """The point's E-step over all shards, and the log posterior there."""
+        curves = Curves.of(p, grid)
+        found = total(answers.each(e_step, curves))
+        return curves, found, found.log_evidence + log_prior(p, prior, answers.n_times)
+
+    curves, e, objective = looked_at(start)
+    trace = [objective]
     points: list[Floats] = []
     moves: list[Floats] = []
     for _ in range(steps):
-        image = m_step(e, p, prior, answers, grid)
+        p, image = curves.p, m_step(e, curves, prior, answers.n_times)
         here, move = p.vector(), image.vector() - p.vector()
         if np.max(np.abs(move)) < tolerance:
-            return Optimum(p, e, trace, True)
+            return Optimum(curves, e, trace, True)
         points, moves = [*points[-MEMORY:], here], [*moves[-MEMORY:], move]
-        slack = 1e-12 * abs(e.objective)  # rounding, no more: else it would creep downhill along a flat ridge
-        following = p.like(_anderson(points, moves))
-        found = e_step(answers, following, prior, grid)
+        slack = 1e-12 * abs(objective)  # rounding, no more: else it would creep downhill along a flat ridge
+        following = looked_at(p.like(_anderson(points, moves)))
         share = 1.0
-        while not found.objective >= e.objective - slack:
+        while not following[2] >= objective - slack:
             points, moves = [], []
             if share < 1e-3:  # rounding hides any further gain
-                return Optimum(p, e, trace, bool(np.max(np.abs(move)) < 10 * tolerance))
-            following = p.like(here + share * move)
-            found = e_step(answers, following, prior, grid)
+                return Optimum(curves, e, trace, bool(np.max(np.abs(move)) < 10 * tolerance))
+            following = looked_at(p.like(here + share * move))
             share /= 2
-        p, e = following, found
-        trace.append(e.objective)
-    return Optimum(p, e, trace, False)
+        curves, e, objective = following
+        trace.append(objective)
+    return Optimum(curves, e, trace, False)
 
 
 def _anderson(points: list[Floats], moves: list[Floats]) -> Floats:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.special import expit
 
-from app.ml.lnirt.data import Floats, ResponseMatrix
+from app.ml.lnirt.data import Floats
 
 SLOPE, INTERCEPT, TIME_SLOPE, INTENSITY = range(4)  # columns of `Parameters.x`
 SHARPNESS = 4.0  # of the softplus: above a slope of 0.5 it is a straight line to within 7 %
@@ -122,12 +122,12 @@ def normal_grid(nodes: int, reach: float = 4.5) -> Grid:
     return Grid(theta, log_weight - np.log(np.exp(log_weight).sum()))
 
 
-def log_prior(p: Parameters, prior: Prior, answers: ResponseMatrix) -> float:
-    """Log prior density up to a constant; the mean of the items is maximised out."""
+def log_prior(p: Parameters, prior: Prior, n_times: Floats) -> float:
+    """Log prior density up to a constant; the mean of the items is maximised out. `n_times` (K,) as in Responses."""
     mean = item_mean(p.x, prior)
     off = p.x - prior.offset - mean
     items = np.sum(off @ np.linalg.inv(prior.cov) * off) + np.sum(((mean - prior.mean) / prior.mean_sd) ** 2)
-    weight, free = prior.sigma2_weight - lost_degrees(answers), 1 - p.rho**2
+    weight, free = prior.sigma2_weight - lost_degrees(n_times), 1 - p.rho**2
     variances = np.sum(weight * p.log_sigma2 + prior.sigma2_weight * prior.sigma2 * np.exp(-p.log_sigma2))
     persons = 2 * p.population[:2].sum() + np.log(free) + np.sum((prior.person_sd / p.sd) ** 2) / free
     return -0.5 * float(items + variances + prior.person_weight * persons)
@@ -140,9 +140,9 @@ def item_mean(x: Floats, prior: Prior) -> Floats:
     return np.linalg.solve(np.diag(hold) + len(x) * precision, hold * prior.mean + precision @ x.sum(axis=0))
 
 
-def lost_degrees(answers: ResponseMatrix) -> Floats:
+def lost_degrees(n_times: Floats) -> Floats:
     """Degrees of freedom that lambda and phi cost an item's residuals: near 2, less where the prior does the work.
 
     Without them sigma2 would be too small by 2/n, as any maximum-likelihood variance.
     """
-    return 2 * answers.n_times / (answers.n_times + 2)
+    return 2 * n_times / (n_times + 2)

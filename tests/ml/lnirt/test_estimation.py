@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
+from app.ml.lnirt import data
 from app.ml.lnirt.ability import columns_of, estimate, predict, predict_one
-from app.ml.lnirt.data import Floats, sparse_answers
-from app.ml.lnirt.em import e_step, item_score
+from app.ml.lnirt.data import Floats, Responses, sparse_answers
+from app.ml.lnirt.em import Curves, e_step, item_score, total
 from app.ml.lnirt.estimation import LnirtFit, fit
-from app.ml.lnirt.parameters import Parameters, Prior, item_mean, log_prior, normal_grid
+from app.ml.lnirt.parameters import Grid, Parameters, Prior, item_mean, log_prior, normal_grid
 
 SHARED = Path(__file__).parents[3].parent / "shared"
 needs_reference = pytest.mark.skipif(
@@ -99,14 +100,19 @@ def log_likelihood_by_brute_force(case: dict[str, Any], p: Parameters) -> float:
     return total
 
 
+def log_likelihood(answers: Responses, p: Parameters, grid: Grid) -> float:
+    return total(answers.each(e_step, Curves.of(p, grid))).log_evidence
+
+
 @pytest.mark.parametrize("censored", [False, True])
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_likelihood_is_the_models_own(censored: bool, seed: int) -> None:
     case, p = small_case(seed, censored=censored)
     answers = sparse_answers(**case, n_persons=6, n_items=3)
-    found = e_step(answers, p, Prior(), normal_grid(61)).objective
-    assert found - log_prior(p, Prior(), answers) == pytest.approx(log_likelihood_by_brute_force(case, p), abs=2e-4)
+    assert log_likelihood(answers, p, normal_grid(61)) == pytest.approx(
+        log_likelihood_by_brute_force(case, p), abs=2e-4
+    )
 
 
 @pytest.mark.parametrize("censored", [False, True])
@@ -116,19 +122,33 @@ def test_em_points_uphill_on_the_marginal_likelihood(censored: bool, seed: int) 
     """Fisher's identity: the expected complete-data score is the gradient of the marginal log posterior."""
     case, p = small_case(seed, censored=censored)
     answers, prior, grid = sparse_answers(**case, n_persons=6, n_items=3), Prior(), normal_grid(61)
-    score, _ = item_score(e_step(answers, p, prior, grid), p, grid)
+    curves = Curves.of(p, grid)
+    score, _ = item_score(total(answers.each(e_step, curves)), curves)
     score -= (p.x - item_mean(p.x, prior)) @ np.linalg.inv(prior.cov)
     for place in np.ndindex(3, 4):
         nudge = np.zeros((3, 4))
         nudge[place] = 1e-4
-        up, down = (
-            e_step(answers, Parameters(p.x + sign * nudge, p.log_sigma2, p.population), prior, grid).objective
-            for sign in (1, -1)
-        )
+        nudged = (Parameters(p.x + sign * nudge, p.log_sigma2, p.population) for sign in (1, -1))
+        up, down = (log_likelihood(answers, each, grid) + log_prior(each, prior, answers.n_times) for each in nudged)
         assert (up - down) / 2e-4 == pytest.approx(score[place], abs=5e-3)
 
 
 # --- The fit
+
+
+@pytest.mark.parametrize("answers_of_a_shard", [1, 37, 900])
+def test_a_fit_in_shards_of_any_size_is_the_same(answers_of_a_shard: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with times that were cut off, marks that are missing, students of few answers and those of many."""
+    made, random = sample(150, 12), np.random.default_rng(1)
+    kept = random.random(len(made.person)) < (1 + made.person) / 150
+    correct = np.where(random.random(len(made.person)) < 0.1, NAN, made.correct)
+    answers = made.person[kept], made.item[kept], correct[kept], made.seconds.clip(max=50)[kept]
+    whole = fit(*answers, censored=made.seconds[kept] > 50)
+    monkeypatch.setattr(data, "SHARD_ANSWERS", answers_of_a_shard)
+    monkeypatch.setattr(data, "SHARD_PERSONS", 60)
+    shards = fit(*answers, censored=made.seconds[kept] > 50)
+    np.testing.assert_allclose(numbers(shards), numbers(whole), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(shards.states, whole.states, rtol=1e-9, atol=1e-9)
 
 
 @settings(max_examples=15, deadline=None)
