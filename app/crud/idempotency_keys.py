@@ -22,7 +22,7 @@ KEEP = Statement(f"""
         DELETE FROM idempotency_keys WHERE (caller, key) IN (
             SELECT caller, key FROM idempotency_keys
             WHERE created_at <= now() - {KEPT} AND (caller, key) <> (:caller, :key)
-            LIMIT {CLEARED_AT_ONCE} FOR UPDATE SKIP LOCKED))
+            ORDER BY created_at LIMIT {CLEARED_AT_ONCE} FOR UPDATE SKIP LOCKED))
     INSERT INTO idempotency_keys AS had (caller, key, request, status, answer)
     VALUES (:caller, :key, :request, :status, :answer)
     ON CONFLICT (caller, key) DO UPDATE SET

@@ -15,6 +15,11 @@ def _to_store(text: str) -> str:
     return _short(tidy(checked(text)))
 
 
+def _as_imported(text: str) -> str:
+    """A student's text means who an import makes of it, which leaves the spaces in it as they are."""
+    return _short(checked(text))
+
+
 def _to_look_up(text: str) -> str:
     """Texts that were stored before there were rules are found."""
     if "\x00" in text:
@@ -37,6 +42,7 @@ def _written_out(moment: object) -> object:
 
 _Trimmed = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST)]
 Text200 = Annotated[_Trimmed, AfterValidator(_to_store)]
+StudentText = Annotated[_Trimmed, AfterValidator(_as_imported)]
 StoredText = Annotated[_Trimmed, AfterValidator(_to_look_up)]
 TimeZone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=64), AfterValidator(checked_zone)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]

@@ -19,7 +19,7 @@ from app.core.settings import settings
 from app.crud import accounts
 from app.domain.actors import Actor
 from app.domain.errors import NotAccepted, NotAllowed, NotSignedIn, TooManyTries
-from app.domain.fields import Text200
+from app.domain.fields import StudentText
 from app.domain.interactions import student_id
 from app.domain.tasks import Caller, Claim
 from app.ml.serving.model_order import ServingModels
@@ -158,7 +158,7 @@ class OnceForCaller(Once):
 
 
 ById = Annotated[UUID | None, Query(description=USER_ID)]
-ByText = Annotated[Text200 | None, Query(description=STUDENT)]
+ByText = Annotated[StudentText | None, Query(description=STUDENT)]
 
 
 async def student_asked_about(

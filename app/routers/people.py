@@ -15,7 +15,7 @@ from app.core.settings import settings
 from app.crud import erasures, person, sessions
 from app.domain.actors import Actor
 from app.domain.errors import HasAccount, NotAllowed, SessionNotFound, StudentNotFound
-from app.domain.fields import Text200
+from app.domain.fields import StudentText
 from app.domain.interactions import student_id
 from app.ml.serving.model_order import ServingModels
 from app.ml.training.scheduler import Trainer
@@ -147,7 +147,7 @@ def erase_my_account(
     responses=problems(401, 403, 404, 409, 422),
 )
 def erase_student(
-    student: Annotated[Text200, Path(description="By your own text, or by a UUID.")],
+    student: Annotated[StudentText, Path(description="By your own text, or by a UUID.")],
     caller: SignedIn,
     db: Db,
     serving: Serving,

@@ -15,7 +15,7 @@ from app.core.db.statements import run_async
 from app.core.settings import settings
 from app.crud import corrections, practice_tasks
 from app.domain.errors import NotAccepted
-from app.domain.fields import Moment, StoredText, Text200
+from app.domain.fields import Moment, StoredText, StudentText
 from app.domain.tasks import Task, TaskRequest
 from app.ml.embedding_service import complete, predict_and_save
 from app.ml.explanation.explainer import explanation
@@ -107,7 +107,7 @@ def list_practice_tasks(
     until: Annotated[Moment | None, Query(description="Only asked for before this moment.")] = None,
     user_id: Annotated[UUID | None, Query(description="Only this student; for service keys.")] = None,
     student: Annotated[
-        Text200 | None, Query(description="Only this student, by your own text; for service keys.")
+        StudentText | None, Query(description="Only this student, by your own text; for service keys.")
     ] = None,
     before: Annotated[str | None, Query(description="The `next` of the page before.", max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.domain.fields import Text200
+from app.domain.fields import StudentText
 
 STUDENT = (
     "The student, by any text of yours, 1-200 characters: the same text is always the same student. For service keys."
@@ -22,7 +22,7 @@ class OfStudent(Body):
     """What a service key does for a student."""
 
     user_id: UUID | None = Field(None, description=USER_ID)
-    student: Text200 | None = Field(None, description=STUDENT)
+    student: StudentText | None = Field(None, description=STUDENT)
 
 
 class ApiModel(BaseModel):

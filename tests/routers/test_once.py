@@ -273,3 +273,12 @@ def test_a_batch_that_comes_again_makes_its_tasks_once(student: Students, db: Se
     assert {each.status_code for each in found} == {200}
     assert len({each.content for each in found}) == 1
     assert count(db, "practice_tasks") == 20
+
+
+def test_what_is_old_is_found_by_its_age_however_many_keys_are_kept(db: Session) -> None:
+    db.execute(
+        text("INSERT INTO idempotency_keys SELECT 'caller', n, '', 201, '', now() FROM generate_series(1, 5000) AS n")
+    )
+    given = {"caller": "caller", "key": "new", "request": b"", "status": 201, "answer": ""}
+    plan = db.execute(text(f"EXPLAIN {idempotency_keys.KEEP._clause.text}"), given).scalars()
+    assert "using ix_idempotency_keys_created_at" in "\n".join(plan)

@@ -155,13 +155,22 @@ def test_another_schools_id_on_ones_key_opens_nothing(limited: Schools, school: 
         assert forged.get("/practice-tasks").status_code == 401
 
 
-def test_a_text_means_the_student_that_an_import_makes_of_it(school: Student, limited: Schools, db: Session) -> None:
+def test_a_text_means_the_student_that_an_import_makes_of_it(
+    school: Student, limited: Schools, db: Session, tmp_path: Path
+) -> None:
+    file = tmp_path / "tasks.csv"
     assert school.ask(student=" 7b/Anna ").json()["user_id"] == str(student_id("7b/Anna"))
     north = limited("North")
     namespace: UUID = db.scalar(text("SELECT school_id FROM service_keys WHERE name = 'North'"))
     assert north.ask(student="7b/Anna").json()["user_id"] == str(uuid5(namespace, "student\x1f7b/Anna"))
     assert school.ask(student=SOMEBODY).json()["user_id"] == SOMEBODY
     assert school.client.delete("/students/7b/Anna", headers=school.headers).status_code == 204
+    for spaced in ("7b  Anna", "7b\u00a0Anna", "7b Anna"):
+        file.write_text(f"student_id,topic,correct,time_seconds\n{spaced},Waves,1,30\n", encoding="utf-8")
+        assert commands("import", str(file)).stdout.startswith("Imported 1 task")
+        printed = commands("student-id", spaced).stdout.strip()
+        items = school.get("/practice-tasks", student=spaced).json()["items"]
+        assert {printed} == {each["user_id"] for each in items} == {school.ask(student=spaced).json()["user_id"]}
 
 
 def test_two_names_for_a_student_have_to_mean_the_same(school: Student, student: Schools) -> None:
