@@ -333,6 +333,22 @@ class ResultCorrection(Base):
     )
 
 
+class DiscardedTask(Base):
+    """An open task that was discarded lately; for those who follow what happens."""
+
+    __tablename__ = "discarded_tasks"
+
+    task_id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID]  # as on practice_tasks; goes with the student
+    school_id: Mapped[UUID | None]
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        Index("ix_discarded_tasks_user_id", "user_id", "at"),
+        Index("ix_discarded_tasks_at", "at"),
+    )
+
+
 class ShadowPrediction(Base):
     """What another version would have said of a task; only recorded."""
 

@@ -91,6 +91,7 @@ SINCE = {
                                            actual_time_seconds, made_by)
            SELECT id, user_id, NOT is_correct, 12.5, completed_at, is_correct, actual_time_seconds, 'student'
            FROM practice_tasks WHERE completed AND model_version_id = 3""",
+        "INSERT INTO discarded_tasks (task_id, user_id) SELECT gen_random_uuid(), id FROM users LIMIT 20",
         "UPDATE model_versions SET corrections = 2 WHERE id > 4",
         "UPDATE users SET time_zone = 'Pacific/Auckland' WHERE email = 'student7@example.com'",
         "UPDATE exam_plans SET time_zone = 'Pacific/Honolulu' WHERE name = 'finals'",

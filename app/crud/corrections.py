@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.crud import model_tracker
 from app.crud.attempts import Newest
+from app.crud.events import LONGEST_AWAY
 from app.crud.practice_tasks import COLUMNS, SEEN_TASK, get
 from app.crud.rows import all_as, execute, first_as, number
 from app.domain.corrections import Correction
@@ -37,7 +38,17 @@ ADD = """
                                     actual_time_seconds, made_by)
     VALUES (:task_id, :user_id, :was_correct, :was_seconds, :completed_at, :is_correct, :seconds,
             coalesce((SELECT 'service key ' || name FROM service_keys WHERE id = :key), :made_by))"""
-DISCARD = f"DELETE FROM practice_tasks WHERE {SEEN_TASK} AND NOT completed"
+CLEARED_AT_ONCE = 20  # of those that nobody is told of any more, with each that is discarded
+DISCARD = f"""
+    WITH old AS (
+        DELETE FROM discarded_tasks WHERE task_id IN (
+            SELECT task_id FROM discarded_tasks WHERE at < now() - interval '{LONGEST_AWAY}' AND task_id <> :id
+            LIMIT {CLEARED_AT_ONCE} FOR UPDATE SKIP LOCKED)
+    ), gone AS (
+        DELETE FROM practice_tasks WHERE {SEEN_TASK} AND NOT completed RETURNING id, user_id, school_id
+    )
+    INSERT INTO discarded_tasks (task_id, user_id, school_id) SELECT * FROM gone
+    ON CONFLICT (task_id) DO UPDATE SET at = now()"""
 OF_TASKS = f"""
     SELECT {", ".join(Correction.__slots__)} FROM result_corrections WHERE task_id = ANY(CAST(:tasks AS uuid[]))
     ORDER BY id"""

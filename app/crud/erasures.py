@@ -101,7 +101,7 @@ def _delete_tasks(db: Session, students: Sequence[UUID]) -> tuple[int, int]:
     completed = 0
     for start in range(0, len(found), TASKS_PER_STATEMENT):
         completed += number(db, DELETE_TASKS, ids=found[start : start + TASKS_PER_STATEMENT])
-    for table in ("student_states", "exam_plans", "result_corrections"):
+    for table in ("student_states", "exam_plans", "result_corrections", "discarded_tasks"):
         execute(db, f"DELETE FROM {table} WHERE {theirs}", students=whose)
     for student in students:
         idempotency_keys.erase(db, student)

@@ -1,6 +1,7 @@
-"""What listeners are told of: tasks that are new, finished or corrected, and whether who listens is still let in."""
+"""What listeners are told of: tasks that are new, finished, corrected or gone, and whether who listens is let in."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -35,6 +36,12 @@ CHANGED = f"""
                                  ORDER BY id DESC LIMIT {MOST}) AS corrected
             WHERE corrected.at > begin.moment))
     ) AS changed"""
+DISCARDED = f"""
+    SELECT task_id AS id, at, user_id, school_id FROM discarded_tasks
+    WHERE user_id = ANY (CAST(:students AS uuid[]))
+        AND at > greatest(coalesce(CAST(:since AS timestamptz), statement_timestamp() - interval '{LATE}'),
+                          statement_timestamp() - interval '{LONGEST_AWAY}')
+    ORDER BY at DESC LIMIT {MOST}"""
 LET_IN = f"""
     SELECT 'token' AS kind, CAST(token.id AS text) AS secret, CAST(NULL AS uuid) AS student
     FROM api_tokens AS token JOIN users ON users.id = user_id AND disabled_at IS NULL
@@ -73,10 +80,19 @@ def let_in(db: Session, passes: Sequence[Pass]) -> set[Pass]:
     return {Pass(row.kind, row.secret, row.student) for row in execute(db, LET_IN, students=students, **secrets)}
 
 
-class Changed(NamedTuple):
-    """A task that was created, finished or corrected."""
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """An open task that is gone."""
 
-    task: Task
+    id: UUID
+    at: datetime  # UTC
+    user_id: UUID
+
+
+class Changed(NamedTuple):
+    """A task that was created, finished, corrected or discarded."""
+
+    task: Task | Discarded
     school: UUID | None  # whose key, which sees nobody else's tasks, brought it
 
 
@@ -86,8 +102,12 @@ def changed(db: Session, students: Sequence[UUID], since: datetime | None = None
         return []
     rows = [dict(row) for row in execute(db, CHANGED, students=list(students), since=since).mappings()]
     found = [Changed(school=row.pop("school_id"), task=Task(**row)) for row in rows]
+    for row in execute(db, DISCARDED, students=list(students), since=since):
+        found.append(Changed(Discarded(row.id, row.at, row.user_id), row.school_id))
     return sorted(found, key=lambda each: changed_at(each.task))
 
 
-def changed_at(task: Task) -> datetime:
+def changed_at(task: Task | Discarded) -> datetime:
+    if isinstance(task, Discarded):
+        return task.at
     return task.completed_at or task.created_at

@@ -22,12 +22,12 @@ from app.core.database import new_session
 from app.core.db.outages import NO_DATABASE
 from app.core.settings import settings
 from app.crud import events
-from app.crud.events import Changed, Pass, changed_at
+from app.crud.events import Changed, Discarded, Pass, changed_at
 from app.domain.errors import TooManyTries
 from app.domain.tasks import Task
 from app.ml.serving.model_order import ServingModels
 from app.monitoring.status import serving_now, training_now
-from app.schemas.events import End
+from app.schemas.events import DiscardedOut, End
 from app.schemas.practice_tasks import TaskOut
 
 log = logging.getLogger("smartstudy.events")
@@ -51,7 +51,7 @@ class Listener:
     last_heard: datetime | None = None  # of those that it was told before it came again
     events: asyncio.Queue[ServerSentEvent | None] = field(default_factory=asyncio.Queue)
     came: float = field(default_factory=time.monotonic)
-    tasks: dict[UUID, Task] | None = None  # as it was told last, or need not be told
+    tasks: dict[UUID, Task | Discarded] | None = None  # as it was told last, or need not be told
     states: dict[str, BaseModel] = field(default_factory=dict)
 
     def tell(self, news: "News") -> None:
@@ -72,12 +72,15 @@ class Listener:
             missed = self._own(news.missed.get(self, []))
             fresh = missed or [task for task in own.values() if changed_at(task) > came_at]
         for task in fresh:
-            self._say(news, "task", TaskOut.model_validate(task))
+            if isinstance(task, Discarded):
+                self._say(news, "discarded", DiscardedOut.model_validate(task))
+            else:
+                self._say(news, "task", TaskOut.model_validate(task))
         self.tasks = own
         if self.events.qsize() > NOT_FETCHED:
             self.end()
 
-    def _own(self, found: Sequence[Changed]) -> list[Task]:
+    def _own(self, found: Sequence[Changed]) -> list[Task | Discarded]:
         """Return what this listener may see."""
         of_student = (each for each in found if each.task.user_id == self.student)
         return [each.task for each in of_student if self.school in (None, each.school)]

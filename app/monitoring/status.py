@@ -104,10 +104,10 @@ def _counter(db: Session) -> CounterOut:
     finished = attempts.count(db) if since >= every or not learnt else least
     if finished < least:
         text = f"{finished} of {least}; the first training starts at {least} finished tasks"
-    elif since > every:
-        text = f"{since}, {since - every} more than a training waits for; the next takes them all"
+    elif since > (waits := every if learnt else max(every, least)):
+        text = f"{since}, {since - waits} more than a training waits for; the next takes them all"
     else:
-        text = f"{since} of {every}"
+        text = f"{since} of {waits}"
     return CounterOut(since_training=since, retrain_every=every, trained_on=learnt, text=text)
 
 

@@ -97,8 +97,9 @@ async def follow_events(listener: Listening) -> AsyncIterator[ServerSentEvent]:
 
     `event: training` is how training stands (`TrainingState`), `event: version` who answers (`ServingOut`): each once
     at the beginning and whenever it changes. `event: task` is a task of yours (`TaskOut`) that was created, finished or
-    corrected, wherever that was done; a service key is told of the tasks of the student whom it names. `event: end`
-    says why nothing more comes: the session or token has ended.
+    corrected, wherever that was done, and `event: discarded` the `id` of an open one that is gone; a service key is
+    told of the tasks of the student whom it names. `event: end` says why nothing more comes: the session or token has
+    ended.
 
     Lines that begin with a colon are signs of life, every 15 seconds. After an hour, or when the service starts anew,
     the answer ends: come again with `Last-Event-ID`, and what happened meanwhile is told, some of it perhaps twice. A

@@ -1,7 +1,11 @@
 """What `GET /events` tells."""
 
+from datetime import datetime
+from uuid import UUID
+
 from pydantic import BaseModel, Field
 
+from app.schemas.base import ApiModel
 from app.schemas.model_status import CounterOut, RunOut
 
 
@@ -12,6 +16,13 @@ class TrainingState(BaseModel):
     run: RunOut | None = Field(description="At work; `progress` has its step, epoch and epochs.")
     last_run: RunOut | None
     is_paused: bool
+
+
+class DiscardedOut(ApiModel):
+    """That an open task was discarded; the data of `event: discarded`."""
+
+    id: UUID
+    at: datetime
 
 
 class End(BaseModel):

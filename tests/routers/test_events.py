@@ -134,6 +134,23 @@ def test_a_correction_is_told_though_the_task_is_old(client: httpx.Client, ada: 
         assert stream.of("task").data["is_correct"] is False
 
 
+def test_a_discarded_task_is_told_also_to_who_was_away(client: httpx.Client, ada: Student) -> None:
+    grace = Student.registered(client, "grace")
+    with listening(client, **ada.headers) as stream:
+        first, second = (ada.ask(topic=name).json()["id"] for name in ("First", "Second"))
+        others = grace.ask().json()["id"]
+        while stream.of("task").data["id"] != second:
+            pass
+        for whose, task in ((grace, others), (ada, first)):
+            assert client.delete(f"/practice-tasks/{task}", headers=whose.headers).status_code == 204
+        last = stream.of("discarded")
+        assert last.data["id"] == first
+    client.delete(f"/practice-tasks/{second}", headers=ada.headers)
+    with listening(client, **ada.headers, **{"Last-Event-ID": last.id}) as stream:
+        while stream.of("discarded").data["id"] != second:  # some comes twice
+            pass
+
+
 def test_training_and_versions_are_told_at_once_and_when_they_change(
     client: httpx.Client, ada: Student, db: Session
 ) -> None:

@@ -83,6 +83,8 @@ def test_before_anything_was_trained_there_is_a_sentence_for_everything(admin: S
         (12, 20, "12, 7 more than a training waits for; the next takes them all"),
         (3, 0, "3 of 10; the first training starts at 10 finished tasks"),
         (7, 0, "7 of 10; the first training starts at 10 finished tasks"),
+        (10, 0, "10 of 10"),
+        (12, 0, "12, 2 more than a training waits for; the next takes them all"),
     ],
 )
 def test_the_counter_never_counts_more_than_there_are_to_count(
