@@ -23,8 +23,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 UTC_NOW = text("timezone('utc', now())")
-NEWEST = (text("created_at DESC"), text("id DESC"))
-LAST_FINISHED = (text("completed_at DESC"), text("id DESC"))
+ASKED = ("created_at", "id")  # read backwards, for the newest; what comes in goes behind, so that pages fill up
 COMPLETED = text("completed")
 
 
@@ -236,18 +235,12 @@ class PracticeTask(Base):
             " AND correctness_prob < 1 AND estimated_time_seconds > 0 AND estimated_time_seconds < 'Infinity')",
             name="prediction_names_model",
         ),
-        Index("ix_practice_tasks_of_student", "user_id", *NEWEST),
-        Index("ix_practice_tasks_open", "user_id", *NEWEST, postgresql_where=text("NOT completed")),
-        Index("ix_practice_tasks_newest", *NEWEST),
-        Index("ix_practice_tasks_last_completed", "user_id", *LAST_FINISHED, postgresql_where=COMPLETED),
-        Index("ix_practice_tasks_last_on_topic", "user_id", "topic", *LAST_FINISHED, postgresql_where=COMPLETED),
-        Index(
-            "ix_practice_tasks_last_on_item",
-            *("user_id", "item_id", *LAST_FINISHED),
-            postgresql_where=text("completed AND item_id IS NOT NULL"),
-        ),
+        Index("ix_practice_tasks_of_student", "user_id", *ASKED),
+        Index("ix_practice_tasks_open", "user_id", *ASKED, postgresql_where=text("NOT completed")),
+        Index("ix_practice_tasks_newest", *ASKED),
+        Index("ix_practice_tasks_last_completed", "user_id", "completed_at", "id", postgresql_where=COMPLETED),
         Index("ix_practice_tasks_finished", "completed_at", postgresql_where=COMPLETED),
-        Index("ix_practice_tasks_of_school", "school_id", *NEWEST, postgresql_where=text("school_id IS NOT NULL")),
+        Index("ix_practice_tasks_of_school", "school_id", *ASKED, postgresql_where=text("school_id IS NOT NULL")),
     )
 
 
@@ -290,6 +283,12 @@ class StudentTotal(Base):
     microseconds: Mapped[int] = mapped_column(BigInteger)  # of their times, each rounded
     # Of all: when a result was last changed or taken away, or else when the first one came.
     changed_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    last_at: Mapped[
+        datetime | None
+    ]  # when the task that was finished last was; of two at once the one with the greater id
+    last_id: Mapped[UUID | None]
+    last_correct: Mapped[bool | None]
+    last_seconds: Mapped[float | None] = mapped_column(Double)
 
     __table_args__ = (
         CheckConstraint("scope IN ('all', 'topic', 'difficulty', 'item')", name="scope"),

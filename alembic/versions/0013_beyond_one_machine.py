@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 from alembic import op
+from app.core.db.migrations import frozen
 
 revision = "0013"
 down_revision = "0012"
@@ -15,6 +16,7 @@ OVERRAN = "ck_training_runs_overran"
 def upgrade() -> None:
     """Each part's function is called here."""
     trainers()
+    last_tasks()
 
 
 def trainers() -> None:
@@ -45,6 +47,78 @@ def no_trainers() -> None:
     op.drop_table("trainers")
 
 
+# What a student did last is read backwards, so that the newest goes behind the others and pages of an index fill up.
+INDEXES = {
+    "of_student": ("user_id", "created_at", "id", None),
+    "open": ("user_id", "created_at", "id", "NOT completed"),
+    "newest": (None, "created_at", "id", None),
+    "last_completed": ("user_id", "completed_at", "id", "completed"),
+    "of_school": ("school_id", "created_at", "id", "school_id IS NOT NULL"),
+}
+LAST = """
+    UPDATE student_totals AS total SET last_at = (last).completed_at, last_id = (last).id,
+        last_correct = (last).is_correct, last_seconds = (last).seconds
+    FROM (
+        SELECT user_id,
+            CASE grouping(topic, difficulty, item_id)
+                WHEN 7 THEN 'all' WHEN 3 THEN 'topic' WHEN 5 THEN 'difficulty' ELSE 'item' END AS scope,
+            CASE grouping(topic, difficulty, item_id)
+                WHEN 7 THEN '' WHEN 3 THEN topic WHEN 5 THEN difficulty ELSE item_id END AS key,
+            (max(ARRAY[ROW(completed_at, id, is_correct, actual_time_seconds)::last_task]))[1] AS last
+        FROM practice_tasks WHERE completed
+        GROUP BY GROUPING SETS ((user_id), (user_id, topic), (user_id, difficulty), (user_id, item_id))
+    ) AS newest
+    WHERE total.user_id = newest.user_id AND total.scope = newest.scope AND total.key = newest.key"""
+
+
+def last_tasks() -> None:
+    """The totals hold the task that each scope finished last, in place of two indexes."""
+    op.execute(
+        "CREATE TYPE last_task AS (completed_at timestamptz, id uuid, is_correct boolean, seconds double precision)"
+    )
+    op.add_column("student_totals", sa.Column("last_at", sa.DateTime(timezone=True)))
+    op.add_column("student_totals", sa.Column("last_id", sa.Uuid))
+    op.add_column("student_totals", sa.Column("last_correct", sa.Boolean))
+    op.add_column("student_totals", sa.Column("last_seconds", sa.Double))
+    op.execute("SET LOCAL work_mem = '64MB'")
+    op.execute(LAST)
+    op.execute("DROP FUNCTION student_totals_on_insert CASCADE")  # and its trigger
+    op.execute("DROP FUNCTION student_totals_on_update CASCADE")
+    op.execute(frozen("0013", "student_totals_on_write"))
+    op.execute(frozen("0013", "student_totals_on_delete"))
+    op.drop_index("ix_practice_tasks_last_on_topic", "practice_tasks")
+    op.drop_index("ix_practice_tasks_last_on_item", "practice_tasks")
+    index_anew("")
+
+
+def no_last_tasks() -> None:
+    index_anew(" DESC")
+    for scope, key, which in (
+        ("topic", "topic", "completed"),
+        ("item", "item_id", "completed AND item_id IS NOT NULL"),
+    ):
+        op.execute(
+            f"CREATE INDEX ix_practice_tasks_last_on_{scope} ON practice_tasks "
+            f"(user_id, {key}, completed_at DESC, id DESC) WHERE {which}"
+        )
+    op.execute("DROP FUNCTION student_totals_on_write CASCADE")
+    op.execute(frozen("0004", "student_totals_on_insert"))
+    op.execute(frozen("0012", "student_totals_on_update"))
+    op.execute(frozen("0012", "student_totals_on_delete"))
+    for name in ("last_seconds", "last_correct", "last_id", "last_at"):
+        op.drop_column("student_totals", name)
+    op.execute("DROP TYPE last_task")
+
+
+def index_anew(order: str) -> None:
+    for name, (first, at, id_, which) in INDEXES.items():
+        op.drop_index(f"ix_practice_tasks_{name}", "practice_tasks")
+        columns = ", ".join([*([first] if first else []), f"{at}{order}", f"{id_}{order}"])
+        where = f" WHERE {which}" if which else ""
+        op.execute(f"CREATE INDEX ix_practice_tasks_{name} ON practice_tasks ({columns}){where}")
+
+
 def downgrade() -> None:
     """Each part's function is called here, the last first."""
+    no_last_tasks()
     no_trainers()

@@ -94,8 +94,11 @@ def _delete_account(db: Session, student: UUID) -> bool:
 def _delete_tasks(db: Session, students: Sequence[UUID]) -> tuple[int, int]:
     """How many there were, and how many of them were completed."""
     theirs, whose = "user_id = ANY(CAST(:students AS uuid[]))", [str(student) for student in students]
-    ids = execute(db, f"SELECT id FROM practice_tasks WHERE {theirs} ORDER BY id FOR UPDATE", students=whose)
-    found = [str(each) for each in ids.scalars()]
+    locked = execute(
+        db, f"SELECT id, completed_at FROM practice_tasks WHERE {theirs} ORDER BY id FOR UPDATE", students=whose
+    )
+    # The oldest first: what a total's last task is, is looked up anew where that one goes before others.
+    found = [str(row.id) for row in sorted(locked, key=lambda row: (row.completed_at is not None, row.completed_at))]
     in_order = "ORDER BY user_id, scope, key FOR UPDATE"
     execute(db, f"SELECT FROM student_totals WHERE {theirs} {in_order}", students=whose)
     completed = 0

@@ -15,7 +15,7 @@ from app.domain.tasks import Task
 MOST_TOPICS = 200
 STREAK_DAYS = (32, 366)  # that are looked at; most streaks are short
 DAY_TASKS = 2_000  # of one day that are counted
-PREDICTED_AMONG = 1_000  # of the newest
+PREDICTED_AMONG, LATELY_AMONG = 1_000, 5_000  # of the newest
 
 TOTALS = """
     SELECT key, n, n_correct, CAST(microseconds AS float8) / 1e6 AS seconds FROM student_totals
@@ -68,20 +68,24 @@ WINDOW = """
         SELECT completed_at FROM practice_tasks WHERE user_id = :student AND completed AND completed_at <= :until
         ORDER BY completed_at DESC LIMIT 1)
     ORDER BY completed_at DESC, id DESC LIMIT :most"""
+# In one pass: of topics practised in turn, each would look through the others' tasks.
 LATELY = """
-    SELECT practised.key AS topic, practised.n, lately.n AS lately, lately.n_correct AS lately_correct
+    SELECT key AS topic, n, count(*) AS lately, count(*) FILTER (WHERE is_correct) AS lately_correct
     FROM (
         SELECT key, n FROM student_totals WHERE user_id = :student AND scope = 'topic' AND n > 0
         ORDER BY n DESC, key LIMIT :most
     ) AS practised
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS n, count(*) FILTER (WHERE is_correct) AS n_correct FROM (
-            SELECT is_correct FROM practice_tasks
-            WHERE user_id = :student AND completed AND topic = practised.key
-            ORDER BY completed_at DESC, id DESC LIMIT :last) AS newest
-    ) AS lately
-    WHERE lately.n > 0
-    ORDER BY practised.n DESC, practised.key"""
+    JOIN (
+        SELECT topic, is_correct,
+            row_number() OVER (PARTITION BY topic ORDER BY completed_at DESC, id DESC) AS place
+        FROM (
+            SELECT topic, is_correct, completed_at, id FROM practice_tasks WHERE user_id = :student AND completed
+            ORDER BY completed_at DESC, id DESC LIMIT :among
+        ) AS newest
+    ) AS numbered ON topic = key
+    WHERE place <= :last
+    GROUP BY key, n
+    ORDER BY n DESC, key"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,5 +210,5 @@ class RecentResults:
 
 
 def lately(db: Session, student: UUID, last: int, most: int = MOST_TOPICS) -> list[RecentResults]:
-    """How the last few tasks of each topic went, the most practised topics first."""
-    return all_as(RecentResults, db, LATELY, student=student, last=last, most=most)
+    """How the last few tasks of each topic went, of those practised lately; the most practised topics first."""
+    return all_as(RecentResults, db, LATELY, student=student, last=last, most=most, among=LATELY_AMONG)

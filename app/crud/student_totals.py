@@ -23,16 +23,16 @@ Sums = tuple[int, int, int, datetime | None]
 
 def _numbers() -> str:
     """The past as one array: the session, then tasks, right ones and seconds of each group, then seconds since."""
-    sums, lasts = HISTORY_GROUPS[:5], HISTORY_GROUPS[5:]
+    sums, lasts = HISTORY_GROUPS[:5], ("overall", "topic", "item")
     groups = [
         *(f"coalesce({group}.n, 0)" for group in sums),
-        *(f"({last}.completed_at IS NOT NULL)::int" for last in lasts),
+        *(f"({last}.last_at IS NOT NULL)::int" for last in lasts),
         *(f"coalesce({group}.n_correct, 0)" for group in sums),
-        *(f"coalesce({last}.is_correct::int, 0)" for last in lasts),
+        *(f"coalesce({last}.last_correct::int, 0)" for last in lasts),
         *(f"coalesce({group}.microseconds, 0)::float8 / 1e6" for group in sums),
-        *(f"least(coalesce({last}.actual_time_seconds, 0), 1e6)" for last in lasts),
+        *(f"least(coalesce({last}.last_seconds, 0), 1e6)" for last in lasts),
     ]
-    since = [f"coalesce(extract(epoch FROM statement_timestamp() - {last}.completed_at), 0)" for last in lasts]
+    since = [f"coalesce(extract(epoch FROM statement_timestamp() - {last}.last_at), 0)" for last in lasts]
     return f"CAST(ARRAY[session.n, {', '.join([*groups, *since])}] AS float8[])"
 
 
@@ -85,16 +85,6 @@ PAST_SQL = f"""
         WHERE user_id = :user_id AND completed
         ORDER BY completed_at DESC, id DESC LIMIT 1
     ) AS last ON true
-    LEFT JOIN LATERAL (
-        SELECT is_correct, actual_time_seconds, completed_at FROM practice_tasks
-        WHERE user_id = :user_id AND completed AND topic = :topic
-        ORDER BY completed_at DESC, id DESC LIMIT 1
-    ) AS topic_last ON true
-    LEFT JOIN LATERAL (
-        SELECT is_correct, actual_time_seconds, completed_at FROM practice_tasks
-        WHERE user_id = :user_id AND completed AND item_id = :item_id
-        ORDER BY completed_at DESC, id DESC LIMIT 1
-    ) AS item_last ON true
     LEFT JOIN student_totals AS overall
         ON overall.user_id = :user_id AND overall.scope = 'all' AND overall.key = ''
     LEFT JOIN student_totals AS topic

@@ -18,7 +18,7 @@ from app.domain.tasks import TaskRequest
 
 NEWEST = 50  # tasks, where topics practised lately are looked for; of more, PostgreSQL without statistics sorts all
 A_DAY = 2_000  # tasks of today, at the most
-RECENT = 10  # tasks of each topic
+RECENT, AMONG = 10, 1_000  # tasks of each topic, among so many of the student's from the last on it backwards
 TOTALS, MOST = 2_000, 20  # totals that are looked at for the topics with the most tasks, and how many of these
 LONGEST_SECONDS = 3_600  # a task done today counts as at the most
 LATELY = 5_000  # finished tasks of everybody, for those who have none
@@ -68,9 +68,11 @@ PRACTISED = Statement(f"""
     LEFT JOIN LATERAL (
         SELECT array_agg(difficulty) AS difficulties, array_agg(is_correct) AS results,
                array_agg(completed_at) AS moments
-        FROM (SELECT difficulty, is_correct, completed_at FROM practice_tasks
-              WHERE user_id = :user_id AND completed AND topic = wanted.topic
-              ORDER BY completed_at DESC, id DESC LIMIT {RECENT}) AS lasts
+        FROM (SELECT difficulty, is_correct, completed_at
+              FROM (SELECT topic, difficulty, is_correct, completed_at FROM practice_tasks
+                    WHERE user_id = :user_id AND completed AND completed_at <= total.last_at
+                    ORDER BY completed_at DESC, id DESC LIMIT {AMONG}) AS since
+              WHERE topic = wanted.topic LIMIT least(total.n, {RECENT})) AS lasts
     ) AS recent ON true
     ORDER BY wanted.topic""")
 

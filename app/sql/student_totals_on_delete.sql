@@ -1,15 +1,14 @@
--- Takes deleted tasks out of the totals; see student_totals_on_update.sql.
+-- Takes deleted tasks out of the totals; see student_totals_on_write.sql.
 CREATE OR REPLACE FUNCTION student_totals_on_delete() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO student_totals AS total (user_id, scope, key, n, n_correct, microseconds)
-    SELECT user_id, scope, key, sum(sign), sum(sign * is_correct::int), sum(sign * micros)
-    FROM (SELECT -1 AS sign, * FROM old_rows) AS changed
+    SELECT user_id, scope, key, -count(*), -count(*) FILTER (WHERE is_correct), -sum(micros)
+    FROM old_rows
     CROSS JOIN LATERAL (SELECT round(least(actual_time_seconds, 1e6) * 1e6)::bigint AS micros) AS exact
     CROSS JOIN LATERAL (VALUES ('all', ''), ('topic', topic), ('difficulty', difficulty), ('item', item_id))
         AS scopes (scope, key)
     WHERE completed AND key IS NOT NULL
     GROUP BY user_id, scope, key
-    HAVING scope = 'all' OR sum(sign) <> 0 OR sum(sign * is_correct::int) <> 0 OR sum(sign * micros) <> 0
     ORDER BY user_id, scope, key
     ON CONFLICT (user_id, scope, key) DO UPDATE SET
         n = total.n + excluded.n,
@@ -17,6 +16,13 @@ BEGIN
         microseconds = total.microseconds + excluded.microseconds,
         changed_at = excluded.changed_at;
     DELETE FROM student_totals WHERE n = 0 AND user_id IN (SELECT user_id FROM old_rows WHERE completed);
+    UPDATE student_totals AS total SET (last_at, last_id, last_correct, last_seconds) = (
+        SELECT completed_at, id, is_correct, actual_time_seconds FROM practice_tasks AS task
+        WHERE task.user_id = total.user_id AND completed AND completed_at <= total.last_at
+            AND key = CASE scope WHEN 'topic' THEN topic WHEN 'difficulty' THEN difficulty
+                                 WHEN 'item' THEN item_id ELSE '' END
+        ORDER BY completed_at DESC, id DESC LIMIT 1)
+    WHERE user_id IN (SELECT user_id FROM old_rows WHERE completed) AND last_id IN (SELECT id FROM old_rows);
     RETURN NULL;
 END $$;
 

@@ -22,11 +22,14 @@ seconds = st.sampled_from([5e-324, 1e-9, 4.4e-7, 0.1, 30.0, 10_800.0, 86_400.0])
 
 COUNTED = """
     SELECT user_id, scope, key, count(*), count(*) FILTER (WHERE is_correct),
-        sum(round(least(actual_time_seconds, 1e6) * 1e6))
+        sum(round(least(actual_time_seconds, 1e6) * 1e6)),
+        (array_agg(ROW(completed_at, id, is_correct, actual_time_seconds) ORDER BY completed_at DESC, id DESC))[1]::text
     FROM practice_tasks CROSS JOIN LATERAL
         (VALUES ('all', ''), ('topic', topic), ('difficulty', difficulty), ('item', item_id)) AS of (scope, key)
     WHERE completed AND key IS NOT NULL GROUP BY user_id, scope, key ORDER BY user_id, scope, key"""
-KEPT = "SELECT user_id, scope, key, n, n_correct, microseconds FROM student_totals ORDER BY user_id, scope, key"
+KEPT = """
+    SELECT user_id, scope, key, n, n_correct, microseconds, ROW(last_at, last_id, last_correct, last_seconds)::text
+    FROM student_totals ORDER BY user_id, scope, key"""
 
 
 class Tasks(RuleBasedStateMachine):
@@ -65,6 +68,17 @@ class Tasks(RuleBasedStateMachine):
             """UPDATE practice_tasks SET user_id = :student, topic = :topic, difficulty = :difficulty, item_id = :item,
                is_correct = :correct WHERE id = :task""",
             **values,
+        )
+
+    @rule(tasks=st.lists(tasks, min_size=1), correct=st.booleans(), days=st.integers(-2, 2))
+    def correct_several(self, tasks: list[UUID], correct: bool, days: int) -> None:
+        self.run(
+            """UPDATE practice_tasks SET is_correct = :correct, actual_time_seconds = coalesce(actual_time_seconds, 7),
+               completed = NOT (completed AND :days = 0), completed_at = coalesce(completed_at, now()) + :days * interval '1 day'
+               WHERE id = ANY(:tasks)""",
+            tasks=tasks,
+            correct=correct,
+            days=days,
         )
 
     @rule(task=tasks)
