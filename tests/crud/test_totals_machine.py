@@ -74,7 +74,8 @@ class Tasks(RuleBasedStateMachine):
     def correct_several(self, tasks: list[UUID], correct: bool, days: int) -> None:
         self.run(
             """UPDATE practice_tasks SET is_correct = :correct, actual_time_seconds = coalesce(actual_time_seconds, 7),
-               completed = NOT (completed AND :days = 0), completed_at = coalesce(completed_at, now()) + :days * interval '1 day'
+               completed = NOT (completed AND :days = 0), completed_at = coalesce(completed_at, now())
+               + :days * interval '1 day'
                WHERE id = ANY(:tasks)""",
             tasks=tasks,
             correct=correct,
