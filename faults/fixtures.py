@@ -18,7 +18,7 @@ from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.interactions import Interaction, student_uuid, uuid5
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.registry import BY_NAME
-from app.ml.serving import model_order
+from app.ml.serving import model_order, version_store
 from app.ml.training import dataset, scheduler
 from app.ml.training.worker import TrainingDied, TrainingProcess
 from faults import child_process
@@ -35,6 +35,7 @@ CACHED: tuple[Any, ...] = (
     database.new_session,
     security._signing_key,
     model_order.serving_models,
+    version_store.version_store,
     scheduler.trainer,
 )
 

@@ -14,6 +14,7 @@ from app.ml.evaluation.simulated import school, simulate
 from app.ml.registry import BY_NAME
 from app.ml.serving import artifacts
 from app.ml.serving.model_order import load, on_base
+from app.ml.serving.version_store import VersionStore
 
 TOTALS = """
     WITH counted AS (
@@ -93,7 +94,7 @@ def serving(db: Session, model_dir: Path) -> Iterator[str]:
     for kind in sorted(versions, key=lambda name: name != BASE):  # what the others correct comes first
         version = versions[kind]
         try:
-            model = load(model_dir, BY_NAME[kind], version).model
+            model = load(VersionStore(model_dir), BY_NAME[kind], version).model
             base = model if kind == BASE else base
             said = on_base(model, base).answers(attempts, np.arange(len(attempts)))
         except (artifacts.DamagedFiles, OSError, ValueError, KeyError) as why:

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from app.core import database, security, settings
 from app.core.db import embedded_postgres, migrations
-from app.ml.serving import model_order
+from app.ml.serving import model_order, version_store
 from app.ml.training import scheduler as trainer
 from app.ml.training.worker import TrainingProcess
 from app.monitoring import feed
@@ -39,6 +39,7 @@ CACHED: tuple[Any, ...] = (
     database.new_session,
     security._signing_key,
     model_order.serving_models,
+    version_store.version_store,
     trainer.trainer,
 )
 numbers = count(1)

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -21,17 +21,18 @@ from app.core.db.migrations import SchemaMismatch
 from app.crud import model_versions, serving_changes, tables
 from app.crud.model_versions import KeptFiles
 from app.ml.serving import artifacts
+from app.ml.serving.version_store import VersionStore
 
 ABANDONED_SECONDS = 86_400.0
 
 
 def create(
-    engine: Engine, model_dir: Path, secret: bytes | None, path: Path, progress: Progress, force: bool = False
+    engine: Engine, store: VersionStore, secret: bytes | None, path: Path, progress: Progress, force: bool = False
 ) -> Manifest:
     """Write the backup; what is in it."""
     if not force:
         refuse_to_overwrite(path)
-    with new_file(path, force, progress) as writer, _moment(engine, model_dir) as (connection, kept, folder):
+    with new_file(path, force, progress) as writer, _moment(engine, store) as (connection, kept, folder):
         revision = migrations.revision_of(connection)
         if revision is None:
             raise SchemaMismatch("The database is empty: there is nothing to back up.")
@@ -55,19 +56,30 @@ def create(
 
 
 @contextmanager
-def _moment(engine: Engine, model_dir: Path) -> Iterator[tuple[Connection, Sequence[KeptFiles], Path]]:
+def _moment(engine: Engine, store: VersionStore) -> Iterator[tuple[Connection, Sequence[KeptFiles], Path]]:
     """A transaction that sees one moment, the versions kept then, and a folder in which their files stay.
 
-    Who publishes removes the files of older versions: it has to wait until we hold them too, which takes milliseconds.
+    Who publishes removes the files of older versions: it has to wait until we hold them too, which takes milliseconds,
+    for those that lie elsewhere are fetched before.
     """
-    with engine.connect() as connection, _held(model_dir) as folder, Session(connection) as db:
+    with Session(engine) as db:
+        here = {} if store.is_here else {each.folder: _fetched(store, each) for each in model_versions.kept(db)}
+    with engine.connect() as connection, _held(store.model_dir) as folder, Session(connection) as db:
         with engine.begin() as turn:
             serving_changes.hold_off(turn)
             connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
             kept = model_versions.kept(db)
             for version in kept:
-                _hold(model_dir / version.folder, folder / version.folder)
+                place = here.get(version.folder) or (store.model_dir / version.folder)
+                _hold(place, folder / version.folder)
         yield connection, kept, folder
+
+
+def _fetched(store: VersionStore, version: KeptFiles) -> Path | None:
+    """Where its files are on this machine; none where they are lost. Raises StoreAway where that can't be told."""
+    with suppress(artifacts.DamagedFiles, OSError):
+        return store.fetched(version)
+    return None
 
 
 @contextmanager

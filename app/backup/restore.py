@@ -24,6 +24,7 @@ from app.core.db.outages import code_of
 from app.core.files import make_private_below, sync
 from app.crud import model_versions, tables, training_runs
 from app.ml.serving import artifacts
+from app.ml.serving.version_store import VersionStore
 
 DISCONNECT_SECONDS = 3.0  # PostgreSQL may need a moment to see that a service has gone
 TABLE_IS_THERE = "42P07"
@@ -60,11 +61,13 @@ def what_is_there(engine: Engine) -> str | None:
     )
 
 
-def restore(engine: Engine, model_dir: Path, secret_path: Path | None, archive: Archive, replace: bool = False) -> None:
-    """Put everything that the backup holds into this database and this folder, and migrate it to this code."""
+def restore(
+    engine: Engine, store: VersionStore, secret_path: Path | None, archive: Archive, replace: bool = False
+) -> None:
+    """Put everything that the backup holds into this database and this store, and migrate it to this code."""
     manifest = archive.manifest
     refuse_newer(manifest)
-    with _staging(model_dir) as staging, _drafted(secret_path, archive) as publish_secret, ExitStack() as undo:
+    with _staging(store.model_dir) as staging, _drafted(secret_path, archive) as publish_secret, ExitStack() as undo:
         for model in manifest.models:
             _unpack(archive, model, staging)
         with engine.connect() as connection, connection.begin():
@@ -72,10 +75,11 @@ def restore(engine: Engine, model_dir: Path, secret_path: Path | None, archive: 
             _load(connection, archive)
             _settle(connection, manifest)
             for model in manifest.models:
-                _place(model, staging, model_dir, undo)
-            sync(model_dir / artifacts.VERSIONS)
+                _place(model, staging, store.model_dir, undo)
+                store.publish(store.model_dir / model.folder, model.folder, mend=True)
+            sync(store.model_dir / artifacts.VERSIONS)
         undo.pop_all()  # the database has come along
-        _tidy(model_dir, before - {model.folder for model in manifest.models})
+        _tidy(store, before - {model.folder for model in manifest.models})
         publish_secret()
 
 
@@ -211,11 +215,11 @@ def _is_there(place: Path, model: Model) -> bool:
     return not place.is_symlink()
 
 
-def _tidy(model_dir: Path, gone: set[str]) -> None:
+def _tidy(store: VersionStore, gone: set[str]) -> None:
     """The versions of the database that was replaced."""
     for folder in gone:
         try:
-            artifacts.remove(model_dir, FOLDER.validate_python(folder))
+            store.remove(FOLDER.validate_python(folder))
         except ValidationError:
             continue
 

@@ -20,6 +20,7 @@ with lazily():
     from app.domain import characters, file_check, interactions
     from app.domain import spellings as domain_spellings
     from app.ml.evaluation import sample
+    from app.ml.serving import version_store
     from app.privacy import erasure
 
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ def write_backup(
     secret = _secret_file()
     key = secret.read_bytes() if secret and secret.exists() else None
     with bytes_progress(f"Backing up to {file.name}") as (show, _):
-        manifest = create.create(engine, settings.settings().model_dir, key, file, show, force)
+        manifest = create.create(engine, version_store.version_store(), key, file, show, force)
         _record("backed up", file)
         with archive.checked(file, lambda _: None):
             pass  # read back: what exits with 0 can be restored
@@ -274,7 +275,8 @@ def restore_backup(
     """Put a backup that `smartstudy backup` made into an empty database, all of it or nothing.
 
     The service must not run on it. FILE is checked to the last byte before anything is changed; a backup of an earlier
-    SmartStudy is migrated, one of a later is refused. Model files go to MODEL_DIR, the key that tokens are signed with
+    SmartStudy is migrated, one of a later is refused. Model files go to MODEL_DIR and to
+    the store that MODEL_URL names, the key that tokens are signed with
     to DATA_DIR unless SECRET_KEY gives it. Restore only files that you trust: who can write one, can make themselves an
     admin in it.
     """
@@ -288,7 +290,7 @@ def restore_backup(
         pause()
         if lost is not None:
             _agree(lost, manifest, replace, yes)
-        restore.restore(engine, settings.settings().model_dir, _secret_file(), opened, replace)
+        restore.restore(engine, version_store.version_store(), _secret_file(), opened, replace)
         engine.dispose()
         _record("restored", file)
     say(f"Restored {_contents(manifest)}, as of {manifest.made_at:%Y-%m-%d %H:%M} UTC.")

@@ -22,14 +22,15 @@ from app.cli.shared import (
     usable_engine,
 )
 from app.domain.actors import COMMAND_LINE
+from app.domain.errors import NotAccepted
 
 with lazily():
     from app.cli import monitor, tables
-    from app.core import database
+    from app.core import database, settings
     from app.crud import model_versions, serving_changes, training_control
     from app.ml import registry
     from app.ml.explanation import network_inputs
-    from app.ml.serving import model_order
+    from app.ml.serving import artifacts, model_order, version_store
     from app.ml.training import scheduler
     from app.monitoring import comparison, status
     from app.schemas import model_versions as version_schemas
@@ -109,6 +110,50 @@ def promote(version: Annotated[int, typer.Argument(min=1, max=2**31 - 1, help="S
 def rollback() -> None:
     """Go back to the version that answered before; called again, it goes back one more."""
     _change_who_serves(lambda db: serving_changes.roll_back(db, COMMAND_LINE))
+
+
+@app.command()
+@in_transaction
+def retire(
+    db: "Session", version: Annotated[int, typer.Argument(min=1, max=2**31 - 1, help="See `smartstudy versions`.")]
+) -> str:
+    """Take a version out of service whose files are lost for good: the next training is not compared with it.
+
+    Trainings fail while the files of a version in service can't be had, so that nothing is published unjudged. Where
+    another version of its kind is kept, `smartstudy promote` lets that one answer instead.
+    """
+    found = model_versions.get(db, version)
+    try:
+        version_store.version_store().fetched(found)
+    except (artifacts.DamagedFiles, OSError):
+        return serving_changes.retire(db, version, COMMAND_LINE)
+    raise NotAccepted(
+        f"The files of version {version} are whole: let another version answer, with `smartstudy promote`."
+    )
+
+
+@app.command("copy-versions")
+@explained()
+def copy_versions(url: Annotated[str, typer.Argument(help="As MODEL_URL takes it.", show_default=False)]) -> None:
+    """Copy the files of all versions that are kept into another store: then let MODEL_URL name that one.
+
+    What lies there already stays. Copy once more when every process has been started with the new MODEL_URL, for what
+    was published meanwhile (with MODEL_URL=the old one before the command).
+    """
+    usable_engine()
+    here = version_store.version_store()
+    there = version_store.VersionStore(here.model_dir, settings.checked_store(url))
+    with database.new_session().begin() as db:
+        kept = model_versions.kept(db)
+    lost = list[str]()
+    for version in kept:
+        try:
+            there.publish(here.fetched(version), version.folder)
+        except (artifacts.DamagedFiles, OSError) as why:
+            lost.append(f"version {version.id}: {why}")
+    say(f"The files of {len(kept) - len(lost)} versions lie in {there.url}.")
+    if lost:
+        raise SystemExit(f"Not copied: {'; '.join(lost)}.")
 
 
 @explained()

@@ -30,6 +30,8 @@ ROLLOUT_FORM = "KIND:PERCENT or KIND:shadow, separated by commas, such as embedd
 DEFAULT_PORTS = {"http": 80, "https": 443}
 HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")  # a name, in ASCII, or an address
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+STORES = ("file", "s3", "gs", "az")
+STORE_FORMS = "file:///folder, s3://bucket/path, gs://bucket/path or az://container/path"
 DATABASE_FORM = "postgresql://user:password@host/database"
 Absolute = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 LogFormat = Annotated[Literal["auto", "console", "json"], BeforeValidator(str.lower)]
@@ -61,6 +63,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None  # none: a PostgreSQL of our own in DATA_DIR
     data_dir: Absolute = Field(default_factory=default_data_dir)
     model_dir: Absolute = Field(default_factory=default_model_dir)
+    model_url: str = ""  # where versions lie for good, for all machines; empty: in MODEL_DIR
     secret_key: SecretStr | None = None  # none: made once and kept in DATA_DIR
     previous_secret_key: SecretStr | None = None  # signs no more; what it signed is good until it expires
     token_hours: float = Field(24, gt=0, le=24 * 365)
@@ -202,6 +205,11 @@ class Settings(BaseSettings):
             raise ValueError("takes smtp://user:password@host:587 or smtps://..., its password percent-encoded")
         return secret
 
+    @field_validator("model_url")
+    @classmethod
+    def _names_a_store(cls, url: str) -> str:
+        return url and checked_store(url)
+
     @field_validator("time_zone")
     @classmethod
     def _zone_is_known(cls, name: str) -> str:
@@ -279,6 +287,20 @@ class Settings(BaseSettings):
         if self.secret_key:
             return self.secret_key.get_secret_value()
         return _kept_secret(self.data_dir / "secret_key")
+
+
+def checked_store(url: str) -> str:
+    """Return the URL of a store of models as MODEL_URL takes it; raise ValueError where it is none."""
+    try:
+        at = urlsplit(url)
+        named = at.path.startswith("/") and not at.netloc if at.scheme == "file" else bool(at.hostname)
+        if at.scheme not in STORES or not named or at.query or at.fragment:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"takes {STORE_FORMS}") from None
+    if "@" in at.netloc:
+        raise ValueError("takes no secrets: the store reads variables of its own, such as AWS_SECRET_ACCESS_KEY")
+    return url.rstrip("/")
 
 
 def is_loopback(host: str) -> bool:

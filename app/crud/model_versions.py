@@ -229,9 +229,10 @@ def kept(db: Session) -> list[KeptFiles]:
     return all_as(KeptFiles, db, "SELECT id, folder, files FROM model_versions WHERE pruned_at IS NULL ORDER BY id")
 
 
-def folders(db: Session) -> list[str]:
-    """Of every version, whether or not it is still there."""
-    return list(execute(db, "SELECT folder FROM model_versions").scalars())
+def folders(db: Session) -> dict[str, bool]:
+    """Of every version; whether its files are kept."""
+    sql = "SELECT folder, pruned_at IS NULL AS is_kept FROM model_versions"
+    return {row.folder: row.is_kept for row in execute(db, sql)}
 
 
 def mark_gone(db: Session, folders: Sequence[str]) -> None:

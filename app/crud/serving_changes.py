@@ -7,11 +7,11 @@ from datetime import datetime
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from app.crud import audit, model_versions, rows
+from app.crud import audit, model_versions, rows, training_runs
 from app.crud.model_versions import KNOWS_CORRECTED, KNOWS_ERASED, Version
 from app.crud.rows import all_as, execute, first_as
 from app.domain.actors import Actor
-from app.domain.errors import NotKept
+from app.domain.errors import NotAccepted, NotKept
 from app.domain.kinds import KINDS
 from app.domain.shares import ALL, Share
 
@@ -126,6 +126,30 @@ def roll_back(db: Session, actor: Actor) -> str:
     lineup = [version.id for version in (*wanted, *(each for each in serving if each.kind not in kinds))]
     reason = f"Rolled back to version {lineup[0]} of {wanted[0].kind} by {actor.name}."
     _choose(db, lineup, "rolled back", actor, reason, back_to.back_to or back_to.id)
+    return reason
+
+
+def retire(db: Session, version_id: int, actor: Actor) -> str:
+    """Take a version out of service whose files are lost for good; what was done, in a sentence.
+
+    The next training is not compared with it. Its files, should they come back, go.
+
+    Raises:
+        VersionNotFound: there is no such version.
+        NotAccepted: it does not serve.
+    """
+    take_turn(db)
+    version, serving = model_versions.get(db, version_id), model_versions.serving(db)
+    if version.state != "serving":
+        raise NotAccepted(f"Version {version_id} of {version.kind} is not in service.")
+    others = [each for each in serving.values() if each.id != version_id]
+    reason = f"Version {version_id} of {version.kind} was taken out of service by {actor.name}."
+    serve(db, [each.id for each in others], what="rolled back", made_by=actor.name, reason=reason)
+    share(db, {each.id: Share(each.chance_share, each.time_share) for each in others})
+    model_versions.mark_gone(db, [version.folder])
+    model_versions.explain(db, version_id, reason)
+    training_runs.leave_behind(db, [version.folder])
+    audit.record(db, actor, "retired", f"version {version_id}", said=reason)
     return reason
 
 

@@ -230,6 +230,13 @@ class TooManyTries(AppError):
         self.headers = {"Retry-After": str(wait_seconds)}
 
 
+class StoreAway(AppError):
+    """The store of the models does not answer just now. Try again shortly."""
+
+    status = 503
+    headers = {"Retry-After": "10"}  # noqa: RUF012
+
+
 class DatabaseUnavailable(AppError):
     """The database does not answer just now. Try again shortly; what was stored all the same counts once."""
 

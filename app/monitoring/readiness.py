@@ -64,7 +64,9 @@ def readiness(serving: ServingModels, surroundings: Surroundings) -> Readiness:
         return Readiness(False, [str(why)])
     except NO_DATABASE as why:
         return Readiness(False, [(outage(why) or DatabaseUnavailable()).detail])
-    return Readiness(not faults, [*faults, *warnings, *serving.problems, *_held_up(control)])
+    return Readiness(
+        not faults, [*faults, *warnings, *serving.problems, *filter(None, [serving.store_problem]), *_held_up(control)]
+    )
 
 
 def _held_up(control: Control) -> list[str]:

@@ -38,6 +38,7 @@ def model_status(db: Session, serving: ServingModels) -> ModelStatus:
     missing = not alive and (waiting > 0 or settings().trainer == "elsewhere" or is_due(db))
     if missing:
         warning = " ".join(filter(None, [warning, _nobody_trains(trainers.last_seen(db))]))
+    warning = " ".join(filter(None, [warning, serving.store_problem])) or None
     made_up = demonstration.found(db)
     return ModelStatus(
         serving=serving_now(db, serving),

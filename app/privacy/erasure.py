@@ -3,7 +3,6 @@
 The files of versions that may not wait for the next training go too.
 """
 
-from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -13,7 +12,7 @@ from app.crud import audit, demonstration, erasures, service_keys
 from app.crud.demonstration import Demonstration
 from app.crud.erasures import Erased
 from app.domain.actors import Actor
-from app.ml.serving import artifacts
+from app.ml.serving.version_store import version_store
 
 
 def erase(db: Session, student: UUID, actor: Actor | None = None) -> Erased:
@@ -48,5 +47,5 @@ def _done(db: Session, erased: Erased) -> Erased:
     """Commit, and remove the files of versions that were withdrawn."""
     db.commit()
     for folder in erased.folders:
-        artifacts.remove(Path(settings().model_dir), folder)
+        version_store().remove(folder)  # where the store is away, the next run does
     return erased

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
@@ -15,10 +14,12 @@ from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
 from app.crud import allowed_schools, model_versions, person
+from app.crud.model_versions import Version
 from app.crud.person import Row
 from app.domain.tasks import Task
 from app.ml.features.inputs import NETWORK_INPUTS
 from app.ml.serving.model_order import ServingModels
+from app.ml.serving.version_store import VersionStore
 
 Open = Callable[[], AbstractContextManager[Session]]
 PAGE = 500  # tasks or totals in memory
@@ -41,7 +42,7 @@ class KnowsStudents(Protocol):
         ...
 
 
-def head(db: Session, serving: ServingModels, model_dir: Path, student: UUID) -> dict[str, Any]:
+def head(db: Session, serving: ServingModels, student: UUID) -> dict[str, Any]:
     """All but what there may be any number of."""
     return {
         "account": person.account(db, student),
@@ -49,7 +50,7 @@ def head(db: Session, serving: ServingModels, model_dir: Path, student: UUID) ->
         "exams": person.exams(db, student),
         "schools": [asdict(each) for each in allowed_schools.listed(db, student)],
         "states": [_state(serving, row) for row in person.states(db, student)],
-        "embedded_in": _embedded_in(db, model_dir, student),
+        "embedded_in": _embedded_in(db, serving.store, student),
     }
 
 
@@ -170,17 +171,17 @@ def _numbers(kind: str, state: bytes) -> list[float]:
     return values
 
 
-def _embedded_in(db: Session, model_dir: Path, student: UUID) -> list[dict[str, Any]]:
+def _embedded_in(db: Session, store: VersionStore, student: UUID) -> list[dict[str, Any]]:
     """Versions that name the student: their vector stands in the files beside."""
     return [
         {"id": each.id, "kind": each.kind, "state": each.state}
         for each in model_versions.with_files(db)
-        if _names(model_dir / each.folder, str(student))
+        if _names(store, each, str(student))
     ]
 
 
-def _names(folder: Path, student: str) -> bool:
+def _names(store: VersionStore, version: Version, student: str) -> bool:
     try:
-        return student in (folder / METADATA_FILE).read_text(encoding="utf-8")
+        return student.encode() in store.read(version, METADATA_FILE)
     except OSError:  # damaged or just removed
         return False

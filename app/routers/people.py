@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from app.core.database import new_session
 from app.core.http.content_negotiation import weight
-from app.core.settings import settings
 from app.crud import erasures, person, sessions
 from app.domain.actors import Actor
 from app.domain.errors import HasAccount, NotAllowed, SessionNotFound, StudentNotFound
@@ -125,7 +124,7 @@ async def download(request: Request, student: UUID, format: Literal["json", "csv
 
 def _head(serving: ServingModels, student: UUID) -> dict[str, Any]:
     with new_session().begin() as db:
-        return export.head(db, serving, settings().model_dir, student)
+        return export.head(db, serving, student)
 
 
 @router.delete("/users/me", status_code=204, response_class=Response, responses=problems(401, 403))

@@ -91,7 +91,7 @@ class ModelStatus(BaseModel):
     drift: DriftOut = Field(description="What the model is asked lately, against what it learned from.")
     warning: str | None = Field(
         description="Set where a training takes ten times as long as the one before, or waits as long for its turn, "
-        "and where trainings wait for a trainer and none was seen."
+        "where trainings wait for a trainer and none was seen, and while the store of the models can't be asked."
     )
     paused: PauseOut | None = Field(description="Set while trainings wait for `POST /model/resume`.")
     failures_in_a_row: int = Field(description="Trainings that failed since the last one that came to models.")

@@ -42,6 +42,8 @@ def step_name(translator: Translator, step: str) -> str:
         "read": translator("reading the finished tasks"),
         "judge": translator("judging the new versions on tasks they have not seen"),
         "publish": translator("publishing"),
+        "fetch": translator("waiting for the models in service"),
+        "store": translator("waiting for the store of the models"),
     }
     return (names | fits).get(step, translator("getting ready"))
 
@@ -142,6 +144,7 @@ def act_name(translator: Translator, act: str) -> str:
     names = {
         "promoted": translator("promoted a version"),
         "rolled back": translator("rolled back"),
+        "retired": translator("took a version out of service"),
         "training asked": translator("requested a training"),
         "trainings paused": translator("paused training"),
         "trainings resumed": translator("resumed training"),

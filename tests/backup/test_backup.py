@@ -30,6 +30,7 @@ from app.ml.embedding_service import predict_and_save
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.serving import artifacts
 from app.ml.serving.model_order import ServingModels
+from app.ml.serving.version_store import VersionStore
 from app.ml.training.scheduler import Trainer
 from tests.conftest import SharedProcess
 from tests.school import imported
@@ -60,12 +61,12 @@ class Place:
         return self.folder / "secret_key"
 
     def back_up(self, file: Path, **more: Any) -> Any:
-        return create.create(self.engine, self.models, SECRET, file, silent, **more)
+        return create.create(self.engine, VersionStore(self.models), SECRET, file, silent, **more)
 
     def restore(self, file: Path, replace: bool = False) -> None:
         self.engine.dispose()
         with checked(file, silent) as opened:
-            restore.restore(self.engine, self.models, self.secret, opened, replace)
+            restore.restore(self.engine, VersionStore(self.models), self.secret, opened, replace)
 
     def rows(self) -> dict[str, list[str]]:
         """Every row of every table, as text."""
@@ -82,7 +83,7 @@ class Place:
     def answers(self, key: str) -> list[tuple[float, float]]:
         """What the service would predict here, of a student it knows and of one it doesn't."""
         new_session, claim = sessionmaker(self.engine), accounts.claim_by_key(key)
-        models = ServingModels(new_session.begin, self.models)
+        models = ServingModels(new_session.begin, VersionStore(self.models))
         models.refresh()
         assert models.problems == []
         with new_session() as db:

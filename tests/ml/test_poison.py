@@ -22,6 +22,7 @@ from app.ml.lnirt.model import fit_lnirt
 from app.ml.registry import BY_NAME
 from app.ml.serving.model_order import ServingModels, on_base
 from app.ml.serving.pool import pool
+from app.ml.serving.version_store import VersionStore
 from app.ml.training import run as training_run
 from app.ml.training.gate import Champion, HoldoutSet, rejection_reason
 from tests.school import imported, interactions
@@ -48,7 +49,7 @@ def train(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Tr
 def says(db: Session, tasks: Attempts) -> Answers:
     """What is answered to all tasks of the honest."""
     db.rollback()
-    serves = ServingModels(lambda: new_session().begin(), settings().model_dir)
+    serves = ServingModels(lambda: new_session().begin(), VersionStore(settings().model_dir))
     serves.refresh()
     serves.close()
     shares, every = serves.model_order.shares, np.arange(len(tasks))

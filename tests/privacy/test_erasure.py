@@ -30,6 +30,7 @@ from app.ml.registry import MODELS, ModelSpec
 from app.ml.serving import artifacts
 from app.ml.serving import model_order as serving
 from app.ml.serving.model_order import ServingModels
+from app.ml.serving.version_store import VersionStore
 from app.ml.training import dataset, gate
 from app.ml.training import run as training_run
 from app.ml.training.scheduler import Trainer, is_due
@@ -263,7 +264,7 @@ def test_where_nothing_is_any_good_no_version_answers(
     ways.update(embedding_v2=trust, lnirt=trust)
     assert run()["message"].endswith("LNIRT fitted to the newest tasks answers.")
     assert (who_serves(db), traces()) == ([], [])
-    serves = ServingModels(lambda: new_session().begin(), environment / "models")
+    serves = ServingModels(lambda: new_session().begin(), VersionStore(environment / "models"))
     serves.refresh()
     assert serves.answering is None
     serves.close()

@@ -223,7 +223,7 @@ def version_for(db: Session, serving: ServingModels, task: Task, kind: ModelSpec
     if predicted is None or (now and now.version.id == predicted):
         return now
     try:
-        return load(settings().model_dir, kind, model_versions.get(db, predicted))
+        return load(serving.store, kind, model_versions.get(db, predicted))
     except (*UNLOADABLE, VersionNotFound):
         return now
 

@@ -6,6 +6,7 @@ numbers are of the moment the task was created, and raw: the Keras models scale 
 
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from app.core.db.statements import run_sync
-from app.core.settings import settings
 from app.crud import practice_tasks
 from app.crud.attempts import of_rows
 from app.crud.student_sequences import latest
@@ -41,6 +41,7 @@ class TaskInputs:
     """Of one task: a version, what its networks take, first axis 1, and what it says to that, not clipped."""
 
     loaded: Loaded
+    folder: Path  # its files, on this machine
     task: Task
     inputs: Arrays  # in the order of metadata.json's `keras_inputs`
     probability: float
@@ -51,7 +52,7 @@ class TaskInputs:
         return {
             "version": self.loaded.version.id,
             "kind": self.loaded.kind.name,
-            "folder": str((settings().model_dir / self.loaded.version.folder).absolute()),
+            "folder": str(self.folder.absolute()),
             "inputs": {name: array.tolist() for name, array in self.inputs.items()},
             "answer": {"correctness_prob": self.probability, "estimated_time_seconds": self.seconds},
             "task": {
@@ -88,7 +89,9 @@ def task_inputs(db: Session, serving: ServingModels, task_id: UUID, kind: str | 
     inputs = kept_inputs(db, task)
     raw = _raw_inputs(db, model, task, _inputs_anew(db, model, task) if inputs is None else inputs)
     said = model.answers_of(raw)
-    return TaskInputs(loaded, task, raw, float(said.probability[0]), float(said.seconds[0]))
+    return TaskInputs(
+        loaded, serving.store.fetched(loaded.version), task, raw, float(said.probability[0]), float(said.seconds[0])
+    )
 
 
 def _kind_of(serving: ServingModels, task: Task) -> str:

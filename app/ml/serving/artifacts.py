@@ -4,7 +4,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -61,8 +61,15 @@ def keep_private(model_dir: Path) -> None:
 def _sweep(versions: Path) -> None:
     """Remove what killed runs left half done; younger ones may be at work, for another database."""
     for folder in versions.glob(".staging-*"):
-        if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+        if is_abandoned(folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Whether nobody has written into it for a day."""
+    with suppress(FileNotFoundError):
+        return time.time() - folder.stat().st_mtime > ABANDONED_SECONDS
+    return False
 
 
 def settle(finished: Path, model_dir: Path, folder: str) -> str:
@@ -78,7 +85,7 @@ def settle(finished: Path, model_dir: Path, folder: str) -> str:
 
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of each file, by name."""
-    return {file.name: _sha256(file) for file in sorted(folder.iterdir())}
+    return {file.name: sha256(file) for file in sorted(folder.iterdir())}
 
 
 def verify(folder: Path, files: Mapping[str, str]) -> None:
@@ -87,7 +94,7 @@ def verify(folder: Path, files: Mapping[str, str]) -> None:
         file = folder / name
         if not file.is_file():
             raise DamagedFiles(f"{file.name} is missing from {folder.name}")
-        if _sha256(file) != expected:
+        if sha256(file) != expected:
             raise DamagedFiles(f"{file.name} in {folder.name} is not the file that was published")
 
 
@@ -108,6 +115,7 @@ def remove(model_dir: Path, folder: str) -> bool:
     return not (model_dir / folder).exists()
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """Of its content, hexadecimal."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -18,6 +18,7 @@ from app.core.database import new_session
 from app.core.settings import settings
 from app.crud import model_versions
 from app.crud.model_versions import Version
+from app.domain.errors import StoreAway
 from app.domain.kinds import BASE
 from app.domain.reasons import Said, SentenceEnum
 from app.domain.shares import ALL, Share
@@ -26,6 +27,7 @@ from app.ml.calibration.time_limits import USUAL, Limits
 from app.ml.registry import BY_NAME, ModelSpec
 from app.ml.serving import artifacts
 from app.ml.serving.pool import in_words
+from app.ml.serving.version_store import VersionStore, version_store
 
 log = logging.getLogger("smartstudy.serving")
 
@@ -41,7 +43,9 @@ class ServingProblem(SentenceEnum):
 
 
 GRAVEST_FIRST = list[SentenceEnum](ServingProblem)
-UNLOADABLE = (artifacts.DamagedFiles, OSError, ValueError, KeyError)
+UNFETCHABLE = (artifacts.DamagedFiles, StoreAway, OSError)
+UNLOADABLE = (*UNFETCHABLE, ValueError, KeyError)
+REFRESH_SECONDS = 2.0  # that a store which hangs, or files that take long to come, hold up who looks every second
 RETRY_SECONDS = 30.0  # files that could not be loaded may be put back
 
 
@@ -135,10 +139,10 @@ def rolled_out_to(student: UUID) -> str:
 class ServingModels:
     """Holds the serving versions; `model_order` is read by requests and swapped in one assignment."""
 
-    def __init__(self, open_session: Callable[[], AbstractContextManager[Session]], model_dir: Path) -> None:
+    def __init__(self, open_session: Callable[[], AbstractContextManager[Session]], store: VersionStore) -> None:
         self.model_order = ModelOrder(wanted=(0, 0, 0))  # not looked up yet
         self._open_session = open_session
-        self._model_dir = model_dir
+        self.store = store
         self._turn = threading.Lock()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load-model")
         self._again_at = float("inf")  # when to try once more what could not be loaded
@@ -150,6 +154,11 @@ class ServingModels:
         order = self.model_order
         unhealthy = (why for version, why in self._unhealthy.items() if version in order.versions)
         return [why.text for why in (*order.broken.values(), *unhealthy, *order.missing.values())]
+
+    @property
+    def store_problem(self) -> str | None:
+        """Why the store of the models can't be asked, once there is something in it; what is in memory answers."""
+        return self.store.problem() if self.model_order.versions else None
 
     @property
     def answering(self) -> Loaded | None:
@@ -173,6 +182,12 @@ class ServingModels:
         """A request saw which versions should serve: fetch them, but don't wait for it."""
         if not self._is_current(serving) and not self._turn.locked():
             self._loader.submit(self._refresh_quietly)
+
+    def refresh_within(self, seconds: float = REFRESH_SECONDS) -> None:
+        """Refresh, but wait no longer than this; it goes on in the background."""
+        if not self._turn.locked():
+            with suppress(TimeoutError):
+                self._loader.submit(self.refresh).result(seconds)
 
     def refresh(self) -> None:
         """Load the versions that should serve now, where they are others; blocks. What can't be loaded is told once."""
@@ -214,7 +229,8 @@ class ServingModels:
             models = [replace(each, model=on_base(each.model, base.model, base.version.id)) for each in models]
         model_order = ModelOrder(tuple(models), missing, broken, order, marks(wanted.values()))
         self._tell(model_order)
-        show_files(self._model_dir, wanted.values())
+        self._sweep()
+        show_files(self.store.model_dir, wanted.values())
         self._again_at = time.monotonic() + RETRY_SECONDS if broken else float("inf")
         self.model_order = model_order
 
@@ -224,18 +240,24 @@ class ServingModels:
             return Loaded(kept.kind, version, kept.model)
         if version.kind not in BY_NAME:
             raise ValueError(f"this release has no kind {version.kind}")
-        return load(self._model_dir, BY_NAME[version.kind], version)
+        return load(self.store, BY_NAME[version.kind], version)
 
     def _fallback(self, broken: Version, here: Mapping[int, Loaded]) -> Loaded | None:
         """The version of this kind that served last before and can be loaded, with as much to say."""
         with self._open_session() as db:
             earlier = model_versions.retired(db, broken.kind)
-        for version in earlier:
+        for version in sorted(earlier, key=lambda each: each.id not in here):  # what is in memory needs no store
             with suppress(*UNLOADABLE):
                 return self._loaded(
                     replace(version, chance_share=broken.chance_share, time_share=broken.time_share), here
                 )
         return None
+
+    def _sweep(self) -> None:
+        if not self.store.is_here:
+            with self._open_session() as db:
+                known = model_versions.folders(db)
+            self.store.sweep(known)
 
     def _tell(self, model_order: ModelOrder) -> None:
         for kind, problem in model_order.broken.items():
@@ -264,15 +286,16 @@ def show_files(model_dir: Path, best_first: Iterable[Version]) -> None:
     """The well-known names in MODEL_DIR lead to the first network in the database's order."""
     for version in best_first:
         if set(artifacts.SHOWN) <= set(version.files) and (model_dir / version.folder).is_dir():
-            artifacts.show(model_dir, version.folder)
+            try:
+                artifacts.show(model_dir, version.folder)
+            except OSError as why:  # whoever answers needs no names
+                log.warning("the well-known names in MODEL_DIR stay as they are: %s", why)
             return
 
 
-def load(model_dir: Path, kind: ModelSpec, version: Version, *, evaluated: bool = False) -> Loaded:
+def load(store: VersionStore, kind: ModelSpec, version: Version, *, evaluated: bool = False) -> Loaded:
     """The version in memory, as it serves or as it was evaluated; its files are checked before anything opens them."""
-    folder = model_dir / version.folder
-    artifacts.verify(folder, version.files)
-    return Loaded(kind, version, ((evaluated and kind.load_evaluated) or kind.load)(folder))
+    return Loaded(kind, version, ((evaluated and kind.load_evaluated) or kind.load)(store.fetched(version)))
 
 
 def marks(versions: Iterable[Version]) -> tuple[int, ...]:
@@ -301,4 +324,4 @@ def _order(best_first: tuple[str, ...]) -> tuple[str, ...]:
 @lru_cache
 def serving_models() -> ServingModels:
     """Those of this process."""
-    return ServingModels(lambda: new_session().begin(), settings().model_dir)  # no database before it is needed
+    return ServingModels(lambda: new_session().begin(), version_store())  # no database before it is needed

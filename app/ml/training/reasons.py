@@ -52,6 +52,11 @@ class RunReason(SentenceEnum):
     ERASED_MEANWHILE = "A student was erased during the run, so nothing of it is kept; the next run begins anew."
     TAKEN_OVER = "Another run took this one's place."
     STOPPED = "The service was stopped in the middle of the run."
+    CHAMPION_LOST = (
+        "Version {id} of {kind} is in service, and nothing is published that was not compared with it: {why}. Put its "
+        "files back, promote another version of {kind}, or take it out of service with `smartstudy retire {id}`."
+    )
+    NOT_STORED = "The new {kind} could not be stored: {why}."
     TOO_LONG = "The training took longer than {seconds:g} s and was ended."
     SILENT = "The training was not heard of for {seconds:g} s and was ended."
     KILLED = "The training process was killed by signal {signal} ({name})."

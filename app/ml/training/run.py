@@ -26,13 +26,15 @@ from app.crud import (
     training_runs,
 )
 from app.domain.attempts import Attempts
+from app.domain.errors import AppError, StoreAway
 from app.domain.kinds import BASE, CHECKPOINT, NETWORKS, TRAINED
 from app.ml.answers import TaskModel
 from app.ml.features import learning_curve
 from app.ml.features.drift import summary
 from app.ml.registry import BY_NAME, MODELS, Fitted, ModelSpec
 from app.ml.serving import artifacts
-from app.ml.serving.model_order import UNLOADABLE, load, on_base, show_files
+from app.ml.serving.model_order import UNFETCHABLE, load, on_base, show_files
+from app.ml.serving.version_store import VersionStore
 from app.ml.training.dataset import MOST_FRESH, READ_WHOLE, TrainingSet, due_from_scratch, fresh_rows, full, subsampled
 from app.ml.training.decision import Incumbent
 from app.ml.training.gate import HoldoutSet, drift
@@ -45,6 +47,7 @@ from app.ml.training.turn import Turn
 log = logging.getLogger("smartstudy.training")
 Say = Callable[[Mapping[str, Any]], None]
 Fit = Callable[[Say], Fitted]
+PATIENCE_SECONDS, WAIT_SECONDS = 300.0, 5.0  # with a store that is away; between two tries
 PROGRESS_SECONDS = 0.5  # between two rows of progress
 STANDING_BY = 50  # new tasks: with fewer a network that doesn't answer isn't trained, but stands by as it is
 DRIFT_GROWTH = 0.05  # of the tasks since the last training from scratch: before that, drift makes no other one due
@@ -65,6 +68,7 @@ class Order:
     growth: float = 0.5  # of the tasks since the last training from scratch, that makes another one due
     silent_seconds: float = 60  # after which a run that is not heard of is taken for dead
     trained: Sequence[str] = TRAINED  # the kinds that the installation trains
+    model_url: str = ""  # where versions lie for good; empty: in model_dir
 
     @property
     def leading_kind(self) -> str:
@@ -95,16 +99,16 @@ class TrainingRun:
 
     def __init__(self, engine: Engine, order: Order, say: Say) -> None:
         self._engine, self._order, self._say = engine, order, say
-        self._model_dir = Path(order.model_dir)
+        self._store = VersionStore(Path(order.model_dir), order.model_url)
         self._next_progress = 0.0
 
     def train(self) -> dict[str, Any]:
         """From the tasks to the new versions; raises RunEnded where nothing is to come of it."""
-        order, model_dir = self._order, self._model_dir
+        order = self._order
         training_set, holdout, incumbents = self._read()
         staging_place = artifacts.staging_place()
         self._writes([staging_place])
-        with artifacts.staged(model_dir, staging_place) as staging:
+        with artifacts.staged(self._store.model_dir, staging_place) as staging:
             made, failures = self._made(training_set, staging)
             self._progress({"step": "judge"}, now=True)
             evaluations = [holdout.evaluate(each.model) for each in made]
@@ -114,20 +118,26 @@ class TrainingRun:
             self._progress({"step": "publish"}, now=True)
             places = [artifacts.place(f"{each.kind}-{order.run_id}-{uuid4().hex[:12]}") for each in made]
             self._writes([staging_place, *places])
-            candidates = [
-                Candidate(each, evaluation, artifacts.settle(each.place, model_dir, place))
-                for each, evaluation, place in zip(made, evaluations, places, strict=True)
-            ]
-        curve = learning_curve.to_dict(learning_curve.estimated(training_set.attempts))
-        findings = Findings(
-            order.run_id, training_set, holdout, order.keep_versions, order.kinds, summary(training_set.older), curve
-        )
-        try:
-            return self._publish(findings, incumbents, candidates, failures, staging_place)
-        except RunEnded:
-            for candidate in candidates:
-                artifacts.remove(model_dir, candidate.folder)
-            raise
+            curve = learning_curve.to_dict(learning_curve.estimated(training_set.attempts))
+            findings = Findings(
+                order.run_id,
+                training_set,
+                holdout,
+                order.keep_versions,
+                order.kinds,
+                summary(training_set.older),
+                curve,
+            )
+            try:
+                candidates = [
+                    Candidate(each, evaluation, self._settled(each, place))
+                    for each, evaluation, place in zip(made, evaluations, places, strict=True)
+                ]
+                return self._publish(findings, incumbents, candidates, failures, staging_place)
+            except RunEnded:
+                for place in places:
+                    self._store.remove(place)
+                raise
 
     def _read(self) -> tuple[TrainingSet, HoldoutSet, dict[str, Incumbent] | None]:
         """The tasks, and the newest of them held out. A run that goes on looks first at how those in service do: where
@@ -136,6 +146,7 @@ class TrainingRun:
         with Session(self._engine) as db, db.begin():
             training_runs.start(db, self._order.run_id)
         self._tidy()
+        self._champions()
         self._progress({"step": "read"}, now=True)
         training_set, incumbents = self._snapshot(), None
         holdout = HoldoutSet(training_set.attempts, training_set.holdout_start)
@@ -187,32 +198,81 @@ class TrainingRun:
         return None
 
     def _incumbents(self, holdout: HoldoutSet) -> dict[str, Incumbent]:
-        """The versions in service, evaluated. What can't be loaded is no rival, nor is what knows the holdout set:
-
-        versions from before there was a gate were fitted on everything.
-        """
-        with self._transaction() as db:
-            versions = model_versions.serving(db)
-        base, found = self._base_in_service(), {}
+        """The versions in service, evaluated. What knows the holdout set is no rival: versions from before there was a
+        gate were fitted on everything."""
+        versions, base, found = self._champions(), self._base_in_service(), {}
         for name, version in versions.items():
             evaluation = None
             try:
-                if version.data_to is not None:
-                    model = load(self._model_dir, BY_NAME[name], version, evaluated=True).model
-                    evaluation = holdout.evaluate(on_base(model, base))
-            except (*UNLOADABLE, LookupError):
+                model = self._evaluated(version) if version.data_to is not None else None
+                evaluation = holdout.evaluate(on_base(model, base)) if model else None
+            except (ValueError, LookupError):
                 log.exception("version %s of %s can't be evaluated", version.id, name)
             found[name] = Incumbent(version.id, evaluation)
         return found
 
+    def _champions(self) -> dict[str, model_versions.Version]:
+        """The versions in service, by kind, with their files on this machine.
+
+        Raises:
+            RunEnded: the files of one can't be had, so nothing could be compared with it.
+        """
+        with self._transaction() as db:
+            versions = model_versions.serving(db)
+        for version in versions.values():
+            self._is_here(version)
+        return versions
+
+    def _is_here(self, version: model_versions.Version) -> bool:
+        """Fetch the version in service; False where its files can't be had and it makes way in any case."""
+        try:
+            self._patiently("fetch", lambda: self._store.fetched(version))
+        except UNFETCHABLE as why:
+            if version.knows_erased:
+                log.warning("version %s of %s, which makes way, can't be fetched: %s", version.id, version.kind, why)
+                return False
+            lost = RunReason.CHAMPION_LOST
+            raise RunEnded("failed", lost, id=version.id, kind=version.kind, why=sentence(why).rstrip(".")) from why
+        return True
+
+    def _patiently(self, step: str, work: Callable[[], object]) -> None:
+        """Do it, for minutes again and again while the store is away. Runs that fail at these steps pause no trainings
+        (`training_control`)."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                work()
+                return
+            except UNFETCHABLE as why:
+                self._progress({"step": step, "why": str(why)}, now=True)
+                if not isinstance(why, StoreAway) or time.monotonic() >= deadline:
+                    raise
+                log.warning("the run waits: %s", why)
+                time.sleep(WAIT_SECONDS)
+
+    def _evaluated(self, version: model_versions.Version) -> TaskModel | None:
+        """The version in service as it was evaluated; none where it makes way in any case."""
+        if not self._is_here(version):
+            return None
+        return load(self._store, BY_NAME[version.kind], version, evaluated=True).model
+
     def _base_in_service(self) -> TaskModel | None:
-        """The LNIRT that serves, as it was evaluated; none where it can't be loaded."""
+        """The LNIRT that serves, as it was evaluated; none where this release can't read it."""
         with self._transaction() as db:
             version = model_versions.serving(db).get(BASE)
         try:
-            return load(self._model_dir, BY_NAME[BASE], version, evaluated=True).model if version else None
-        except UNLOADABLE:
+            return self._evaluated(version) if version else None
+        except (ValueError, LookupError):
             return None
+
+    def _settled(self, made: Made, place: str) -> str:
+        """The place of a new version, whose files are there on this machine and in the store."""
+        artifacts.settle(made.place, self._store.model_dir, place)
+        try:
+            self._patiently("store", lambda: self._store.publish(self._store.model_dir / place, place))
+        except (StoreAway, artifacts.DamagedFiles) as why:
+            raise RunEnded("failed", RunReason.NOT_STORED, kind=made.kind, why=sentence(why).rstrip(".")) from why
+        return place
 
     def _made(self, training_set: TrainingSet, staging: Path) -> tuple[list[Made], dict[str, str]]:
         """The models that could be fitted, in a folder that nobody looks into yet; and why the others could not."""
@@ -245,18 +305,21 @@ class TrainingRun:
         load_checkpoint, update = spec.load_checkpoint, spec.update
         if earlier is None or load_checkpoint is None or update is None:
             return None
-        folder, fresh = self._model_dir / earlier.folder, fresh_rows(training_set, earlier.data_to, corrected)
+        fresh = fresh_rows(training_set, earlier.data_to, corrected)
         if spec.name not in (self._order.leading_kind, answering) and fresh.sum() < STANDING_BY:
             return None
-        return lambda say: update(load_checkpoint(folder), older, fresh, say, base)
+        return lambda say: update(load_checkpoint(self._store.fetched(earlier)), older, fresh, say, base)
 
     def _checkpoint(self, db: Session, spec: ModelSpec) -> model_versions.Version | None:
-        """The version of this kind that the run may go on from; none where its files are not what was published."""
+        """The version of this kind that the run may go on from; none where its files are gone, or damaged.
+
+        Raises StoreAway where the store does not tell.
+        """
         version = model_versions.to_go_on_from(db, spec.name, CHECKPOINT)
         if version is None:
             return None
         try:
-            artifacts.verify(self._model_dir / version.folder, version.files)
+            self._patiently("fetch", lambda: self._store.fetched(version))
         except (artifacts.DamagedFiles, OSError):
             log.exception("version %s of %s can't be gone on from", version.id, spec.name)
             return None
@@ -286,7 +349,7 @@ class TrainingRun:
             let_go = publication.record(result, candidates)
             training_runs.writes(db, findings.run_id, [staging, *let_go])  # it may have resisted being deleted
             serving = model_versions.serving(db)
-        show_files(self._model_dir, serving.values())
+        show_files(self._store.model_dir, serving.values())
         self._tidy()
         return result
 
@@ -298,8 +361,9 @@ class TrainingRun:
         """Delete what runs that have ended, this one too, let go of, and what they left when they were killed."""
         with Session(self._engine) as db, db.begin():
             left = training_runs.left_behind(db)
-            gone = [name for name, is_kept in left.items() if is_kept or artifacts.remove(self._model_dir, name)]
+            gone = [name for name, is_kept in left.items() if is_kept or self._store.remove(name)]
             training_runs.tidied(db, gone)
+            self._store.sweep(model_versions.folders(db))
 
     def _progress(self, step: Mapping[str, Any], *, now: bool = False) -> None:
         """Pass it on: every epoch to whoever listens, twice a second to the database."""
@@ -387,7 +451,7 @@ def record_failure(db: Session, run_id: int, outcome: str, message: str) -> bool
 
 
 def sentence(why: Exception) -> str:
-    if isinstance(why, ValueError):  # ours, or one that says what was wrong
+    if isinstance(why, ValueError | AppError | artifacts.DamagedFiles):  # ours, or one that says what was wrong
         return str(why).splitlines()[0] if str(why) else type(why).__name__
     if isinstance(why, OSError) and why.strerror:
         return f"{why.strerror}: {why.filename}" if why.filename else why.strerror

@@ -286,6 +286,7 @@ def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:
         given.full_training_growth,
         given.trainer_silent_seconds,
         given.trained_kinds(),
+        given.model_url,
     )
 
 

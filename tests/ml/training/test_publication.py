@@ -3,8 +3,9 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.core import object_store
 from app.core.database import database_url, new_session
 from app.core.settings import settings
-from app.crud import model_versions, serving_changes, training_runs
+from app.crud import audit, model_versions, serving_changes, training_control, training_runs
 from app.domain.actors import Actor
 from app.domain.attempts import Attempts
-from app.domain.errors import NotKept, VersionNotFound
+from app.domain.errors import NotKept, StoreAway, VersionNotFound
 from app.ml import registry
 from app.ml.answers import Answers
 from app.ml.evaluation.simulated import school, simulate
@@ -26,7 +28,8 @@ from app.ml.features.inputs import inputs_of, known_before
 from app.ml.registry import ModelSpec
 from app.ml.serving import model_order as serving
 from app.ml.serving.model_order import ServingModels
-from app.ml.training import gate
+from app.ml.serving.version_store import VersionStore
+from app.ml.training import gate, scheduler
 from app.ml.training import run as training_run
 from tests.school import imported
 
@@ -91,6 +94,7 @@ def train(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Tr
         with new_session().begin() as session:
             run_id = training_runs.ask(session)
         order = training_run.Order(run_id, database_url(), str(settings().model_dir), 5, 10, keep, True)
+        order = replace(order, model_url=settings().model_url)
         return training_run.train(order, lambda step: None)
 
     return run
@@ -193,14 +197,112 @@ def test_one_kind_may_fail(train: Train, db: Session) -> None:
     assert who_serves(db) == [1]
 
 
-def test_a_version_whose_files_are_gone_leaves_when_its_successor_is_rejected(
+@pytest.mark.parametrize("damage", ["gone", "other bytes"])
+def test_nothing_is_published_while_the_files_of_a_version_in_service_are_lost(
+    train: Train, db: Session, environment: Path, damage: str
+) -> None:
+    train(embedding_v2="good", lnirt="good")
+    folder = environment / "models" / model_versions.get(db, 2).folder
+    aside = folder.with_name("aside")
+    shutil.copytree(folder, aside)
+    shutil.rmtree(folder) if damage == "gone" else (folder / "toy.json").write_text('{"way": "good"}')
+    for run in range(2, 9):
+        result = train(embedding_v2="good", lnirt="good")
+        assert result["outcome"] == "failed"
+        assert "Version 2 of embedding_v2 is in service, and nothing is published" in result["message"]
+        assert "smartstudy retire 2" in result["message"]
+        assert scheduler.recorded(db, run, "failed", result["message"]) is None
+    assert who_serves(db) == [1, 2]
+    control = training_control.read(db)
+    assert (control.is_paused, control.failures) == (False, 7)  # they wait for the files, not for a person
+    assert 0 < control.wait_seconds <= 64
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+    assert train(embedding_v2="good", lnirt="good")["outcome"] == "published"
+    assert not training_control.read(db).failures
+
+
+def test_a_person_takes_a_version_out_of_service_whose_files_are_lost(
+    train: Train, db: Session, environment: Path
+) -> None:
+    train(embedding_v2="good", lnirt="good")
+    folder = environment / "models" / model_versions.get(db, 2).folder
+    shutil.rmtree(folder)
+    serving_changes.retire(db, 2, Actor("ada@example.com"))
+    db.commit()
+    assert who_serves(db) == [1]
+    assert audit.newest(db, 1)[0].act == "retired"
+    folder.mkdir()  # should it come back
+    assert train(embedding_v2="good", lnirt="good")["outcome"] == "published"
+    assert not folder.exists()
+    with pytest.raises(NotKept, match="gone since"):
+        serving_changes.promote(db, 2, Actor("ada@example.com"))
+
+
+def test_a_version_that_knew_an_erased_student_makes_way_whether_or_not_its_files_are_there(
     train: Train, db: Session, environment: Path
 ) -> None:
     train(embedding_v2="good", lnirt="good")
     shutil.rmtree(environment / "models" / model_versions.get(db, 2).folder)
-    train(embedding_v2="nothing", lnirt="good")
-    assert who_serves(db) == [3]
-    assert model_versions.get(db, 2).state == "retired"
+    db.execute(text("INSERT INTO erasures DEFAULT VALUES"))
+    db.commit()
+    assert train(embedding_v2="good", lnirt="good")["outcome"] == "published"
+    assert who_serves(db) == [3, 4]
+
+
+def test_a_run_waits_for_a_store_that_is_away_and_publishes_when_it_is_back(
+    train: Train, db: Session, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = environment / "store"
+    monkeypatch.setenv("MODEL_URL", store.as_uri())
+    settings.cache_clear()
+    train(embedding_v2="good", lnirt="good")
+    shutil.rmtree(environment / "models")  # another machine
+    away, waited = environment / "away", list[str]()
+    store.rename(away)
+
+    def come_back(seconds: float) -> None:
+        with new_session()() as session:
+            waited.append(next(iter(training_runs.newest(session, 1))).progress["step"])
+        away.rename(store)
+
+    monkeypatch.setattr(training_run, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=come_back))
+    monkeypatch.setattr("app.core.object_store.AWAY_SECONDS", 0)
+    assert train(embedding_v2="good", lnirt="good")["outcome"] in ("published", "rejected")
+    assert waited == ["fetch"]
+    put = object_store.ObjectStore.create
+
+    def breaks_off(self: object_store.ObjectStore, *given: Any) -> bool:
+        monkeypatch.setattr(object_store.ObjectStore, "create", put)
+        store.rename(away)
+        raise StoreAway("The store is away.")
+
+    monkeypatch.setattr(object_store.ObjectStore, "create", breaks_off)
+    assert train(embedding_v2="good", lnirt="good")["outcome"] in ("published", "rejected")
+    assert waited == ["fetch", "store"]
+    assert sorted(each.name for each in (store / "versions").iterdir()) == sorted(
+        folder.removeprefix("versions/") for folder in db.scalars(text("SELECT folder FROM model_versions"))
+    )
+
+
+def test_a_run_that_waited_long_enough_says_so_and_pauses_nothing(
+    train: Train, db: Session, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_URL", (environment / "store").as_uri())
+    settings.cache_clear()
+    monkeypatch.setattr(training_run, "PATIENCE_SECONDS", 0)
+
+    def away(*_: Any) -> bool:
+        raise StoreAway("The store of the models, s3://models, can't be used: nobody is there.")
+
+    monkeypatch.setattr(object_store.ObjectStore, "create", away)
+    for _ in range(6):
+        result = train(embedding_v2="good", lnirt="good")
+        assert result["outcome"] == "failed"
+        assert result["message"].startswith("The new lnirt could not be stored: The store of the models, s3://models")
+    assert not training_control.read(db).is_paused
+    assert list((environment / "models" / "versions").iterdir()) == []
+    assert db.scalar(text("SELECT count(*) FROM model_versions")) == 0
 
 
 def test_a_version_from_before_the_gate_is_no_rival(train: Train, db: Session) -> None:
@@ -289,17 +391,20 @@ def test_nor_is_the_promotion_of_another_kind(train: Train, db: Session, monkeyp
     assert who_serves(db) == [2, 3]
 
 
-def test_a_choice_whose_files_are_gone_stays_until_there_is_another(
+def test_a_choice_whose_files_are_gone_stays_until_a_person_makes_another(
     train: Train, db: Session, environment: Path
 ) -> None:
+    train(embedding_v2="good")
     train(embedding_v2="good")
     serving_changes.promote(db, 1, Actor("ada@example.com"))
     db.commit()
     shutil.rmtree(environment / "models" / model_versions.get(db, 1).folder)
-    assert train(embedding_v2="nothing")["outcome"] == "rejected"
+    assert train(embedding_v2="good")["outcome"] == "failed"
     assert who_serves(db) == [1]
-    assert train(embedding_v2="good")["outcome"] == "published"
-    assert who_serves(db) == [3]
+    serving_changes.promote(db, 2, Actor("ada@example.com"))
+    db.commit()
+    assert train(embedding_v2="nothing")["outcome"] == "rejected"
+    assert who_serves(db) == [2]
 
 
 def test_old_versions_are_pruned_but_never_the_serving_one(train: Train, db: Session, environment: Path) -> None:
@@ -324,7 +429,7 @@ def test_a_model_without_numbers_can_not_be_promoted(train: Train, db: Session) 
 
 
 def test_two_processes_follow_every_change(train: Train, db: Session, environment: Path) -> None:
-    processes = [ServingModels(lambda: new_session().begin(), environment / "models") for _ in range(2)]
+    processes = [ServingModels(lambda: new_session().begin(), VersionStore(environment / "models")) for _ in range(2)]
     for _ in range(3):
         train(embedding_v2="good")
     for wanted in (1, 2, 3, 1):

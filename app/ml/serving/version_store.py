@@ -1,0 +1,195 @@
+"""Where versions lie for good, and how each machine comes to their files: nothing is shared but the store."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote, urlsplit
+
+from app.core.files import make_private_below, sync
+from app.core.settings import settings
+from app.domain.errors import StoreAway
+from app.ml.serving import artifacts
+from app.ml.serving.artifacts import DamagedFiles
+
+if TYPE_CHECKING:
+    from app.core.object_store import ObjectStore
+
+CHECK_SECONDS = 5.0  # for which it holds whether the store can be asked
+log = logging.getLogger("smartstudy.serving")
+
+
+class WithFiles(Protocol):
+    """A version, as its row has it."""
+
+    @property
+    def folder(self) -> str: ...
+
+    @property
+    def files(self) -> Mapping[str, str]: ...
+
+
+class VersionStore:
+    """The files of all versions, at MODEL_URL; MODEL_DIR holds those that this machine has fetched.
+
+    Where MODEL_URL names MODEL_DIR itself, as it does by default, nothing is fetched or copied.
+    """
+
+    def __init__(self, model_dir: Path, url: str = "") -> None:
+        self.model_dir, self.url = model_dir, url or model_dir.absolute().as_uri()
+        at = urlsplit(self.url)
+        self._folder = Path(unquote(at.path)) if at.scheme == "file" else None
+        self.is_here = self._folder is not None and self._folder.resolve() == model_dir.resolve()
+        self._places = [model_dir]
+        self._problem: str | None = None
+        self._checked_again_at = 0.0
+
+    def fetched(self, version: WithFiles) -> Path:
+        """Return the folder of this machine that holds the version's files, just as they were published.
+
+        Raises:
+            DamagedFiles: one is missing, or is not what was published, and in the store too.
+            StoreAway: they are not all here, and the store can't be asked.
+        """
+        for place in self._places:
+            try:
+                artifacts.verify(place / version.folder, version.files)
+            except (DamagedFiles, OSError) as why:
+                if self.is_here:
+                    raise
+                if (place / version.folder).exists():
+                    log.warning("%s; it is fetched anew", why)
+            else:
+                return place / version.folder
+        try:
+            return self._fetched_into(self._places[-1], version)
+        except OSError as why:  # full, or not to be written
+            log.warning("%s can't keep %s, a temporary folder does: %s", self._places[-1], version.folder, why)
+            self._places = [self.model_dir, Path(self._spare.name)]
+            return self._fetched_into(self._places[-1], version)
+
+    def read(self, version: WithFiles, name: str) -> bytes:
+        """Return one file of a version, which need not be fetched for it.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreAway: it is not here, and the store can't be asked.
+        """
+        file = self.model_dir / version.folder / name
+        return file.read_bytes() if self.is_here or file.is_file() else b"".join(self._store.read(_key(version, name)))
+
+    def publish(self, place: Path, folder: str, *, mend: bool = False) -> None:
+        """Put the files of a finished folder into the store, each only where there is none of that name.
+
+        Raises:
+            DamagedFiles: there is another one of that name, and `mend` does not say to replace it.
+            StoreAway: it can't be asked.
+        """
+        if self.is_here:
+            return
+        if self._folder:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file in sorted(place.iterdir()):
+            key = f"{folder}/{file.name}"
+            if self._store.create(key, file) or self._hash(key) == artifacts.sha256(file):
+                continue  # the latter: an answer was lost on its way
+            if not mend:
+                raise DamagedFiles(f"{key} lies in {self.url} already, and is another file")
+            self._store.replace(key, file)
+        if self._folder:  # a bucket does so by itself
+            versions = self._folder / artifacts.VERSIONS
+            make_private_below(versions)
+            for each in (*(self._folder / folder).iterdir(), self._folder / folder, versions):
+                sync(each)
+
+    def remove(self, folder: str) -> bool:
+        """Delete a version's files, here and in the store; whether they are gone."""
+        gone = artifacts.remove(self.model_dir, folder)
+        if self.is_here:
+            return gone
+        if self._folder:
+            return artifacts.remove(self._folder, folder) and gone
+        try:
+            self._store.delete(folder)
+        except StoreAway as why:
+            log.warning("%s stays for now: %s", folder, why)
+            return False
+        return gone
+
+    def sweep(self, known: Mapping[str, bool]) -> None:
+        """Delete what this machine has fetched and nobody needs any more. `known` says of each version's folder
+        whether it is kept; what no version names may be about to become one, until it is a day old."""
+        if self.is_here:
+            return
+        for folder in (self.model_dir / artifacts.VERSIONS).glob("*"):
+            is_kept = known.get(artifacts.place(folder.name))
+            if is_kept is False or (is_kept is None and artifacts.is_abandoned(folder)):
+                artifacts.remove(self.model_dir, artifacts.place(folder.name))
+
+    def problem(self) -> str | None:
+        """Say why the store can't be asked, as it was some seconds ago; none where it can."""
+        if not self.is_here and time.monotonic() >= self._checked_again_at:
+            try:
+                self._store.check()
+                self._problem = None
+            except StoreAway as why:
+                self._problem = str(why)
+            self._checked_again_at = time.monotonic() + CHECK_SECONDS
+        return self._problem
+
+    @cached_property
+    def _store(self) -> "ObjectStore":
+        from app.core.object_store import ObjectStore  # 20-60 ms and 7 MB, for who needs it
+
+        return ObjectStore(self.url)
+
+    @cached_property
+    def _spare(self) -> "TemporaryDirectory[str]":
+        """For what MODEL_DIR does not take; it goes with this process."""
+        return TemporaryDirectory(prefix="smartstudy-models-")
+
+    def _fetched_into(self, place: Path, version: WithFiles) -> Path:
+        with artifacts.staged(place, artifacts.staging_place()) as staging:
+            beside = staging / Path(version.folder).name
+            beside.mkdir()
+            for name in version.files:
+                self._download(_key(version, name), beside / name)
+            artifacts.verify(beside, version.files)
+            try:
+                artifacts.settle(beside, place, version.folder)
+            except OSError:
+                try:
+                    artifacts.verify(place / version.folder, version.files)  # another process was quicker
+                except DamagedFiles:
+                    artifacts.remove(place, version.folder)
+                    artifacts.settle(beside, place, version.folder)
+        return place / version.folder
+
+    def _download(self, key: str, to: Path) -> None:
+        with to.open("xb") as file:
+            try:
+                for piece in self._store.read(key):
+                    file.write(piece)
+            except FileNotFoundError:
+                self._store.check()  # a bucket or folder that is not there has no files either
+                raise DamagedFiles(f"{key} is missing from {self.url}") from None
+
+    def _hash(self, key: str) -> str:
+        found = hashlib.sha256()
+        for piece in self._store.read(key):
+            found.update(piece)
+        return found.hexdigest()
+
+
+def _key(version: WithFiles, name: str) -> str:
+    return f"{version.folder}/{name}"
+
+
+@lru_cache
+def version_store() -> VersionStore:
+    """Return the one that the settings of this process name."""
+    return VersionStore(settings().model_dir, settings().model_url)

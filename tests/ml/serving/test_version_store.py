@@ -1,0 +1,179 @@
+"""Versions in a store that several machines share: what each has on its own disk may go, be damaged, or never come."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from obstore.store import MemoryStore
+
+from app.core.object_store import ObjectStore
+from app.domain.errors import StoreAway
+from app.ml.serving import artifacts
+from app.ml.serving.version_store import VersionStore
+
+Machine = Callable[[str], VersionStore]
+BUCKET = "s3://models/school"
+
+
+@dataclass(frozen=True)
+class Version:
+    """As its row would have it."""
+
+    folder: str
+    files: dict[str, str]
+
+
+@pytest.fixture(params=["a folder", "a bucket"])
+def machine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Machines by name, each with a disk of its own, and one store."""
+    if request.param == "a bucket":
+        bucket = MemoryStore()
+        monkeypatch.setattr("app.core.object_store._opened", lambda url: bucket)
+    url = BUCKET if request.param == "a bucket" else (tmp_path / "store").as_uri()
+    return lambda name: VersionStore(tmp_path / name, url)
+
+
+def written(store: VersionStore, name: str = "lnirt-1") -> Version:
+    """A version on this machine's disk."""
+    with artifacts.staged(store.model_dir, artifacts.staging_place()) as staging:
+        (staging / name).mkdir()
+        for file in artifacts.SHOWN:
+            (staging / name / file).write_text(f"{name} {file}")
+        files = artifacts.hashes(staging / name)
+        return Version(artifacts.settle(staging / name, store.model_dir, artifacts.place(name)), files)
+
+
+def published(store: VersionStore, name: str = "lnirt-1") -> Version:
+    version = written(store, name)
+    store.publish(store.model_dir / version.folder, version.folder)
+    return version
+
+
+def whole(folder: Path, version: Version) -> bool:
+    return artifacts.hashes(folder) == version.files
+
+
+def test_what_one_machine_publishes_another_one_fetches(machine: Machine) -> None:
+    version, there = published(machine("trainer")), machine("web")
+    folder = there.fetched(version)
+    assert folder == there.model_dir / version.folder
+    assert whole(folder, version)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert [file.stat().st_mode & 0o777 for file in folder.iterdir()] == [0o600] * 3
+    assert [each.name for each in (there.model_dir / "versions").iterdir()] == ["lnirt-1"]
+
+
+def test_a_file_in_the_store_is_never_written_over(machine: Machine) -> None:
+    here, there = machine("here"), machine("there")
+    version = published(here)
+    here.publish(here.model_dir / version.folder, version.folder)  # an answer was lost: the same file again
+    other = written(there)
+    (there.model_dir / other.folder / "metadata.json").write_text("another one")
+    with pytest.raises(artifacts.DamagedFiles, match=r"metadata\.json lies in .* already"):
+        there.publish(there.model_dir / other.folder, other.folder)
+    assert whole(machine("web").fetched(version), version)
+
+
+def test_files_that_were_damaged_on_this_machine_are_fetched_anew(machine: Machine) -> None:
+    version, there = published(machine("trainer")), machine("web")
+    file = there.fetched(version) / "metadata.json"
+    file.write_text("damaged")
+    assert whole(there.fetched(version), version)
+    file.unlink()
+    assert whole(there.fetched(version), version)
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "one is missing", "all are missing"])
+def test_files_that_are_damaged_in_the_store_are_refused_and_leave_nothing(machine: Machine, damage: str) -> None:
+    trainer, there = machine("trainer"), machine("web")
+    version = published(trainer)
+    trainer._store.create("versions/other/x", b"so that the store is there")
+    if damage == "other bytes":
+        (bad := there.model_dir.parent / "bad").write_text("other bytes")
+        trainer._store.replace(f"{version.folder}/metadata.json", bad)
+    else:
+        trainer._store.delete(f"{version.folder}" + ("/metadata.json" if damage == "one is missing" else ""))
+    if damage == "one is missing":
+        trainer._store.delete(version.folder)
+        trainer._store.create(f"{version.folder}/time_model.keras", b"lnirt-1 time_model.keras")
+    with pytest.raises(artifacts.DamagedFiles, match=r"lnirt-1"):
+        there.fetched(version)
+    assert list((there.model_dir / "versions").iterdir()) == []
+    assert whole(trainer.fetched(version), version)  # who has them needs no store
+
+
+def test_where_the_disk_takes_nothing_a_temporary_folder_does(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "full").write_text("no folder")
+    version, there = published(machine("trainer")), machine("full/models")
+    folder = there.fetched(version)
+    assert whole(folder, version)
+    assert there.fetched(version) == folder
+
+
+def test_removed_it_is_gone_here_and_in_the_store(machine: Machine) -> None:
+    here = machine("here")
+    version, other = published(here), published(here, "lnirt-2")
+    assert here.remove(version.folder)
+    assert here.remove(version.folder)  # again
+    with pytest.raises(artifacts.DamagedFiles):
+        machine("web").fetched(version)
+    assert whole(machine("web").fetched(other), other)
+
+
+def test_a_machine_keeps_only_what_a_version_needs(machine: Machine) -> None:
+    there = machine("web")
+    kept, pruned, new = (published(machine("trainer"), f"lnirt-{number}") for number in range(3))
+    for version in (kept, pruned, new):
+        there.fetched(version)
+    there.sweep({kept.folder: True, pruned.folder: False})
+    assert sorted(each.name for each in (there.model_dir / "versions").iterdir()) == ["lnirt-0", "lnirt-2"]
+
+
+def test_one_file_is_read_without_the_others(machine: Machine) -> None:
+    version, there = published(machine("trainer")), machine("web")
+    assert there.read(version, "metadata.json") == b"lnirt-1 metadata.json"
+    assert not (there.model_dir / version.folder).exists()
+    with pytest.raises(FileNotFoundError):
+        there.read(version, "none.json")
+
+
+def test_a_store_of_which_the_folder_is_gone_is_away_and_has_lost_nothing(tmp_path: Path) -> None:
+    trainer, there = (VersionStore(tmp_path / name, (tmp_path / "store").as_uri()) for name in ("trainer", "web"))
+    version = published(trainer)
+    assert trainer.problem() is None
+    (tmp_path / "store").rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreAway, match="can't be used"):
+        there.fetched(version)
+    assert there.problem()
+    assert whole(trainer.fetched(version), version)
+
+
+def test_a_store_that_does_not_answer_says_so_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:  # nobody listens there
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        store = ObjectStore(BUCKET)
+        with pytest.raises(StoreAway) as away:
+            store.check()
+        assert str(away.value).startswith(f"The store of the models, {BUCKET}, can't be used: Generic S3 error")
+        assert "\n" not in str(away.value)
+        assert "secret" not in str(away.value)
+        monkeypatch.setattr("obstore.list", lambda *_, **__: pytest.fail("asked again at once"))
+        with pytest.raises(StoreAway):
+            store.check()
+
+
+def test_a_folder_for_all_needs_no_copy(tmp_path: Path) -> None:
+    for url in ("", tmp_path.as_uri(), f"{tmp_path.as_uri()}/"):
+        here = VersionStore(tmp_path, url)
+        version = published(here)
+        assert here.is_here
+        assert here.problem() is None
+        (here.fetched(version) / "metadata.json").write_text("damaged")
+        with pytest.raises(artifacts.DamagedFiles):
+            here.fetched(version)
+        assert here.remove(version.folder)
