@@ -107,3 +107,18 @@ def _answers(address: str) -> bool:
         return httpx.get(f"{address}/readyz").status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
+
+
+def test_listeners_are_told_through_a_pooler(pooler: Pooler, serve: Serve) -> None:
+    address, _, _ = serve(pooler.url)
+    until(lambda: _answers(address), 60)
+    with httpx.Client(base_url=address, timeout=60) as client:
+        ada, bob = Student.registered(client, "ada"), Student.registered(client, "bob")
+        with client.stream("GET", "/events", headers=ada.headers) as events:
+            lines = events.iter_lines()
+            next(line for line in lines if line == "event: version")
+            bob.ask()
+            pooler.restart()
+            made = {ada.ask().json()["id"] for _ in range(10)}
+            tasks = (line for line in lines if '"correctness_prob"' in line)
+            assert {next(tasks).partition('"id":"')[2][:36] for _ in range(10)} == made
