@@ -43,6 +43,6 @@ def allow(db: Session, user_id: UUID, name: str) -> AllowedSchool:
 
 
 def revoke(db: Session, user_id: UUID, school_id: UUID) -> None:
-    """Let it record nothing new from now on; what it recorded stays. Raises SchoolNotFound."""
+    """Let it record and see nothing more; what it recorded stays. Raises SchoolNotFound."""
     if not execute(db, REVOKE, user_id=user_id, id=school_id).rowcount:
         raise SchoolNotFound("This school is not among those that you allowed.")

@@ -30,5 +30,5 @@ def allow_school(student: Student, db: Db, school: SchoolNamed) -> AllowedSchool
 
 @router.delete("/{school_id}", status_code=204, response_class=Response, responses=problems(401, 403, 404, 422))
 def revoke_school(school_id: UUID, student: Student, db: Db) -> None:
-    """Let a school record nothing new in your account; what it recorded stays."""
+    """Let a school record and see nothing more in your account; what it recorded stays."""
     allowed_schools.revoke(db, student, school_id)
