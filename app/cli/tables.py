@@ -93,7 +93,7 @@ def topics(found: Iterable["Topic"]) -> Table:
 def users(found: Iterable["User"]) -> Table:
     """Accounts, newest first."""
     return table(
-        ("address", "name", "state", "registered", "signed in last"),
+        ("address", "name", "state", "registered", "last signed in"),
         ("finished",),
         (
             (

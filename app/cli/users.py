@@ -36,7 +36,7 @@ def list_users(
     limit: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="How many, newest first.")] = 50,
     as_json: AsJson = False,
 ) -> RenderableType:
-    """All accounts, newest first: since when, signed in last, finished tasks, whether an admin or disabled."""
+    """All accounts, newest first: since when, last signed in, finished tasks, whether an admin or disabled."""
     found = users.listed(db, search=search.replace("\x00", ""), limit=limit)
     if as_json:
         told = [user_schemas.UserOut.model_validate(each).model_dump(mode="json") for each in found]

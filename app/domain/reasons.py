@@ -22,7 +22,7 @@ class ReasonKind(Enum):
     EASIER_FOR_NOW = _(
         "Easier than usual for now, until it goes right again: the chance to get it right is %(chance)s."
     )
-    NO_MODEL_YET = _("No model has learnt anything yet, so nothing is known of the chance and it starts easy.")
+    NO_MODEL_YET = _("No model has learned anything yet, so nothing is known of the chance and it starts easy.")
     WENT_WRONG_LATELY = _("%(wrong)s of the last %(tasks)s on this topic went wrong.")
     WEAK_FOR_EXAM = _("The exam %(exam)s needs it: the chance to get a medium task right is %(chance)s.")
     FOR_EXAM = _("It belongs to the exam %(exam)s and goes well: the chance to get a medium task right is %(chance)s.")
@@ -49,7 +49,7 @@ class ReasonKind(Enum):
         " a medium task right from %(chance_now)s to %(chance_at_exam)s."
     )
     PLAN_WITHOUT_MODEL = _(
-        "%(days)s to practise until %(exam)s, %(topics)s. No model has learnt anything yet, so what it brings can't"
+        "%(days)s to practise until %(exam)s, %(topics)s. No model has learned anything yet, so what it brings can't"
         " be said."
     )
     PLAN_TOO_EARLY = _(

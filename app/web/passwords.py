@@ -51,9 +51,11 @@ def new_password_page(request: Request, db: Db, link: str = "") -> Response:
 
 def _page(request: Request, db: Session, link: str, status: int = 200, wrong: str | None = None) -> Response:
     owner = password_links.whose(db, link)
-    return render(
+    answer = render(
         request, "new_password.html", status if owner else LinkGone.status, link=link, owner=owner, wrong=wrong
     )
+    answer.headers["Referrer-Policy"] = "strict-origin"  # what it asks for must not tell its address, which is the link
+    return answer
 
 
 @router.post("/new-password", dependencies=[HASHES_PASSWORDS])

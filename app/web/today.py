@@ -56,7 +56,7 @@ def days_chart(translator: Translator, days: Sequence[Day]) -> Markup:
     most = max(day.n for day in days)
     text = translator("Each bar is a day: the tasks that you got right, and on top of them those that went wrong.")
     if any(day.is_more for day in days):
-        text += " " + translator("Of a day, %(n)s tasks are counted at the most.", n=translator.number(DAY_TASKS))
+        text += " " + translator("At most %(n)s tasks of a day are counted.", n=translator.number(DAY_TASKS))
     return charts.over(
         translator,
         translator("Tasks, day by day"),

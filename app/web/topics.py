@@ -83,7 +83,7 @@ def _moved(request: Request, db: Session, how: str, topic: str, to: str, actor: 
         return _page(request, db, 422, wrong=unfit_text(translator, error, usual), given=(topic, to))
     except (TopicNotFound, TopicTaken, NotAccepted) as error:
         said = {
-            TopicNotFound: translator("One of these topics is none that anybody has written."),
+            TopicNotFound: translator("One of these topics does not exist."),
             TopicTaken: translator("There is a topic of that name: merge the two instead."),
             NotAccepted: translator("These are the same."),
         }

@@ -177,6 +177,14 @@ def test_a_german_visitor_reads_german(visit: Visit) -> None:
     expect(page.get_by_role("link", name="Register").first).to_be_visible()
 
 
+def test_dark_pages_are_light_on_paper(visit: Visit) -> None:
+    page = visit(color_scheme="dark").open("/")
+    ink = "getComputedStyle(document.body).color"
+    on_screen = page.evaluate(ink)
+    page.emulate_media(media="print")
+    assert (on_screen, page.evaluate(ink)) == ("rgb(233, 235, 247)", "rgb(27, 31, 51)")
+
+
 def test_the_first_load_is_light(visit: Visit) -> None:
     window = visit()
     loaded: list[int] = []

@@ -65,7 +65,7 @@ def test_a_newcomer_sees_what_will_be_here_and_when(ada: Browser) -> None:
 def test_after_one_task_every_section_says_what_it_has_or_needs(ada: Browser) -> None:
     ada.practise(seconds=42)
     page = ada.get(PAGE).text
-    assert "You got 100% of these tasks right. Predicted were 50% on average." in section(page, "days")
+    assert "You got 100% of these tasks right. The predictions were 50% on average." in section(page, "days")
     assert "Calculus 1 100% 42 s" in section(page, "topics")
     assert "medium 1 100% 42 s" in section(page, "topics")
     assert "After 4 more tasks you will see your ability and speed here." in section(page, "ability")
@@ -83,7 +83,7 @@ def test_each_day_shows_what_was_predicted_and_what_came(ada: Browser, db: Sessi
     assert "Mar 7 100% – Mar 10 50% 80%" in told
     assert "Mar 7 100 s – Mar 10 20 s 50 s" in told
     assert "Mar 8" not in told
-    assert "You got 60% of these tasks right. Predicted were 80% on average." in told
+    assert "You got 60% of these tasks right. The predictions were 80% on average." in told
     assert "4 of them were predicted; of those, 50% right." in told
 
 
@@ -110,7 +110,7 @@ def test_predictions_are_judged_in_one_sentence(
         at = NOON + timedelta(minutes=number)
         finish(db, student, at, right=number < right, chance=chance, within=within, seconds=30)
     told = section(ada.get(PAGE).text, "predicted")
-    assert f"On the whole, the predictions were {verdict} : predicted were {chance:.0%} on average" in told
+    assert f"On the whole, the predictions were {verdict} : they were {chance:.0%} on average" in told
     assert f"{right * 100 // 40}% right." in told.replace("53%", "52%")
     assert "25 of 40 tasks (62%) took as long as the interval said that came" in told
 

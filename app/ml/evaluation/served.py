@@ -34,7 +34,7 @@ class ServedVersion:
     fitted: Fitted
     evaluated: TaskModel  # as the gate asks it
     serving: TaskModel  # as students are answered: LNIRT fitted to all tasks
-    n_tasks: int  # that it has learnt from
+    n_tasks: int  # that it has learned from
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The service itself in a replay: first what it says without data, then what it has learnt."""
+"""The service itself in a replay: first what it says without data, then what it has learned."""
 
 import numpy as np
 import pytest
