@@ -56,7 +56,7 @@ def test_a_topic_is_approved_hidden_and_forgotten(grace: Browser, db: Session) -
         ("rename", "Calculus", 409, "merge the two instead"),
         ("rename", "", 422, "Please name a topic"),
         ("rename", "Cal\u202eculus", 422, "U+202E (RIGHT-TO-LEFT OVERRIDE) must not be in it"),
-        ("merge", "Physics", 404, "none that anybody has written"),
+        ("merge", "Physics", 404, "One of these topics does not exist"),
         ("merge", "Calculs", 422, "These are the same."),
     ],
 )
