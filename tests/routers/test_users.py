@@ -279,8 +279,8 @@ def test_the_page_does_the_same(service: TestClient, grace: Student, ada: Studen
     assert "made a link for a new password" in said(browser.get("/admin/audit"))
     hers = Browser(service)
     token = link.partition("link=")[2]
-    page = hers.get("/new-password", link=token)
-    assert ("ada@example.com" in page.text, page.headers["referrer-policy"]) == (True, "strict-origin")
+    opened = hers.get("/new-password", link=token)
+    assert ("ada@example.com" in opened.text, opened.headers["referrer-policy"]) == (True, "strict-origin")
     assert "8 to 200 characters" in said(hers.send("/new-password", link=token, password="short"))
     assert "soon be guessed" in said(hers.send("/new-password", link=token, password="password1"))
     assert "Your password is set" in said(hers.send("/new-password", link=token, password=NEW))
