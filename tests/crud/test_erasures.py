@@ -282,6 +282,6 @@ def test_the_insert_gives_one_row_whatever_happens(db: Session, ada: UUID) -> No
     assert isinstance(practice_tasks.INSERT, Statement)
     task = ask(db, ada, Claim(student=ada))
     values = dict(db.execute(text("SELECT * FROM practice_tasks WHERE id = :id"), {"id": task}).mappings().one())
-    row = values | {"id": uuid4(), "model_version": values["lnirt_model_version"], "school": None}
+    row = values | {"id": uuid4(), "model_version": values["lnirt_model_version"], "school": None, "key_hash": None}
     assert practice_tasks.INSERT.rows_sync(db, **row | {"student": uuid4()}) == [{"stored": False}]
     assert practice_tasks.INSERT.rows_sync(db, **row | {"student": ada}) == [{"stored": True}]
