@@ -13,7 +13,7 @@ ORDER = (
     ("core",),
     ("models",),
     ("crud",),
-    ("ml.answers", "ml.metrics", "ml.shapley"),
+    ("ml.answers", "ml.metrics", "ml.shapley", "ml.engine"),
     ("ml.prior",),
     ("ml.features",),
     ("ml.baselines", "ml.calibration"),

@@ -108,6 +108,8 @@ class Settings(BaseSettings):
     trainer_idle_seconds: float = Field(900, gt=0)  # a warm trainer holds 500 MB: let it go when nobody studies
     keep_versions: int = Field(10, ge=1)  # of each kind, on disk
 
+    engine: Literal["local", "dask"] = "local"  # who does a training's heavy work; dask: workers of DASK_SCHEDULER
+    dask_scheduler: str = ""  # tcp://host:8786, or tls://; on a private network only: who reaches it can run anything
     kinds: str = ",".join(TRAINED)  # of model, that are trained, separated by commas
     model: str = "auto"  # auto: the best on unseen tasks answers; or one of the kinds
     rollout: str = ""  # another kind for some students, see ROLLOUT_FORM
@@ -210,6 +212,18 @@ class Settings(BaseSettings):
     def _names_a_store(cls, url: str) -> str:
         return url and checked_store(url)
 
+    @field_validator("dask_scheduler")
+    @classmethod
+    def _is_a_scheduler(cls, address: str) -> str:
+        try:
+            at = urlsplit(address)
+            fits = at.scheme in ("tcp", "tls") and at.hostname and at.port and not (at.path or at.query or at.username)
+        except ValueError:
+            fits = False
+        if address and not fits:
+            raise ValueError("takes the address of Dask's scheduler, such as tcp://scheduler:8786")
+        return address
+
     @field_validator("time_zone")
     @classmethod
     def _zone_is_known(cls, name: str) -> str:
@@ -257,6 +271,10 @@ class Settings(BaseSettings):
         """Return the address that mails come from."""
         return self.mail_from or f"smartstudy@{urlsplit(self.public_url).hostname or 'localhost'}"
 
+    def scheduler(self) -> str | None:
+        """Return the address of Dask's scheduler; none where this process does its work itself."""
+        return self.dask_scheduler if self.engine == "dask" else None
+
     def trained_kinds(self) -> tuple[str, ...]:
         """Return the kinds of model that a training fits, unless somebody asks for one of them."""
         return tuple(_listed(self.kinds))
@@ -274,6 +292,12 @@ class Settings(BaseSettings):
         """Refuse mails whose links whoever asks for one could have lead elsewhere, by what they send as Host."""
         if self.smtp_url and not self.public_url:
             raise ValueError("SMTP_URL needs PUBLIC_URL, for the links in the mails, such as https://study.example.org")
+        return self
+
+    @model_validator(mode="after")
+    def _engine_has_a_scheduler(self) -> "Settings":
+        if self.engine == "dask" and not self.dask_scheduler:
+            raise ValueError("ENGINE=dask needs DASK_SCHEDULER, such as tcp://scheduler:8786")
         return self
 
     @model_validator(mode="after")

@@ -59,7 +59,7 @@ class ModelSpec:
     name: str
     wire_name: str
     # (attempts, progress, settings, base); raises ValueError, saying why no model came out. `base` is the LNIRT that a
-    # network corrects, fitted to the same attempts; none: it fits one itself.
+    # network corrects, fitted to the same attempts; none: it fits one itself. `past`: see app/ml/networks/fit.py
     fit: Callable[..., Fitted]
     load: Callable[[Path], TaskModel]
     # A version as it was fitted, and what comes of it when it goes on with tasks of which (n,) are new to it. None: it
@@ -82,11 +82,11 @@ def network(name: str, settings: Mapping[str, Any] | None = None) -> "Network":
 # TensorFlow is imported when it is needed, not when the registry is: most web processes never train.
 def _network(name: str) -> ModelSpec:
     def fit(
-        attempts: Attempts, progress: Progress, settings: Mapping[str, Any] | None = None, base: Any = None
+        attempts: Attempts, progress: Progress, settings: Mapping[str, Any] | None = None, base: Any = None, **more: Any
     ) -> Fitted:
         from app.ml.networks import fit
 
-        fitted = fit.fit(network(name, settings), attempts, base, progress=progress)
+        fitted = fit.fit(network(name, settings), attempts, base, progress=progress, **more)
         return replace(fitted, report=fitted.report | {"settings": dict(settings)}) if settings else fitted
 
     def load(folder: Path) -> TaskModel:

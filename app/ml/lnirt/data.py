@@ -3,12 +3,15 @@ nothing, and no step of a fit looks at more than one shard at a time."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
+from operator import attrgetter
 from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+
+from app.ml.engine.local import Arrays, Engine, LocalEngine, current
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -52,7 +55,8 @@ class ResponseMatrix:
 class Responses:
     """All shards of students, and what is known of their answers without looking into one."""
 
-    shards: Sequence[ResponseMatrix]
+    shards: Sequence[ResponseMatrix]  # or what stands for them where workers hold them
+    engine: Engine
     answered: Ints  # (N,) marks of each person
     marks: Floats  # (2K,) right answers to each item, then wrong ones
     time_sums: Floats  # (3, K) as in ResponseMatrix
@@ -68,7 +72,7 @@ class Responses:
 
     def each(self, work: Callable[Concatenate[ResponseMatrix, P], T], *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         """What the work makes of each shard, in their order: sums that are added up in it are always the same."""
-        return (work(shard, *args, **kwargs) for shard in self.shards)
+        return self.engine.map(partial(work, **kwargs), self.shards, *args)
 
 
 def sparse_answers(
@@ -81,37 +85,37 @@ def sparse_answers(
     n_items: int,
 ) -> Responses:
     """Arrange answers, each array of shape (n,), NaN = missing; `logt` already centred."""
+    engine = current() if len(person) > SHARD_ANSWERS else LocalEngine()  # of one shard no worker is any quicker
     order, count = np.argsort(person, kind="stable"), np.bincount(person, minlength=n_persons)
     ends = np.append(0, np.cumsum(count))
-    shards, first = list[ResponseMatrix](), 0
-    while first < n_persons:
-        last = int(np.searchsorted(ends, ends[first] + SHARD_ANSWERS, side="right")) - 1
-        last = min(max(last, first + 1), first + SHARD_PERSONS)
-        rows = order[ends[first] : ends[last]]
-        columns = person[rows] - first, item[rows], correct[rows], logt[rows], censored[rows]
-        shards.append(_shard(first, last - first, n_items, *columns))
-        first = last
+
+    def parts() -> Iterator[Arrays]:
+        first = 0
+        while first < n_persons:
+            last = int(np.searchsorted(ends, ends[first] + SHARD_ANSWERS, side="right")) - 1
+            last = min(max(last, first + 1), first + SHARD_PERSONS)
+            rows = order[ends[first] : ends[last]]
+            answers = {"item": item[rows], "correct": correct[rows], "logt": logt[rows], "censored": censored[rows]}
+            yield {"persons": np.array([first, last]), "person": person[rows] - first, **answers}
+            first = last
+
+    shards = engine.shards(partial(_shard, n_items), parts())
     marked, timed = ~np.isnan(correct), ~np.isnan(logt)
     marks = np.bincount(item[marked] + n_items * (correct[marked] < 0.5), minlength=2 * n_items)
     return Responses(
         shards,
+        engine,
         np.bincount(person[marked], minlength=n_persons),
         marks.astype(np.float64),
-        np.sum([each.time_sums for each in shards], axis=0),
+        added(engine.map(attrgetter("time_sums"), shards)),
         np.bincount(item[timed], minlength=n_items).astype(np.float64),
     )
 
 
-def _shard(
-    first: int,
-    n_persons: int,
-    n_items: int,
-    person: Codes,
-    item: Codes,
-    correct: NDArray[np.floating],
-    logt: Floats,
-    censored: NDArray[np.bool_],
-) -> ResponseMatrix:
+def _shard(n_items: int, part: Arrays) -> ResponseMatrix:
+    first, last = part["persons"].tolist()
+    person, item, correct, logt, censored = (part[name] for name in ("person", "item", "correct", "logt", "censored"))
+    n_persons = last - first
     marked, timed, cut = ~np.isnan(correct), ~np.isnan(logt) & ~censored, ~np.isnan(logt) & censored
     column = item[marked] + n_items * (correct[marked] < 0.5)
     marks = _counts(person[marked], column, None, (n_persons, 2 * n_items))

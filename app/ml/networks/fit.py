@@ -49,16 +49,16 @@ def fit(
     seed: int = 0,
     progress: Progress | None = None,
     epochs: int | None = None,
+    past: Floats | None = None,
 ) -> FittedNetwork:
     """Train from scratch to correct the base (none: LNIRT fitted to these attempts); `epochs` is the most there may be
-    (none: as the schedule has it).
+    (none: as the schedule has it). `past`: their inputs of the past, where these are the sample and were made before.
 
     Raises TrainingFailed for fewer than 8 attempts and for anything that is no finite number.
     """
-    if len(attempts) > network.schedule.most_rows:
-        attempts = attempts.take(some_students(attempts, network.schedule.most_rows, seed))
+    attempts = sample(network, attempts, seed) if past is None else attempts
     base = base or fit_lnirt(checked(attempts)).served()
-    inputs, n = network_inputs(attempts, base), len(attempts)
+    inputs, n = network_inputs(attempts, base, past), len(attempts)
     held_out = min(max(LEAST_HELD_OUT, round(n * HELD_OUT)), MOST_HELD_OUT)
     trial = Training.from_scratch(network, attempts, inputs, n - held_out, seed, epochs)
     stopping = EarlyStopping(trial, np.arange(n - held_out, n))
@@ -72,6 +72,13 @@ def fit(
     report |= scores(tried, stopping.constant)
     fitted = replace(begun, state=state, average=tuple(inputs.mean(axis=0).tolist()), report=report)
     return _calibrated(fitted, tried.of_vocabulary(trial.begun.vocabulary, begun.vocabulary), base)
+
+
+def sample(network: Network, attempts: Attempts, seed: int = 0) -> Attempts:
+    """What a training from scratch learns from: all, or where there are very many those of some students."""
+    if len(attempts) <= network.schedule.most_rows:
+        return attempts
+    return attempts.take(some_students(attempts, network.schedule.most_rows, seed))
 
 
 @without_graph_optimizer()
@@ -131,10 +138,12 @@ def checked(attempts: Attempts) -> Attempts:
     return attempts
 
 
-def network_inputs(attempts: Attempts, base: ServedLnirt) -> Floats:
+def network_inputs(attempts: Attempts, base: ServedLnirt, past: Floats | None = None) -> Floats:
     """What a network takes in of each of n attempts, (n, 26) as in NETWORK_INPUTS; the base that a row is shown was
-    not fitted to it, but moves as `base` does."""
-    inputs = np.column_stack([inputs_of(known_before(checked(attempts))), cross_fitted(attempts, base.population)])
+    not fitted to it, but moves as `base` does. `past` (n, 24) where it is known."""
+    checked(attempts)
+    past = inputs_of(known_before(attempts)) if past is None else past
+    inputs = np.column_stack([past, cross_fitted(attempts, base.population)])
     if not np.isfinite(inputs).all():
         raise TrainingFailed("expected finite inputs")
     return inputs

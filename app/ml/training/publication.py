@@ -52,6 +52,7 @@ class Findings:
     kinds: Sequence[str] | None = None  # that were to be trained; none: all of them
     inputs: Mapping[str, Any] = field(default_factory=dict)  # what the models learned from, in short
     practice_effect: Mapping[str, float] = field(default_factory=dict)  # how much practice helps: for plans
+    workers_lost: str | None = None  # why the run did what Dask's workers should have
 
 
 class Publication:
@@ -87,6 +88,8 @@ class Publication:
             self._say(RunReason.NOT_TRAINED, kind=kind, why=why.rstrip("."))
         for kind, version_id in self._leaving.items():
             self._say(RunReason.KNEW_ERASED, id=version_id, kind=kind)
+        if self._run.workers_lost:
+            self._say(RunReason.WORKERS_LOST, why=self._run.workers_lost.rstrip("."))
         model_order, found = self._model_order(), self._shares()
         published = [f"version {each.id} of {kind}" for kind, each in model_order if each.new]
         if published:

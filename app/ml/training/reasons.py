@@ -40,6 +40,7 @@ class RunReason(SentenceEnum):
     KEPT = "kept version {id}: {why}."
     NONE_SERVES = "none serves: {why}."
     NOT_TRAINED = "{kind} could not be trained: {why}."
+    WORKERS_LOST = "Trained without Dask's workers: {why}."
     KNEW_ERASED = "Version {id} of {kind} knew a student who was erased."
     ANSWERED = "What is answered: {parts}."
     UNTRAINED_ANSWERS = "LNIRT fitted to the newest tasks answers."

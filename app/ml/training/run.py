@@ -1,12 +1,14 @@
 """One training run, from the lock to the new version. Runs in the training process."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 from sqlalchemy import Engine, text
@@ -29,9 +31,10 @@ from app.domain.attempts import Attempts
 from app.domain.errors import AppError, StoreAway
 from app.domain.kinds import BASE, CHECKPOINT, NETWORKS, TRAINED
 from app.ml.answers import TaskModel
+from app.ml.engine.local import Arrays, current
 from app.ml.features import learning_curve
 from app.ml.features.drift import summary
-from app.ml.registry import BY_NAME, MODELS, Fitted, ModelSpec
+from app.ml.registry import BY_NAME, MODELS, Fitted, ModelSpec, network
 from app.ml.serving import artifacts
 from app.ml.serving.model_order import UNFETCHABLE, load, on_base, show_files
 from app.ml.serving.version_store import VersionStore
@@ -43,11 +46,15 @@ from app.ml.training.publication import Candidate, Findings, Made, Publication, 
 from app.ml.training.reasons import RunEnded, RunReason
 from app.ml.training.tuned_settings import checked
 from app.ml.training.turn import Turn
+from app.ml.training.workers import Workers
 
 log = logging.getLogger("smartstudy.training")
 Say = Callable[[Mapping[str, Any]], None]
 Fit = Callable[[Say], Fitted]
 PATIENCE_SECONDS, WAIT_SECONDS = 300.0, 5.0  # with a store that is away; between two tries
+Names = tuple[tuple[str, ...], ...]
+SHARDS = "shards"
+ONE_NETWORK = threading.Lock()  # at a worker with several threads too: Keras has names and settings for all of them
 PROGRESS_SECONDS = 0.5  # between two rows of progress
 STANDING_BY = 50  # new tasks: with fewer a network that doesn't answer isn't trained, but stands by as it is
 DRIFT_GROWTH = 0.05  # of the tasks since the last training from scratch: before that, drift makes no other one due
@@ -69,6 +76,7 @@ class Order:
     silent_seconds: float = 60  # after which a run that is not heard of is taken for dead
     trained: Sequence[str] = TRAINED  # the kinds that the installation trains
     model_url: str = ""  # where versions lie for good; empty: in model_dir
+    scheduler: str | None = None  # of Dask, whose workers do the heavy work; none: this process does it
 
     @property
     def leading_kind(self) -> str:
@@ -101,6 +109,7 @@ class TrainingRun:
         self._engine, self._order, self._say = engine, order, say
         self._store = VersionStore(Path(order.model_dir), order.model_url)
         self._next_progress = 0.0
+        self._workers = Workers(self._progress)
 
     def train(self) -> dict[str, Any]:
         """From the tasks to the new versions; raises RunEnded where nothing is to come of it."""
@@ -108,13 +117,13 @@ class TrainingRun:
         training_set, holdout, incumbents = self._read()
         staging_place = artifacts.staging_place()
         self._writes([staging_place])
-        with artifacts.staged(self._store.model_dir, staging_place) as staging:
+        with artifacts.staged(self._store.model_dir, staging_place) as staging, self._hired(staging_place):
             made, failures = self._made(training_set, staging)
             self._progress({"step": "judge"}, now=True)
             evaluations = [holdout.evaluate(each.model) for each in made]
             if incumbents is None:
                 incumbents = self._incumbents(holdout)
-            made = [_finished(each, training_set) for each in made]
+            made = [self._workers.do(_finished, each, training_set) for each in made]
             self._progress({"step": "publish"}, now=True)
             places = [artifacts.place(f"{each.kind}-{order.run_id}-{uuid4().hex[:12]}") for each in made]
             self._writes([staging_place, *places])
@@ -127,6 +136,7 @@ class TrainingRun:
                 order.kinds,
                 summary(training_set.older),
                 curve,
+                self._workers.lost,
             )
             try:
                 candidates = [
@@ -274,13 +284,30 @@ class TrainingRun:
             raise RunEnded("failed", RunReason.NOT_STORED, kind=made.kind, why=sentence(why).rstrip(".")) from why
         return place
 
+    @contextmanager
+    def _hired(self, staging_place: str) -> Iterator[None]:
+        """With Dask's workers, where there are to be some. Their shards go with the staging folder: after the run, or
+        after the next one where this is killed."""
+        order = self._order
+        if order.scheduler is None:
+            yield
+            return
+        self._progress({"step": "find workers"}, now=True)
+        with self._workers.hired(order.scheduler, self._store.url, f"{staging_place}/{SHARDS}"):
+            yield
+
     def _made(self, training_set: TrainingSet, staging: Path) -> tuple[list[Made], dict[str, str]]:
         """The models that could be fitted, in a folder that nobody looks into yet; and why the others could not."""
         made, failures = list[Made](), dict[str, str]()
         base = self._base_in_service()
         wanted = {*(self._order.kinds or self._order.trained), *(() if base else (BASE,))}
+        begun: dict[str, Fit] | None = None
         for spec in reversed(MODELS):  # in the order of what they cost; the base before those that correct it
-            fit = self._fit(training_set, spec, base) if spec.name in wanted else None
+            if spec.name not in wanted:
+                continue
+            if begun is None and spec.name != BASE:
+                begun = self._side_by_side(training_set, wanted - {BASE}, base)
+            fit = (begun or {}).get(spec.name) or self._fit(training_set, spec, base)
             if fit is None:
                 continue
             with self._transaction() as db:
@@ -292,6 +319,34 @@ class TrainingRun:
             except ValueError as why:  # this one can't be fitted; the others may
                 failures[spec.name] = sentence(why)
         return made, failures
+
+    def _side_by_side(self, training_set: TrainingSet, kinds: set[str], base: TaskModel | None) -> dict[str, Fit]:
+        """Of a run from scratch each network is a task of its own, and all begin at once; none where this process is to
+        fit them, one after another."""
+        if self._workers.are_here or not training_set.from_scratch:
+            return {}
+        specs, older = [spec for spec in reversed(MODELS) if spec.name in kinds], training_set.older
+        with self._transaction() as db:
+            settings = {spec.name: tuned(db, spec.name) for spec in specs}
+        self._progress({"step": "share out"}, now=True)
+
+        def begun() -> Iterator[Fitted | ValueError]:
+            if self._workers.are_here:  # by now
+                return iter(())
+            tasks = [(kind, each, shared_out(kind, each, older)) for kind, each in settings.items()]
+            return current().map(fit_network, tasks, base, (older.students, older.topics, older.items))
+
+        results = self._workers.do(begun)
+
+        def fit(spec: ModelSpec, say: Say) -> Fitted:
+            if self._workers.are_here:
+                return from_scratch(spec, older, settings[spec.name], base)(say)
+            found = next(results)
+            if isinstance(found, ValueError):
+                raise found
+            return found
+
+        return {spec.name: partial(fit, spec) for spec in specs}
 
     def _fit(self, training_set: TrainingSet, spec: ModelSpec, base: TaskModel | None) -> Fit | None:
         """How this kind comes to a new model; none where it keeps its own until the next training from scratch."""
@@ -327,8 +382,8 @@ class TrainingRun:
 
     def _fitted(self, spec: ModelSpec, fit: Fit, staging: Path, base: TaskModel | None) -> Made:
         started = time.monotonic()
-        fitted = fit(lambda step: self._progress({**step, "step": f"fit {spec.name}"}))
-        report = {**fitted.report, "train_seconds": round(time.monotonic() - started, 3)}
+        fitted = self._workers.do(fit, lambda step: self._progress({**step, "step": f"fit {spec.name}"}))
+        report = {"train_seconds": round(time.monotonic() - started, 3), **fitted.report}
         place = staging / spec.name
         place.mkdir()
         fitted.save(place)
@@ -404,17 +459,43 @@ def _corrected(db: Session, earlier: model_versions.Version) -> Sequence[attempt
     return corrections.since(db, earlier.corrections, MOST_FRESH)
 
 
-def from_scratch(spec: ModelSpec, older: Attempts, settings: dict[str, Any] | None, base: TaskModel | None) -> Fit:
+def shared_out(kind: str, settings: dict[str, Any] | None, older: Attempts) -> Sequence[object]:
+    """The shards of what a network of this kind learns from."""
+    from app.ml.networks import fit, side_by_side
+
+    return side_by_side.shards(fit.sample(network(kind, settings), older))
+
+
+def fit_network(task: tuple[str, dict[str, Any] | None, Sequence[Arrays]], base: TaskModel | None, names: Names) -> Any:
+    """Fit one network, at a worker; a ValueError says why none came out."""
+    from app.ml.networks import side_by_side
+
+    kind, settings, shards = task
+    older, past = side_by_side.joined(shards, names)
+    started, tell = time.monotonic(), current().say
+    try:
+        with ONE_NETWORK:
+            fitted = from_scratch(BY_NAME[kind], older, settings, base, past=past)(
+                lambda step: tell({**step, "step": f"fit {kind}"})
+            )
+    except ValueError as why:
+        return ValueError(sentence(why))
+    return replace(cast(Any, fitted), report={**fitted.report, "train_seconds": round(time.monotonic() - started, 3)})
+
+
+def from_scratch(
+    spec: ModelSpec, older: Attempts, settings: dict[str, Any] | None, base: TaskModel | None, **more: Any
+) -> Fit:
     """The training with these settings, or with the defaults where it fails with them."""
 
     def fit(say: Say) -> Fitted:
         try:
-            return spec.fit(older, say, settings or None, base)
+            return spec.fit(older, say, settings or None, base, **more)
         except (ValueError, TypeError) as why:
             if not settings:
                 raise
             log.warning("%s can't be trained with its tuned settings, its defaults hold: %s", spec.name, sentence(why))
-            return spec.fit(older, say, None, base)
+            return spec.fit(older, say, None, base, **more)
 
     return fit
 

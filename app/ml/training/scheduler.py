@@ -287,6 +287,7 @@ def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:
         given.trainer_silent_seconds,
         given.trained_kinds(),
         given.model_url,
+        given.scheduler(),
     )
 
 

@@ -1,0 +1,172 @@
+"""The engine of Dask: pieces go to the workers of a cluster, data by way of the object store.
+
+A shard is written to the store and loaded by a task, so that what a dead worker held is made again by another. Dask's
+messages are pickles: whoever reaches the scheduler runs code on the workers and here (docs/security.md).
+"""
+
+import io
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from app import __version__
+from app.core.object_store import ObjectStore
+from app.core.one_thread import use_one_thread
+from app.domain.errors import StoreAway
+from app.ml.engine.local import Arrays, EngineLost, LocalEngine, Say, Work, at_work
+
+if TYPE_CHECKING:
+    from distributed import Future
+
+CONNECT_SECONDS = 30.0
+NO_WORKER_SECONDS = 60.0  # without any worker, after which nobody waits for one any more
+POLL_SECONDS = 0.5
+LARGE = 50_000  # bytes
+SAME = ("numpy", "scipy", "keras", "tensorflow", "tensorflow-cpu")  # packages whose version changes what comes out
+
+
+class DaskEngine:
+    """The workers of a scheduler, for one run."""
+
+    def __init__(self, address: str, store_url: str, folder: str, say: Say = lambda step: None) -> None:
+        """`folder`: where shards lie below the store's URL. Raises EngineLost where there is no scheduler or worker."""
+        try:
+            from distributed import Client
+        except ModuleNotFoundError:
+            raise EngineLost("Dask is not installed here: pip install 'smartstudy[dask]'") from None
+        self.say, self._address = say, address
+        self._url, self._folder, self._written = store_url, folder, 0
+        self._topic, self._steps = f"smartstudy-{uuid4().hex}", SimpleQueue[Mapping[str, Any]]()
+        try:
+            self._client = Client(address, timeout=CONNECT_SECONDS, name="smartstudy")
+        except (OSError, ValueError) as why:
+            raise EngineLost(f"Dask's scheduler {address} can't be reached: {_first_line(why)}") from None
+        try:
+            self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        except TimeoutError:
+            self._client.close()
+            raise EngineLost(f"Dask's scheduler {address} has no worker.") from None
+        self._client.subscribe_topic(self._topic, lambda event: self._steps.put(event[1]))
+
+    @property
+    def width(self) -> int:
+        return max(1, sum(map(int, self._client.nthreads().values())))
+
+    def __enter__(self) -> "DaskEngine":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Let the workers go; whatever they hold for us is forgotten."""
+        self._client.close()
+
+    def map(self, work: Work, pieces: Iterable[Any], *shared: Any) -> Iterator[Any]:
+        """Side by side. What an error of the work was, comes here as it was raised there."""
+        packed: Any = pickle.dumps(shared)
+        if len(packed) > LARGE:  # sent once, and between workers: as a task's result, so that it outlives the worker
+            packed = self._client.submit(bytes, packed, pure=False)
+        done, pieces = partial(_done, work, versions(), self._topic), list(pieces)
+        return self._results(self._client.map(done, pieces, [packed] * len(pieces), pure=False))
+
+    def shards(self, make: Callable[[Arrays], Any], parts: Iterable[Arrays]) -> Sequence[Any]:
+        """Written one after another, loaded by tasks at once."""
+        made = []
+        for part in parts:
+            packed, file = io.BytesIO(), f"{self._folder}/{self._written}.npz"
+            np.savez(packed, allow_pickle=False, **part)
+            try:
+                _store(self._url).create(file, packed.getvalue())
+            except StoreAway as why:
+                raise EngineLost(str(why)) from None
+            self._written += 1
+            load = partial(_loaded, make, self._url)
+            made.append(self._client.submit(_done, load, versions(), self._topic, file, pickle.dumps(()), pure=False))
+        return made
+
+    def _results(self, futures: "list[Future]") -> Iterator[Any]:
+        from distributed import CancelledError, wait
+        from distributed.scheduler import KilledWorker
+
+        alone_since = None
+        try:
+            while futures:
+                try:
+                    wait(futures[0], timeout=POLL_SECONDS)
+                except TimeoutError:
+                    self._tell()
+                    alone_since = None if self._client.nthreads() else alone_since or time.monotonic()
+                    if alone_since and time.monotonic() - alone_since > NO_WORKER_SECONDS:
+                        raise EngineLost(f"Dask's scheduler {self._address} has had no worker for a minute.") from None
+                    continue
+                ready = list(takewhile(lambda future: future.done(), futures))
+                results = self._client.gather(ready)
+                del futures[: len(ready)]
+                self._tell()
+                yield from results
+        except KilledWorker as why:
+            raise EngineLost(f"Workers of Dask's scheduler {self._address} died of it: {_first_line(why)}") from None
+        except (CancelledError, OSError, TimeoutError) as why:
+            if self._client.status == "running" and not isinstance(why, CancelledError):
+                raise
+            raise EngineLost(f"Dask's scheduler {self._address} was lost: {_first_line(why)}") from None
+
+    def _tell(self) -> None:
+        """Pass on what workers said meanwhile."""
+        while True:
+            try:
+                self.say(self._steps.get_nowait())
+            except Empty:
+                return
+
+
+def _done(work: Work, of_driver: Mapping[str, str], topic: str, piece: Any, shared: bytes) -> Any:
+    """A piece of work, at a worker."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    use_one_thread()  # before the work imports TensorFlow: as the training process does, whose numbers these are to be
+    for name, theirs in versions().items():
+        if of_driver.get(name) != theirs:
+            raise EngineLost(
+                f"The Dask worker {worker.address} has {name} {theirs}, the training process {of_driver.get(name)}: "
+                "install the same on both."
+            )
+    with at_work(LocalEngine(lambda step: worker.log_event(topic, dict(step)))):
+        return work(piece, *pickle.loads(shared))  # noqa: S301 — who may send this may have us run anything
+
+
+def _loaded(make: Callable[[Arrays], Any], store_url: str, file: str) -> Any:
+    try:
+        packed = io.BytesIO(b"".join(_store(store_url).read(file)))
+    except (StoreAway, FileNotFoundError) as why:
+        raise EngineLost(f"A Dask worker can't read {file}, for all machines must reach MODEL_URL: {why}") from None
+    with np.load(packed, allow_pickle=False) as arrays:
+        return make(dict(arrays))
+
+
+_store = lru_cache(ObjectStore)
+
+
+@lru_cache
+def versions() -> dict[str, str]:
+    """What has to be the same everywhere, by name."""
+    found = {"smartstudy": __version__, "Python": "{}.{}".format(*sys.version_info)}
+    for package in SAME:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _first_line(why: BaseException) -> str:
+    return (str(why).splitlines() or [type(why).__name__])[0]
