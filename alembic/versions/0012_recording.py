@@ -47,16 +47,6 @@ def corrections() -> None:
     )
     op.create_index("ix_result_corrections_user_id", "result_corrections", ["user_id", "id"])
     op.create_index("ix_result_corrections_task_id", "result_corrections", ["task_id", "id"])
-    op.create_table(
-        "discarded_tasks",
-        sa.Column("task_id", sa.Uuid, nullable=False),
-        sa.Column("user_id", sa.Uuid, nullable=False),
-        sa.Column("school_id", sa.Uuid),
-        sa.Column("at", MOMENT, nullable=False, server_default=NOW),
-        sa.PrimaryKeyConstraint("task_id", name="pk_discarded_tasks"),
-    )
-    op.create_index("ix_discarded_tasks_user_id", "discarded_tasks", ["user_id", "at"])
-    op.create_index("ix_discarded_tasks_at", "discarded_tasks", ["at"])
     op.add_column("model_versions", sa.Column("corrections", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column("student_totals", sa.Column("changed_at", MOMENT, nullable=False, server_default=NOW))
     op.alter_column("student_totals", "changed_at", server_default=sa.func.clock_timestamp())
@@ -71,7 +61,6 @@ def no_corrections() -> None:
     op.drop_column("student_states", "changed_at")
     op.drop_column("student_totals", "changed_at")
     op.drop_column("model_versions", "corrections")
-    op.drop_table("discarded_tasks")
     op.drop_table("result_corrections")
 
 

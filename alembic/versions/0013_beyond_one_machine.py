@@ -15,8 +15,29 @@ OVERRAN = "ck_training_runs_overran"
 
 def upgrade() -> None:
     """Each part's function is called here."""
+    discarded_tasks()
     trainers()
     last_tasks()
+
+
+def discarded_tasks() -> None:
+    """Those who listen are told what was discarded; a key completes for accounts that allow its school."""
+    op.create_table(
+        "discarded_tasks",
+        sa.Column("task_id", sa.Uuid, nullable=False),
+        sa.Column("user_id", sa.Uuid, nullable=False),
+        sa.Column("school_id", sa.Uuid),
+        sa.Column("at", MOMENT, nullable=False, server_default=NOW),
+        sa.PrimaryKeyConstraint("task_id", name="pk_discarded_tasks"),
+    )
+    op.create_index("ix_discarded_tasks_user_id", "discarded_tasks", ["user_id", "at"])
+    op.create_index("ix_discarded_tasks_at", "discarded_tasks", ["at"])
+    op.execute(frozen("0013", "complete_tasks"))
+
+
+def no_discarded_tasks() -> None:
+    op.execute(frozen("0012", "complete_tasks"))
+    op.drop_table("discarded_tasks")
 
 
 def trainers() -> None:
@@ -122,3 +143,4 @@ def downgrade() -> None:
     """Each part's function is called here, the last first."""
     no_last_tasks()
     no_trainers()
+    no_discarded_tasks()

@@ -23,17 +23,6 @@ BEGIN
         SELECT CASE WHEN key IS NOT NULL THEN
             (SELECT school_id FROM service_keys WHERE key_hash = key AND own_students) END
         FROM unnest(keys) WITH ORDINALITY AS caller (key, place) ORDER BY place);
-    IF array_remove(keys, NULL) <> '{}' THEN
-        -- A key sees of students with an account what its school recorded, while they allow that.
-        asked := ARRAY(
-            SELECT CASE WHEN key IS NULL OR NOT EXISTS (
-                SELECT FROM practice_tasks AS open JOIN users ON users.id = open.user_id
-                WHERE open.id = task_id AND NOT EXISTS (
-                    SELECT FROM service_keys JOIN allowed_schools AS allowed USING (school_id)
-                    WHERE key_hash = key AND school_id = open.school_id AND allowed.user_id = users.id)
-            ) THEN task_id END
-            FROM unnest(asked, keys) WITH ORDINALITY AS caller (task_id, key, place) ORDER BY place);
-    END IF;
     IF cardinality(asked) > 1 THEN
         -- Who is not alone does not wait for long: one by one they wait for nobody else's lock.
         PERFORM set_config('lock_timeout', '100ms', true);
