@@ -37,6 +37,7 @@ CACHED: tuple[Any, ...] = (
     database.database_url,
     database.engine,
     database.new_session,
+    database.replica,
     security._signing_key,
     model_order.serving_models,
     version_store.version_store,

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.analytics import statistics
 from app.analytics.ability import LEAST_ANSWERS, AbilityEstimate, ability_estimate
 from app.analytics.statistics import Judged, TaskStatistics
+from app.core.database import reading
 from app.crud import learning_record
 from app.crud.learning_record import FinishedTask, RecentResults, Total
 from app.domain.attempts import DIFFICULTIES
@@ -75,23 +76,24 @@ def overview_of(db: Session, serving: ServingModels, student: UUID, zone: tzinfo
     db.commit()  # the models are looked up by a connection of their own: a request holds one at a time
     serving.refresh()
     estimate = ability_estimate(db, serving, student)
-    until = estimate.past.at if estimate else datetime.now(UTC)
-    done = learning_record.window(db, student, until, MOST_TASKS, MOST_DAYS)
-    days = statistics.by_day(done, zone)
-    topics = learning_record.totals(db, student, "topic", TOPICS + 1)
-    difficulties = learning_record.totals(db, student, "difficulty")
-    return Overview(
-        total=learning_record.total(db, student),
-        window=statistics.of_done(done) if done else None,
-        days=days,
-        topics=topics[:TOPICS],
-        has_more_topics=len(topics) > TOPICS,
-        difficulties=sorted(difficulties, key=lambda total: DIFFICULTIES.index(total.key)),
-        estimate=estimate,
-        trajectory=_trajectory(estimate, done, days),
-        judged=statistics.judged(done),
-        lately=learning_record.lately(db, student, statistics.LAST, JUDGED_TOPICS),
-    )
+    with reading(db) as known:
+        until = estimate.past.at if estimate else datetime.now(UTC)
+        done = learning_record.window(known, student, until, MOST_TASKS, MOST_DAYS)
+        days = statistics.by_day(done, zone)
+        topics = learning_record.totals(known, student, "topic", TOPICS + 1)
+        difficulties = learning_record.totals(known, student, "difficulty")
+        return Overview(
+            total=learning_record.total(known, student),
+            window=statistics.of_done(done) if done else None,
+            days=days,
+            topics=topics[:TOPICS],
+            has_more_topics=len(topics) > TOPICS,
+            difficulties=sorted(difficulties, key=lambda total: DIFFICULTIES.index(total.key)),
+            estimate=estimate,
+            trajectory=_trajectory(estimate, done, days),
+            judged=statistics.judged(done),
+            lately=learning_record.lately(known, student, statistics.LAST, JUDGED_TOPICS),
+        )
 
 
 def _trajectory(

@@ -3,9 +3,9 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import psycopg2
@@ -14,10 +14,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.core.db import addresses, embedded_postgres, migrations, timeouts
+from app.core.db import replica as replicas
 from app.core.db.batching import Batcher
 from app.core.db.statements import BatchedStatement, Rows, Statement
 from app.core.settings import settings
 
+T = TypeVar("T")
 RESTART_SECONDS = 3.0  # that a pooler may take to be back
 AGAIN_SECONDS = 0.1  # between two tries
 LOST = (
@@ -68,10 +70,11 @@ def engine_for(url: str, patience: Callable[[], float] = lambda: 0.0) -> Engine:
 
 
 def without_password(said: str) -> str:
-    """Remove the password of DATABASE_URL from what the database or its driver said."""
-    url = settings().database_url
-    password = make_url(url.get_secret_value()).password if url else None
-    return said.replace(str(password), "***") if password else said
+    """Remove the passwords of DATABASE_URL and DATABASE_READ_URL from what a database or its driver said."""
+    for url in (settings().database_url, settings().database_read_url):
+        password = make_url(url.get_secret_value()).password if url else None
+        said = said.replace(str(password), "***") if password else said
+    return said
 
 
 @lru_cache
@@ -102,6 +105,45 @@ def engine() -> Engine:
     if is_embedded():
         migrations.ensure_current(made)
     return made
+
+
+@lru_cache
+def replica() -> replicas.Replica | None:
+    """Return the replica that DATABASE_READ_URL names, if it names one."""
+    given = settings().database_read_url
+    if given is None:
+        return None
+    url = addresses.with_socket(f"postgresql://{given.get_secret_value().split('://', 1)[1]}")
+    return replicas.Replica(engine_for(url), _said)
+
+
+def _said(why: BaseException) -> str:
+    said = str(getattr(why, "orig", None) or why)
+    return without_password(" ".join(said.split()))
+
+
+def reading(db: Session) -> AbstractContextManager[Session]:
+    """Lend a session to read with, the replica's or else this one, which holds no connection meanwhile."""
+    found = replica()
+    return found.instead_of(db) if found else nullcontext(db)
+
+
+@contextmanager
+def opened_to_read() -> Iterator[Session]:
+    """Lend the same where there is no session yet."""
+    with new_session()() as db, reading(db) as session:
+        yield session
+
+
+def at_once(engine: Engine, ask: Callable[[Session], T]) -> T:
+    """Ask in one snapshot, of the replica where there is one that knows all that the database does."""
+    with Session(engine) as db:
+        return found.at_once(db, ask) if (found := replica()) else replicas.at_once(db, ask)
+
+
+def read_again_seconds() -> float:
+    """How long a GET whose connection was lost may be tried again: by another server, where there is one."""
+    return RESTART_SECONDS if replica() else restart_seconds()
 
 
 def connections() -> tuple[int, int]:

@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore")
 
     database_url: SecretStr | None = None  # none: a PostgreSQL of our own in DATA_DIR
+    database_read_url: SecretStr | None = None  # a replica of it, for what is only read; none: the database itself
     data_dir: Absolute = Field(default_factory=default_data_dir)
     model_dir: Absolute = Field(default_factory=default_model_dir)
     model_url: str = ""  # where versions lie for good, for all machines; empty: in MODEL_DIR
@@ -130,6 +131,7 @@ class Settings(BaseSettings):
     @field_validator(
         *(
             "database_url",
+            "database_read_url",
             "secret_key",
             "previous_secret_key",
             "metrics_token",
@@ -143,7 +145,7 @@ class Settings(BaseSettings):
     def _empty_is_unset(cls, value: object) -> object:
         return value or None
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_read_url")
     @classmethod
     def _is_postgresql(cls, secret: SecretStr | None) -> SecretStr | None:
         """Check it here: whoever stumbles over it later quotes it, password and all."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import DBAPIError
 
-from app.core.database import database_url, engine, new_session
+from app.core.database import database_url, engine, new_session, opened_to_read, replica
 from app.core.db import migrations, preflight
 from app.core.db.outages import NO_DATABASE, code_of, outage
 from app.core.settings import settings
@@ -59,14 +59,15 @@ def readiness(serving: ServingModels, surroundings: Surroundings) -> Readiness:
         with new_session().begin() as db:
             service_state.limit_statements(db)
             control = training_control.read(db)
-        faults, warnings = surroundings.found()
+        with opened_to_read():
+            faults, warnings = surroundings.found()
     except migrations.SchemaMismatch as why:
         return Readiness(False, [str(why)])
     except NO_DATABASE as why:
         return Readiness(False, [(outage(why) or DatabaseUnavailable()).detail])
-    return Readiness(
-        not faults, [*faults, *warnings, *serving.problems, *filter(None, [serving.store_problem]), *_held_up(control)]
-    )
+    standby = replica()
+    away = filter(None, [serving.store_problem, standby and standby.problem])
+    return Readiness(not faults, [*faults, *warnings, *serving.problems, *away, *_held_up(control)])
 
 
 def _held_up(control: Control) -> list[str]:

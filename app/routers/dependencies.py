@@ -12,7 +12,7 @@ from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
-from app.core.database import AsyncDatabase, get_db
+from app.core.database import AsyncDatabase, get_db, reading
 from app.core.db.statements import run_async
 from app.core.security import claim_by_token
 from app.core.settings import settings
@@ -42,6 +42,15 @@ def request_session(request: Request) -> Iterator[Session]:
 
 
 Db = Annotated[Session, Depends(request_session, scope="function")]
+
+
+def reading_session(db: Db) -> Iterator[Session]:
+    """Give a request that only reads a replica, where there is one that knows all that the database does."""
+    with reading(db) as session:
+        yield session
+
+
+ReadDb = Annotated[Session, Depends(reading_session, scope="function")]
 
 
 # Dependencies are coroutines: a plain function would be run in a thread, which takes longer than all that it does.

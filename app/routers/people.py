@@ -9,7 +9,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Header, Path, Query, Re
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from app.core.database import new_session
+from app.core.database import opened_to_read
 from app.core.http.content_negotiation import weight
 from app.crud import erasures, person, sessions
 from app.domain.actors import Actor
@@ -106,7 +106,7 @@ async def export_my_data(
 
 async def download(request: Request, student: UUID, format: Literal["json", "csv"]) -> StreamingResponse:
     """Send everything that is stored about a student, as a file that is written as it is read."""
-    exports, opened = request.app.state.exports, lambda: new_session().begin()
+    exports, opened = request.app.state.exports, opened_to_read
     pages = export.pages(opened, student)
     headers = {
         "Content-Disposition": f'attachment; filename="smartstudy-{datetime.now(UTC):%Y-%m-%d}.{format}"',
@@ -123,7 +123,7 @@ async def download(request: Request, student: UUID, format: Literal["json", "csv
 
 
 def _head(serving: ServingModels, student: UUID) -> dict[str, Any]:
-    with new_session().begin() as db:
+    with opened_to_read() as db:
         return export.head(db, serving, student)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.core.http.public_address import LINK, of_request
 from app.crud import users
 from app.domain.errors import AccountDisabled, LastAdmin, OwnAccount
-from app.routers.dependencies import Db
+from app.routers.dependencies import Db, ReadDb
 from app.web.admin import position
 from app.web.pages import go_to, render
 from app.web.sessions import Acting, Admin, page_router, translator_of
@@ -20,7 +20,7 @@ ACCOUNTS_PER_PAGE = 50
 
 
 @router.get("")
-def listed(request: Request, _admin: Admin, db: Db, search: str = "", after: str = "", done: str = "") -> Response:
+def listed(request: Request, _admin: Admin, db: ReadDb, search: str = "", after: str = "", done: str = "") -> Response:
     """Show the accounts, the newest first."""
     translator = translator_of(request)
     messages = {  # of what a form came to; the address bar holds its code only

@@ -18,7 +18,7 @@ from app.monitoring.comparison import comparison
 from app.monitoring.status import model_status
 from app.privacy import erasure
 from app.routers.audit import MOST as MOST_ACTS
-from app.routers.dependencies import Db, Serving, TheTrainer
+from app.routers.dependencies import Db, ReadDb, Serving, TheTrainer
 from app.routers.model import changed
 from app.schemas.model_status import PauseWish
 from app.web import admin_charts
@@ -126,7 +126,7 @@ def resume(request: Request, _admin: Admin, actor: Acting, db: Db, trainer: TheT
 
 
 @router.get("/versions")
-def versions(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
+def versions(request: Request, _admin: Admin, db: ReadDb, before: str = "") -> Response:
     """Show the newest versions, or those before one of them."""
     start, scored = position(before), model_versions.held_out_scores(db, DRAWN)
     translator = translator_of(request)
@@ -140,7 +140,7 @@ def versions(request: Request, _admin: Admin, db: Db, before: str = "") -> Respo
 
 
 @router.get("/versions/{version_id}")
-def version(request: Request, version_id: str, _admin: Admin, db: Db) -> Response:
+def version(request: Request, version_id: str, _admin: Admin, db: ReadDb) -> Response:
     """Show one version, with what it learned from."""
     return _version(request, db, _version_id(version_id))
 
@@ -163,7 +163,7 @@ def promote(request: Request, version_id: str, _admin: Admin, actor: Acting, db:
 
 
 @router.get("/runs")
-def runs(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
+def runs(request: Request, _admin: Admin, db: ReadDb, before: str = "") -> Response:
     """Show every training run, how it ended and why."""
     start = position(before)
     listed = _listed(training_runs.newest(db, ENTRIES_PER_PAGE + 1, start), start)
@@ -173,7 +173,7 @@ def runs(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
 
 
 @router.get("/comparison")
-def compare(request: Request, _admin: Admin, db: Db, days: str = "") -> Response:
+def compare(request: Request, _admin: Admin, db: ReadDb, days: str = "") -> Response:
     """Show how good the predictions of each kind and version were, on the same days."""
     span = next((span for span in SPANS if str(span) == days), USUAL_SPAN)
     found = comparison(db, span, COMPARED_VERSIONS, COMPARED // span)
@@ -188,7 +188,7 @@ def compare(request: Request, _admin: Admin, db: Db, days: str = "") -> Response
 
 
 @router.get("/audit")
-def acts(request: Request, _admin: Admin, db: Db, before: str = "") -> Response:
+def acts(request: Request, _admin: Admin, db: ReadDb, before: str = "") -> Response:
     """Show what was done that only admins may do."""
     start = position(before, MOST_ACTS)
     return render(request, "admin_audit.html", **_listed(audit.newest(db, ENTRIES_PER_PAGE + 1, start), start))

@@ -18,7 +18,7 @@ from app.domain.corrections import Correction
 from app.domain.days import starts
 from app.domain.errors import NoResult, NotAccepted, TooLate
 from app.domain.tasks import Caller, Task
-from app.routers.dependencies import Db, Serving, TheTrainer
+from app.routers.dependencies import Db, ReadDb, Serving, TheTrainer
 from app.routers.practice_tasks import cursor_of, position_of
 from app.web.pages import go_to, render
 from app.web.sessions import FormText, SignedIn, page_router, translator_of
@@ -63,7 +63,7 @@ def sought_of(request: Request) -> Sought:
 
 @router.get(PAGE)
 def history(
-    request: Request, visitor: SignedIn, db: Db, sought: Annotated[Sought, Depends(sought_of)], done: str = ""
+    request: Request, visitor: SignedIn, db: ReadDb, sought: Annotated[Sought, Depends(sought_of)], done: str = ""
 ) -> Response:
     """Show the tasks that fit, newest first."""
     translator = translator_of(request)

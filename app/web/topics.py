@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.crud import topics
 from app.domain.errors import NotAccepted, TopicNotFound, TopicTaken
 from app.domain.fields import StoredText, Text200
-from app.routers.dependencies import Db
+from app.routers.dependencies import Db, ReadDb
 from app.web.admin import position
 from app.web.names import unfit_text
 from app.web.pages import go_to, render
@@ -23,7 +23,7 @@ DECISIONS = {"approve": topics.approve, "hide": topics.hide, "show": topics.show
 
 
 @router.get("")
-def listed(request: Request, _admin: Admin, db: Db, search: str = "", after: str = "", done: str = "") -> Response:
+def listed(request: Request, _admin: Admin, db: ReadDb, search: str = "", after: str = "", done: str = "") -> Response:
     """Show the topics, those with most students first."""
     translator = translator_of(request)
     messages = {  # of what a form came to; the address bar holds its code only

@@ -1,4 +1,4 @@
-"""What was being read when a pooler was started anew is read again, so that nobody notices."""
+"""What was being read when a pooler was started anew, or a replica ended, is read again, so that nobody notices."""
 
 import asyncio
 import time
@@ -10,13 +10,13 @@ from app.core.http import Middleware
 
 
 class ReadAgain(Middleware):
-    """Answers a GET whose connection was lost behind a pooler anew, as long as a pooler may take to be back."""
+    """Answers a GET anew whose connection to a pooler or a replica was lost, while a pooler may take to be back."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
-        until, again = time.monotonic() + database.restart_seconds(), True
+        until, again = time.monotonic() + database.read_again_seconds(), True
 
         async def unless_lost(message: Message) -> None:
             nonlocal again

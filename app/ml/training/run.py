@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.core.database import RESTART_SECONDS, engine_for
+from app.core.database import RESTART_SECONDS, at_once, engine_for
 from app.core.db.outages import reason, tell
 from app.crud import (
     attempts,
@@ -158,40 +158,41 @@ class TrainingRun:
         self._tidy()
         self._champions()
         self._progress({"step": "read"}, now=True)
-        training_set, incumbents = self._snapshot(), None
+        training_set, incumbents = at_once(self._engine, self._snapshot), None
         holdout = HoldoutSet(training_set.attempts, training_set.holdout_start)
         if not training_set.from_scratch:
             incumbents = self._incumbents(holdout)
             if why := self._drifted(training_set, incumbents):
                 self._progress({"step": why}, now=True)
-                with self._transaction(snapshot=True) as db:
-                    training_set, incumbents = full(db, training_set.counter_snapshot, from_scratch=True), None
+                taken = training_set.counter_snapshot
+                training_set = at_once(self._engine, lambda db: full(db, taken, from_scratch=True))
+                incumbents = None
                 holdout = HoldoutSet(training_set.attempts, training_set.holdout_start)
         with self._transaction() as db:
             training_runs.plan(db, self._order.run_id, training_set.from_scratch)
         return training_set, holdout, incumbents
 
-    def _snapshot(self) -> TrainingSet:
-        """The finished tasks that the run works with and how many of them the counter holds, of one moment."""
+    def _snapshot(self, db: Session) -> TrainingSet:
+        """The finished tasks that the run works with and how many of them the counter holds, of one moment. Call it in
+        a snapshot."""
         order = self._order
-        with self._transaction(snapshot=True) as db:
-            counter_snapshot = model_tracker.read(db).since_training
-            if not order.forced and counter_snapshot < order.retrain_every and not erasures.pending(db):
-                raise RunEnded("merged", RunReason.TAKEN_BY_ANOTHER)
-            tasks = attempts.count(db)
-            if tasks < order.min_training_tasks:
-                raise RunEnded("failed", RunReason.TOO_FEW_TASKS, tasks=tasks, least=order.min_training_tasks)
-            last, before = training_runs.last_from_scratch(db), self._checkpoint(db, BY_NAME[order.leading_kind])
-            learnt = before.n_tasks if before else None
-            from_scratch = (
-                order.forced
-                or due_from_scratch(tasks, last.n_tasks if last else None, order.growth, learnt)
-                or (last is not None and topics.moved_since(db, last.asked_at))
-            )
-            if from_scratch or tasks <= READ_WHOLE:
-                return full(db, counter_snapshot, from_scratch)
-            since, corrected = (before.data_to, _corrected(db, before)) if before else (None, ())
-            return subsampled(db, tasks, counter_snapshot, since, order.run_id, corrected)
+        counter_snapshot = model_tracker.read(db).since_training
+        if not order.forced and counter_snapshot < order.retrain_every and not erasures.pending(db):
+            raise RunEnded("merged", RunReason.TAKEN_BY_ANOTHER)
+        tasks = attempts.count(db)
+        if tasks < order.min_training_tasks:
+            raise RunEnded("failed", RunReason.TOO_FEW_TASKS, tasks=tasks, least=order.min_training_tasks)
+        last, before = training_runs.last_from_scratch(db), self._checkpoint(db, BY_NAME[order.leading_kind])
+        learnt = before.n_tasks if before else None
+        from_scratch = (
+            order.forced
+            or due_from_scratch(tasks, last.n_tasks if last else None, order.growth, learnt)
+            or (last is not None and topics.moved_since(db, last.asked_at))
+        )
+        if from_scratch or tasks <= READ_WHOLE:
+            return full(db, counter_snapshot, from_scratch)
+        since, corrected = (before.data_to, _corrected(db, before)) if before else (None, ())
+        return subsampled(db, tasks, counter_snapshot, since, order.run_id, corrected)
 
     def _drifted(self, training_set: TrainingSet, incumbents: Mapping[str, Incumbent]) -> str | None:
         """Why to start from scratch after all; not again before there are some more tasks."""
@@ -430,16 +431,14 @@ class TrainingRun:
                 model_tracker.note(db, {"state": "training", "run_id": self._order.run_id, "progress": step})
 
     @contextmanager
-    def _transaction(self, *, snapshot: bool = False) -> Iterator[Session]:
-        """In a snapshot all of it sees the same moment, and nothing is written.
+    def _transaction(self) -> Iterator[Session]:
+        """A transaction while the run is this one's.
 
         Raises:
             RunEnded: another run took this one's place.
         """
         with Session(self._engine) as db, db.begin():
-            if snapshot:
-                db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-            elif not training_runs.is_ours(db, self._order.run_id):
+            if not training_runs.is_ours(db, self._order.run_id):
                 raise RunEnded("interrupted", RunReason.TAKEN_OVER)
             yield db
 
