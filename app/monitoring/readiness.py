@@ -66,7 +66,7 @@ def readiness(serving: ServingModels, surroundings: Surroundings) -> Readiness:
     except NO_DATABASE as why:
         return Readiness(False, [(outage(why) or DatabaseUnavailable()).detail])
     standby = replica()
-    away = filter(None, [serving.store_problem, standby and standby.problem])
+    away = [why for why in (serving.store_problem, standby.problem if standby else None) if why]
     return Readiness(not faults, [*faults, *warnings, *serving.problems, *away, *_held_up(control)])
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.core import database
 from app.core.database import engine_for
-from app.core.db import replica
+from app.core.db import migrations, replica
 from app.core.db.replica import Replica
 from app.crud import attempts
 from tests.conftest import set_to
@@ -131,7 +131,7 @@ def service(
     monkeypatch.setenv("DATABASE_READ_URL", standby.read_url)
     monkeypatch.setenv("RETRAIN_EVERY", "1000")
     with set_to(standby.url, tmp_path, monkeypatch):
-        database.migrations.migrate(database.engine())
+        migrations.migrate(database.engine())
         connect(application)
         with TestClient(application) as client:
             yield client
