@@ -44,12 +44,17 @@ HALF = """
        OR EXISTS (SELECT FROM model_versions WHERE run_id = run.id GROUP BY kind HAVING count(*) > 1)"""
 
 
-def broken(url: str, model_dir: Path, *, settled: bool = False) -> list[str]:
+def broken(url: str, model_dir: Path, *, settled: bool = False, store: VersionStore | None = None) -> list[str]:
     """What doesn't hold; `settled`: a run has succeeded since the fault, so nothing may be left lying about."""
     engine = engine_for(url)
     try:
         with Session(engine) as db:
-            found = [*counted(db), *one_writer(db, settled), *serving(db, model_dir), *predictions(db)]
+            found = [
+                *counted(db),
+                *one_writer(db, settled),
+                *serving(db, store or VersionStore(model_dir)),
+                *predictions(db),
+            ]
             return [*found, *(leftovers(db, model_dir) if settled else ())]
     finally:
         engine.dispose()
@@ -79,7 +84,7 @@ def one_writer(db: Session, settled: bool) -> Iterator[str]:
         yield f"Versions {candidates} neither serve nor are rejected."
 
 
-def serving(db: Session, model_dir: Path) -> Iterator[str]:
+def serving(db: Session, store: VersionStore) -> Iterator[str]:
     """I2: one version of a kind serves, with the files that were published, and answers in finite numbers."""
     rows = db.execute(
         text("SELECT id, kind, place FROM model_versions WHERE state = 'serving' ORDER BY place, id")
@@ -94,7 +99,7 @@ def serving(db: Session, model_dir: Path) -> Iterator[str]:
     for kind in sorted(versions, key=lambda name: name != BASE):  # what the others correct comes first
         version = versions[kind]
         try:
-            model = load(VersionStore(model_dir), BY_NAME[kind], version).model
+            model = load(store, BY_NAME[kind], version).model
             base = model if kind == BASE else base
             said = on_base(model, base).answers(attempts, np.arange(len(attempts)))
         except (artifacts.DamagedFiles, OSError, ValueError, KeyError) as why:

@@ -67,6 +67,7 @@ def restore(
     """Put everything that the backup holds into this database and this store, and migrate it to this code."""
     manifest = archive.manifest
     refuse_newer(manifest)
+    store.begin()
     with _staging(store.model_dir) as staging, _drafted(secret_path, archive) as publish_secret, ExitStack() as undo:
         for model in manifest.models:
             _unpack(archive, model, staging)

@@ -145,6 +145,7 @@ def copy_versions(url: Annotated[str, typer.Argument(help="As MODEL_URL takes it
     there = version_store.VersionStore(here.model_dir, settings.checked_store(url))
     with database.new_session().begin() as db:
         kept = model_versions.kept(db)
+    there.begin()
     lost = list[str]()
     for version in kept:
         try:

@@ -77,8 +77,10 @@ class ObjectStore:
         if self._away and time.monotonic() < self._asked_again_at:
             raise StoreAway(self._away)
         try:
-            self._opened = self._opened or _opened(self.url)
-            yield self._opened
+            store = self._opened or _opened(self.url)
+            if not isinstance(store, LocalStore):  # opening it tells of a folder that is not there; writing makes one
+                self._opened = store
+            yield store
         except BaseError as why:
             self._away = f"The store of the models, {self.url}, can't be used: {_sentence(why)}."
             self._asked_again_at = time.monotonic() + AWAY_SECONDS

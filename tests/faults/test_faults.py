@@ -41,7 +41,7 @@ def test_no_completion_is_lost_when_the_web_process_is_killed() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["faults", *(f"faults.{n}" for n in ("kills", "triggers", "load", "soak", "paused"))]
+    "module", ["faults", *(f"faults.{n}" for n in ("kills", "triggers", "load", "soak", "paused", "store"))]
 )
 def test_help_says_what_is_tried(module: str) -> None:
     assert f"python -m {module}" in told_by(module, "--help")

@@ -82,6 +82,12 @@ class VersionStore:
         file = self.model_dir / version.folder / name
         return file.read_bytes() if self.is_here or file.is_file() else b"".join(self._store.read(_key(version, name)))
 
+    def begin(self) -> None:
+        """Make the folder that a file URL names, before there is any version; a bucket has to be there. Later one that
+        is missing is a store that is away: to make it anew would lose what comes back."""
+        if self._folder:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
     def publish(self, place: Path, folder: str, *, mend: bool = False) -> None:
         """Put the files of a finished folder into the store, each only where there is none of that name.
 
@@ -91,8 +97,6 @@ class VersionStore:
         """
         if self.is_here:
             return
-        if self._folder:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file in sorted(place.iterdir()):
             key = f"{folder}/{file.name}"
             if self._store.create(key, file) or self._hash(key) == artifacts.sha256(file):

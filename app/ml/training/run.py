@@ -419,7 +419,10 @@ class TrainingRun:
             left = training_runs.left_behind(db)
             gone = [name for name, is_kept in left.items() if is_kept or self._store.remove(name)]
             training_runs.tidied(db, gone)
-            self._store.sweep(model_versions.folders(db))
+            known = model_versions.folders(db)
+        self._store.sweep(known)
+        if not known:
+            self._store.begin()
 
     def _progress(self, step: Mapping[str, Any], *, now: bool = False) -> None:
         """Pass it on: every epoch to whoever listens, twice a second to the database."""

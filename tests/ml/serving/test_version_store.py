@@ -32,6 +32,7 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         bucket = MemoryStore()
         monkeypatch.setattr("app.core.object_store._opened", lambda url: bucket)
     url = BUCKET if request.param == "a bucket" else (tmp_path / "store").as_uri()
+    VersionStore(tmp_path / "first", url).begin()
     return lambda name: VersionStore(tmp_path / name, url)
 
 
@@ -141,11 +142,15 @@ def test_one_file_is_read_without_the_others(machine: Machine) -> None:
 
 def test_a_store_of_which_the_folder_is_gone_is_away_and_has_lost_nothing(tmp_path: Path) -> None:
     trainer, there = (VersionStore(tmp_path / name, (tmp_path / "store").as_uri()) for name in ("trainer", "web"))
+    trainer.begin()
     version = published(trainer)
     assert trainer.problem() is None
     (tmp_path / "store").rename(tmp_path / "elsewhere")
     with pytest.raises(StoreAway, match="can't be used"):
         there.fetched(version)
+    with pytest.raises(StoreAway):
+        published(trainer, "lnirt-2")
+    assert not (tmp_path / "store").exists()
     assert there.problem()
     assert whole(trainer.fetched(version), version)
 
