@@ -1,6 +1,7 @@
 """Commands for researchers: replay, evaluate, tune, fit-lnirt."""
 
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -36,10 +37,13 @@ with lazily():
     from app.ml.lnirt import estimation, misfit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from sqlalchemy.orm import Session
 
     from app.domain.attempts import Attempts
     from app.domain.interactions import Interactions
+    from app.ml.engine.local import Engine
 
 app = typer.Typer(rich_markup_mode="markdown")
 
@@ -114,7 +118,7 @@ def evaluate(
     of the other file judge, each task answered from what its student had finished before. Beside the service's own
     models stand the prior, simple baselines and, where scikit-learn is installed, gradient boosting and logistic
     regression on the same inputs. Nothing is stored; no database is needed. Ctrl-C keeps the figures of the models that
-    have finished.
+    have finished. With `ENGINE=dask` the models are trained side by side, by Dask's workers.
 
     Columns as for `import`, of which only student_id (or person) and correct are needed; the item may be called item.
     A time_seconds, topic or item_id may be missing, the whole column or single cells (empty or NA): times are judged
@@ -130,14 +134,35 @@ def evaluate(
     else:
         train, judges = benchmark.split_by_student(train)
     contestants = _named(benchmark.contestants(ablation), only)
-    with research.rows_file(rows, judges, source.names) as said_by, watched("Training") as watch:
-        found = benchmark.evaluate(train, judges, contestants, watch, said_by)
+    with (
+        research.rows_file(rows, judges, source.names) as said_by,
+        watched("Training") as watch,
+        _engine(watch) as engine,
+    ):
+        found = benchmark.evaluate(train, judges, contestants, said_by=said_by, engine=engine)
     facts = benchmark.as_dict(found, train, judges) | {"files": [asdict(each.gaps) for each in sources]}
     say(figures.evaluated(found, facts))
     _write_json(json_file, facts)
     _end(found.interrupted, watch)
     if not found.scores:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _engine(progress: "Callable[[Any], None]") -> "Iterator[Engine]":
+    """This process, or the workers that ENGINE names. Raises ValueError where these can't be reached or are lost."""
+    from app.ml.engine.local import EngineLost, LocalEngine
+
+    if (scheduler := settings.settings().scheduler()) is None:
+        yield LocalEngine(progress)
+        return
+    from app.ml.engine.on_dask import DaskEngine
+
+    try:
+        with DaskEngine(scheduler, progress) as engine:
+            yield engine
+    except EngineLost as why:
+        raise ValueError(f"{str(why).rstrip('.')}. ENGINE=local works without.") from None
 
 
 def _named(
@@ -181,7 +206,8 @@ def tune(
 
     Tasks come from a CSV file as for `import`, or from the installation. Optuna keeps the study in the service's
     database: the same command goes on with it after Ctrl-C, and several processes or machines share it, each doing its
-    own number of trials. Needs `pip install 'smartstudy[tune]'`.
+    own number of trials; with `ENGINE=dask` trials run side by side, at Dask's workers. Needs `pip install
+    'smartstudy[tune]'`.
     """
     use_one_thread()
     if forget is not None:
@@ -209,8 +235,9 @@ def tune(
                 which = f"trial {step['trial']}" if "trial" in step else "on the hidden students"
                 progress.update(bar, detail=f"{which}, epoch {step['epoch']} of {step['epochs']}{best}")
 
-            opened.run(trials, ended, epoch)
-            verdict = opened.verdict(epoch)
+            with _engine(epoch) as workers:
+                opened.run(trials, ended, epoch, workers)
+                verdict = opened.verdict(epoch, workers)
     except KeyboardInterrupt:
         given = [str(file)] if file else []
         say(

@@ -38,7 +38,7 @@ SAME = ("numpy", "scipy", "keras", "tensorflow", "tensorflow-cpu")  # packages w
 class DaskEngine:
     """The workers of a scheduler, for one run."""
 
-    def __init__(self, address: str, store_url: str, folder: str, say: Say = lambda step: None) -> None:
+    def __init__(self, address: str, say: Say, store_url: str = "", folder: str = "") -> None:
         """`folder`: where shards lie below the store's URL. Raises EngineLost where there is no scheduler or worker."""
         try:
             from distributed import Client

@@ -20,6 +20,7 @@ from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.ml import metrics, registry
 from app.ml.answers import Answers
 from app.ml.baselines import PRIOR_TASKS, moved_by_student, timed, with_times
+from app.ml.engine.local import Engine, LocalEngine, at_work, current
 from app.ml.evaluation import sklearn_models
 from app.ml.evaluation.sklearn_models import GradientBoosting, LogisticRegression, answers_with_interval
 from app.ml.features.history import UNKNOWN_SECONDS
@@ -82,9 +83,10 @@ def evaluate(
     contestants: Sequence[FittedContestant],
     progress: Progress | None = None,
     said_by: Callable[[str, Answers], None] = lambda name, said: None,
+    engine: Engine | None = None,
 ) -> BenchmarkResult:
-    """Scores by model. `said_by` gets each model's answers as soon as it has finished; Ctrl-C ends it with those there
-    are.
+    """Scores by model, one after another or, by an engine that can, side by side. `said_by` gets each model's answers
+    as soon as it and those before it have finished; Ctrl-C ends it with those there are.
 
     Raises ValueError where there is nothing to train on or to test on.
     """
@@ -92,11 +94,16 @@ def evaluate(
         raise ValueError("There are no tasks to train on." if not len(train) else "There are no tasks to judge on.")
     found = BenchmarkResult()
     without_gaps = [with_times(each, _expected_times(train, each)) for each in (train, test)]
+    engine = engine or LocalEngine(progress or (lambda step: None))
+    facts = [{"model": each.name, "done": done, "models": len(contestants)} for done, each in enumerate(contestants)]
+    results = engine.map(_answers, zip(contestants, facts, strict=True), *without_gaps)
     for done, each in enumerate(contestants):
-        steps = within(progress, model=each.name, done=done, models=len(contestants))
-        steps({})
         try:
-            said, seconds = each.answer(without_gaps[0], without_gaps[1], steps)
+            with at_work(engine):
+                result = next(results)
+            if isinstance(result, ValueError):
+                raise result
+            said, seconds = result
             columns = (said.probability, test.seconds, said.seconds, said.seconds_low, said.seconds_high)
             scores = asdict(metrics.summary(test.correct, *columns))
             scored = BenchmarkScore(**scores, model=each.name, n=len(test), train_seconds=round(seconds, 3))
@@ -109,6 +116,19 @@ def evaluate(
         else:
             found.scores.append(scored)
     return found
+
+
+def _answers(
+    piece: tuple[FittedContestant, dict[str, Any]], train: Attempts, test: Attempts
+) -> tuple[Answers, float] | ValueError:
+    """One model's answers and the seconds of its training; or why there are none."""
+    contestant, facts = piece
+    steps = within(current().say, **facts)
+    steps({})
+    try:
+        return contestant.answer(train, test, steps)
+    except ValueError as why:
+        return why
 
 
 def contestants(ablation: bool = False) -> list[FittedContestant]:

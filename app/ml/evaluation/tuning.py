@@ -5,7 +5,7 @@ trial learns from them, all are judged by them. From the tasks of the rest a tri
 judge too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from app.domain.attempts import Attempts, plausible
 from app.ml import metrics, registry
 from app.ml.answers import TaskModel
+from app.ml.engine.local import Engine, at_work, current
 from app.ml.evaluation.benchmark import TEST_SHARE, drawn
+from app.ml.registry import Progress, within
 from app.ml.training.tuned_settings import checked, default
 
 if TYPE_CHECKING:
     from app.ml.networks.network import Network
 
 Floats = NDArray[np.float64]
-Progress = Callable[[dict[str, Any]], None]
 
 NEWEST = 0.15  # share of the seen students' tasks that judge
 TIME_WEIGHT = 0.5  # of the squared error of the log time, beside the log-loss
@@ -145,6 +146,12 @@ class TrialScore:
         return (self.unseen + self.newest) / 2
 
 
+def tried_piece(piece: tuple[int, Mapping[str, Any]], kind: str, parts: Parts, seed: int) -> TrialScore:
+    """Try the settings of the trial of this number."""
+    number, settings = piece
+    return tried(kind, settings, parts, seed, within(current().say, trial=number))
+
+
 def tried(kind: str, settings: Mapping[str, Any] | None, parts: Parts, seed: int, progress: Progress) -> TrialScore:
     """Train on the seen students' older tasks and judge. Raises TrainingFailed where no model comes out."""
     model = _trained(kind, settings, parts.seen.take(slice(parts.learnt)), seed, progress)
@@ -177,11 +184,10 @@ class Verdict:
         return self.students >= LEAST_STUDENTS and self.gain > self.error
 
 
-def compared(
-    kind: str, settings: Mapping[str, Any], trial: int, parts: Parts, seed: int, progress: Progress
-) -> Verdict:
+def compared(kind: str, settings: Mapping[str, Any], trial: int, parts: Parts, seed: int, engine: Engine) -> Verdict:
     """Train the defaults and these settings on all students that are not hidden, and judge both on the hidden ones."""
-    usual, best = (_on_hidden(kind, each, parts, seed, progress) for each in (None, settings))
+    with at_work(engine):
+        usual, best = engine.map(_piece_on_hidden, (None, settings), kind, parts, seed)
     gains = usual.each() - best.each()
     return Verdict(
         trial,
@@ -203,6 +209,10 @@ def clustered_error(values: Floats, student: NDArray[np.int32]) -> float:
     sums = np.bincount(place, values - values.mean())
     k = len(sums)
     return float("inf") if k < 2 else float(np.sqrt(np.square(sums).sum() * k / (k - 1)) / len(values))
+
+
+def _piece_on_hidden(settings: Mapping[str, Any] | None, kind: str, parts: Parts, seed: int) -> Losses:
+    return _on_hidden(kind, settings, parts, seed, current().say)
 
 
 def _on_hidden(kind: str, settings: Mapping[str, Any] | None, parts: Parts, seed: int, progress: Progress) -> Losses:

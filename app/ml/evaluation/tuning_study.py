@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -12,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psycopg2.extensions
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine as Database
+from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from app.core.db import timeouts
 from app.crud.network_settings import Tuned
 from app.domain.attempts import Attempts
 from app.ml import registry
+from app.ml.engine.local import Engine, LocalEngine, at_work
 from app.ml.evaluation import tuning
-from app.ml.evaluation.tuning import Parts, Progress, Range, Verdict
+from app.ml.evaluation.tuning import Parts, Range, Verdict
+from app.ml.registry import Progress
 
 if TYPE_CHECKING:
     import optuna
@@ -59,32 +63,50 @@ class Study:
         """How many trials came to a score, of all processes."""
         return sum(trial.state.name == "COMPLETE" for trial in self._study.trials)
 
-    def run(self, trials: int, ended: Callable[[Trial], None], progress: Progress) -> None:
-        """So many more trials; one from which no model comes is pruned. An exception or Ctrl-C ends them."""
-        last = list[Any]()
-        for _ in range(trials):
-            begun = perf_counter()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Optuna's heartbeat calls itself experimental
-                self._study.optimize(
-                    lambda trial: self._tried(trial, progress),
-                    n_trials=1,
-                    callbacks=[lambda _, trial: last.append(trial)],
-                )
-            ended(self._ended(last.pop(), perf_counter() - begun))
+    def run(
+        self, trials: int, ended: Callable[[Trial], None], progress: Progress, engine: Engine | None = None
+    ) -> None:
+        """So many more trials, as many at a time as the engine does pieces; one from which no model comes is pruned. An
+        exception or Ctrl-C ends them."""
+        engine = engine or LocalEngine(progress)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna's heartbeat calls itself experimental
+            if engine.width == 1:
+                for _ in range(trials):
+                    ended(self._trial(engine))
+                return
+            pool = ThreadPoolExecutor(engine.width)
+            try:
+                for done in as_completed([pool.submit(self._trial, engine) for _ in range(trials)]):
+                    ended(done.result())
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
-    def _tried(self, trial: "optuna.Trial", progress: Progress) -> float:
+    def _trial(self, engine: Engine) -> Trial:
+        """One more, by a study object of its own: each trial has its own sampler."""
+        import optuna
+
+        begun, last = perf_counter(), list[Any]()
+        study = optuna.load_study(study_name=self.name, storage=self._study._storage)
+        study.optimize(
+            lambda trial: self._tried(study, trial, engine),
+            n_trials=1,
+            callbacks=[lambda _, trial: last.append(trial)],
+        )
+        return self._ended(last.pop(), perf_counter() - begun)
+
+    def _tried(self, study: "optuna.Study", trial: "optuna.Trial", engine: Engine) -> float:
         import optuna
 
         from app.ml.networks.checkpoint import TrainingFailed
 
-        self._study.sampler = optuna.samplers.TPESampler(seed=self._seed * 100_003 + trial.number, multivariate=False)
+        study.sampler = optuna.samplers.TPESampler(seed=self._seed * 100_003 + trial.number, multivariate=False)
         parameters = {name: _suggested(trial, name, within) for name, within in self._space.items()}
         try:
             settings = tuning.settings_of(self._network, parameters)
-            score = tuning.tried(
-                self._kind, settings, self.parts, self._seed, lambda step: progress({**step, "trial": trial.number})
-            )
+            with at_work(engine):
+                piece = trial.number, settings
+                (score,) = engine.map(tuning.tried_piece, [piece], self._kind, self.parts, self._seed)
             if not math.isfinite(score.value):
                 raise TrainingFailed("the answers are no finite numbers")
         except TrainingFailed as why:
@@ -92,7 +114,7 @@ class Study:
             raise optuna.TrialPruned(str(why)) from None
         trial.set_user_attr("unseen", score.unseen)
         trial.set_user_attr("newest", score.newest)
-        return score.value
+        return float(score.value)
 
     def _ended(self, trial: "optuna.trial.FrozenTrial", seconds: float) -> Trial:
         best, failure = self._best(), trial.user_attrs.get("failure")
@@ -103,7 +125,7 @@ class Study:
         completed = [trial for trial in self._study.trials if trial.state.name == "COMPLETE"]
         return min(completed, key=lambda trial: (trial.value, trial.number), default=None)
 
-    def verdict(self, progress: Progress) -> Verdict | None:
+    def verdict(self, progress: Progress, engine: Engine | None = None) -> Verdict | None:
         """The best trial beside the defaults on the hidden students; none while the defaults are the best.
 
         It is reached once for each best trial: a second look would only seek a lucky one. Raises ValueError while no
@@ -118,7 +140,9 @@ class Study:
         if known and known["trial"] == best.number:
             return Verdict(**known)
         settings = tuning.settings_of(self._network, best.params)
-        found = tuning.compared(self._kind, settings, best.number, self.parts, self._seed, progress)
+        found = tuning.compared(
+            self._kind, settings, best.number, self.parts, self._seed, engine or LocalEngine(progress)
+        )
         self._study.set_user_attr("verdict", asdict(found))
         return found
 
@@ -130,7 +154,7 @@ class Study:
 
 
 def opened(
-    engine: Engine, url: str, kind: str, attempts: Attempts, *, name: str | None, seed: int, grows: bool
+    engine: Database, url: str, kind: str, attempts: Attempts, *, name: str | None, seed: int, grows: bool
 ) -> Study:
     """The study of this name, begun if it isn't there. Its tasks stay those that it began with: where they `grow`, as
     an installation's do, later ones are left out.
@@ -214,7 +238,7 @@ def _storage(url: str) -> "optuna.storages.RDBStorage":
 
 
 @contextmanager
-def _alone(engine: Engine) -> Iterator[None]:
+def _alone(engine: Database) -> Iterator[None]:
     """With the schema there, and no other process in here: each would create what it doesn't see yet."""
     with engine.begin() as turn, engine.connect() as connection:
         turn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})

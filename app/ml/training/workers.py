@@ -30,7 +30,7 @@ class Workers:
         from app.ml.engine.on_dask import DaskEngine  # here, for who works locally needs nothing of Dask
 
         try:
-            engine = DaskEngine(scheduler, store_url, folder, self._here.say)
+            engine = DaskEngine(scheduler, self._here.say, store_url, folder)
         except EngineLost as why:
             self._lose(why)
             yield

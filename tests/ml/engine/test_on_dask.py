@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from app.domain.attempts import COLUMNS, Attempts
 from app.ml.engine import on_dask
 from app.ml.engine.local import EngineLost, LocalEngine, at_work, by_student, current
 from app.ml.engine.on_dask import DaskEngine
+from app.ml.evaluation import tuning
+from app.ml.evaluation.benchmark import contestants, evaluate, split_by_student
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.inputs import inputs_of, known_before
 from app.ml.lnirt import data
@@ -47,7 +50,7 @@ def scheduler() -> Iterator[str]:
 @contextmanager
 def engine(scheduler: str, store: Path, said: list[Any] | None = None) -> Iterator[DaskEngine]:
     said = [] if said is None else said
-    with DaskEngine(scheduler, store.as_uri(), "shards", said.append) as made, at_work(made):
+    with DaskEngine(scheduler, said.append, store.as_uri(), "shards") as made, at_work(made):
         yield made
 
 
@@ -187,6 +190,34 @@ def test_what_workers_lost_is_done_anew_in_this_process(scheduler: str, tmp_path
         assert workers.do(work) == "done"
         assert workers.are_here
     assert workers.lost == "They died."
+
+
+def test_evaluated_models_have_the_scores_side_by_side_that_they_have_here(scheduler: str, tmp_path: Path) -> None:
+    train, test = split_by_student(ATTEMPTS)
+    some = [each for each in contestants() if each.name in ("prior", "item mean", "lnirt")]
+    here = evaluate(train, test, some)
+    with engine(scheduler, tmp_path) as dask:
+        there = evaluate(train, test, some, engine=dask)
+    assert [replace(each, train_seconds=0) for each in there.scores] == [
+        replace(each, train_seconds=0) for each in here.scores
+    ]
+
+
+def test_the_verdict_of_a_tuning_is_reached_side_by_side(
+    scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = tuning.parted(ATTEMPTS)
+    loss = {None: 0.7, 2: 0.5}
+
+    def on_hidden(kind: str, settings: Any, parts: tuning.Parts, *_: object) -> tuning.Losses:
+        losses = np.full(len(parts.hidden), loss[settings and settings["epochs"]])
+        return tuning.Losses(losses, losses)
+
+    monkeypatch.setattr(tuning, "_on_hidden", on_hidden)
+    with engine(scheduler, tmp_path) as dask:
+        verdict = tuning.compared("embedding_v2", {"epochs": 2}, 1, parts, 0, dask)
+    assert verdict.default_log_loss == pytest.approx(0.7)
+    assert verdict.best_log_loss == pytest.approx(0.5)
 
 
 def test_who_works_locally_imports_nothing_of_dask(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from app.domain.actors import COMMAND_LINE
 from app.domain.attempts import Attempts
 from app.domain.kinds import NETWORKS
 from app.ml import registry
+from app.ml.engine.local import LocalEngine
 from app.ml.evaluation import tuning, tuning_study
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.evaluation.tuning import Parts, TrialScore
@@ -329,7 +330,7 @@ def test_trials_that_really_train_come_to_a_verdict(db: Session, monkeypatch: py
     trials = run(found, 2)
     assert all(trial.score and 0 < trial.score < 2 for trial in trials)
     settings = tuning.settings_of(registry.network(KIND), tuning.defaults(registry.network(KIND)))
-    verdict = tuning.compared(KIND, settings | {"epochs": (2, 2)}, 1, found.parts, 0, lambda step: None)
+    verdict = tuning.compared(KIND, settings | {"epochs": (2, 2)}, 1, found.parts, 0, LocalEngine())
     assert verdict.tasks == len(found.parts.hidden)
     assert verdict.default > 0
     assert verdict.error > 0
