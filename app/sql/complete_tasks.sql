@@ -5,35 +5,38 @@
 -- asked, in order; `asked` holds no id twice. Where nobody is named, a console asks, which may do all.
 CREATE OR REPLACE FUNCTION complete_tasks(
     asked uuid[], correct boolean[], seconds double precision[], students uuid[], keys bytea[]
-) RETURNS TABLE (admitted boolean, since_training integer, task practice_tasks) LANGUAGE plpgsql AS $$
+) RETURNS TABLE (admitted boolean, since_training integer, task practice_tasks) LANGUAGE plpgsql
+-- Else each call plans anew, which takes longer than what is planned; and what was planned for a new, small table
+-- would read all of a large one.
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $$
 DECLARE
     let_in boolean[];
     schools uuid[];  -- of keys that see nobody else's students
     done uuid[];
     since integer;
 BEGIN
-    let_in := ARRAY(
-        SELECT CASE
-            WHEN student IS NOT NULL THEN EXISTS (SELECT FROM users WHERE id = student)
-            WHEN key IS NOT NULL THEN EXISTS (SELECT FROM service_keys WHERE key_hash = key
-                AND (revoked_at IS NULL OR revoked_at > now()))
-            ELSE true END
-        FROM unnest(students, keys) WITH ORDINALITY AS caller (student, key, place) ORDER BY place);
-    schools := ARRAY(
-        SELECT CASE WHEN key IS NOT NULL THEN
-            (SELECT school_id FROM service_keys WHERE key_hash = key AND own_students) END
-        FROM unnest(keys) WITH ORDINALITY AS caller (key, place) ORDER BY place);
-    IF array_remove(keys, NULL) <> '{}' THEN
-        -- A key sees of students with an account what its school recorded, while they allow that.
-        asked := ARRAY(
-            SELECT CASE WHEN key IS NULL OR NOT EXISTS (
+    -- A key sees of students with an account what its school recorded, while they allow that.
+    SELECT array_agg(caller.let_in), array_agg(caller.school), array_agg(caller.seen) INTO let_in, schools, asked
+    FROM (
+        SELECT
+            CASE
+                WHEN student IS NOT NULL THEN EXISTS (SELECT FROM users WHERE id = student)
+                WHEN key IS NOT NULL THEN key_hash IS NOT NULL AND (revoked_at IS NULL OR revoked_at > now())
+                ELSE true END AS let_in,
+            CASE WHEN own_students THEN service_keys.school_id END AS school,
+            CASE WHEN key IS NULL OR NOT EXISTS (
                 SELECT FROM practice_tasks AS open JOIN users ON users.id = open.user_id
                 WHERE open.id = task_id AND NOT EXISTS (
-                    SELECT FROM service_keys JOIN allowed_schools AS allowed USING (school_id)
-                    WHERE key_hash = key AND school_id = open.school_id AND allowed.user_id = users.id)
-            ) THEN task_id END
-            FROM unnest(asked, keys) WITH ORDINALITY AS caller (task_id, key, place) ORDER BY place);
-    END IF;
+                    SELECT FROM allowed_schools AS allowed
+                    WHERE allowed.user_id = users.id AND allowed.school_id = open.school_id
+                        AND allowed.school_id = service_keys.school_id)
+            ) THEN task_id END AS seen
+        FROM unnest(asked, students, keys) WITH ORDINALITY AS named (task_id, student, key, place)
+        LEFT JOIN service_keys ON key_hash = key
+        ORDER BY place
+    ) AS caller;
     IF cardinality(asked) > 1 THEN
         -- Who is not alone does not wait for long: one by one they wait for nobody else's lock.
         PERFORM set_config('lock_timeout', '100ms', true);
