@@ -66,9 +66,9 @@ def _after(world: World, scenario: Scenario, case: Case, told: list[Any], tell: 
     world.enter(RETRAIN_EVERY="5" if scenario.attempt is train else "1000")
     if case.mode == KILL and case.seed % 2:
         _supervisor_records()
-    tell(invariants.broken(world.url, world.model_dir))
+    tell(invariants.broken(world.url, world.store))
     scenario.again(world, case.seed, told)
-    tell(invariants.broken(world.url, world.model_dir, settled=scenario.attempt is train))
+    tell(invariants.broken(world.url, world.store, settled=scenario.attempt is train))
 
 
 def _supervisor_records() -> None:

@@ -19,6 +19,7 @@ from app.domain.interactions import Interaction, student_uuid, uuid5
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.registry import BY_NAME
 from app.ml.serving import model_order, version_store
+from app.ml.serving.version_store import VersionStore
 from app.ml.training import dataset, scheduler
 from app.ml.training.worker import TrainingDied, TrainingProcess
 from faults import child_process
@@ -48,14 +49,20 @@ class World:
     folder: Path
     kinds: tuple[str, ...]  # that are trained
     key: str = ""  # of a school
+    has_store: bool = False  # versions lie elsewhere for good, and MODEL_DIR holds what was fetched
 
     @property
     def model_dir(self) -> Path:
         return self.folder / "models"
 
+    @property
+    def store(self) -> VersionStore:
+        return VersionStore(self.model_dir, (self.folder / "store").as_uri() if self.has_store else "")
+
     def enter(self, **more: str) -> None:
         """This process belongs to this world from now on."""
         given = {"DATABASE_URL": self.url, "MODEL_DIR": str(self.model_dir), "DATA_DIR": str(self.folder / "data")}
+        given["MODEL_URL"] = self.store.url
         os.environ.update({"KEEP_VERSIONS": "2", "TRAINING_TIMEOUT_SECONDS": "60"} | given | more)
         os.chdir(self.folder)  # no .env of the developer's
         for cached in CACHED:
@@ -86,7 +93,7 @@ class Worlds:
             folder = self._folder / name
             folder.mkdir()
             self._sql(f"CREATE DATABASE {name} TEMPLATE plain")
-            world = World(self._named(name), folder, tuple(kinds.split(",")))
+            world = World(self._named(name), folder, tuple(kinds.split(",")), has_store=seed % 2 == 1)
             key = child_process.done(lambda tell: _settle(world, start, seed, tell)).told[-1]
             self._made[wanted] = replace(world, key=key)
         return self._made[wanted]

@@ -1,7 +1,6 @@
 """What must hold after every fault, of a database and a MODEL_DIR. Each break is a sentence."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from sqlalchemy import text
@@ -44,7 +43,7 @@ HALF = """
        OR EXISTS (SELECT FROM model_versions WHERE run_id = run.id GROUP BY kind HAVING count(*) > 1)"""
 
 
-def broken(url: str, model_dir: Path, *, settled: bool = False, store: VersionStore | None = None) -> list[str]:
+def broken(url: str, store: VersionStore, *, settled: bool = False) -> list[str]:
     """What doesn't hold; `settled`: a run has succeeded since the fault, so nothing may be left lying about."""
     engine = engine_for(url)
     try:
@@ -52,10 +51,10 @@ def broken(url: str, model_dir: Path, *, settled: bool = False, store: VersionSt
             found = [
                 *counted(db),
                 *one_writer(db, settled),
-                *serving(db, store or VersionStore(model_dir)),
+                *serving(db, store),
                 *predictions(db),
             ]
-            return [*found, *(leftovers(db, model_dir) if settled else ())]
+            return [*found, *(leftovers(db, store) if settled else ())]
     finally:
         engine.dispose()
 
@@ -118,11 +117,11 @@ def predictions(db: Session) -> Iterator[str]:
         yield f"{wrong} stored predictions don't name their model, or are none."
 
 
-def leftovers(db: Session, model_dir: Path) -> Iterator[str]:
+def leftovers(db: Session, store: VersionStore) -> Iterator[str]:
     """Folders that no version names or needs any more, and well-known names that lead nowhere."""
     kept = set(db.scalars(text("SELECT folder FROM model_versions WHERE pruned_at IS NULL")))
     known = set(db.scalars(text("SELECT folder FROM model_versions")))
-    versions = model_dir / artifacts.VERSIONS
+    model_dir, versions = store.model_dir, (store.folder or store.model_dir) / artifacts.VERSIONS
     there = {f"{artifacts.VERSIONS}/{folder.name}" for folder in versions.glob("*")}  # staging, too
     if orphans := there - known:
         yield f"{len(orphans)} folders belong to no version: {', '.join(sorted(orphans))}."

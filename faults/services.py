@@ -13,6 +13,7 @@ from app.core.database import engine_for
 from app.core.db import embedded_postgres, migrations
 from app.domain.attempts import Attempts
 from app.ml.evaluation.simulated import school, simulate
+from app.ml.serving.version_store import VersionStore
 from benchmarks.service import Service, ended, wait_until_ready
 from faults import invariants
 
@@ -61,7 +62,7 @@ class Deployment:
         return self.ask(statement, *values)[0][0]
 
     def broken(self, *, settled: bool = False) -> list[str]:
-        return invariants.broken(self.url, self.model_dir, settled=settled)
+        return invariants.broken(self.url, VersionStore(self.model_dir), settled=settled)
 
     def close(self) -> None:
         for service in self.services:

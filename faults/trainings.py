@@ -31,6 +31,8 @@ STEPS = (
     ("app.ml.networks.inference", "load_served"),
     ("app.ml.serving.artifacts", "hashes"),
     ("app.ml.serving.artifacts", "verify"),
+    ("app.core.object_store", "ObjectStore.create"),
+    ("app.core.object_store", "ObjectStore.read"),
     ("app.ml.training.gate", "HoldoutSet.evaluate"),
     ("app.ml.serving.artifacts", "settle"),
     ("app.ml.training.publication", "Publication.decide"),

@@ -91,6 +91,8 @@ class ObjectStore:
 def _opened(url: str) -> Any:
     at = urlsplit(url)
     if at.scheme == "file":
+        if not Path(unquote(at.path)).is_dir():
+            raise GenericError("there is no such folder")
         return LocalStore(unquote(at.path))
     if file := env_file():  # where our own settings may stand too
         for name, value in dotenv_values(file).items():

@@ -8,7 +8,7 @@ import stat
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from app.core.db import migrations
 from app.core.db.statements import run_sync
 from app.crud import accounts, model_versions, tables
 from app.domain.attempts import Attempts
+from app.domain.errors import StoreAway
 from app.domain.tasks import TaskRequest
 from app.ml.embedding_service import predict_and_save
 from app.ml.evaluation.simulated import school, simulate
@@ -47,10 +48,15 @@ def silent(_: int) -> None:
 
 @dataclass(frozen=True)
 class Place:
-    """A database, a folder for models and one for the secret."""
+    """A database, a folder for models and one for the secret, and where versions lie for good."""
 
     engine: Engine
     folder: Path
+    url: str = ""
+
+    @property
+    def store(self) -> VersionStore:
+        return VersionStore(self.models, self.url)
 
     @property
     def models(self) -> Path:
@@ -61,12 +67,12 @@ class Place:
         return self.folder / "secret_key"
 
     def back_up(self, file: Path, **more: Any) -> Any:
-        return create.create(self.engine, VersionStore(self.models), SECRET, file, silent, **more)
+        return create.create(self.engine, self.store, SECRET, file, silent, **more)
 
     def restore(self, file: Path, replace: bool = False) -> None:
         self.engine.dispose()
         with checked(file, silent) as opened:
-            restore.restore(self.engine, VersionStore(self.models), self.secret, opened, replace)
+            restore.restore(self.engine, self.store, self.secret, opened, replace)
 
     def rows(self) -> dict[str, list[str]]:
         """Every row of every table, as text."""
@@ -83,7 +89,7 @@ class Place:
     def answers(self, key: str) -> list[tuple[float, float]]:
         """What the service would predict here, of a student it knows and of one it doesn't."""
         new_session, claim = sessionmaker(self.engine), accounts.claim_by_key(key)
-        models = ServingModels(new_session.begin, VersionStore(self.models))
+        models = ServingModels(new_session.begin, self.store)
         models.refresh()
         assert models.problems == []
         with new_session() as db:
@@ -198,6 +204,29 @@ def test_a_backup_made_in_the_middle_of_a_training_is_of_one_moment_and_answers_
     assert there.secret.read_bytes() == SECRET
     assert stat.S_IMODE(there.secret.stat().st_mode) == 0o600
     assert not [each for each in (*trained.models.iterdir(), *there.models.iterdir()) if each.name.startswith(".")]
+
+
+def test_a_backup_holds_what_lies_in_the_store_and_a_restore_mends_another(
+    trained: Place, there: Place, db: Session, tmp_path: Path
+) -> None:
+    key = accounts.create_key(db, "school")
+    db.commit()
+    answers = trained.answers(key)
+    trained.models.rename(tmp_path / "one")
+    moved = replace(trained, url=(tmp_path / "one").as_uri())  # MODEL_DIR is empty now
+    moved.back_up(tmp_path / "backup")
+    for folder in (tmp_path / "one" / "versions").iterdir():
+        (tmp_path / "two" / "versions" / folder.name).mkdir(parents=True)
+        (tmp_path / "two" / "versions" / folder.name / "lnirt.npz").write_text("other bytes")
+    target = replace(there, url=(tmp_path / "two").as_uri())
+    target.restore(tmp_path / "backup")
+    shutil.rmtree(there.models)
+    assert target.answers(key) == answers
+    (tmp_path / "one").rename(tmp_path / "away")
+    shutil.rmtree(trained.models)
+    with pytest.raises(StoreAway):
+        moved.back_up(tmp_path / "another")
+    assert not (tmp_path / "another").exists()
 
 
 def nobody_else(db: Session) -> None:

@@ -26,10 +26,12 @@ from app.cli import main
 from app.cli.service import _as_called
 from app.core import database
 from app.core.db import embedded_postgres
+from app.crud import model_versions
 from app.ml.evaluation import tuning, tuning_study
 from app.ml.evaluation.prequential import BASELINES, Baseline
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.registry import BY_NAME
+from app.ml.serving import artifacts
 from tests.school import PASSWORD, imported, interactions, throw_away, until
 from tests.versions import pruned, serving, version
 
@@ -376,6 +378,25 @@ def test_promote_and_rollback_say_what_they_did(db: Session) -> None:
         assert "Traceback" not in run(*arguments, ok=False)
     db.rollback()
     assert db.scalar(text("SELECT id FROM model_versions WHERE state = 'serving'")) == new
+
+
+def test_a_lost_version_is_retired_and_a_whole_one_is_not(db: Session, environment: Path) -> None:
+    lost, whole = version(db), version(db, kind="lnirt")
+    serving(db, lost, whole)
+    row = model_versions.get(db, whole)
+    (file := environment / "models" / row.folder / "lnirt.npz").parent.mkdir(parents=True)
+    file.write_text("whole")
+    db.execute(text("UPDATE model_versions SET files = CAST(:files AS jsonb) WHERE id = :id"),
+               {"id": whole, "files": json.dumps(artifacts.hashes(file.parent))})  # fmt: skip
+    db.commit()
+    assert f"The files of version {whole} are whole" in run("retire", str(whole), ok=False)
+    assert f"Version {lost} of embedding_v2 was taken out of service by command line." in run("retire", str(lost))
+    assert f"Version {lost} of embedding_v2 is not in service." in run("retire", str(lost), ok=False)
+    assert run("copy-versions", (environment / "store").as_uri()).startswith("The files of 1 versions lie in file:///")
+    assert (environment / "store" / row.folder / "lnirt.npz").read_text() == "whole"
+    assert "takes file:///folder" in run("copy-versions", "/store", ok=False)
+    file.write_text("damaged")
+    assert f"Not copied: version {whole}:" in run("copy-versions", (environment / "other").as_uri(), ok=False)
 
 
 def test_pause_and_resume_say_what_they_did(db: Session) -> None:

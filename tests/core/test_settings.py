@@ -112,3 +112,29 @@ def test_models_are_kept_in_the_data_folder_anywhere_else(
         (environment / "lib" / "pyproject.toml").write_text(project)
     settings.cache_clear()
     assert settings().model_dir == environment / "data" / "models"
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("/models", "takes file:///folder"),
+        ("file://models", "takes file:///folder"),
+        ("s3:///models", "takes file:///folder"),
+        ("s3://", "takes file:///folder"),
+        ("ftp://host/models", "takes file:///folder"),
+        ("s3://bucket/models?x=1", "takes file:///folder"),
+        ("s3://somebody:secret@bucket/models", "takes no secrets"),
+    ],
+)
+def test_a_store_that_can_not_be_one_stops_the_start(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, url: str, complaint: str
+) -> None:
+    monkeypatch.setenv("MODEL_URL", url)
+    with pytest.raises(SystemExit, match=f"MODEL_URL: .*{complaint}"):
+        settings()
+
+
+@pytest.mark.parametrize("url", ["file:///models", "s3://bucket/a/path/", "gs://bucket", "az://container/path"])
+def test_stores_that_there_are(environment: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("MODEL_URL", url)
+    assert settings().model_url == url.rstrip("/")

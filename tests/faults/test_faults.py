@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.ml.serving.version_store import VersionStore
 from faults import invariants, soak, trainings
 from faults.failpoints import FILE_ERRORS, KILL, LOST, Failpoints, Fault
 from faults.soak import Sample
@@ -73,7 +74,7 @@ def spoilt(db: Session, environment: Path) -> list[str]:
     db.execute(text("UPDATE embedding_model_tracker SET n_samples_since_training = 1"))
     db.commit()
     url = db.get_bind().engine.url.render_as_string(hide_password=False).replace("+psycopg2", "")
-    return invariants.broken(url, environment / "models", settled=True)
+    return invariants.broken(url, VersionStore(environment / "models"), settled=True)
 
 
 def test_what_does_not_hold_is_told(spoilt: list[str]) -> None:

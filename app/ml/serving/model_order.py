@@ -279,7 +279,9 @@ class ServingModels:
 
 def _cannot_load(version: Version, why: Exception, fallback: Loaded | None) -> Said:
     instead = f" Version {fallback.version.id}, which served before, answers instead." if fallback else ""
-    return ServingProblem.FILES_DAMAGED.said(id=version.id, kind=version.kind, why=why, instead=instead)
+    return ServingProblem.FILES_DAMAGED.said(
+        id=version.id, kind=version.kind, why=str(why).rstrip("."), instead=instead
+    )
 
 
 def show_files(model_dir: Path, best_first: Iterable[Version]) -> None:

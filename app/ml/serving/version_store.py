@@ -42,8 +42,8 @@ class VersionStore:
     def __init__(self, model_dir: Path, url: str = "") -> None:
         self.model_dir, self.url = model_dir, url or model_dir.absolute().as_uri()
         at = urlsplit(self.url)
-        self._folder = Path(unquote(at.path)) if at.scheme == "file" else None
-        self.is_here = self._folder is not None and self._folder.resolve() == model_dir.resolve()
+        self.folder = Path(unquote(at.path)) if at.scheme == "file" else None  # that a file URL names
+        self.is_here = self.folder is not None and self.folder.resolve() == model_dir.resolve()
         self._places = [model_dir]
         self._problem: str | None = None
         self._checked_again_at = 0.0
@@ -85,8 +85,8 @@ class VersionStore:
     def begin(self) -> None:
         """Make the folder that a file URL names, before there is any version; a bucket has to be there. Later one that
         is missing is a store that is away: to make it anew would lose what comes back."""
-        if self._folder:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.folder:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def publish(self, place: Path, folder: str, *, mend: bool = False) -> None:
         """Put the files of a finished folder into the store, each only where there is none of that name.
@@ -104,10 +104,10 @@ class VersionStore:
             if not mend:
                 raise DamagedFiles(f"{key} lies in {self.url} already, and is another file")
             self._store.replace(key, file)
-        if self._folder:  # a bucket does so by itself
-            versions = self._folder / artifacts.VERSIONS
+        if self.folder:  # a bucket does so by itself
+            versions = self.folder / artifacts.VERSIONS
             make_private_below(versions)
-            for each in (*(self._folder / folder).iterdir(), self._folder / folder, versions):
+            for each in (*(self.folder / folder).iterdir(), self.folder / folder, versions):
                 sync(each)
 
     def remove(self, folder: str) -> bool:
@@ -115,8 +115,8 @@ class VersionStore:
         gone = artifacts.remove(self.model_dir, folder)
         if self.is_here:
             return gone
-        if self._folder:
-            return artifacts.remove(self._folder, folder) and gone
+        if self.folder:
+            return artifacts.remove(self.folder, folder) and gone
         try:
             self._store.delete(folder)
         except StoreAway as why:

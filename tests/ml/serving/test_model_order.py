@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core import settings
+from app.core import object_store, settings
 from app.crud import model_versions, serving_changes
 from app.domain.shares import ALL, Share
 from app.domain.tasks import TaskRequest
@@ -22,7 +22,7 @@ from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.inputs import NETWORK_INPUTS
 from app.ml.lnirt.model import ServedLnirt
 from app.ml.registry import BY_NAME
-from app.ml.serving import model_order
+from app.ml.serving import model_order, version_store
 from app.ml.training import scheduler
 from tests.conftest import SharedProcess, Template, clone, copy_of
 from tests.ml import following
@@ -363,3 +363,81 @@ def test_damaged_files_fall_back_to_the_version_before_then_to_lnirt_then_to_the
         (folder / "lnirt.npz").unlink()
     with restarted() as client:
         assert Student(client, secret).ask(user_id=STRONG).json()["model_version_id"] is None
+
+
+@pytest.fixture
+def shared(trained: None, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a store that holds the installation's versions; MODEL_DIR is another machine's, and empty."""
+    store = environment / "store"
+    (environment / "models").rename(store)
+    monkeypatch.setenv("MODEL_URL", store.as_uri())
+    monkeypatch.setattr(model_order, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(object_store, "AWAY_SECONDS", 0)
+    monkeypatch.setattr(version_store, "CHECK_SECONDS", 0)
+    settings.settings.cache_clear()
+    return store
+
+
+def forget_store() -> None:
+    version_store.version_store.cache_clear()
+
+
+def answered(client: TestClient, secret: str) -> str:
+    told: str = Student(client, secret).ask(user_id=STRONG).json()["model_version"]
+    return told
+
+
+def test_a_machine_with_an_empty_disk_fetches_what_serves_and_goes_on_when_its_disk_is_wiped(
+    shared: Path, db: Session, environment: Path
+) -> None:
+    secret = key(db)
+    with restarted() as client:
+        assert answered(client, secret) == "embedding_v2"
+        assert not client.get("/model/status").json()["degraded"]
+        there = {each.name.split("-")[0] for each in (environment / "models" / "versions").iterdir()}
+        assert there == {"embedding_v2", "embedding_lstm", "lnirt"}  # not those that only are kept
+        assert (environment / "models" / "metadata.json").resolve().parent.name.startswith("embedding_v2")
+        shutil.rmtree(environment / "models")
+        assert answered(client, secret) == "embedding_v2"
+
+
+def test_a_process_that_starts_while_the_store_is_away_answers_by_its_disk_and_says_so(
+    shared: Path, db: Session, environment: Path
+) -> None:
+    secret = key(db)
+    with restarted() as client:
+        assert answered(client, secret) == "embedding_v2"
+        assert client.get("/readyz").json() == {"status": "ok", "reasons": []}
+    shared.rename(environment / "away")
+    forget_store()
+    with restarted() as client:
+        assert answered(client, secret) == "embedding_v2"
+        status, ready = client.get("/model/status").json(), client.get("/readyz")
+        assert not status["degraded"]
+        assert "The store of the models, file:///" in status["warning"]
+        assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+        assert "can't be used" in ready.json()["reasons"][-1]
+
+
+def test_with_an_empty_disk_lnirt_answers_until_the_store_is_back(shared: Path, db: Session, environment: Path) -> None:
+    secret = key(db)
+    shared.rename(environment / "away")
+    with restarted() as client:
+        task = Student(client, secret).ask(user_id=STRONG).json()
+        assert (task["model_version"], task["model_version_id"]) == ("v1.0", None)
+        assert "can't be used" in task["fallback_reason"]
+        assert ".." not in task["fallback_reason"]
+        export = Student.registered(client, "ada").get("/users/me/export")
+        assert (export.status_code, "retry-after" in export.headers) == (503, True)  # else it would not be whole
+        (environment / "away").rename(shared)
+        assert until(lambda: answered(client, secret) == "embedding_v2")
+
+
+def test_other_bytes_in_the_store_never_answer(shared: Path, db: Session, environment: Path) -> None:
+    for file in (shared / "versions").glob("embedding_v2-*/weights.npz"):
+        file.write_bytes(next((shared / "versions").glob("embedding_lstm-*/weights.npz")).read_bytes())
+    secret = key(db)
+    with restarted() as client:
+        assert answered(client, secret) == "embedding_lstm"
+        assert "weights.npz" in client.get("/model/status").json()["reason"]
+    assert not list((environment / "models" / "versions").glob("embedding_v2-*"))
