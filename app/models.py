@@ -438,6 +438,7 @@ class TrainingRun(Base):
     seconds: Mapped[float | None] = mapped_column(Double)  # of work, without those in which others had the processor
     peak_bytes: Mapped[int | None] = mapped_column(BigInteger)  # of memory
     overran: Mapped[str | None]  # what was too little for it: time, memory
+    rung: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # of the ladder, how far it stood down
 
     __table_args__ = (
         CheckConstraint(

@@ -106,7 +106,7 @@ SINCE = {
     "0013": [
         "INSERT INTO trainers (name) VALUES ('machine:17')",
         """UPDATE training_runs SET ordered = true, trainer = 'machine:17', tries = 2, n_read = 40, seconds = 8.5,
-                                    peak_bytes = 700000000, overran = 'time' WHERE id = 1""",
+                                    peak_bytes = 700000000, overran = 'time', rung = 1 WHERE id = 1""",
     ],
 }
 

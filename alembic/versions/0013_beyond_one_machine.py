@@ -56,6 +56,7 @@ def trainers() -> None:
         sa.Column("seconds", sa.Double),
         sa.Column("peak_bytes", sa.BigInteger),
         sa.Column("overran", sa.Text),
+        sa.Column("rung", sa.SmallInteger, nullable=False, server_default="0"),
     ):
         op.add_column("training_runs", column)
     op.create_check_constraint(op.f(OVERRAN), "training_runs", "overran IN ('time', 'memory')")
@@ -63,7 +64,7 @@ def trainers() -> None:
 
 def no_trainers() -> None:
     op.drop_constraint(op.f(OVERRAN), "training_runs")
-    for column in ("overran", "peak_bytes", "seconds", "n_read", "tries", "trainer", "ordered"):
+    for column in ("rung", "overran", "peak_bytes", "seconds", "n_read", "tries", "trainer", "ordered"):
         op.drop_column("training_runs", column)
     op.drop_table("trainers")
 

@@ -18,17 +18,18 @@ FIRST_WAIT, LONGEST_WAIT = 1, 300  # seconds after a failed run, twice as many a
 
 # A run that came to models, or a person who said to go on, ends a row of failures.
 FAILURES = """
-    SELECT id, finished_at, message, progress ->> 'step' AS step FROM training_runs
+    SELECT id, finished_at, message, overran, progress ->> 'step' AS step FROM training_runs
     WHERE outcome = 'failed'
       AND id > greatest((SELECT coalesce(max(forgiven_through), 0) FROM training_control),
                         (SELECT coalesce(max(id), 0) FROM training_runs WHERE outcome IN ('published', 'rejected')))"""
 
 READ = f"""
     WITH failed AS ({FAILURES}),
-         row AS (SELECT count(*) AS n, count(*) FILTER (WHERE step IN ('fetch', 'store')) AS away,
+         row AS (SELECT count(*) AS n, count(*) FILTER (WHERE step IN ('fetch', 'store') OR overran IS NOT NULL)
+                            AS awaited,
                         max(finished_at) AS last,
                         (array_agg(message ORDER BY id DESC))[1] AS message FROM failed)
-    SELECT paused_at, paused_by, reason, row.n, row.away, row.message,
+    SELECT paused_at, paused_by, reason, row.n, row.awaited, row.message,
            extract(epoch FROM row.last + make_interval(secs => least(
                {FIRST_WAIT} * power(2, least(row.n, 20) - 1), {LONGEST_WAIT})) - clock_timestamp()) AS wait
     FROM row LEFT JOIN training_control ON training_control.id = 1"""
@@ -50,14 +51,14 @@ class Control:
     paused_by: str | None  # an address, "command line", or SERVICE
     reason: str | None
     failures: int  # runs that failed in a row
-    away: int  # of them, for want of the models' files: these wait, and never for a person
+    awaited: int  # of them, for want of the models' files, or that overran: the next one waits or takes less
     wait_seconds: float  # until the next may begin; 0 when it may now
     last_failure: str | None
 
     @property
     def is_paused(self) -> bool:
         """Whether they wait for a person."""
-        return self.paused_at is not None or self.failures - self.away >= HOPELESS
+        return self.paused_at is not None or self.failures - self.awaited >= HOPELESS
 
     @property
     def may_begin(self) -> bool:
@@ -67,7 +68,7 @@ class Control:
 def read(db: Session) -> Control:
     row = execute(db, READ).one()
     wait = max(float(row.wait), 0.0) if row.wait is not None else 0.0
-    return Control(row.paused_at, row.paused_by, row.reason, row.n, row.away, wait, row.message)
+    return Control(row.paused_at, row.paused_by, row.reason, row.n, row.awaited, wait, row.message)
 
 
 def pause(db: Session, actor: Actor, reason: str) -> bool:
@@ -95,7 +96,7 @@ def resume(db: Session, actor: Actor) -> bool:
 def after_failure(db: Session) -> str | None:
     """Pause where too many runs failed in a row; what is to be said of it, once."""
     now = read(db)
-    if now.failures - now.away < HOPELESS:
+    if now.failures - now.awaited < HOPELESS:
         return None
     reason = f"{now.failures} trainings failed in a row, the last: {now.last_failure}"
     return reason if _pause(db, SERVICE, reason) else None

@@ -33,6 +33,8 @@ class Run:
     kinds: Sequence[str] | None  # none: all of them
     from_scratch: bool = True  # or went on from the models there were
     trainer: str | None = None  # the process that took it, `host:process id`
+    n_read: int | None = None  # finished tasks that it worked with
+    peak_bytes: int | None = None  # of memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +125,13 @@ TIDIED = """
     WHERE finished_at IS NOT NULL AND folders <@ CAST(:folders AS text[])"""
 LAST_FROM_SCRATCH = f"""{SELECT}
     WHERE from_scratch AND kinds IS NULL AND outcome IN ('published', 'rejected') ORDER BY id DESC LIMIT 1"""
+RUNG = """
+    SELECT CASE WHEN overran IS NULL THEN greatest(rung - 1, 0) ELSE least(rung + 1, 20) END AS rung,
+        (SELECT overran FROM training_runs WHERE overran IS NOT NULL ORDER BY id DESC LIMIT 1) AS overran
+    FROM training_runs WHERE overran IS NOT NULL OR outcome IN ('published', 'rejected') ORDER BY id DESC LIMIT 1"""
 FINISH = """
     UPDATE training_runs SET outcome = :outcome, message = :message, finished_at = now(), n_tasks = :n_tasks,
-        n_taken = :taken
+        n_taken = :taken, overran = :overran
     WHERE id = :id AND finished_at IS NULL RETURNING id"""
 AT_WORK = f"{SELECT} WHERE outcome = 'running' AND finished_at IS NULL ORDER BY id DESC LIMIT 1"
 LATEST = f"""{SELECT}
@@ -286,10 +292,24 @@ def tidied(db: Session, folders: Sequence[str]) -> None:
     execute(db, TIDIED, folders=list(folders))
 
 
-def plan(db: Session | Connection, run_id: int, from_scratch: bool) -> None:
-    """Whether the run trains from scratch or goes on from the models there are."""
-    sql = "UPDATE training_runs SET from_scratch = :from_scratch WHERE id = :id"
-    execute(db, sql, id=run_id, from_scratch=from_scratch)
+def plan(db: Session | Connection, run_id: int, from_scratch: bool, n_read: int, rung: int) -> None:
+    """Whether the run trains from scratch or goes on from the models there are, with how many tasks; and how far down
+    the ladder it stands."""
+    sql = "UPDATE training_runs SET from_scratch = :from_scratch, n_read = :n_read, rung = :rung WHERE id = :id"
+    execute(db, sql, id=run_id, from_scratch=from_scratch, n_read=n_read, rung=rung)
+
+
+def took(db: Session | Connection, run_id: int, seconds: float, peak_bytes: int) -> None:
+    """What the run took."""
+    sql = "UPDATE training_runs SET seconds = :seconds, peak_bytes = nullif(:peak, 0) WHERE id = :id"
+    execute(db, sql, id=run_id, seconds=round(seconds, 3), peak=peak_bytes)
+
+
+def rung(db: Session | Connection) -> tuple[int, str | None]:
+    """How far down the ladder the next run stands, 0 at the top: one further after each that overran, one less after
+    each that came to models; and what was too little last."""
+    row = execute(db, RUNG).first()
+    return (row.rung, row.overran) if row else (0, None)
 
 
 def last_from_scratch(db: Session) -> Run | None:
@@ -310,9 +330,11 @@ def finish(
     *,
     n_tasks: int | None = None,
     taken: int | None = None,
+    overran: str | None = None,
 ) -> bool:
     """Close the run, once: the first word about how it ended stays. True if this was it."""
-    closed = execute(db, FINISH, id=run_id, outcome=outcome, message=message, n_tasks=n_tasks, taken=taken)
+    said = {"outcome": outcome, "message": message, "n_tasks": n_tasks, "taken": taken, "overran": overran}
+    closed = execute(db, FINISH, id=run_id, **said)
     return closed.first() is not None
 
 

@@ -16,7 +16,7 @@ from app.ml.answers import TaskModel
 if TYPE_CHECKING:
     from app.ml.networks.network import Network
 
-Progress = Callable[[dict[str, Any]], None]
+Progress = Callable[[dict[str, Any]], object]  # a network stops early where it says something true
 
 
 def within(progress: Progress | None, **facts: Any) -> Progress:

@@ -25,7 +25,7 @@ from app.ml.networks.scale import Scale
 from app.ml.networks.sequences import outcomes
 
 Floats = NDArray[np.float64]
-Progress = Callable[[dict[str, Any]], None]
+Progress = Callable[[dict[str, Any]], object]  # after each epoch; where it says something true, that was the last
 
 BASE_ODDS, BASE_TIME = NETWORK_INPUTS.index("base_log_odds"), NETWORK_INPUTS.index("base_log_time")
 LEAST = 8  # attempts
@@ -66,7 +66,8 @@ def fit(
     state, begun = stopping.best_state(), trial.begun
     if held_out > AGAIN * n and n >= network.schedule.again_from:
         again = Training.from_scratch(network, attempts, inputs, n, seed, epochs)
-        state, begun = again.learn(stopping.best_epochs), again.begun
+        if (learnt := again.learn(stopping.best_epochs, progress)) is not None:
+            state, begun = learnt, again.begun
     tried = stopping.held_out()
     report = {"rows": n, "full_rows": n, "epochs": stopping.epochs, "best_epochs": stopping.best_epochs}
     report |= scores(tried, stopping.constant)
@@ -109,7 +110,9 @@ def update(
     for epoch in range(passes):
         loss, time_loss = training.epoch(None, step + epoch).tolist()
         if progress:
-            progress({"step": "fit", "epoch": epoch + 1, "epochs": passes, "loss": loss, "time_loss": time_loss})
+            said = {"step": "fit", "epoch": epoch + 1, "epochs": passes, "loss": loss, "time_loss": time_loss}
+            if progress(said):
+                break
     report = before.report | {
         "rows": before.report["rows"] + int(new_mask.sum()),
         "learnt_rows": int(learning.tasks().sum()),
@@ -243,11 +246,14 @@ class Training:
         horizon = max(schedule.ema_horizon[0], schedule.ema_horizon[1] * steps)
         return _finite(self.loop.epoch(self._data, order, ends, rates, decay, horizon))
 
-    def learn(self, epochs: Sequence[int]) -> State:
-        """Each output's network after its number of epochs."""
+    def learn(self, epochs: Sequence[int], progress: Progress | None = None) -> State | None:
+        """Each output's network after its number of epochs; none where they were to end before."""
         kept = [self.begun.state] * 2
         for number in range(max(epochs)):
             self.epoch(number, self.seed)
+            said = {"step": "fit", "again": True, "epoch": number + 1, "epochs": max(epochs)}
+            if progress and progress(said) and number + 1 < max(epochs):
+                return None
             for which in np.flatnonzero(np.array(epochs) == number + 1):
                 kept[which] = self.loop.state()
         return kept[0].joined(kept[1])
@@ -294,7 +300,8 @@ class EarlyStopping:
             if progress:
                 names = ("loss", "time_loss", "val_loss", "val_time_loss")
                 said = dict(zip(names, (*learning.tolist(), *newest.tolist()), strict=True))
-                progress({"step": "fit", "epoch": self.epochs, "epochs": most} | said)
+                if progress({"step": "fit", "epoch": self.epochs, "epochs": most} | said):
+                    break
             if self.epochs - max(self.best_epochs) >= training.begun.network.schedule.patience:
                 break
 

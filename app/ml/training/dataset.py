@@ -70,34 +70,44 @@ def subsampled(
     since: datetime | None,
     seed: int,
     corrected: Sequence[Newest] = (),
+    *,
+    most: int | None = None,
+    from_scratch: bool = False,
 ) -> TrainingSet:
-    """Some students' tasks, for a run that goes on with what was finished after `since` and what was corrected. Call it
-    in a snapshot."""
+    """Some students' tasks, `most` at most, for a run that goes on with what was finished after `since` and what was
+    corrected, or from scratch where all would be too many. Call it in a snapshot."""
     held_out = tasks - cut(tasks)
     newest = finished_tasks.newest(db, held_out + MOST_FRESH)
     first = newest[held_out - 1].finished
     fresh = [task.student for task in corrected]
-    fresh += [task.student for task in newest[held_out:] if since is None or task.finished > since]
+    if not from_scratch:
+        fresh += [task.student for task in newest[held_out:] if since is None or task.finished > since]
     students, counts = finished_tasks.per_student(db)
     tested = [task.student for task in newest[: min(held_out, HOLDOUT_ROWS)]]
-    chosen = drawn_students(students, counts, fresh, tested, seed)
+    chosen = drawn_students(students, counts, fresh, tested, seed, most)
     attempts = finished_tasks.read_students(db, chosen)
     start = int(np.searchsorted(attempts.finished, finished_tasks.microseconds(first)))
     seen = model_versions.last_erasure(db), corrections.last(db)
-    return TrainingSet(attempts, start, tasks, counter_snapshot, False, *seen)
+    return TrainingSet(attempts, start, tasks, counter_snapshot, from_scratch, *seen)
 
 
 def drawn_students(
-    students: Sequence[str], tasks: NDArray[np.int64], fresh: Sequence[str], tested: Sequence[str], seed: int
+    students: Sequence[str],
+    tasks: NDArray[np.int64],
+    fresh: Sequence[str],
+    tested: Sequence[str],
+    seed: int,
+    most: int | None = None,
 ) -> list[str]:
-    """Whose histories are read, READ tasks of them at most: those with new tasks first, those of the holdout set,
-    and others by lot. `tasks` is how many each of the `students` has finished."""
+    """Whose histories are read, `most` tasks of them at most (none: READ): those with new tasks first, those of the
+    holdout set, and others by lot. `tasks` is how many each of the `students` has finished."""
+    most = most or READ
     known = dict(zip(students, tasks.tolist(), strict=True))
     by_lot = np.random.default_rng([seed, len(students)]).permutation(len(students))
     chosen: dict[str, int] = {}
-    _admit(chosen, known, fresh, round(READ * FRESH))
-    _admit(chosen, known, tested, round(READ * (FRESH + HELD_OUT)))
-    _admit(chosen, known, [students[place] for place in by_lot[: READ + 1]], READ)
+    _admit(chosen, known, fresh, round(most * FRESH))
+    _admit(chosen, known, tested, round(most * (FRESH + HELD_OUT)))
+    _admit(chosen, known, [students[place] for place in by_lot[: most + 1]], most)
     return list(chosen)
 
 

@@ -53,6 +53,7 @@ class Findings:
     inputs: Mapping[str, Any] = field(default_factory=dict)  # what the models learned from, in short
     practice_effect: Mapping[str, float] = field(default_factory=dict)  # how much practice helps: for plans
     workers_lost: str | None = None  # why the run did what Dask's workers should have
+    told: Sequence[str] = ()  # what the run had to do without
 
 
 class Publication:
@@ -90,6 +91,7 @@ class Publication:
             self._say(RunReason.KNEW_ERASED, id=version_id, kind=kind)
         if self._run.workers_lost:
             self._say(RunReason.WORKERS_LOST, why=self._run.workers_lost.rstrip("."))
+        self._said += self._run.told
         model_order, found = self._model_order(), self._shares()
         published = [f"version {each.id} of {kind}" for kind, each in model_order if each.new]
         if published:
@@ -114,7 +116,7 @@ class Publication:
     def record(self, result: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
         """Counter, tracker and run in the same transaction; the folders that may go after it."""
         run, first = self._run, next((kind for kind, _ in self._model_order()), None)
-        counts = {"n_tasks": run.training_set.tasks, "taken": run.training_set.counter_snapshot}
+        counts: dict[str, Any] = {"n_tasks": run.training_set.tasks, "taken": run.training_set.counter_snapshot}
         on_tasks = BY_NAME[first].wire_name if first else "prior"
         if candidates:
             model_tracker.trained(self._db, **counts, model_version=on_tasks)
@@ -123,7 +125,8 @@ class Publication:
         reports = {each.made.kind: {**each.made.report, **each.evaluation.scores} for each in candidates}
         notes = {"state": result["outcome"], **result, "run_id": run.run_id, "report": reports}
         model_tracker.note(self._db, notes)
-        training_runs.finish(self._db, run.run_id, result["outcome"], result["message"], **counts)
+        overran = "time" if run.told and not candidates else None  # the next run takes less
+        training_runs.finish(self._db, run.run_id, result["outcome"], result["message"], overran=overran, **counts)
         pruned = model_versions.prune(self._db, [each.made.kind for each in candidates], run.keep_versions)
         return [*pruned, *model_versions.withdraw(self._db, run.kinds)]
 

@@ -45,6 +45,18 @@ class RunReason(SentenceEnum):
     ANSWERED = "What is answered: {parts}."
     UNTRAINED_ANSWERS = "LNIRT fitted to the newest tasks answers."
     SERVES = "Serves for {kind}: log-loss {loss:.3f} ± {error:.3f} on {tasks} tasks that it was not fitted on."
+    # what it had to do without
+    TOOK_SOME = "Took {read:,} of {tasks:,} tasks, whole students of them: {why}."
+    WENT_ON = "Went on instead of from scratch, which could take {read:,} of {tasks:,} tasks: {why}."
+    TOO_MANY_SECONDS = "all would take about {needed:,.0f} s of {given:g} s"
+    TOO_MANY_BYTES = "all would take about {needed:,} MB of memory, of {given:,} MB"
+    AN_EARLIER_ONE = "an earlier training took more {scarce} than there is"
+    LEFT_OUT = "{kind} was left out: {why}."
+    LNIRT_ALONE = "earlier trainings took more than there is"
+    NETWORKS_NEED = "networks take {least:,} MB of memory, and there are {given:,} MB"
+    NO_TIME = "of {given:g} s there were too few left"
+    FEWER_ROWS = "{kind} learnt from {rows:,} of {tasks:,} tasks, for the time."
+    STOPPED_EARLY = "{kind} stopped after {epoch} of {epochs} epochs, for the time."
     # why it begins anew
     DRIFTED = "{name}'s log-loss has drifted from {before:.3f} to {now:.3f}"
     # why it came to nothing
@@ -58,7 +70,9 @@ class RunReason(SentenceEnum):
         "files back, promote another version of {kind}, or take it out of service with `smartstudy retire {id}`."
     )
     NOT_STORED = "The new {kind} could not be stored: {why}."
-    TOO_LONG = "The training took longer than {seconds:g} s and was ended."
+    TOO_LONG = "The training took longer than {seconds:g} s and was ended; the next one takes fewer tasks."
+    TOO_MUCH = "The training took more than {limit:,} MB of memory and was ended; the next one takes fewer tasks."
+    OUT_OF_MEMORY = "The machine was out of memory and ended the training; the next one takes fewer tasks."
     SILENT = "The training was not heard of for {seconds:g} s and was ended."
     KILLED = "The training process was killed by signal {signal} ({name})."
     EXITED = "The training process ended with exit code {code}."

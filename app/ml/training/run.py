@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,17 @@ from app.ml.registry import BY_NAME, MODELS, Fitted, ModelSpec, network
 from app.ml.serving import artifacts
 from app.ml.serving.model_order import UNFETCHABLE, load, on_base, show_files
 from app.ml.serving.version_store import VersionStore
-from app.ml.training.dataset import MOST_FRESH, READ_WHOLE, TrainingSet, due_from_scratch, fresh_rows, full, subsampled
+from app.ml.training.budget import BEGINS, IDLE, Budget, networks_fit, peak
+from app.ml.training.dataset import (
+    MOST_FRESH,
+    READ,
+    READ_WHOLE,
+    TrainingSet,
+    due_from_scratch,
+    fresh_rows,
+    full,
+    subsampled,
+)
 from app.ml.training.decision import Incumbent
 from app.ml.training.gate import HoldoutSet, drift
 from app.ml.training.heartbeat import heartbeat
@@ -50,7 +60,7 @@ from app.ml.training.workers import Workers
 
 log = logging.getLogger("smartstudy.training")
 Say = Callable[[Mapping[str, Any]], None]
-Fit = Callable[[Say], Fitted]
+Fit = Callable[[Callable[[Mapping[str, Any]], object]], Fitted]
 PATIENCE_SECONDS, WAIT_SECONDS = 300.0, 5.0  # with a store that is away; between two tries
 Names = tuple[tuple[str, ...], ...]
 SHARDS = "shards"
@@ -77,6 +87,8 @@ class Order:
     trained: Sequence[str] = TRAINED  # the kinds that the installation trains
     model_url: str = ""  # where versions lie for good; empty: in model_dir
     scheduler: str | None = None  # of Dask, whose workers do the heavy work; none: this process does it
+    seconds: float = 3600  # of work that it should take at the most
+    memory_bytes: int | None = None  # that its process may hold; none: as much as there is
 
     @property
     def leading_kind(self) -> str:
@@ -92,12 +104,18 @@ def train(order: Order, say: Say) -> dict[str, Any]:
         turn = Turn(engine, order.run_id, order.silent_seconds)
         with closing(turn), heartbeat(engine, order.run_id, order.silent_seconds, say, turn.keep):
             turn.wait()
-            return TrainingRun(engine, order, say).train()
+            get_ready(order)
+            say(BEGINS)
+            budget = Budget(order.seconds, order.memory_bytes, order.kinds or order.trained)
+            try:
+                return TrainingRun(engine, order, say, budget).train()
+            finally:
+                _note_cost(engine, order.run_id, budget)
     except RunEnded as why:
         return _end(engine, order, why.outcome, str(why))
     except Exception as why:  # whatever it was, the model in use stays and the row says why
         tell(log, "the run failed", why)
-        return _end(engine, order, "failed", sentence(why))
+        return _end(engine, order, "failed", sentence(why), "memory" if isinstance(why, MemoryError) else None)
     finally:
         engine.dispose()
 
@@ -105,11 +123,12 @@ def train(order: Order, say: Say) -> dict[str, Any]:
 class TrainingRun:
     """A run at work, whose turn it is."""
 
-    def __init__(self, engine: Engine, order: Order, say: Say) -> None:
+    def __init__(self, engine: Engine, order: Order, say: Say, budget: Budget) -> None:
         self._engine, self._order, self._say = engine, order, say
         self._store = VersionStore(Path(order.model_dir), order.model_url)
         self._next_progress = 0.0
         self._workers = Workers(self._progress)
+        self._budget = budget
 
     def train(self) -> dict[str, Any]:
         """From the tasks to the new versions; raises RunEnded where nothing is to come of it."""
@@ -123,7 +142,8 @@ class TrainingRun:
             evaluations = [holdout.evaluate(each.model) for each in made]
             if incumbents is None:
                 incumbents = self._incumbents(holdout)
-            made = [self._workers.do(_finished, each, training_set) for each in made]
+            finish = partial(self._workers.do, _finished)
+            made = [finish(each, training_set) if self._budget.is_left() else each for each in made]
             self._progress({"step": "publish"}, now=True)
             places = [artifacts.place(f"{each.kind}-{order.run_id}-{uuid4().hex[:12]}") for each in made]
             self._writes([staging_place, *places])
@@ -137,6 +157,7 @@ class TrainingRun:
                 summary(training_set.older),
                 curve,
                 self._workers.lost,
+                self._budget.told,
             )
             try:
                 candidates = [
@@ -164,12 +185,15 @@ class TrainingRun:
             incumbents = self._incumbents(holdout)
             if why := self._drifted(training_set, incumbents):
                 self._progress({"step": why}, now=True)
-                taken = training_set.counter_snapshot
-                training_set = at_once(self._engine, lambda db: full(db, taken, from_scratch=True))
+                taken = training_set
+                training_set = at_once(
+                    self._engine, lambda db: self._from_scratch(db, taken.tasks, taken.counter_snapshot)
+                )
                 incumbents = None
                 holdout = HoldoutSet(training_set.attempts, training_set.holdout_start)
         with self._transaction() as db:
-            training_runs.plan(db, self._order.run_id, training_set.from_scratch)
+            n_read, rung = len(training_set.attempts), self._budget.rung
+            training_runs.plan(db, self._order.run_id, training_set.from_scratch, n_read, rung)
         return training_set, holdout, incumbents
 
     def _snapshot(self, db: Session) -> TrainingSet:
@@ -184,15 +208,26 @@ class TrainingRun:
             raise RunEnded("failed", RunReason.TOO_FEW_TASKS, tasks=tasks, least=order.min_training_tasks)
         last, before = training_runs.last_from_scratch(db), self._checkpoint(db, BY_NAME[order.leading_kind])
         learnt = before.n_tasks if before else None
-        from_scratch = (
-            order.forced
-            or due_from_scratch(tasks, last.n_tasks if last else None, order.growth, learnt)
-            or (last is not None and topics.moved_since(db, last.asked_at))
-        )
-        if from_scratch or tasks <= READ_WHOLE:
-            return full(db, counter_snapshot, from_scratch)
+        rows, why = self._budget.rows(db, tasks)
+        must = order.forced or self._budget.lnirt_alone or (last and topics.moved_since(db, last.asked_at))
+        if must or due_from_scratch(tasks, last.n_tasks if last else None, order.growth, learnt):
+            if must or last is None or learnt is None or tasks < learnt or rows >= min(last.n_read or 0, tasks):
+                return self._from_scratch(db, tasks, counter_snapshot)
+            self._budget.tell(RunReason.WENT_ON, read=rows, tasks=tasks, why=why)  # so it learns from more
+        if tasks <= min(READ_WHOLE, rows):
+            return full(db, counter_snapshot, from_scratch=False)
         since, corrected = (before.data_to, _corrected(db, before)) if before else (None, ())
-        return subsampled(db, tasks, counter_snapshot, since, order.run_id, corrected)
+        return subsampled(db, tasks, counter_snapshot, since, order.run_id, corrected, most=min(READ, rows))
+
+    def _from_scratch(self, db: Session, tasks: int, counter_snapshot: int) -> TrainingSet:
+        """All of the tasks, or as many as the run can take. Call it in a snapshot."""
+        rows, why = self._budget.rows(db, tasks)
+        if rows >= tasks:
+            return full(db, counter_snapshot, from_scratch=True)
+        found = subsampled(db, tasks, counter_snapshot, None, self._order.run_id, most=rows, from_scratch=True)
+        if not found.is_full:
+            self._budget.tell(RunReason.TOOK_SOME, read=len(found.attempts), tasks=tasks, why=why)
+        return found
 
     def _drifted(self, training_set: TrainingSet, incumbents: Mapping[str, Incumbent]) -> str | None:
         """Why to start from scratch after all; not again before there are some more tasks."""
@@ -260,6 +295,8 @@ class TrainingRun:
                     raise
                 log.warning("the run waits: %s", why)
                 time.sleep(WAIT_SECONDS)
+                self._say({IDLE: WAIT_SECONDS})
+                self._budget.clock.idle(WAIT_SECONDS)
 
     def _evaluated(self, version: model_versions.Version) -> TaskModel | None:
         """The version in service as it was evaluated; none where it makes way in any case."""
@@ -354,7 +391,8 @@ class TrainingRun:
         older = training_set.older
         with self._transaction() as db:
             if training_set.from_scratch or (spec.update is None and training_set.is_full):
-                return from_scratch(spec, older, tuned(db, spec.name), base)
+                taken = self._budget.taken(db, spec.name, older)
+                return from_scratch(spec, taken, tuned(db, spec.name), base) if taken is not None else None
             earlier = self._checkpoint(db, spec)
             answering = next(iter(model_versions.serving(db)), None)
             corrected = _corrected(db, earlier) if earlier else ()
@@ -363,6 +401,8 @@ class TrainingRun:
             return None
         fresh = fresh_rows(training_set, earlier.data_to, corrected)
         if spec.name not in (self._order.leading_kind, answering) and fresh.sum() < STANDING_BY:
+            return None
+        if not self._budget.may_go_on(spec.name):
             return None
         return lambda say: update(load_checkpoint(self._store.fetched(earlier)), older, fresh, say, base)
 
@@ -382,9 +422,10 @@ class TrainingRun:
         return version
 
     def _fitted(self, spec: ModelSpec, fit: Fit, staging: Path, base: TaskModel | None) -> Made:
-        started = time.monotonic()
+        started = self._budget.clock.seconds()
         fitted = self._workers.do(fit, lambda step: self._progress({**step, "step": f"fit {spec.name}"}))
-        report = {"train_seconds": round(time.monotonic() - started, 3), **fitted.report}
+        seconds = round(self._budget.clock.seconds() - started, 3)
+        report = {"train_seconds": seconds, **fitted.report, **self._budget.cut_short()}
         place = staging / spec.name
         place.mkdir()
         fitted.save(place)
@@ -424,14 +465,16 @@ class TrainingRun:
         if not known:
             self._store.begin()
 
-    def _progress(self, step: Mapping[str, Any], *, now: bool = False) -> None:
-        """Pass it on: every epoch to whoever listens, twice a second to the database."""
+    def _progress(self, step: Mapping[str, Any], *, now: bool = False) -> bool:
+        """Pass it on: every epoch to whoever listens, twice a second to the database. Whether the network at work has
+        had its time."""
         self._say(step)
         if now or time.monotonic() >= self._next_progress:
             self._next_progress = time.monotonic() + PROGRESS_SECONDS
             with self._transaction() as db:
                 training_runs.progress(db, self._order.run_id, step)
                 model_tracker.note(db, {"state": "training", "run_id": self._order.run_id, "progress": step})
+        return self._budget.is_over(step)
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
@@ -490,7 +533,7 @@ def from_scratch(
 ) -> Fit:
     """The training with these settings, or with the defaults where it fails with them."""
 
-    def fit(say: Say) -> Fitted:
+    def fit(say: Callable[[Mapping[str, Any]], object]) -> Fitted:
         try:
             return spec.fit(older, say, settings or None, base, **more)
         except (ValueError, TypeError) as why:
@@ -505,29 +548,42 @@ def from_scratch(
 def _finished(made: Made, training_set: TrainingSet) -> Made:
     """With what serves beside what was evaluated, where the kind is fitted once more on all tasks."""
     finish = BY_NAME[made.kind].finish
-    if finish is None or not training_set.is_full:
+    if finish is None or not (training_set.is_full or training_set.from_scratch):
         return made
     finish(training_set.attempts, made.place)
     return replace(made, files=artifacts.hashes(made.place))
 
 
-def _end(engine: Engine, order: Order, outcome: str, message: str) -> dict[str, Any]:
+def get_ready(order: Order) -> None:
+    """Import what learns, which takes seconds, before any are counted; not where there is no memory for it."""
+    learns_here = order.scheduler is None and set(order.kinds or order.trained) & set(NETWORKS)
+    if learns_here and networks_fit(order.memory_bytes):
+        import keras  # noqa: F401
+
+
+def _note_cost(engine: Engine, run_id: int, budget: Budget) -> None:
+    """What the run took, for the next ones to plan by."""
+    with suppress(SQLAlchemyError), Session(engine) as db, db.begin():
+        training_runs.took(db, run_id, budget.clock.seconds(), peak())
+
+
+def _end(engine: Engine, order: Order, outcome: str, message: str, overran: str | None = None) -> dict[str, Any]:
     """Record that the run published nothing, on a fresh connection: the run's own may be what failed.
 
     Where the database is away, the supervisor closes the run when it is back.
     """
     try:
         with Session(engine) as db, db.begin():
-            record_failure(db, order.run_id, outcome, message)
+            record_failure(db, order.run_id, outcome, message, overran)
     except SQLAlchemyError as why:
         log.error("the run stays open, for the database is away: %s", reason(why))
-    return {"outcome": outcome, "message": message}
+    return {"outcome": outcome, "message": message, "overran": overran}
 
 
-def record_failure(db: Session, run_id: int, outcome: str, message: str) -> bool:
+def record_failure(db: Session, run_id: int, outcome: str, message: str, overran: str | None = None) -> bool:
     """The run ended without a version: its row and, unless it was merely superfluous, the tracker say why. False where
     the row said so already."""
-    first = training_runs.finish(db, run_id, outcome, message)
+    first = training_runs.finish(db, run_id, outcome, message, overran=overran)
     if first and outcome != "merged":
         model_tracker.note(db, {"state": outcome, "message": message, "run_id": run_id})
     return first

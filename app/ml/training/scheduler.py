@@ -21,6 +21,7 @@ from app.core.settings import settings
 from app.crud import attempts, audit, erasures, model_tracker, trainers, training_control, training_runs
 from app.domain.actors import Actor
 from app.domain.errors import NotAccepted
+from app.ml.training.budget import memory_limit
 from app.ml.training.heartbeat import PER_SILENCE
 from app.ml.training.reasons import RunReason
 from app.ml.training.run import Order, Say, record_failure
@@ -192,7 +193,7 @@ class Trainer:
             while self._ended:
                 run_id, result = self._ended[0]
                 with new_session().begin() as db:
-                    paused = recorded(db, run_id, result["outcome"], result["message"])
+                    paused = recorded(db, run_id, result)
                 if paused:
                     log.error("Trainings are paused: %s. `smartstudy resume` goes on.", paused.rstrip("."))
                 self._ended.popleft()
@@ -203,7 +204,8 @@ class Trainer:
         except TrainingDied as why:
             if self._closing:
                 return {"outcome": "interrupted", "message": RunReason.STOPPED.value}
-            return {"outcome": "failed", "message": str(why)}
+            died = {"overran": why.overran, "seconds": why.seconds, "peak_bytes": why.peak_bytes}
+            return {"outcome": "failed", "message": str(why), **died}
 
     def _start_idling(self) -> None:
         """A warm process holds 500 MB: after a while without work it goes."""
@@ -218,12 +220,18 @@ class Trainer:
             self._idle.cancel()
 
 
-def recorded(db: Session, run_id: int, outcome: str, message: str) -> str | None:
+def recorded(db: Session, run_id: int, result: Mapping[str, Any]) -> str | None:
     """Note how a run ended; why trainings are paused now, where it was one failure too many."""
+    outcome = result["outcome"]
     if outcome in TRAINED:
         training_control.after_success(db)
         return None
-    if record_failure(db, run_id, outcome, message) and outcome == "interrupted":  # else the run did so itself
+    if result.get("seconds"):
+        training_runs.took(db, run_id, result["seconds"], result["peak_bytes"])
+    is_news = record_failure(
+        db, run_id, outcome, result["message"], result.get("overran")
+    )  # the run said nothing itself
+    if is_news and outcome == "interrupted":
         training_runs.do_again(db, run_id)
     if outcome != "failed" or (why := training_control.after_failure(db)) is None:
         return None
@@ -288,6 +296,8 @@ def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:
         given.trained_kinds(),
         given.model_url,
         given.scheduler(),
+        seconds=given.training_timeout_seconds,
+        memory_bytes=memory_limit(given.training_memory_mb),
     )
 
 

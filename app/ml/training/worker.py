@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -20,11 +19,22 @@ from typing import IO, Any
 from app.core.observability import logs, tracing
 from app.core.one_thread import ONE_THREAD
 from app.core.settings import APP
+from app.ml.training.budget import (
+    BEGINS,
+    IDLE,
+    OVERDUE,
+    WorkClock,
+    has_few_addresses,
+    killed_for_memory,
+    resident,
+)
 from app.ml.training.heartbeat import ALIVE
 from app.ml.training.reasons import RunReason
 from app.ml.training.run import Order, Say
 
 NICENESS = 10
+LOOK_SECONDS = 0.25  # between two looks at what a child has taken
+NO_MEMORY = (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV)  # what ends a process that gets none
 RUNS_AT_MOST = 50  # of one process: TensorFlow keeps something of each (0.8 MB were seen), so that it never gets far
 FORGET_EVERY = 10  # runs; the one after takes half a second longer
 OUT_OF_MEMORY_FIRST = "500"  # of 1000: when memory runs out, Linux ends this process before those that serve
@@ -34,18 +44,28 @@ from app.ml.training.worker import serve_orders; serve_orders()"""
 
 
 class TrainingDied(RuntimeError):
-    """The training process ended in the middle of a run."""
+    """The training process ended in the middle of a run, which took so many seconds of work and, where it `overran`,
+    more time or memory than there is."""
+
+    def __init__(self, message: str, overran: str | None = None, seconds: float = 0.0, peak_bytes: int = 0) -> None:
+        super().__init__(message)
+        self.overran, self.seconds, self.peak_bytes = overran, seconds, peak_bytes
 
 
 class _Watchdog:
-    """Ends a child that takes too long, or that is not heard of: one that was stopped, or hangs."""
+    """Ends a child that takes too long or too much memory, or that is not heard of: one that was stopped, or hangs."""
 
-    def __init__(self, child: "subprocess.Popen[str]", seconds: float, silent_seconds: float) -> None:
-        self._child, self._seconds, self._silent_seconds = child, seconds, silent_seconds
+    def __init__(
+        self, child: "subprocess.Popen[str]", seconds: float, silent_seconds: float, limit: int | None = None
+    ) -> None:
+        self._child, self._seconds, self._silent_seconds, self._limit = child, seconds, silent_seconds, limit
+        self._killed_before = killed_for_memory()
+        self._clock: WorkClock | None = None  # none: its seconds don't count yet
+        self._peak = 0
         self._silent = 0.0  # seconds that we were awake ourselves: a machine that slept is no fault of the child's
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="training-watchdog", daemon=True)
-        self.why_ended: str | None = None
+        self.why_ended: RunReason | None = None
 
     def __enter__(self) -> "_Watchdog":
         self._thread.start()
@@ -58,17 +78,47 @@ class _Watchdog:
     def heard(self) -> None:
         self._silent = 0.0
 
+    def begins(self) -> None:
+        """From now on its seconds count: it has its turn, and has imported what it needs."""
+        self._clock = WorkClock(self._child.pid)
+
+    def idle(self, seconds: float) -> None:
+        if self._clock:
+            self._clock.idle(seconds)
+
     def _watch(self) -> None:
-        step, deadline = min(1.0, self._silent_seconds / 10), time.monotonic() + self._seconds
-        while not self._over.wait(min(step, max(deadline - time.monotonic(), 0.001))):
+        step = min(LOOK_SECONDS, self._silent_seconds / 10, self._seconds / 10)
+        while not self._over.wait(step):
             self._silent += step
-            if time.monotonic() >= deadline:
-                self.why_ended = RunReason.TOO_LONG.said(seconds=self._seconds).text
+            held = resident(self._child.pid)
+            self._peak = max(self._peak, held)
+            if self._worked() >= OVERDUE * self._seconds:
+                self.why_ended = RunReason.TOO_LONG
+            elif self._limit and held > self._limit:
+                self.why_ended = RunReason.TOO_MUCH
             elif self._silent > self._silent_seconds:
-                self.why_ended = RunReason.SILENT.said(seconds=self._silent_seconds).text
+                self.why_ended = RunReason.SILENT
             if self.why_ended:
                 self._child.kill()
                 return
+
+    def _worked(self) -> float:
+        return self._clock.seconds() if self._clock else 0.0
+
+    def died(self, code: int) -> TrainingDied:
+        """Why the child ended with this code."""
+        why, overran = self.why_ended, None
+        if why is RunReason.TOO_LONG:
+            overran = "time"
+        elif why is RunReason.TOO_MUCH:
+            overran = "memory"
+        elif why is None and -code in NO_MEMORY and (killed_for_memory() > self._killed_before or has_few_addresses()):
+            why, overran = RunReason.OUT_OF_MEMORY, "memory"
+        if why is None:
+            return TrainingDied(_how_it_died(code))
+        values = {"limit": (self._limit or 0) >> 20}
+        seconds = self._silent_seconds if why is RunReason.SILENT else OVERDUE * self._seconds
+        return TrainingDied(why.said(seconds=seconds, **values).text, overran, self._worked(), self._peak)
 
 
 class TrainingProcess:
@@ -95,13 +145,13 @@ class TrainingProcess:
                 self.close()
             child = self._started()
             self._runs += 1
-            with _Watchdog(child, timeout, order.silent_seconds) as watchdog:
+            with _Watchdog(child, timeout, order.silent_seconds, order.memory_bytes) as watchdog:
                 try:
                     return self._converse(child, order, say, watchdog)
                 except (BrokenPipeError, EOFError):
                     code = child.wait()
                     self._child = None
-                    raise TrainingDied(watchdog.why_ended or _how_it_died(code)) from None
+                    raise watchdog.died(code) from None
 
     def _converse(self, child: "subprocess.Popen[str]", order: Order, say: Say, watchdog: _Watchdog) -> dict[str, Any]:
         orders, answers = _pipes(child)
@@ -112,7 +162,11 @@ class TrainingProcess:
             message: dict[str, Any] = json.loads(line)
             if "outcome" in message:
                 return message
-            if message != ALIVE:
+            if message == BEGINS:
+                watchdog.begins()
+            elif IDLE in message:
+                watchdog.idle(message[IDLE])
+            elif message != ALIVE:
                 say(message)
         raise EOFError
 

@@ -211,7 +211,7 @@ def test_nothing_is_published_while_the_files_of_a_version_in_service_are_lost(
         assert result["outcome"] == "failed"
         assert "Version 2 of embedding_v2 is in service, and nothing is published" in result["message"]
         assert "smartstudy retire 2" in result["message"]
-        assert scheduler.recorded(db, run, "failed", result["message"]) is None
+        assert scheduler.recorded(db, run, result) is None
     assert who_serves(db) == [1, 2]
     control = training_control.read(db)
     assert (control.is_paused, control.failures) == (False, 7)  # they wait for the files, not for a person

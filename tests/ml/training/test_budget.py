@@ -1,0 +1,198 @@
+"""A run takes what fits into its time and memory; one that overruns makes the next one smaller, and pauses nothing."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.crud import training_control, training_runs
+from app.ml.evaluation.simulated import school, simulate
+from app.ml.training import budget, run
+from app.ml.training.budget import Budget, WorkClock
+from app.ml.training.scheduler import Trainer, recorded
+from app.ml.training.worker import TrainingDied, TrainingProcess
+from tests.conftest import SharedProcess
+from tests.school import imported
+
+TASKS = simulate(school(60, seed=5), 60, seed=5).attempts  # 3,600
+SPIN = "import os, time\nwhile time.process_time() < 3: pass\nprint(time.process_time())"
+
+
+@pytest.fixture
+def trainer(db: Session, warm_process: SharedProcess) -> Iterator[Trainer]:
+    made = Trainer(warm_process)
+    yield made
+    made.close()
+
+
+def order(environment: Path, db: Session, **more: Any) -> run.Order:
+    with db.begin():
+        run_id = training_runs.ask(db)
+    plain = run.Order(run_id, os.environ["DATABASE_URL"], str(environment / "models"), 5, 10, 3, forced=True)
+    return replace(plain, **more)
+
+
+def row(db: Session, run_id: int) -> Any:
+    found = db.execute(text("SELECT * FROM training_runs WHERE id = :id"), {"id": run_id}).one()
+    db.rollback()
+    return found
+
+
+def overran(db: Session, by: str = "time") -> None:
+    """A run that took too much, and was ended."""
+    with db.begin():
+        run_id = training_runs.ask(db)
+        training_runs.start(db, run_id)
+        training_runs.plan(db, run_id, True, 100, training_runs.rung(db)[0])
+        recorded(db, run_id, {"outcome": "failed", "message": "Too long.", "overran": by})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems don't say how long a process waited")
+def test_seconds_in_which_others_had_the_processor_do_not_count() -> None:
+    one = {min(os.sched_getaffinity(0))}
+    others = [
+        subprocess.Popen([sys.executable, "-c", SPIN], preexec_fn=lambda: os.sched_setaffinity(0, one))
+        for _ in range(2)
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SPIN],
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: os.sched_setaffinity(0, one),
+    )
+    clock, begun, worked = WorkClock(process.pid), time.monotonic(), 0.0
+    while process.poll() is None:
+        worked = clock.seconds()
+        time.sleep(0.05)
+    wall = time.monotonic() - begun
+    for each in others:
+        each.wait()
+    assert wall > 5  # three took turns
+    assert worked < wall * 0.75
+
+
+def test_a_run_for_which_all_tasks_would_be_too_many_takes_whole_students_of_them_and_says_so(
+    db: Session, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "SECONDS_PER_TASK", 0.01)
+    asked = order(environment, db, seconds=20, kinds=["lnirt"])
+    imported(db, TASKS)
+    result = run.train(asked, lambda _: None)
+    found = row(db, asked.run_id)
+    assert result["outcome"] == "published"
+    assert 1500 <= found.n_read <= 1700  # 17 s of 36
+    assert result["message"].startswith(
+        "Trained on 3,600 tasks and in service: version 1 of lnirt. "
+        f"Took {found.n_read:,} of 3,600 tasks, whole students of them: all would take about 36 s of 20 s."
+    )
+    assert found.seconds > 0
+    assert found.peak_bytes > 1 << 20
+    assert (found.n_tasks, found.overran, found.rung) == (3600, None, 0)
+
+
+def test_a_network_for_which_no_time_is_left_is_left_out_and_the_rest_is_published(
+    db: Session, environment: Path
+) -> None:
+    asked = order(environment, db, seconds=3)
+    imported(db, TASKS)
+    result = run.train(asked, lambda _: None)
+    assert result["outcome"] == "published"
+    assert "embedding_v2 was left out: of 3 s there were too few left." in result["message"]
+
+
+def test_a_network_that_would_take_too_long_stops_and_what_it_has_learnt_is_kept(
+    db: Session, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = order(environment, db, seconds=600)
+    imported(db, TASKS.take(slice(0, 600)))
+    monkeypatch.setattr(budget.Share, "is_over", lambda _, step, __: step["epoch"] == 2)
+    steps: list[Mapping[str, Any]] = []
+    result = run.train(asked, steps.append)
+    assert "embedding_v2 stopped after 2 of" in result["message"]
+    assert max(step["epoch"] for step in steps if "epoch" in step) == 2
+    report = db.scalar(text("SELECT report FROM model_versions WHERE kind = 'embedding_v2'"))
+    assert report["cut_short"]
+
+
+def test_networks_are_left_out_where_there_is_too_little_memory_for_them(db: Session, environment: Path) -> None:
+    asked = order(environment, db, memory_bytes=700 << 20)
+    imported(db, TASKS.take(slice(0, 600)))
+    result = run.train(asked, lambda _: None)
+    assert result["outcome"] == "published"
+    assert "embedding_v2 was left out: networks take 800 MB of memory, and there are 700 MB." in result["message"]
+
+
+def test_each_run_that_overran_makes_the_next_smaller_and_each_that_ends_well_larger_again(db: Session) -> None:
+    imported(db, TASKS)
+
+    def taken() -> tuple[int, bool]:
+        with db.begin():
+            plan = Budget(3600, None)
+            return plan.rows(db, 36_000)[0], plan.lnirt_alone
+
+    seen = [taken()]
+    for _ in range(3):
+        overran(db)
+        seen.append(taken())
+    assert seen == [(36_000, False), (18_000, False), (9_000, True), (4_500, True)]
+    with db.begin():
+        run_id = training_runs.ask(db)
+        training_runs.plan(db, run_id, True, 4_500, 3)
+        training_runs.finish(db, run_id, "published", "Well.")
+    assert taken() == (9_000, True)
+
+
+def test_runs_that_overrun_never_pause_trainings(db: Session, trainer: Trainer) -> None:
+    imported(db, TASKS.take(slice(0, 600)))
+    for by in ("time", "memory") * 4:
+        overran(db, by)
+    with db.begin():
+        control = training_control.read(db)
+    assert (control.is_paused, control.failures) == (False, 8)
+    result = trainer.train_now()
+    assert result["outcome"] == "published"
+    assert "embedding_v2 was left out: earlier trainings took more than there is." in result["message"]
+
+
+class Hanging(TrainingProcess):
+    """Its child hangs, or takes ever more memory, once its seconds count."""
+
+    work = "time.sleep(1000)"
+
+    def _started(self) -> "subprocess.Popen[str]":
+        begins = json.dumps(budget.BEGINS)
+        code = f"import time; input(); print({begins!r}, flush=True); {self.work}"
+        self._child = subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True)
+        return self._child
+
+
+def test_a_run_that_hangs_is_ended_when_its_time_is_over(db: Session, environment: Path) -> None:
+    with pytest.raises(TrainingDied, match=r"took longer than 0\.75 s") as died:
+        Hanging().train(order(environment, db), lambda _: None, 0.5)
+    assert died.value.overran == "time"
+    assert died.value.seconds >= 0.75
+
+
+def test_a_run_that_takes_too_much_memory_is_ended_before_others_are(db: Session, environment: Path) -> None:
+    process = Hanging()
+    process.work = "held = [bytearray(1 << 20) for _ in range(200)]; time.sleep(1000)"
+    with pytest.raises(TrainingDied, match="took more than 100 MB") as died:
+        process.train(order(environment, db, memory_bytes=100 << 20), lambda _: None, 600)
+    assert died.value.overran == "memory"
+    assert died.value.peak_bytes > 100 << 20
+
+
+def test_a_run_that_a_person_kills_overran_nothing(db: Session, environment: Path) -> None:
+    process = Hanging()
+    process.work = "import os; os.kill(os.getpid(), 9)"
+    with pytest.raises(TrainingDied, match="killed by signal 9") as died:
+        process.train(order(environment, db), lambda _: None, 600)
+    assert died.value.overran is None
