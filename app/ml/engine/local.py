@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
-Say = Callable[[Any], None]  # is told a step: facts by name
+Say = Callable[[Any], object]  # is told a step: facts by name
 Work = Callable[..., Any]
 
 

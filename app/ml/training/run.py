@@ -142,8 +142,9 @@ class TrainingRun:
             evaluations = [holdout.evaluate(each.model) for each in made]
             if incumbents is None:
                 incumbents = self._incumbents(holdout)
-            finish = partial(self._workers.do, _finished)
-            made = [finish(each, training_set) if self._budget.is_left() else each for each in made]
+            made = [
+                self._workers.do(_finished, each, training_set) if self._budget.is_left() else each for each in made
+            ]
             self._progress({"step": "publish"}, now=True)
             places = [artifacts.place(f"{each.kind}-{order.run_id}-{uuid4().hex[:12]}") for each in made]
             self._writes([staging_place, *places])
