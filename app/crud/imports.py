@@ -103,7 +103,7 @@ def _row(row: Interaction) -> bytes:
     return fixed + _cell(row.topic) + _cell(row.difficulty) + (EMPTY if row.item is None else _cell(row.item))
 
 
-@lru_cache(10_000)
+@lru_cache(200_000)  # topics, levels and exercises
 def _cell(value: str) -> bytes:
     encoded = value.encode()
     return len(encoded).to_bytes(4) + encoded

@@ -248,6 +248,7 @@ class _Parser:
         self._clock = NO_CLOCK
         self._latest = time.time() + 60
         self._students: dict[str, tuple[bytes, str, *tuple[bytes, ...]]] = {}  # id, last moment, ids of its rows
+        self._topics, self._items = dict[str, Spelling](), {"": NO_ITEM}  # by what the file says, once checked
 
     def names(self) -> dict[str, str]:
         """Map each student's id to the name in the file."""
@@ -262,9 +263,13 @@ class _Parser:
         correct = self._result(marked, line)
         seconds = self._seconds(time_seconds, line)
         started = self._started(timestamp, seconds, line)
-        student, named = _text(student, "student_id", line), self._spelling_of("topic", self._topic(topic, line))
+        if student not in self._students:  # else it has been checked
+            student = _text(student, "student_id", line)
+        if (named := self._topics.get(topic)) is None:
+            named = self._topics[topic] = self._spelling_of("topic", self._topic(topic, line))
         difficulty = self._difficulty(difficulty, line)
-        done = self._spelling_of("item", _text(item, "item_id", line)) if item else NO_ITEM
+        if (done := self._items.get(item)) is None:
+            done = self._items[item] = self._spelling_of("item", _text(item, "item_id", line))
         written = repr(started)
         if not self._filled["timestamp"]:
             written = f"line {line}"
