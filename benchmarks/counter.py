@@ -1,4 +1,4 @@
-"""What the counter's one row allows: completions a second by connections, each its own transaction, as committed to disk.
+"""What the counter's one row allows: completions a second by connections, each its own transaction, committed to disk.
 
     python -m benchmarks.counter [--seconds 4]
 
