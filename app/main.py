@@ -68,7 +68,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.to_thread(close_folder, settings().data_dir, "secret_key", "postgres.password")
     with timeouts.watch.at_most(timeouts.STATEMENT_SECONDS):
         polled = asyncio.Event()
-        supervisor = Supervisor((state.serving.refresh_within, state.trainer.poll), state.availability)
+        supervisor = Supervisor(
+            (state.serving.refresh_within, state.serving.sweep, state.trainer.poll), state.availability
+        )
         background = [asyncio.create_task(supervisor.run(polled))]
         with suppress(TimeoutError):
             await asyncio.wait_for(polled.wait(), FIRST_POLL_SECONDS)

@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 from rich.console import Console
 
@@ -187,8 +188,7 @@ def run(trainings: int, seconds_away: float, moto: str | None) -> list[str]:
         machines = Machines(made, url)
         stack.callback(machines.close)
         for web in machines.webs:
-            with web.client() as client:
-                until(lambda client=client: ready(client), "the start")  # type: ignore[misc]
+            until(lambda web=web: is_ready(web), "the start")  # type: ignore[misc]
         made.furnish()
         until(lambda: machines.runs() and machines.settled(), "the first training")
 
@@ -221,6 +221,7 @@ def run(trainings: int, seconds_away: float, moto: str | None) -> list[str]:
         left = time.monotonic() + seconds_away
         while time.monotonic() < left:
             machines.finish(1)
+            broken.extend(f"{web.folder.name} does not serve." for web in machines.webs if not is_ready(web))
             time.sleep(1)
         status = machines.webs[0].run("status", "--json")
         if "can't be used" not in status:
@@ -234,15 +235,12 @@ def run(trainings: int, seconds_away: float, moto: str | None) -> list[str]:
     return broken
 
 
-def ready(client: Any) -> bool:
+def is_ready(web: Service) -> bool:
     try:
-        return bool(client.get("/readyz").status_code == 200)
-    except OSError:
+        with web.client() as client:
+            return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
         return False
-    except Exception as why:
-        if "Connect" in type(why).__name__:
-            return False
-        raise
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ with lazily():
     from app.core.db import embedded_postgres, migrations, outages, preflight
     from app.core.http import availability
     from app.core.observability import logs
+    from app.ml.serving import model_order
     from app.ml.training import scheduler
 
 app = typer.Typer(rich_markup_mode="markdown")
@@ -110,7 +111,7 @@ def trainer() -> None:
     logs.configure()
     _refuse_unfit_surroundings()
     at_work = scheduler.Trainer()
-    watch = supervisor.Supervisor([at_work.poll], availability.Availability())
+    watch = supervisor.Supervisor([model_order.serving_models().sweep, at_work.poll], availability.Availability())
     logs.log.info("Trainer %s waits for trainings. Ctrl-C ends it.", at_work.name)
     try:
         while not over.is_set():

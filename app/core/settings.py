@@ -256,8 +256,9 @@ class Settings(BaseSettings):
         return written
 
     def folders(self) -> dict[str, Path]:
-        """The folders that have to have room, by the settings that name them."""
-        return {"DATA_DIR": self.data_dir, "MODEL_DIR": self.model_dir}
+        """The folders that have to have room, by the settings that name them; what is only fetched does without."""
+        kept = {} if self.model_url else {"MODEL_DIR": self.model_dir}
+        return {"DATA_DIR": self.data_dir, **kept}
 
     def host_names(self) -> tuple[str, ...]:
         """The names that a Host header may have; without ALLOWED_HOSTS those of this machine, or any where others may

@@ -1,5 +1,6 @@
 """A short round of faults: `make faults` and the commands in `faults/` go on for longer."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -34,6 +35,14 @@ def test_every_step_of_a_training_is_where_the_faults_look_for_it() -> None:
 @pytest.mark.slow
 def test_a_short_round_of_faults_breaks_nothing() -> None:
     assert "0 broke" in told_by("faults", "--short")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moto", [(), ("--moto", os.environ.get("MOTO_SERVER", ""))], ids=["a folder", "S3"])
+def test_machines_with_disks_of_their_own_answer_by_the_right_version(moto: Sequence[str]) -> None:
+    if moto and not moto[1]:
+        pytest.skip("MOTO_SERVER names the program moto_server of an environment of its own")
+    assert "0 broke" in told_by("faults.store", "--trainings", "1", "--seconds-away", "5", *moto)
 
 
 @pytest.mark.slow

@@ -46,6 +46,7 @@ GRAVEST_FIRST = list[SentenceEnum](ServingProblem)
 UNFETCHABLE = (artifacts.DamagedFiles, StoreAway, OSError)
 UNLOADABLE = (*UNFETCHABLE, ValueError, KeyError)
 REFRESH_SECONDS = 2.0  # that a store which hangs, or files that take long to come, hold up who looks every second
+SWEEP_SECONDS = 60.0
 RETRY_SECONDS = 30.0  # files that could not be loaded may be put back
 
 
@@ -146,6 +147,7 @@ class ServingModels:
         self._turn = threading.Lock()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load-model")
         self._again_at = float("inf")  # when to try once more what could not be loaded
+        self._swept_again_at = 0.0
         self._unhealthy: dict[int, Said] = {}  # versions without a usable answer
 
     @property
@@ -197,6 +199,14 @@ class ServingModels:
             if not self._is_current(marks(wanted.values())):
                 self._switch_to(wanted)
 
+    def sweep(self) -> None:
+        """Once a minute, delete what this machine has fetched and need not keep."""
+        if not self.store.is_here and time.monotonic() >= self._swept_again_at:
+            with self._open_session() as db:
+                known = model_versions.folders(db)
+            self.store.sweep(known)
+            self._swept_again_at = time.monotonic() + SWEEP_SECONDS
+
     def mark_unhealthy(self, loaded: Loaded, problem: ServingProblem, **values: object) -> Said:
         """The model has no answer that can be used: say so, once."""
         why = problem.said(model=str(loaded).capitalize(), **values)
@@ -229,7 +239,6 @@ class ServingModels:
             models = [replace(each, model=on_base(each.model, base.model, base.version.id)) for each in models]
         model_order = ModelOrder(tuple(models), missing, broken, order, marks(wanted.values()))
         self._tell(model_order)
-        self._sweep()
         show_files(self.store.model_dir, wanted.values())
         self._again_at = time.monotonic() + RETRY_SECONDS if broken else float("inf")
         self.model_order = model_order
@@ -252,12 +261,6 @@ class ServingModels:
                     replace(version, chance_share=broken.chance_share, time_share=broken.time_share), here
                 )
         return None
-
-    def _sweep(self) -> None:
-        if not self.store.is_here:
-            with self._open_session() as db:
-                known = model_versions.folders(db)
-            self.store.sweep(known)
 
     def _tell(self, model_order: ModelOrder) -> None:
         for kind, problem in model_order.broken.items():

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from app.core.object_store import ObjectStore
 
 CHECK_SECONDS = 5.0  # for which it holds whether the store can be asked
+FIRST_CHECK_SECONDS = 1.0  # that who asks first waits
 log = logging.getLogger("smartstudy.serving")
 
 
@@ -47,6 +49,7 @@ class VersionStore:
         self._places = [model_dir]
         self._problem: str | None = None
         self._checked_again_at = 0.0
+        self._checking = threading.Thread()  # that has not begun
 
     def fetched(self, version: WithFiles) -> Path:
         """Return the folder of this machine that holds the version's files, just as they were published.
@@ -135,15 +138,21 @@ class VersionStore:
                 artifacts.remove(self.model_dir, artifacts.place(folder.name))
 
     def problem(self) -> str | None:
-        """Say why the store can't be asked, as it was some seconds ago; none where it can."""
-        if not self.is_here and time.monotonic() >= self._checked_again_at:
-            try:
-                self._store.check()
-                self._problem = None
-            except StoreAway as why:
-                self._problem = str(why)
-            self._checked_again_at = time.monotonic() + CHECK_SECONDS
+        """Say why the store can't be asked, as far as is known; nobody waits for one that hangs."""
+        if not self.is_here and time.monotonic() >= self._checked_again_at and not self._checking.is_alive():
+            self._checking = threading.Thread(target=self._check, daemon=True, name="store-check")
+            self._checking.start()
+            if not self._checked_again_at:  # asked for the first time
+                self._checking.join(FIRST_CHECK_SECONDS)
         return self._problem
+
+    def _check(self) -> None:
+        try:
+            self._store.check()
+            self._problem = None
+        except StoreAway as why:
+            self._problem = str(why)
+        self._checked_again_at = time.monotonic() + CHECK_SECONDS
 
     @cached_property
     def _store(self) -> "ObjectStore":

@@ -1,7 +1,9 @@
 """Versions in a store that several machines share: what each has on its own disk may go, be damaged, or never come."""
 
 import socket
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from obstore.store import MemoryStore
 
 from app.core.object_store import ObjectStore
 from app.domain.errors import StoreAway
-from app.ml.serving import artifacts
+from app.ml.serving import artifacts, version_store
 from app.ml.serving.version_store import VersionStore
 
 Machine = Callable[[str], VersionStore]
@@ -121,6 +123,25 @@ def test_removed_it_is_gone_here_and_in_the_store(machine: Machine) -> None:
     with pytest.raises(artifacts.DamagedFiles):
         machine("web").fetched(version)
     assert whole(machine("web").fetched(other), other)
+
+
+def test_processes_that_fetch_at_once_all_find_it_whole(machine: Machine) -> None:
+    version = published(machine("trainer"))
+    stores = [machine("web") for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda store: store.fetched(version), stores))
+    assert whole(folders[0], version)
+    assert set(folders) == {stores[0].model_dir / version.folder}
+    assert [each.name for each in (stores[0].model_dir / "versions").iterdir()] == ["lnirt-1"]
+
+
+def test_nobody_waits_for_a_store_that_hangs(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, back = machine("web"), threading.Event()
+    monkeypatch.setattr(version_store, "FIRST_CHECK_SECONDS", 0)
+    monkeypatch.setattr(ObjectStore, "check", lambda self: back.wait(60))
+    assert store.problem() is None  # as far as is known
+    assert store.problem() is None
+    back.set()
 
 
 def test_a_machine_keeps_only_what_a_version_needs(machine: Machine) -> None:
