@@ -32,7 +32,7 @@ PER_STUDENT = 100  # tasks
 TOPICS, ITEMS = 300, 3_000
 NAMED = 0.7  # share of the tasks that name their exercise
 SECOND = 1_000_000  # microseconds
-YEAR = 365 * 86_400 * SECOND
+BEGIN, YEAR = 1_735_689_600 * SECOND, 365 * 86_400 * SECOND  # of the year 2025
 ROWS = (300_000, 1_000_000, 3_000_000)
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ def attempts(rows: int, seed: int = 0) -> Attempts:
     students = max(rows // PER_STUDENT, 1)
     student = random.integers(0, students, rows, dtype=np.int32)
     exercise = (ITEMS * random.random(rows) ** 2).astype(np.int32)  # some are given far more often than others
-    finished = np.sort(random.integers(0, YEAR, rows))
+    finished = np.sort(random.integers(BEGIN, BEGIN + YEAR, rows))
     ease, length = random.normal(0.2, 0.7, ITEMS)[exercise], random.normal(3.5, 0.4, ITEMS)[exercise]
     correct = random.random(rows) < ndtr(random.normal(0, 0.8, students)[student] + ease)
     seconds = np.exp(length - random.normal(0, 0.3, students)[student] + random.normal(0, 0.5, rows))

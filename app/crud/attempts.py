@@ -69,8 +69,9 @@ def read_students(db: Session, students: Sequence[UUID | str]) -> Attempts:
 def _read(db: Session, which: str, asked: list[str]) -> Attempts:
     codes = {column: CODES.format(column=column, order=order, which=which) for column, order in ORDER.items()}
     column = columns(db, ATTEMPTS.format(**codes, which=which), COLUMNS, asked=asked)
-    column["started"] += SINCE_1970
-    column["finished"] = np.maximum(column["finished"] + SINCE_1970, column["started"] + 1)
+    for moment in ("started", "finished"):
+        column[moment] += SINCE_1970
+    np.maximum(column["finished"], column["started"] + 1, out=column["finished"])
     cursor = db.connection().connection.cursor()
 
     def distinct(name: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What the models learn from and what they are asked: finished tasks, as columns."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -57,8 +58,43 @@ class Attempts:
         return replace(self, **{name: getattr(self, name)[rows] for name in COLUMNS})
 
 
-def some_students(attempts: Attempts, most: int, seed: int) -> NDArray[np.bool_]:
-    """Choose the rows of students drawn at random, about `most` of n; (n,)."""
+SHARD_ROWS = 65_536  # of whole students, that are worked on at once: what is made of them stays small
+
+
+def some_students(attempts: Attempts, most: int, seed: int, most_each: int | None = None) -> NDArray[np.bool_]:
+    """Choose the rows of students drawn at random, about `most` of n, of which one counts `most_each`; (n,)."""
     order = np.random.default_rng(seed).permutation(len(attempts.students))
-    rows = np.cumsum(np.bincount(attempts.student, minlength=len(order))[order])
-    return np.isin(attempts.student, order[: np.searchsorted(rows, most, side="right") + 1])
+    sizes = np.minimum(np.bincount(attempts.student, minlength=len(order)), most_each or len(attempts))
+    chosen = np.zeros(len(order), np.bool_)
+    chosen[order[: np.searchsorted(np.cumsum(sizes[order]), most, side="right") + 1]] = True
+    return chosen[attempts.student]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Some students' whole histories, and what is asked of them."""
+
+    attempts: Attempts
+    asked: NDArray[np.intp]  # (m,) rows of these attempts
+    places: NDArray[np.intp]  # (m,) where these stand among all that is asked
+
+
+def shards(attempts: Attempts, rows: NDArray[np.intp]) -> Iterator[Shard]:
+    """Cut a question about these rows of n attempts into shards, each with all that its students did; those of whom
+    nothing is asked are in none."""
+    asked_of, sizes = np.zeros(len(attempts.students), np.bool_), np.bincount(attempts.student)
+    asked_of[attempts.student[rows]] = True
+    number = np.cumsum(sizes * asked_of[: len(sizes)]) // SHARD_ROWS  # of each student's shard
+    number = number.astype(np.min_scalar_type(number[-1] if len(number) else 0))  # small ones are sorted fast
+    mine = np.flatnonzero(asked_of[attempts.student])
+    histories, questions = _parts(number[attempts.student[mine]]), _parts(number[attempts.student[rows]])
+    for shard, history in histories.items():
+        whole, places = mine[history], questions[shard]
+        yield Shard(attempts.take(whole), np.searchsorted(whole, rows[places]), places)
+
+
+def _parts(number: NDArray[np.integer]) -> dict[int, NDArray[np.intp]]:
+    """The places (k,) of each number in order, by number."""
+    order, counts = np.argsort(number, kind="stable"), np.bincount(number)
+    parts = np.split(order, np.cumsum(counts)[:-1])
+    return {each: parts[each] for each in np.flatnonzero(counts).tolist()}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
 from app.ml.features.vocabulary import IDS, Vocabulary
-from app.ml.networks.inference import EPSILON, Arrays, Floats, Places, ServedNetwork, relu
+from app.ml.networks.inference import EPSILON, Arrays, Floats, Places, ServedNetwork, Singles, relu
 from app.ml.networks.network import Examples, Network, TrainingSchedule, Weights
 from app.ml.networks.scale import Scale
 
@@ -33,10 +33,10 @@ class V2(Network):
     dropouts: tuple[float, ...] = (0.3, 0.2, 0.1)  # behind the first layers
 
     def examples(
-        self, attempts: Attempts, rows: NDArray[np.intp], vocabulary: Vocabulary, inputs: Floats, scale: Scale
+        self, attempts: Attempts, rows: NDArray[np.intp], vocabulary: Vocabulary, inputs: Singles, scale: Scale
     ) -> Examples:
         ids = dict(zip(IDS, vocabulary.places(attempts)[:, rows], strict=True))
-        return Examples({**ids, "inputs": scale.normalised(inputs[rows]).astype(np.float32)}, rows)
+        return Examples({**ids, "inputs": scale.singles(inputs, rows)}, rows)
 
     def hidden(self, inputs: dict[str, Any], vectors: dict[str, Any], *, learning: bool) -> Any:
         from keras import layers

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from app.domain.attempts import Attempts
 from app.ml.features.history import COUNT_UNITS
-from app.ml.features.inputs import INPUTS, inputs_of, known_before
+from app.ml.features.inputs import INPUTS, inputs_at
 
 Floats = NDArray[np.float64]
 
@@ -42,16 +42,17 @@ ONLY_SHOWN = frozenset(name for name in INPUTS if name.endswith("_count") or nam
 def summary(fitted_on: Attempts) -> dict[str, Any]:
     """What the model learned from, in a few kilobytes: kept with the version."""
     newest = min(len(fitted_on), NEWEST_FITTED)
-    rows = slice(len(fitted_on) - newest, None, -(-newest // LOOKED_AT))
-    columns = inputs_of(known_before(fitted_on))[rows]
+    rows = np.arange(len(fitted_on) - newest, len(fitted_on), -(-newest // LOOKED_AT))
+    columns = inputs_at(fitted_on, rows).astype(np.float64)
     asked = Asked(columns, fitted_on.student[rows])
-    named = fitted_on.item[fitted_on.item >= 0]
     return {
         "rows": len(columns),
         "students": asked.students,
         "parts": {name: _parts(asked, columns[:, place]) for place, name in enumerate(INPUTS)},
-        "topics": _digests(fitted_on.topics[place] for place in np.unique(fitted_on.topic).tolist()),
-        "items": _digests(fitted_on.items[place] for place in np.unique(named).tolist()),
+        "topics": _digests(fitted_on.topics[place] for place in np.flatnonzero(np.bincount(fitted_on.topic)).tolist()),
+        "items": _digests(
+            fitted_on.items[place] for place in np.flatnonzero(np.bincount(fitted_on.item + 1)[1:]).tolist()
+        ),
     }
 
 

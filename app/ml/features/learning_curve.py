@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.attempts import DIFFICULTIES, Attempts, shards
 from app.domain.planning import PracticeEffect
 from app.ml.features.history import History, created, up_to
 
@@ -52,6 +52,13 @@ def pairs(attempts: Attempts) -> tuple[Floats, NDArray[np.bool_]]:
 
     The first task of a student on a topic at a difficulty is paired with the first of the later half, and so on.
     """
+    found = [_pairs(shard.attempts) for shard in shards(attempts, np.arange(len(attempts)))]
+    rises, late_right = zip(*found, strict=True) if found else ([np.zeros(0)], [np.zeros(0, np.bool_)])
+    return np.concatenate(rises), np.concatenate(late_right)
+
+
+def _pairs(attempts: Attempts) -> tuple[Floats, NDArray[np.bool_]]:
+    """Those of a shard's students."""
     topic = attempts.student.astype(np.int64) * len(attempts.topics) + attempts.topic
     cell = topic * len(DIFFICULTIES) + attempts.difficulty
     history = History(attempts.finished)

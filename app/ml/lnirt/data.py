@@ -89,6 +89,8 @@ def sparse_answers(
     order, count = np.argsort(person, kind="stable"), np.bincount(person, minlength=n_persons)
     ends = np.append(0, np.cumsum(count))
 
+    marks, n_times = np.zeros(2 * n_items), np.zeros(n_items)
+
     def parts() -> Iterator[Arrays]:
         first = 0
         while first < n_persons:
@@ -96,20 +98,15 @@ def sparse_answers(
             last = min(max(last, first + 1), first + SHARD_PERSONS)
             rows = order[ends[first] : ends[last]]
             answers = {"item": item[rows], "correct": correct[rows], "logt": logt[rows], "censored": censored[rows]}
+            marks[:n_items] += np.bincount(answers["item"], answers["correct"] == 1, n_items)
+            marks[n_items:] += np.bincount(answers["item"], answers["correct"] == 0, n_items)
+            n_times[:] += np.bincount(answers["item"], ~np.isnan(answers["logt"]), n_items)
             yield {"persons": np.array([first, last]), "person": person[rows] - first, **answers}
             first = last
 
     shards = engine.shards(partial(_shard, n_items), parts())
-    marked, timed = ~np.isnan(correct), ~np.isnan(logt)
-    marks = np.bincount(item[marked] + n_items * (correct[marked] < 0.5), minlength=2 * n_items)
-    return Responses(
-        shards,
-        engine,
-        np.bincount(person[marked], minlength=n_persons),
-        marks.astype(np.float64),
-        added(engine.map(attrgetter("time_sums"), shards)),
-        np.bincount(item[timed], minlength=n_items).astype(np.float64),
-    )
+    answered = np.bincount(person, ~np.isnan(correct), n_persons).astype(np.int64)
+    return Responses(shards, engine, answered, marks, added(engine.map(attrgetter("time_sums"), shards)), n_times)
 
 
 def _shard(n_items: int, part: Arrays) -> ResponseMatrix:

@@ -33,8 +33,8 @@ Predict = Callable[[Population, Attempts, Places], Predictive[Floats]]  # of the
 def estimated(population: Population, attempts: Attempts, predict: Predict) -> Population:
     """The population with the practice and the ageing that are most likely; of some students where there are many
     tasks, and of each the newest: a student is followed task by task, again and again, while others wait."""
-    newest = attempts.take(_newest(attempts.student, MOST_EACH))
-    some = newest.take(some_students(newest, MOST_FOLLOWED, seed=0))
+    some = attempts.take(some_students(attempts, MOST_FOLLOWED, seed=0, most_each=MOST_EACH))
+    some = some.take(_newest(some.student, MOST_EACH))
     if len(some) == 0:
         return replace(population, usual_topic=0.0, usual_item=0.0)
     rows = np.unique(np.linspace(0, len(some) - 1, MOST_PREDICTED).astype(np.intp))

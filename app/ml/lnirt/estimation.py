@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from app.core.files import open_private
-from app.ml.lnirt.data import Floats, Ints, ResponseMatrix, Responses, sparse_answers
+from app.ml.lnirt.data import Codes, Floats, Ints, ResponseMatrix, Responses, sparse_answers
 from app.ml.lnirt.em import Curves, posteriors
 from app.ml.lnirt.groups import codes_of
 from app.ml.lnirt.information import learn_prior, observed_information
@@ -138,14 +138,21 @@ def fit(
     persons, person_code = _codes(person)
     items, item_code = _codes(item)
     marks, logt, cut = _checked(len(person_code), len(item_code), correct, seconds, censored)
+    del correct, seconds  # there may be very many: no column is here twice for longer than it takes
     centre = float(np.nanmean(logt)) if not np.isnan(logt).all() else float(np.log(DEFAULT_SECONDS))
-    answers = sparse_answers(person_code, item_code, marks, logt - centre, cut, len(persons), len(items))
+    logt -= centre
+    answers = sparse_answers(person_code, item_code, marks, logt, cut, len(persons), len(items))
+    del person_code, item_code, marks, logt, cut
     run, prior, information = _fit(answers, groups, tolerance, max_steps)
     return _on_r_scale((items, persons), answers, run, prior, information, centre)
 
 
-def _codes(labels: Sequence[Hashable] | NDArray[Any]) -> tuple[NDArray[Any], Ints]:
+def _codes(labels: Sequence[Hashable] | NDArray[Any]) -> tuple[NDArray[Any], Codes]:
     """Distinct labels and each row's index among them; sorted where numpy can sort them, else as they came."""
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and len(labels) and labels.min() >= 0:
+        seen = np.bincount(labels) > 0 if labels.max() <= 2 * len(labels) else None
+        if seen is not None:  # codes already: nothing has to be sorted
+            return np.flatnonzero(seen), (np.cumsum(seen, dtype=np.int32) - 1)[labels]
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "iufUSb":
         distinct, code = np.unique(labels, return_inverse=True)
         return distinct, code.astype(np.int64)
@@ -156,7 +163,7 @@ def _codes(labels: Sequence[Hashable] | NDArray[Any]) -> tuple[NDArray[Any], Int
 
 def _checked(
     n: int, n_items: int, correct: ArrayLike, seconds: ArrayLike, censored: ArrayLike | None
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+) -> tuple[NDArray[np.float32], Floats, NDArray[np.bool_]]:
     """Marks, log times and the censoring flags, each (n,), or a sentence that says what is wrong."""
     marks, times = np.asarray(correct, dtype=float), np.asarray(seconds, dtype=float)
     cut = np.zeros(n, dtype=bool) if censored is None else np.asarray(censored, dtype=bool)
@@ -168,7 +175,7 @@ def _checked(
         raise ValueError("expected seconds to be > 0 and finite, or NaN")
     if (np.isnan(marks) & np.isnan(times)).all():
         raise ValueError("expected at least one answer")
-    return marks, np.log(times), cut
+    return marks.astype(np.float32), np.log(times), cut
 
 
 def _fit(answers: Responses, groups: Sequence[Ints], tolerance: float, max_steps: int) -> tuple[Optimum, Prior, Floats]:

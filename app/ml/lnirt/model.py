@@ -15,7 +15,7 @@ from app.core.db.statements import QueryFlow, Rows
 from app.crud import student_states
 from app.crud.student_sequences import latest
 from app.crud.student_totals import HISTORY_GROUPS, StudentHistory, Sums
-from app.domain.attempts import DIFFICULTIES, Attempts, plausible
+from app.domain.attempts import DIFFICULTIES, Attempts, plausible, shards
 from app.domain.tasks import TaskRequest
 from app.ml.answers import Answer, Answers, Coalitions
 from app.ml.calibration.time_limits import USUAL, Limits, time_limits
@@ -113,13 +113,19 @@ def fitted_items(attempts: Attempts) -> FittedLnirt:
     """Items and population, not calibrated, of students who stay as they are."""
     if is_small(attempts):
         bank, students, converged = fit_small(attempts), len(np.unique(attempts.student)), True
+        fitted_rows = len(attempts)
         numbers = columns_of(list(bank.items.values()))
     else:
-        attempts = attempts.take(_worth_fitting(attempts))
-        labels, codes, cells = _items(attempts)
+        codes, student, correct, seconds = _codes(attempts), attempts.student, attempts.correct, attempts.seconds
+        worth = _worth_fitting(np.bincount(codes))
+        labels, cells = _items(attempts, codes, worth)
+        if not (rows := worth[codes]).all():
+            codes, student, correct, seconds = codes[rows], student[rows], correct[rows], seconds[rows]
         groups = [code for _, code in groups_of(cells)]
-        seconds = np.exp(without_slips(np.log(plausible(attempts.seconds)), codes, attempts.student))
-        found = fit(attempts.student, codes, attempts.correct, seconds, groups=groups)
+        fitted_rows = len(codes)
+        found = fit(
+            student, codes, correct, np.exp(without_slips(np.log(plausible(seconds)), codes, student)), groups=groups
+        )
         found = replace(found, items=np.array([labels[code] for code in found.items.tolist()], dtype=object))
         bank, students, converged = ItemBank.build(found, cells), len(found.persons), found.converged
         p = found.population
@@ -128,36 +134,36 @@ def fitted_items(attempts: Attempts) -> FittedLnirt:
         )
     if not np.isfinite(numbers).all():
         raise ValueError("LNIRT came to numbers that are not finite")
-    report = {"rows": len(attempts), "items": len(bank.items), "students": students, "converged": converged}
+    report = {"rows": fitted_rows, "items": len(bank.items), "students": students, "converged": converged}
     return FittedLnirt(bank, report, limits=time_limits(attempts.seconds))
 
 
-def _worth_fitting(attempts: Attempts) -> NDArray[np.bool_]:
-    """Which rows items are fitted to, (n,). Of very many items those with hardly an answer are left out: they would
-    take as long as the others, and what is known of them is what their topic and level say."""
-    codes = _codes(attempts)
-    answers = np.bincount(codes)
+def _worth_fitting(answers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of k items are fitted, by their answers (k,). Of very many those with hardly an answer are left out: they
+    would take as long as the others, and what is known of them is what their topic and level say."""
     many = np.argsort(-answers, kind="stable")[:MOST_ITEMS]
     fitted = answers >= SOME_ANSWERS
     fitted[many] = True
-    return fitted[codes]
+    return fitted
 
 
-def _codes(attempts: Attempts) -> NDArray[np.int64]:
+def _codes(attempts: Attempts) -> NDArray[np.int32]:
     """Each row's item, or its cell behind all items, (n,)."""
-    return np.where(attempts.item >= 0, attempts.item, len(attempts.items) + cells_of(attempts))
+    return np.where(attempts.item >= 0, attempts.item, (len(attempts.items) + cells_of(attempts)).astype(np.int32))
 
 
-def _items(attempts: Attempts) -> tuple[list[str], NDArray[np.int64], list[tuple[str, str]]]:
-    """Labels of all items and cells, each row's position among them, and the cell of each that occurs."""
-    cell, codes = cells_of(attempts), _codes(attempts)
+def _items(
+    attempts: Attempts, codes: NDArray[np.int32], wanted: NDArray[np.bool_]
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Labels of all items and cells, and the cell of each that is wanted and occurs; `codes` (n,) are the rows'."""
     names = [(topic, difficulty) for topic in attempts.topics for difficulty in DIFFICULTIES]
     labels = [*attempts.items, *(cell_label(*name) for name in names)]
-    pairs, counts = np.unique(np.column_stack([codes, cell]), axis=0, return_counts=True)
+    pairs, counts = np.unique(cells_of(attempts) + codes * np.int64(len(names)), return_counts=True)
     usual: dict[int, int] = {}
-    for (code, where), _ in sorted(zip(pairs.tolist(), counts.tolist(), strict=True), key=lambda pair: pair[1]):
+    for pair, _ in sorted(zip(pairs.tolist(), counts.tolist(), strict=True), key=lambda pair: pair[1]):
+        code, where = divmod(pair, len(names))
         usual[code] = where  # the one that the item most often had
-    return labels, codes, [names[usual[code]] for code in sorted(usual)]
+    return labels, [names[usual[code]] for code in sorted(usual) if wanted[code]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,20 +277,26 @@ class ServedLnirt:
 
     def predictions(self, attempts: Attempts, rows: NDArray[np.intp]) -> Predictive[Floats]:
         """What the model itself says of them, not calibrated."""
-        mine = np.zeros(len(attempts.students), np.bool_)
-        mine[attempts.student[rows]] = True
-        of_these = mine[attempts.student]  # nobody else's past matters
-        own, asked = attempts.take(of_these), (np.cumsum(of_these) - 1)[rows]
+        found = Predictive(*np.empty((5, len(rows))))
+        for shard in shards(attempts, rows):  # nobody else's past matters
+            of_shard = self._predictions(shard.attempts, shard.asked)
+            for whole, part in zip(found, of_shard, strict=True):
+                whole[shard.places] = part
+        return found
+
+    def _predictions(self, own: Attempts, asked: NDArray[np.intp]) -> Predictive[Floats]:
+        """Those of a shard's students."""
         columns, practice = self._columns_of(own), practice_when_created(own, asked)
         coming = practised(self.population, columns[:, asked], practice)
         columns = practised(self.population, columns, practice_of(own))
         history = History(own.finished)
         known = history.before(created(own)[asked])
         spans = history.groups(own.student, own.student[asked], known)
+        whose, counts = np.unique(own.student, return_counts=True)
         order = spans.order
         responses = Responses(columns[:, order], own.correct[order], np.log(plausible(own.seconds))[order])
-        begin = newcomers(self.population, len(own.students))
-        after = follow(self.population, responses, np.bincount(own.student, minlength=len(begin)), begin)
+        begin = newcomers(self.population, len(whose))
+        after = follow(self.population, responses, counts, begin)
         states = np.where((spans.end > spans.start)[:, None], after[np.maximum(spans.end - 1, 0)], begin[:1])
         return predict(self.population, states, coming)
 

@@ -104,20 +104,22 @@ def without_slips(logs: Floats, *codes: NDArray[np.integer[Any]]) -> Floats:
     """
     if len(logs) == 0:
         return logs
-    held = _held(logs, np.full(len(logs), np.median(logs)), USUAL_SPREAD)
+    logs = _held(logs, np.full(len(logs), np.median(logs)), USUAL_SPREAD)
     for _ in range(USUAL_ROUNDS if codes else 0):
-        usual = np.full(len(logs), held.mean())
+        usual = np.full(len(logs), logs.mean())
         for code in codes:
             rows = np.bincount(code)
-            usual = usual + (np.bincount(code, held - usual) / (rows + USUAL_ANSWERS))[code]
-        held = _held(held, usual, LEAST_SPREAD)
-    return held
+            usual += (np.bincount(code, logs - usual) / (rows + USUAL_ANSWERS))[code]
+        logs = _held(logs, usual, LEAST_SPREAD)
+    return logs
 
 
 def _held(logs: Floats, usual: Floats, least: float) -> Floats:
     """None of them (n,) further than SLIP spreads from what is usual; a spread is `least` at the least."""
-    spread = max(float(np.median(np.abs(logs - usual))) / 0.6745, least)
-    return np.asarray(np.clip(logs, usual - SLIP * spread, usual + SLIP * spread))
+    off = np.abs(logs - usual)
+    most = SLIP * max(float(np.median(off, overwrite_input=True)) / 0.6745, least)
+    held = np.maximum(logs, np.subtract(usual, most, out=off))  # in place: there may be very many
+    return np.minimum(held, np.add(usual, most, out=off), out=held)
 
 
 def is_small(attempts: Attempts) -> bool:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import keras
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 FILES: dict[Output, str] = {"correctness": "correctness_model.keras", "time": "time_model.keras"}
 LOSSES: dict[Output, str] = {"correctness": "binary_crossentropy", "time": "mean_squared_logarithmic_error"}
 FIT_RATE = 1e-4  # learning rate of the saved models: what a training ends with, about
@@ -134,7 +135,7 @@ class FittedNetwork:
         served = self.network.served(self.state.mean, json.loads(json.dumps(self.metadata())))
         return served.on(self.base) if self.base else served
 
-    def examples(self, attempts: Attempts, rows: NDArray[np.intp], inputs: Floats) -> Examples:
+    def examples(self, attempts: Attempts, rows: NDArray[np.intp], inputs: Singles) -> Examples:
         """These rows as the network is asked them; `inputs` (n, 26) are raw."""
         return self.network.examples(attempts, rows, self.vocabulary, inputs, self.scale)
 

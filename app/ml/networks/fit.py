@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from app.domain.attempts import Attempts, plausible, some_students
 from app.ml import metrics
-from app.ml.features.inputs import NETWORK_INPUTS, inputs_of, known_before
+from app.ml.features.inputs import INPUTS, NETWORK_INPUTS, inputs_at
 from app.ml.features.vocabulary import Vocabulary
 from app.ml.lnirt.model import ServedLnirt, fit_lnirt
 from app.ml.networks.base_inputs import BaseInputs, cross_fitted
@@ -25,6 +25,7 @@ from app.ml.networks.scale import Scale
 from app.ml.networks.sequences import outcomes
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 Progress = Callable[[dict[str, Any]], object]  # after each epoch; where it says something true, that was the last
 
 BASE_ODDS, BASE_TIME = NETWORK_INPUTS.index("base_log_odds"), NETWORK_INPUTS.index("base_log_time")
@@ -49,7 +50,7 @@ def fit(
     seed: int = 0,
     progress: Progress | None = None,
     epochs: int | None = None,
-    past: Floats | None = None,
+    past: Singles | None = None,
 ) -> FittedNetwork:
     """Train from scratch to correct the base (none: LNIRT fitted to these attempts); `epochs` is the most there may be
     (none: as the schedule has it). `past`: their inputs of the past, where these are the sample and were made before.
@@ -71,7 +72,7 @@ def fit(
     tried = stopping.held_out()
     report = {"rows": n, "full_rows": n, "epochs": stopping.epochs, "best_epochs": stopping.best_epochs}
     report |= scores(tried, stopping.constant)
-    fitted = replace(begun, state=state, average=tuple(inputs.mean(axis=0).tolist()), report=report)
+    fitted = replace(begun, state=state, average=tuple(inputs.mean(axis=0, dtype=np.float64).tolist()), report=report)
     return _calibrated(fitted, tried.of_vocabulary(trial.begun.vocabulary, begun.vocabulary), base)
 
 
@@ -141,12 +142,13 @@ def checked(attempts: Attempts) -> Attempts:
     return attempts
 
 
-def network_inputs(attempts: Attempts, base: ServedLnirt, past: Floats | None = None) -> Floats:
-    """What a network takes in of each of n attempts, (n, 26) as in NETWORK_INPUTS; the base that a row is shown was
-    not fitted to it, but moves as `base` does. `past` (n, 24) where it is known."""
-    checked(attempts)
-    past = inputs_of(known_before(attempts)) if past is None else past
-    inputs = np.column_stack([past, cross_fitted(attempts, base.population)])
+def network_inputs(attempts: Attempts, base: ServedLnirt, past: Singles | None = None) -> Singles:
+    """What a network takes in of each of n attempts, (n, 26) as in NETWORK_INPUTS, in single precision; the base that a
+    row is shown was not fitted to it, but moves as `base` does. `past` (n, 24) where it is known."""
+    of_base = cross_fitted(checked(attempts), base.population)
+    inputs = np.empty((len(attempts), len(NETWORK_INPUTS)), np.float32)
+    inputs[:, : len(INPUTS)] = inputs_at(attempts, np.arange(len(attempts))) if past is None else past
+    inputs[:, len(INPUTS) :] = of_base
     if not np.isfinite(inputs).all():
         raise TrainingFailed("expected finite inputs")
     return inputs
@@ -181,7 +183,7 @@ def convincing(constant: Floats, losses: Floats) -> NDArray[np.bool_]:
     return np.asarray(gain.mean(axis=1) > error * (1 + FEW / n))
 
 
-def untrained(network: Network, attempts: Attempts, inputs: Floats, rows: int, seed: int = 0) -> FittedNetwork:
+def untrained(network: Network, attempts: Attempts, inputs: Singles, rows: int, seed: int = 0) -> FittedNetwork:
     """For the names and the scale of the first `rows` attempts; it answers what the base says. `inputs` (n, 26)."""
     vocabulary = network.grown(Vocabulary(), attempts, slice(rows))
     sizes = network.sizes(vocabulary)
@@ -196,7 +198,7 @@ class Training:
 
     begun: FittedNetwork  # where it stands at the beginning
     attempts: Attempts
-    inputs: Floats  # (n, 26) raw
+    inputs: Singles  # (n, 26) raw
     learning: Examples
     seed: int
     full_rows: int  # tasks of a training from scratch: they set the size of the batches
@@ -206,11 +208,12 @@ class Training:
         network, sizes = self.begun.network, self.begun.sizes
         self.loop: Loop = compiled(network, sizes.room())
         self.loop.load(self.begun.state, sizes, self.seed)
-        self._base = self.inputs[:, BASE_ODDS].astype(np.float32)
+        self._base = self.inputs[:, BASE_ODDS]
         logs = np.log(plausible(self.attempts.seconds))
         self._seconds = (logs - self.inputs[:, BASE_TIME]).astype(np.float32)
         self._data = self.data(self.learning)
         self._tasks = self.learning.tasks()
+        self.learning = replace(self.learning, columns={})  # which are tensors now
         self.batch = _batch(network, self.full_rows)
         if not self.most_epochs:
             least, most = network.schedule.epochs
@@ -219,7 +222,7 @@ class Training:
 
     @classmethod
     def from_scratch(
-        cls, network: Network, attempts: Attempts, inputs: Floats, rows: int, seed: int, epochs: int | None
+        cls, network: Network, attempts: Attempts, inputs: Singles, rows: int, seed: int, epochs: int | None
     ) -> "Training":
         """To learn from the first `rows` attempts."""
         begun = untrained(network, attempts, inputs, rows, seed)
@@ -268,9 +271,9 @@ class Training:
     def held_out(self, data: Data, scores: Floats | None = None) -> HeldOut:
         """What is said of tasks that were not learnt from."""
         scores = self.loop.scores(data) if scores is None else scores
-        base = self.inputs[data.tasks]
-        p = expit(scores[0] + base[:, BASE_ODDS])
-        seconds = self.begun.network.multiples(scores[1]) * np.exp(base[:, BASE_TIME])
+        odds, log_time = self.inputs[data.tasks][:, [BASE_ODDS, BASE_TIME]].T.astype(np.float64)
+        p = expit(scores[0] + odds)
+        seconds = self.begun.network.multiples(scores[1]) * np.exp(log_time)
         order = np.argsort(data.tasks, kind="stable")  # as they were finished
         asked = self.attempts.take(data.tasks[order])
         student = self.begun.vocabulary.places(asked)[0]

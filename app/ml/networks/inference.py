@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.core.db.statements import QueryFlow
 from app.crud.student_totals import StudentHistory
-from app.domain.attempts import Attempts
+from app.domain.attempts import Attempts, shards
 from app.domain.tasks import TaskRequest
 from app.ml.answers import Answer, Answers
 from app.ml.calibration.calibration import Calibration
@@ -138,10 +138,13 @@ class ServedNetwork(ABC):
 
     def answers(self, attempts: Attempts, rows: NDArray[np.intp]) -> Answers:
         """The same for these rows of `attempts`, each from what its student had finished when it was created."""
-        mine = np.zeros(len(attempts.students), np.bool_)
-        mine[attempts.student[rows]] = True
-        of_these = mine[attempts.student]  # nobody else's past matters
-        own, asked = attempts.take(of_these), (np.cumsum(of_these) - 1)[rows]
+        scores, of_base = np.empty((2, len(rows))), np.empty((len(rows), len(NETWORK_INPUTS) - OF_PAST))
+        for shard in shards(attempts, rows):  # nobody else's past matters
+            scores[:, shard.places], of_base[shard.places] = self._asked_of(shard.attempts, shard.asked)
+        return self.answers_of_scores(scores, of_base)
+
+    def _asked_of(self, own: Attempts, asked: NDArray[np.intp]) -> tuple[Floats, Floats]:
+        """The scores of a shard's students, (2, m), and what the base says, (m, 2)."""
         inputs, places = np.zeros((len(own), len(NETWORK_INPUTS))), self.vocabulary.places(own)
         inputs[asked, :OF_PAST] = inputs_of(known_before(own))[asked]
         inputs[asked, OF_PAST:] = self.corrected().of_attempts(own, asked)
@@ -149,7 +152,7 @@ class ServedNetwork(ABC):
             self.scores(list(places[:, part]), inputs[part], self.past_of(own, part, places))
             for part in np.split(asked, range(self.batch, len(asked), self.batch))
         ]
-        return self.answers_of_scores(np.concatenate(parts, axis=1), inputs[asked])
+        return np.concatenate(parts, axis=1), inputs[asked, OF_PAST:]
 
     def corrected(self) -> BaseInputs:
         """The base; raises ValueError where there is none, for then there is nothing to correct."""
@@ -164,8 +167,9 @@ class ServedNetwork(ABC):
         return other
 
     def answers_of_scores(self, scores: Floats, inputs: Floats) -> Answers:
-        """Calibrated answers with their bounds from scores (2, n) and what the base says (n, 26), not clipped."""
-        odds, log_time = inputs[:, OF_PAST], inputs[:, OF_PAST + 1]
+        """Calibrated answers with their bounds, not clipped, from scores (2, n) and inputs (n, ...), of which the last
+        two are what the base says."""
+        odds, log_time = inputs[:, -2], inputs[:, -1]
         return self.calibration.answers_of_scores(scores[0] + odds, self.kind.multiples(scores[1]) * np.exp(log_time))
 
     def answers_of(self, raw: Arrays) -> Answers:

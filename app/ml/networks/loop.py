@@ -248,7 +248,7 @@ class Loop:
 
     def scores(self, data: "Data") -> Floats:
         """What the mean weights say of every task before sigmoid and link, (2, tasks) in the order of `data.tasks`."""
-        asked = data.examples.rows.reshape(data.n, -1)
+        asked = data.rows.reshape(data.n, -1)
         at_once = max(1, SCORED_AT_ONCE // asked.shape[1])
         found = np.zeros((2, *asked.shape), np.float32)
         for rows in np.split(np.arange(data.n, dtype=np.int32), range(at_once, data.n, at_once)):
@@ -390,7 +390,7 @@ class Data:
         """Of n attempts: `correct` (0 or 1), the log odds that the base gave, log of time over the base's time."""
         import tensorflow as tf
 
-        self.examples, self.n = examples, len(examples)
+        self.rows, self.n = examples.rows, len(examples)
         rows, is_task = np.maximum(examples.rows, 0), examples.rows >= 0
         targets = (correct[rows], base[rows], log_time[rows], is_task.astype(np.float32))
         columns = {"columns": dict(examples.columns), "lengths": dict(examples.lengths)}
@@ -399,7 +399,7 @@ class Data:
     @property
     def tasks(self) -> NDArray[np.intp]:
         """Rows of the attempts that are asked, in the order of `Loop.scores`."""
-        return self.examples.rows[self.examples.rows >= 0]
+        return self.rows[self.rows >= 0]
 
 
 def _losses(link: str, scores: Any, correct: Any, base: Any, log_time: Any, is_task: Any) -> tuple[Any, Any]:

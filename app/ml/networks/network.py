@@ -71,7 +71,7 @@ class TrainingSchedule:
     id_dropout: tuple[float, ...] = (0.9, 0.02, 0.02, 0.02)  # chance that a student, topic, ... is shown as unknown
     monotonicity: float = 0.0  # what a score's fall costs where a success rate (an average time) alone rises, in losses
     clip_norm: float = 0.0  # that a network's gradient is cut to; 0: it is not
-    most_rows: int = 10_000_000  # that a training from scratch learns from, whole students of them
+    most_rows: int = 500_000  # that a training from scratch learns from, whole students of them
     again_from: int = 0  # tasks; with fewer the held-out ones are not learnt from
     passes: int = 3  # over the examples of an update
     intercept_sd: float = 0.03  # of the calibration's prior for a level that all students share, logits
@@ -123,7 +123,7 @@ class Network(ABC):
 
     @abstractmethod
     def examples(
-        self, attempts: Attempts, rows: NDArray[np.intp], vocabulary: Vocabulary, inputs: Floats, scale: Scale
+        self, attempts: Attempts, rows: NDArray[np.intp], vocabulary: Vocabulary, inputs: Singles, scale: Scale
     ) -> Examples:
         """Ask about these rows of n attempts; `inputs` (n, 26) are raw."""
 

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.ml.features.history import COUNT_UNITS, FEATURES, SECONDS_UNIT
-from app.ml.features.inputs import INPUT_GROUPS, ITEM_UNIT, NETWORK_INPUTS, SESSION_UNIT
+from app.ml.features.inputs import BLOCK_ROWS, INPUT_GROUPS, ITEM_UNIT, NETWORK_INPUTS, SESSION_UNIT
 
 if TYPE_CHECKING:
     import keras
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 LEAST_VARIANCE = 0.01  # of a transformed input, where all rows have the same
 OUTCOME = 3  # numbers of a finished task: right (1) or wrong (-1), log seconds, log seconds since the finish before
 
@@ -42,23 +43,36 @@ class Scale:
     outcome_variance: Floats  # (3,)
 
     @classmethod
-    def of(cls, inputs: Floats, outcomes: Floats, groups: Sequence[str]) -> "Scale":
+    def of(cls, inputs: Singles, outcomes: Floats, groups: Sequence[str]) -> "Scale":
         """From n rows to learn from: (n, 26), (n, 3). Inputs that no group names are 0 for all."""
         names = {name for group in groups for name in INPUT_GROUPS.get(group, (group,))}
         units = np.array([unit_of(name) if name in names else 0.0 for name in NETWORK_INPUTS])
         factors = np.array([float(name in names and unit_of(name) == 0) for name in NETWORK_INPUTS])
-        ranges = inputs.min(axis=0), inputs.max(axis=0), units, factors
-        x = transformed(inputs, *ranges)
+        low, high = inputs.min(axis=0).astype(np.float64), inputs.max(axis=0).astype(np.float64)
+        ranges = low, high, units, factors
+        moments = []
+        for column, *of_column in zip(inputs.T, *ranges, strict=True):  # one after another: none is there twice
+            x = transformed(column.astype(np.float64), *of_column)
+            moments.append((x.mean(), x.var()))
+        input_mean, input_variance = np.array(moments).T
         mean, variance = np.append(0.0, outcomes[:, 1:].mean(axis=0)), np.append(1.0, outcomes[:, 1:].var(axis=0))
-        return cls(*ranges, x.mean(axis=0), x.var(axis=0) + LEAST_VARIANCE, mean, variance + LEAST_VARIANCE)
+        return cls(*ranges, input_mean, input_variance + LEAST_VARIANCE, mean, variance + LEAST_VARIANCE)
 
-    def transformed(self, inputs: Floats) -> Floats:
+    def transformed(self, inputs: Floats | Singles) -> Floats:
         """The inputs (..., 26) before normalising."""
         return transformed(inputs, self.low, self.high, self.units, self.factors)
 
-    def normalised(self, inputs: Floats) -> Floats:
+    def normalised(self, inputs: Floats | Singles) -> Floats:
         """As the first layer sees them, (..., 26)."""
         return np.asarray((self.transformed(inputs) - self.mean) / np.sqrt(self.variance))
+
+    def singles(self, inputs: Singles, rows: NDArray[np.intp]) -> Singles:
+        """`normalised`, in single precision, of m rows of the inputs (n, 26): (m, 26)."""
+        found = np.empty((len(rows), inputs.shape[1]), np.float32)
+        for start in range(0, len(rows), BLOCK_ROWS):
+            part = slice(start, start + BLOCK_ROWS)
+            found[part] = self.normalised(inputs[rows[part]])
+        return found
 
     def normalised_outcomes(self, outcomes: Floats) -> Floats:
         """As the steps of a sequence see them, (..., 3)."""
@@ -92,8 +106,8 @@ class Scale:
         return cls(**{name: np.array(values) for name, values in kept.items()})
 
 
-def transformed(inputs: Floats, low: Floats, high: Floats, units: Floats, factors: Floats) -> Floats:
-    """The inputs (..., 26) before normalising; all else (26,) as in `Scale`.
+def transformed(inputs: Floats | Singles, low: Floats, high: Floats, units: Floats, factors: Floats) -> Floats:
+    """The inputs (..., 26) before normalising, or one of them (n,); all else as in `Scale`, (26,) or one's number.
 
     Nothing is said of what was never seen: an input beyond what the training rows showed counts as the outermost.
     """

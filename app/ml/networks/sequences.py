@@ -157,7 +157,7 @@ class SequenceNetwork(Network):
         return {**super().inputs(), "done": ((), "int32"), **steps, "past_outcomes": ((None, OUTCOME), "float32")}
 
     def examples(
-        self, attempts: Attempts, rows: Asking, vocabulary: Vocabulary, inputs: Floats, scale: Scale
+        self, attempts: Attempts, rows: Asking, vocabulary: Vocabulary, inputs: Singles, scale: Scale
     ) -> Examples:
         windows, ids = Windows.of(attempts, rows), vocabulary.places(attempts)
         tasks = np.bincount(windows.window, minlength=len(windows))
@@ -168,7 +168,7 @@ class SequenceNetwork(Network):
         steps = np.maximum(windows.steps, 0)
         columns: dict[str, NDArray[Any]] = {name: each[asked] for name, each in zip(IDS, ids, strict=True)}
         columns["student"] = np.repeat(columns["student"][:, :1], asked.shape[1], axis=1)  # of padding too
-        columns["inputs"] = scale.normalised(inputs).astype(np.float32)[asked]
+        columns["inputs"] = scale.singles(inputs, np.arange(len(inputs)))[asked]
         columns["done"] = done
         columns |= {f"past_{name}": ids[place][steps] for place, name in enumerate(STEP_IDS, start=1)}
         columns["past_outcomes"] = scale.normalised_outcomes(outcomes(attempts)).astype(np.float32)[steps]

@@ -25,10 +25,11 @@ def shards(attempts: Attempts) -> Sequence[object]:
 
 def _with_past(topics: int, items: int, part: Arrays) -> Arrays:
     columns = (part[name] for name in COLUMNS)
-    return {**part, "past": inputs_of(known_before(Attempts((), ("",) * topics, ("",) * items, *columns)))}
+    past = inputs_of(known_before(Attempts((), ("",) * topics, ("",) * items, *columns)))
+    return {**part, "past": past.astype(np.float32)}
 
 
-def joined(parts: Sequence[Arrays], names: Sequence[tuple[str, ...]]) -> tuple[Attempts, NDArray[np.floating]]:
+def joined(parts: Sequence[Arrays], names: Sequence[tuple[str, ...]]) -> tuple[Attempts, NDArray[np.float32]]:
     """All rows in their order, and their inputs of the past. `names`: students, topics, items."""
     order = np.argsort(np.concatenate([part["row"] for part in parts]))
     column: dict[str, Any] = {

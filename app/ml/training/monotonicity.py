@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.attempts import Attempts, plausible
+from app.domain.attempts import DIFFICULTIES, Attempts, plausible
 from app.ml.answers import TaskModel
 from app.ml.training.reasons import Rejection
 
@@ -54,6 +54,8 @@ def _made_up(attempts: Attempts) -> tuple[Attempts, NDArray[np.intp]]:
 
 def _frequent(attempts: Attempts) -> NDArray[np.int32]:
     """Topic, difficulty and item of the most frequent tasks, (k, 3)."""
-    cells = np.column_stack([attempts.topic, attempts.difficulty, attempts.item])
-    found, counts = np.unique(cells, axis=0, return_counts=True)
-    return np.asarray(found[np.argsort(-counts, kind="stable")[:CELLS]], np.int32)
+    levels, items = len(DIFFICULTIES), len(attempts.items) + 1
+    number = (attempts.topic.astype(np.int64) * levels + attempts.difficulty) * items + attempts.item + 1
+    found, counts = np.unique(number, return_counts=True)
+    cell, item = np.divmod(found[np.argsort(-counts, kind="stable")[:CELLS]], items)
+    return np.column_stack([*np.divmod(cell, levels), item - 1]).astype(np.int32)

@@ -23,7 +23,7 @@ from app.ml.engine.on_dask import DaskEngine
 from app.ml.evaluation import tuning
 from app.ml.evaluation.benchmark import contestants, evaluate, split_by_student
 from app.ml.evaluation.simulated import school, simulate
-from app.ml.features.inputs import inputs_of, known_before
+from app.ml.features.inputs import inputs_at
 from app.ml.lnirt import data
 from app.ml.lnirt.model import FittedLnirt, fitted_items
 from app.ml.networks import side_by_side
@@ -101,7 +101,7 @@ def test_features_of_shards_are_those_of_all_rows_to_the_bit(
     with engine(scheduler, tmp_path) as dask:
         shards = list(side_by_side.shards(ATTEMPTS))
         found, past = next(dask.map(side_by_side.joined, [shards], names(ATTEMPTS)))
-    assert np.array_equal(past, inputs_of(known_before(ATTEMPTS)))
+    assert np.array_equal(past, inputs_at(ATTEMPTS, np.arange(len(ATTEMPTS))))
     assert all(np.array_equal(getattr(found, name), getattr(ATTEMPTS, name)) for name in COLUMNS)
 
 
