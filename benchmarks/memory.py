@@ -20,6 +20,7 @@ from uuid import UUID
 import numpy as np
 from scipy.special import ndtr
 
+from app.core.memory import give_back
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.domain.kinds import BASE, NETWORKS
 from app.ml.features import learning_curve
@@ -81,6 +82,7 @@ class Steps:
         self.taken: dict[str, dict[str, float]] = {}
 
     def __call__(self, name: str, work: Callable[[], T]) -> T:
+        give_back()
         forget_peak()
         begun = perf_counter()
         result = work()

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from app.core.files import open_private
+from app.core.memory import give_back
 from app.ml.lnirt.data import Codes, Floats, Ints, ResponseMatrix, Responses, sparse_answers
 from app.ml.lnirt.em import Curves, posteriors
 from app.ml.lnirt.groups import codes_of
@@ -143,6 +144,7 @@ def fit(
     logt -= centre
     answers = sparse_answers(person_code, item_code, marks, logt, cut, len(persons), len(items))
     del person_code, item_code, marks, logt, cut
+    give_back()
     run, prior, information = _fit(answers, groups, tolerance, max_steps)
     return _on_r_scale((items, persons), answers, run, prior, information, centre)
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.core.database import RESTART_SECONDS, at_once, engine_for
 from app.core.db.outages import reason, tell
+from app.core.memory import give_back
 from app.crud import (
     attempts,
     corrections,
@@ -470,6 +471,8 @@ class TrainingRun:
         """Pass it on: every epoch to whoever listens, twice a second to the database. Whether the network at work has
         had its time."""
         self._say(step)
+        if now:
+            give_back()  # what the step before took
         if now or time.monotonic() >= self._next_progress:
             self._next_progress = time.monotonic() + PROGRESS_SECONDS
             with self._transaction() as db:
