@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import takewhile
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import numpy as np
@@ -62,7 +62,7 @@ class DaskEngine:
     def width(self) -> int:
         return max(1, sum(map(int, self._client.nthreads().values())))
 
-    def __enter__(self) -> "DaskEngine":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

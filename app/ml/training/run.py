@@ -137,7 +137,10 @@ class TrainingRun:
         training_set, holdout, incumbents = self._read()
         staging_place = artifacts.staging_place()
         self._writes([staging_place])
-        with artifacts.staged(self._store.model_dir, staging_place) as staging, self._hired(staging_place):
+        with (
+            artifacts.staged(self._store.model_dir, staging_place) as staging,
+            self._hired(training_set, staging_place),
+        ):
             made, failures = self._made(training_set, staging)
             self._progress({"step": "judge"}, now=True)
             evaluations = [holdout.evaluate(each.model) for each in made]
@@ -325,11 +328,11 @@ class TrainingRun:
         return place
 
     @contextmanager
-    def _hired(self, staging_place: str) -> Iterator[None]:
-        """With Dask's workers, where there are to be some. Their shards go with the staging folder: after the run, or
-        after the next one where this is killed."""
+    def _hired(self, training_set: TrainingSet, staging_place: str) -> Iterator[None]:
+        """With Dask's workers, where there are to be some; a run that goes on is over sooner than it would find them.
+        Their shards go with the staging folder: after the run, or when the next one begins where this is killed."""
         order = self._order
-        if order.scheduler is None:
+        if order.scheduler is None or not training_set.from_scratch:
             yield
             return
         self._progress({"step": "find workers"}, now=True)

@@ -1,0 +1,87 @@
+"""A whole run with a scheduler and workers that are processes, some of which die in the middle."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from app.core.database import database_url
+from app.core.settings import settings
+from app.crud import training_runs
+from app.ml.evaluation.simulated import school, simulate
+from app.ml.lnirt import data
+from app.ml.training import run
+from tests.dask_cluster import Cluster, cluster
+from tests.school import imported
+
+pytest.importorskip("distributed")
+pytestmark = pytest.mark.slow
+
+Say = Callable[[Mapping[str, Any]], None]
+
+
+@pytest.fixture
+def trained(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """A run from scratch on 1,200 tasks, whose steps `say` is told; LNIRT's too are shared out."""
+    monkeypatch.setattr(data, "SHARD_ANSWERS", 300)
+    imported(db, simulate(school(40, seed=2), 30, seed=2).attempts)
+
+    def train(made: Cluster, say: Say) -> dict[str, Any]:
+        with Session(db.get_bind()) as own, own.begin():
+            asked = training_runs.ask(own)
+        order = run.Order(asked, database_url(), str(settings().model_dir), 5, 10, 10, forced=True)
+        return run.train(replace(order, scheduler=made.address), say)
+
+    return train
+
+
+def shards() -> list[Path]:
+    return list(settings().model_dir.rglob("shards/*"))
+
+
+def test_a_run_is_published_by_workers_and_leaves_no_shards(
+    trained: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    steps: list[Mapping[str, Any]] = []
+    with cluster(tmp_path) as made:
+        result = trained(made, steps.append)
+    assert result["outcome"] == "published"
+    assert "without Dask" not in result["message"]
+    assert {step["step"] for step in steps if "worker" in step} == {"fit embedding_v2", "fit embedding_lstm"}
+    assert not shards()
+
+
+@pytest.mark.parametrize("step", ["fit lnirt", "share out", "fit embedding_lstm"])
+def test_a_worker_that_is_killed_costs_the_run_time_and_nothing_else(
+    step: str, trained: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    with cluster(tmp_path) as made:
+
+        def kill(said: Mapping[str, Any]) -> None:
+            if said.get("step") == step and made.workers[0].poll() is None:
+                made.workers[0].kill()
+                made.workers[0].wait()
+
+        result = trained(made, kill)
+        assert made.workers[0].poll() is not None
+    assert result["outcome"] == "published"
+    assert "without Dask" not in result["message"]
+    assert not shards()
+
+
+def test_a_scheduler_that_is_killed_leaves_the_run_to_its_own_process_which_says_so(
+    trained: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    with cluster(tmp_path) as made:
+
+        def kill(said: Mapping[str, Any]) -> None:
+            if said.get("step") == "fit embedding_lstm":
+                made.scheduler.kill()
+
+        result = trained(made, kill)
+    assert result["outcome"] == "published"
+    assert f"Trained without Dask's workers: Dask's scheduler {made.address} was lost" in result["message"]
+    assert not shards()
