@@ -10,7 +10,10 @@ from sqlalchemy.orm import Session
 
 from app.core.database import database_url
 from app.core.settings import settings
-from app.crud import training_runs
+from app.crud import network_settings, training_runs
+from app.crud.network_settings import Tuned
+from app.domain.actors import COMMAND_LINE
+from app.domain.kinds import NETWORKS
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt import data
 from app.ml.training import run
@@ -28,6 +31,9 @@ def trained(environment: Path, db: Session, monkeypatch: pytest.MonkeyPatch) -> 
     """A run from scratch on 1,200 tasks, whose steps `say` is told; LNIRT's too are shared out."""
     monkeypatch.setattr(data, "SHARD_ANSWERS", 300)
     imported(db, simulate(school(40, seed=2), 30, seed=2).attempts)
+    for kind in NETWORKS:  # no need to learn for long
+        network_settings.put(db, Tuned(kind, {"epochs": [2, 2]}, "a study", 1, 0.6, 0.7), COMMAND_LINE)
+    db.commit()
 
     def train(made: Cluster, say: Say) -> dict[str, Any]:
         with Session(db.get_bind()) as own, own.begin():
