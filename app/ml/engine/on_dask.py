@@ -53,9 +53,11 @@ class DaskEngine:
             raise EngineLost(f"Dask's scheduler {address} can't be reached: {_first_line(why)}") from None
         try:
             self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
-        except TimeoutError:
+            # it reads tasks before it hands them on, and needs our code for that
+            _compare(f"Dask's scheduler {address}", self._client.run_on_scheduler(versions))
+        except (TimeoutError, ImportError, AttributeError, EngineLost) as why:
             self._client.close()
-            raise EngineLost(f"Dask's scheduler {address} has no worker.") from None
+            raise EngineLost(_unfit(address, why)) from None
         self._client.subscribe_topic(self._topic, lambda event: self._steps.put(event[1]))
 
     @property
@@ -114,6 +116,10 @@ class DaskEngine:
                 yield from results
         except KilledWorker as why:
             raise EngineLost(f"Workers of Dask's scheduler {self._address} died of it: {_first_line(why)}") from None
+        except (ImportError, AttributeError, MemoryError, RuntimeError) as why:  # a fault of ours shows here too
+            if isinstance(why, EngineLost):
+                raise
+            raise EngineLost(f"Workers of Dask's scheduler {self._address} can't do it: {_first_line(why)}") from None
         except (CancelledError, OSError, TimeoutError) as why:
             if self._client.status == "running" and not isinstance(why, CancelledError):
                 raise
@@ -134,14 +140,27 @@ def _done(work: Work, of_driver: Mapping[str, str], topic: str, piece: Any, shar
 
     worker = get_worker()
     use_one_thread()  # before the work imports TensorFlow: as the training process does, whose numbers these are to be
-    for name, theirs in versions().items():
-        if of_driver.get(name) != theirs:
-            raise EngineLost(
-                f"The Dask worker {worker.address} has {name} {theirs}, the training process {of_driver.get(name)}: "
-                "install the same on both."
-            )
+    _compare(f"Dask's worker {worker.address}", versions(), of_driver)
     with at_work(LocalEngine(lambda step: worker.log_event(topic, dict(step)))):
         return work(piece, *pickle.loads(shared))  # noqa: S301 — who may send this may have us run anything
+
+
+def _unfit(address: str, why: Exception) -> str:
+    if isinstance(why, EngineLost):
+        return str(why)
+    if isinstance(why, TimeoutError):
+        return f"Dask's scheduler {address} has no worker."
+    return f"Dask's scheduler {address} has no SmartStudy of our version: {_first_line(why)}"
+
+
+def _compare(who: str, theirs: Mapping[str, str], of_driver: Mapping[str, str] | None = None) -> None:
+    """Raise EngineLost where they have other versions than who drives the run, which is us where nobody is named."""
+    ours = versions() if of_driver is None else of_driver
+    for name, version_there in theirs.items():
+        if ours.get(name) != version_there:
+            raise EngineLost(
+                f"{who} has {name} {version_there}, the training process {ours.get(name)}: install the same on both."
+            )
 
 
 def _loaded(make: Callable[[Arrays], Any], store_url: str, file: str) -> Any:

@@ -159,6 +159,28 @@ def test_a_worker_of_another_version_is_refused_with_a_sentence(
             next(done)
 
 
+@pytest.mark.parametrize("theirs", [{"smartstudy": "0.1"}, ImportError("No module named 'app'")])
+def test_a_scheduler_of_another_version_is_refused_with_a_sentence(
+    theirs: Any, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_on_scheduler(*_: object) -> Any:
+        if isinstance(theirs, Exception):
+            raise theirs
+        return theirs
+
+    monkeypatch.setattr(distributed.Client, "run_on_scheduler", run_on_scheduler)
+    with pytest.raises(EngineLost, match=r"has smartstudy 0\.1, the training process|has no SmartStudy of our version"):
+        DaskEngine(scheduler, lambda step: None)
+
+
+def test_workers_that_have_not_the_code_are_told_of(scheduler: str, tmp_path: Path) -> None:
+    def work(_: int) -> None:
+        raise ImportError("cannot import name 'shards'")
+
+    with engine(scheduler, tmp_path) as dask, pytest.raises(EngineLost, match="can't do it: cannot import name"):
+        list(dask.map(work, [1]))
+
+
 def test_a_store_that_a_worker_does_not_reach_is_told(scheduler: str, tmp_path: Path) -> None:
     with engine(scheduler, tmp_path) as dask:
         elsewhere = (tmp_path / "elsewhere").as_uri()
