@@ -106,6 +106,8 @@ def last_tasks() -> None:
     op.execute(LAST)
     op.execute("DROP FUNCTION student_totals_on_insert CASCADE")  # and its trigger
     op.execute("DROP FUNCTION student_totals_on_update CASCADE")
+    for name in ("last_task_of", "newest_on_topic"):
+        op.execute(frozen("0013", name))
     op.execute(frozen("0013", "student_totals_on_write"))
     op.execute(frozen("0013", "student_totals_on_delete"))
     op.drop_index("ix_practice_tasks_last_on_topic", "practice_tasks")
@@ -129,6 +131,7 @@ def no_last_tasks() -> None:
     op.execute(frozen("0012", "student_totals_on_delete"))
     for name in ("last_seconds", "last_correct", "last_id", "last_at"):
         op.drop_column("student_totals", name)
+    op.execute("DROP FUNCTION last_task_of, newest_on_topic")
     op.execute("DROP TYPE last_task")
 
 

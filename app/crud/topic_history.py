@@ -68,11 +68,7 @@ PRACTISED = Statement(f"""
     LEFT JOIN LATERAL (
         SELECT array_agg(difficulty) AS difficulties, array_agg(is_correct) AS results,
                array_agg(completed_at) AS moments
-        FROM (SELECT difficulty, is_correct, completed_at
-              FROM (SELECT topic, difficulty, is_correct, completed_at FROM practice_tasks
-                    WHERE user_id = :user_id AND completed AND completed_at <= total.last_at
-                    ORDER BY completed_at DESC, id DESC LIMIT {AMONG}) AS since
-              WHERE topic = wanted.topic LIMIT least(total.n, {RECENT})) AS lasts
+        FROM newest_on_topic(:user_id, wanted.topic, total.last_at, least(total.n, {RECENT}), {AMONG})
     ) AS recent ON true
     ORDER BY wanted.topic""")
 

@@ -81,12 +81,8 @@ BEGIN
             ) AS newer) AS of_both);
     DELETE FROM student_totals WHERE n = 0 AND user_id IN (SELECT user_id FROM old_rows WHERE completed);
     -- What was last may have gone or changed; nothing that is left is newer than it was.
-    UPDATE student_totals AS total SET (last_at, last_id, last_correct, last_seconds) = (
-        SELECT completed_at, id, is_correct, actual_time_seconds FROM practice_tasks AS task
-        WHERE task.user_id = total.user_id AND completed AND completed_at <= total.last_at
-            AND key = CASE scope WHEN 'topic' THEN topic WHEN 'difficulty' THEN difficulty
-                                 WHEN 'item' THEN item_id ELSE '' END
-        ORDER BY completed_at DESC, id DESC LIMIT 1)
+    UPDATE student_totals SET (last_at, last_id, last_correct, last_seconds) = (
+        SELECT completed_at, id, is_correct, seconds FROM last_task_of(user_id, scope, key, last_at))
     WHERE user_id IN (SELECT user_id FROM old_rows WHERE completed) AND last_id IN (SELECT id FROM old_rows);
     RETURN NULL;
 END $$;
