@@ -32,7 +32,7 @@ WITH_LNIRT = 3  # times what LNIRT takes to be fitted
 NETWORK_SECONDS, NETWORK_SECONDS_PER_TASK = 3.0, 2e-4  # of a network, until one has been measured
 BYTES_PER_TASK = 600  # at the peak, until a run has measured it
 MEASURABLE = 20_000  # tasks: what fewer take is hardly more than what a run takes anyway
-NETWORKS_BYTES = 800 << 20  # with TensorFlow, whatever the tasks
+NETWORKS_BYTES = 1000 << 20  # with TensorFlow, whatever the tasks
 LEAST_ROWS, LEAST_OF_A_NETWORK = 1_000, 1_000  # tasks
 LNIRT_ALONE = 2  # the rung from which no network is trained
 
@@ -165,6 +165,7 @@ class Budget:
         self._seconds, self._limit = seconds, limit
         self._networks = sum(kind in NETWORKS for kind in kinds)  # that are still to have their share
         self._share: Share | None = None
+        self._after = 0.0  # seconds that have to be left when the last network ends
 
     @property
     def lnirt_alone(self) -> bool:
@@ -206,7 +207,8 @@ class Budget:
         if not self.may_go_on(kind):
             return None
         now, rows = self.clock.seconds(), min(len(older), network(kind).schedule.most_rows)
-        left = PLANNED * self._seconds - 2 * now  # as long again for what is to come
+        self._after = self._after or now  # evaluation and LNIRT of all tasks take as long as what came before
+        left = PLANNED * self._seconds - now - self._after
         mine = left / max(self._networks, 1)
         self._networks -= 1
         each = model_versions.cost(db, kind)

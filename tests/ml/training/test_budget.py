@@ -127,7 +127,7 @@ def test_networks_are_left_out_where_there_is_too_little_memory_for_them(db: Ses
     imported(db, TASKS.take(slice(0, 600)))
     result = run.train(asked, lambda _: None)
     assert result["outcome"] == "published"
-    assert "embedding_v2 was left out: networks take 800 MB of memory, and there are 700 MB." in result["message"]
+    assert "embedding_v2 was left out: networks take 1,000 MB of memory, and there are 700 MB." in result["message"]
 
 
 def test_each_run_that_overran_makes_the_next_smaller_and_each_that_ends_well_larger_again(db: Session) -> None:
