@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from app.core.database import database_url, new_session
 from app.core.settings import settings
-from app.crud import model_versions, training_runs
+from app.crud import model_versions, serving_changes, training_runs
+from app.domain.actors import Actor
 from app.domain.attempts import Attempts
 from app.domain.kinds import CHECKPOINT
 from app.ml import registry
@@ -166,6 +167,9 @@ def test_from_scratch_when_the_files_to_go_on_from_are_damaged(run: Run, db: Ses
     version = next(v for v in model_versions.serving(db).values() if v.kind == "embedding_v2")
     (environment / "models" / version.folder / CHECKPOINT).write_bytes(b"other weights")
     more(db, FIRST, FIRST + 20)
+    assert run()["outcome"] == "failed"  # it is in service, and its files are not what was published
+    serving_changes.retire(db, version.id, Actor("ada@example.com"))
+    db.commit()
     assert run()["message"].startswith("Trained on 820 tasks")
 
 
