@@ -89,7 +89,7 @@ def sparse_answers(
     order, count = np.argsort(person, kind="stable"), np.bincount(person, minlength=n_persons)
     ends = np.append(0, np.cumsum(count))
 
-    marks, n_times = np.zeros(2 * n_items), np.zeros(n_items)
+    marks, n_times, answered = np.zeros(2 * n_items), np.zeros(n_items), np.zeros(n_persons, np.int64)
 
     def parts() -> Iterator[Arrays]:
         first = 0
@@ -101,11 +101,12 @@ def sparse_answers(
             marks[:n_items] += np.bincount(answers["item"], answers["correct"] == 1, n_items)
             marks[n_items:] += np.bincount(answers["item"], answers["correct"] == 0, n_items)
             n_times[:] += np.bincount(answers["item"], ~np.isnan(answers["logt"]), n_items)
-            yield {"persons": np.array([first, last]), "person": person[rows] - first, **answers}
+            whose = person[rows] - first
+            answered[first:last] = np.bincount(whose, ~np.isnan(answers["correct"]), last - first)
+            yield {"persons": np.array([first, last]), "person": whose, **answers}
             first = last
 
     shards = engine.shards(partial(_shard, n_items), parts())
-    answered = np.bincount(person, ~np.isnan(correct), n_persons).astype(np.int64)
     return Responses(shards, engine, answered, marks, added(engine.map(attrgetter("time_sums"), shards)), n_times)
 
 

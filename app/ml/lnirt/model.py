@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.db.statements import QueryFlow, Rows
+from app.core.memory import give_back
 from app.crud import student_states
 from app.crud.student_sequences import latest
 from app.crud.student_totals import HISTORY_GROUPS, StudentHistory, Sums
@@ -126,6 +127,7 @@ def fitted_items(attempts: Attempts) -> FittedLnirt:
         found = fit(
             student, codes, correct, np.exp(without_slips(np.log(plausible(seconds)), codes, student)), groups=groups
         )
+        give_back()  # the shards
         found = replace(found, items=np.array([labels[code] for code in found.items.tolist()], dtype=object))
         bank, students, converged = ItemBank.build(found, cells), len(found.persons), found.converged
         p = found.population
