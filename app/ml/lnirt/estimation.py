@@ -136,6 +136,7 @@ def fit(
 
     Raises ValueError where lengths differ, nothing was observed, or a value is outside the above.
     """
+    give_back()  # what came before: there may be very many answers
     persons, person_code = _codes(person)
     items, item_code = _codes(item)
     marks, logt, cut = _checked(len(person_code), len(item_code), correct, seconds, censored)
