@@ -102,7 +102,8 @@ def _opened(url: str) -> Any:
 
 
 def _sentence(why: Exception) -> str:
-    """Shorten what a store says: no trace, no markup, nothing of an address that may be a key."""
+    """Shorten what a store says: no trace, no markup, nothing of an address that may be a key, the same every time."""
     said = str(why).partition("\n\nDebug source")[0]
+    said = re.sub(r" in [\d.]+\w?s(, after \d+ retries, max_retries: \d+, retry_timeout: \w+)?", "", said)
     said = re.sub(r"<\?xml.*<Code>(.*?)</Code>.*?<Message>(.*?)</Message>.*", r"\1, \2", said, flags=re.DOTALL)
     return re.sub(r"\?\S+", "", " ".join(said.split()))[:300].rstrip(".")

@@ -159,8 +159,8 @@ class ServingModels:
 
     @property
     def store_problem(self) -> str | None:
-        """Why the store of the models can't be asked, once there is something in it; what is in memory answers."""
-        return self.store.problem() if self.model_order.versions else None
+        """Why the store of the models can't be asked (a folder is made for the first version); memory answers."""
+        return self.store.problem() if self.model_order.versions or not self.store.folder else None
 
     @property
     def answering(self) -> Loaded | None:

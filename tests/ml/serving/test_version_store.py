@@ -188,6 +188,10 @@ def test_a_store_that_does_not_answer_says_so_in_a_sentence(tmp_path: Path, monk
         assert str(away.value).startswith(f"The store of the models, {BUCKET}, can't be used: Generic S3 error")
         assert "\n" not in str(away.value)
         assert "secret" not in str(away.value)
+        store._asked_again_at = 0
+        with pytest.raises(StoreAway) as again:
+            store.check()
+        assert str(again.value) == str(away.value)  # so that it is logged once
         monkeypatch.setattr("obstore.list", lambda *_, **__: pytest.fail("asked again at once"))
         with pytest.raises(StoreAway):
             store.check()
