@@ -179,6 +179,15 @@ def test_a_training_reads_its_tasks_from_the_replica(service: TestClient) -> Non
     assert asked == [True]
 
 
+def test_a_database_that_does_not_say_how_far_it_has_come_answers_itself(
+    engine: Engine, reader: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica, "PLACE", "SELECT no_such_function()")
+    with Session(engine) as db:
+        assert patient(reader, db) == (False, 0)
+    assert "no_such_function" in str(reader.problem)
+
+
 def test_a_database_that_is_no_standby_of_ours_is_not_read(engine: Engine, standby: Standby) -> None:
     other = engine_for(standby.url)  # the primary itself
     reader = Replica(other, str)
