@@ -96,10 +96,10 @@ def lnirt(attempts: Attempts, made: Cluster, store: Path) -> None:
 
 
 def features(attempts: Attempts, made: Cluster, store: Path) -> None:
-    from app.ml.features.inputs import inputs_of, known_before
+    from app.ml.features.inputs import inputs_at
     from app.ml.networks import side_by_side
 
-    here, seconds = timed(lambda: inputs_of(known_before(attempts)))
+    here, seconds = timed(lambda: inputs_at(attempts, np.arange(len(attempts))))
     with engine(made, store) as dask, at_work(dask):
         list(dask.map(_imports_lnirt, range(10)))
 
