@@ -33,6 +33,7 @@ NETWORK_SECONDS, NETWORK_SECONDS_PER_TASK = 3.0, 2e-4  # of a network, until one
 BYTES_PER_TASK = 200  # at the peak, until a run has measured it
 MEASURABLE = 20_000  # tasks: what fewer take is hardly more than what a run takes anyway
 NETWORKS_BYTES = 1000 << 20  # with TensorFlow, whatever the tasks
+NETWORKS_ADDRESSES = 4 << 30  # of `ulimit -v`: TensorFlow asks for many more than it touches
 LEAST_ROWS, LEAST_OF_A_NETWORK = 1_000, 1_000  # tasks
 LNIRT_ALONE = 2  # the rung from which no network is trained
 
@@ -131,7 +132,8 @@ def killed_for_memory() -> int:
 
 def networks_fit(given: int | None) -> bool:
     """Whether so many bytes, none being as many as there are, are enough for what learns networks."""
-    return given is None or given >= NETWORKS_BYTES
+    enough = not has_few_addresses() or resource.getrlimit(resource.RLIMIT_AS)[0] >= NETWORKS_ADDRESSES
+    return enough and (given is None or given >= NETWORKS_BYTES)
 
 
 @dataclass

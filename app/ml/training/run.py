@@ -39,7 +39,7 @@ from app.ml.registry import BY_NAME, MODELS, Fitted, ModelSpec, network
 from app.ml.serving import artifacts
 from app.ml.serving.model_order import UNFETCHABLE, load, on_base, show_files
 from app.ml.serving.version_store import VersionStore
-from app.ml.training.budget import BEGINS, IDLE, Budget, networks_fit, peak
+from app.ml.training.budget import BEGINS, IDLE, LNIRT_ALONE, Budget, networks_fit, peak
 from app.ml.training.dataset import (
     MOST_FRESH,
     READ,
@@ -105,7 +105,7 @@ def train(order: Order, say: Say) -> dict[str, Any]:
         turn = Turn(engine, order.run_id, order.silent_seconds)
         with closing(turn), heartbeat(engine, order.run_id, order.silent_seconds, say, turn.keep):
             turn.wait()
-            get_ready(order)
+            get_ready(engine, order)
             say(BEGINS)
             budget = Budget(order.seconds, order.memory_bytes, order.kinds or order.trained)
             try:
@@ -561,10 +561,12 @@ def _finished(made: Made, training_set: TrainingSet) -> Made:
     return replace(made, files=artifacts.hashes(made.place))
 
 
-def get_ready(order: Order) -> None:
+def get_ready(engine: Engine, order: Order) -> None:
     """Import what learns, which takes seconds, before any are counted; not where there is no memory for it."""
     learns_here = order.scheduler is None and set(order.kinds or order.trained) & set(NETWORKS)
-    if learns_here and networks_fit(order.memory_bytes):
+    with Session(engine) as db:
+        is_far_down = training_runs.rung(db)[0] >= LNIRT_ALONE
+    if learns_here and networks_fit(order.memory_bytes) and not is_far_down:
         import keras  # noqa: F401
 
 
