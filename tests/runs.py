@@ -91,5 +91,6 @@ def _remove(folder: Path) -> None:
 
 def _clusters(folder: Path) -> list[Path]:
     """The `postgres` in each data folder of the run, also of one that was being made."""
-    found = (each for name in ("postgres", "postgres.new") for each in folder.rglob(name))
+    below = ((Path(place), names) for place, names, _ in os.walk(folder))  # what vanishes meanwhile is passed over
+    found = (place / name for place, names in below for name in names if name in ("postgres", "postgres.new"))
     return [each for each in found if each.is_symlink() or (each / "PG_VERSION").exists()]
