@@ -129,7 +129,7 @@ def test_where_there_is_much_it_reads_some_students_and_lnirt_stays(
     run: Run, db: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training_run, "READ_WHOLE", 500)
-    monkeypatch.setattr(dataset, "READ", 300)
+    monkeypatch.setattr(training_run, "READ", 300)
     run()
     more(db, FIRST, FIRST + 20)
     result = run()

@@ -53,7 +53,7 @@ def finished(db: Session) -> int:
 def test_one_button_takes_all_of_them_away_and_nothing_of_anybody_else(grace: Browser, db: Session) -> None:
     page = grace.get("/admin/demonstration")
     assert "40 students were made up" in said(page)
-    assert "1200 tasks of theirs" in said(page)
+    assert "1,200 tasks of theirs" in said(page)
     assert "made-up students are gone" in said(grace.send("/admin/demonstration"))
     assert finished(db) == 1
     assert list(counted(db)) == []
