@@ -91,7 +91,6 @@ SINCE = {
                                            actual_time_seconds, made_by)
            SELECT id, user_id, NOT is_correct, 12.5, completed_at, is_correct, actual_time_seconds, 'student'
            FROM practice_tasks WHERE completed AND model_version_id = 3""",
-        "INSERT INTO discarded_tasks (task_id, user_id) SELECT gen_random_uuid(), id FROM users LIMIT 20",
         "UPDATE model_versions SET corrections = 2 WHERE id > 4",
         "UPDATE users SET time_zone = 'Pacific/Auckland' WHERE email = 'student7@example.com'",
         "UPDATE exam_plans SET time_zone = 'Pacific/Honolulu' WHERE name = 'finals'",
@@ -104,6 +103,7 @@ SINCE = {
         "INSERT INTO allowed_schools (user_id, school_id) SELECT id, gen_random_uuid() FROM users LIMIT 20",
     ],
     "0013": [
+        "INSERT INTO discarded_tasks (task_id, user_id) SELECT gen_random_uuid(), id FROM users LIMIT 20",
         "INSERT INTO trainers (name) VALUES ('machine:17')",
         """UPDATE training_runs SET ordered = true, trainer = 'machine:17', tries = 2, n_read = 40, seconds = 8.5,
                                     peak_bytes = 700000000, overran = 'time', rung = 1 WHERE id = 1""",
