@@ -26,6 +26,7 @@ from app.domain.kinds import BASE, NETWORKS
 from app.ml.features import learning_curve
 from app.ml.features.drift import summary
 from app.ml.registry import BY_NAME
+from app.ml.training.budget import begin_peak, peak, resident
 from app.ml.training.gate import HoldoutSet, cut
 from benchmarks.child import told_by
 
@@ -63,30 +64,19 @@ def attempts(rows: int, seed: int = 0) -> Attempts:
     )
 
 
-def memory(what: str) -> int:
-    """Bytes of this process: VmRSS now, VmHWM at the most since `forget_peak`."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))
-
-
-def forget_peak() -> None:
-    """Let VmHWM begin anew."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
 class Steps:
     """What each step took."""
 
     def __init__(self) -> None:
-        self.floor = memory("VmRSS")
+        self.floor = resident()
         self.taken: dict[str, dict[str, float]] = {}
 
     def __call__(self, name: str, work: Callable[[], T]) -> T:
         give_back()
-        forget_peak()
+        begin_peak()
         begun = perf_counter()
         result = work()
-        self.taken[name] = {"seconds": perf_counter() - begun, "peak": memory("VmHWM") - self.floor}
+        self.taken[name] = {"seconds": perf_counter() - begun, "peak": peak() - self.floor}
         return result
 
 
