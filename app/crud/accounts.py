@@ -45,11 +45,17 @@ BARRED = """CASE
                 WHERE school_id IS DISTINCT FROM CAST(:school AS uuid))
         OR EXISTS (SELECT FROM exam_plans
                    WHERE user_id = :user_id AND school_id IS DISTINCT FROM CAST(:school AS uuid))) THEN 'another' END"""
-# Whose a row is that a key stores: its school's, where it sees its own students only or the student has an account.
-SCHOOL_OF_ROW = """coalesce(CAST(:school AS uuid), (
+
+
+def school_of_row(school: str = ":school", student: str = ":user_id") -> str:
+    """Whose a row is that a key stores: its school's, where it sees its own students only or the student
+    has an account. Columns are named with their table."""
+    return f"""coalesce(CAST({school} AS uuid), (
         SELECT school_id FROM service_keys JOIN allowed_schools USING (school_id)
-        WHERE key_hash = :key_hash AND allowed_schools.user_id = CAST(:user_id AS uuid)))"""
-MAY_RECORD = Statement(f"SELECT {BARRED} AS barred, {SCHOOL_OF_ROW} AS school")
+        WHERE key_hash = :key_hash AND allowed_schools.user_id = CAST({student} AS uuid)))"""
+
+
+MAY_RECORD = Statement(f"SELECT {BARRED} AS barred, {school_of_row()} AS school")
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,10 +49,8 @@ PASTS = Statement(f"""
 INSERT = Statement(f"""
     WITH added AS (
         INSERT INTO practice_tasks ({practice_tasks.STORED})
-        SELECT {practice_tasks.STORED.removesuffix("school_id")}{
-    accounts.SCHOOL_OF_ROW.replace(":school", "school_id").replace(":user_id", "user_id")
-}
-        FROM json_populate_recordset(CAST(NULL AS practice_tasks), CAST(CAST(:rows AS text) AS json))
+        SELECT {practice_tasks.STORED.removesuffix("school_id")}{accounts.school_of_row("new.school_id", "new.user_id")}
+        FROM json_populate_recordset(CAST(NULL AS practice_tasks), CAST(CAST(:rows AS text) AS json)) AS new
         WHERE CAST(:student AS uuid) IS NULL
             OR EXISTS (SELECT FROM users WHERE id = CAST(:student AS uuid) FOR KEY SHARE SKIP LOCKED)
         ON CONFLICT (id) DO NOTHING RETURNING id)

@@ -36,7 +36,8 @@ INSERT = BatchedStatement(
     SELECT :id, :user_id, :topic, :difficulty, :item_id, :created_at,
            :correctness_prob, :estimated_time_seconds, :model_version, :model_version_id,
            :correctness_prob_low, :correctness_prob_high, :time_low_seconds, :time_high_seconds, :fallback_reason,
-           CAST(CAST(:contributions AS text) AS jsonb), CAST(:features AS double precision[]), {accounts.SCHOOL_OF_ROW}
+           CAST(CAST(:contributions AS text) AS jsonb), CAST(:features AS double precision[]),
+           {accounts.school_of_row()}
     WHERE CAST(:student AS uuid) IS NULL
         OR EXISTS (SELECT FROM users WHERE id = CAST(:student AS uuid) FOR KEY SHARE SKIP LOCKED)
     ON CONFLICT (id) DO NOTHING

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
 import httpx
 import pytest
@@ -259,6 +259,22 @@ def test_no_key_reads_completes_or_corrects_for_an_account_that_has_not_allowed_
         assert tried(key, *own) == [200, 200, 200, 200, 200, 200, 200, 200, 204, 204]
         assert ada.client.delete(f"/users/me/schools/{allowed}", headers=ada.headers).status_code == 204
     assert done in listed(ada)
+
+
+def test_a_batch_for_several_accounts_that_allow_a_school_marks_only_theirs_as_the_schools(
+    school: Student, student: Schools, db: Session
+) -> None:
+    allowing = [student("ada"), student("ben")]
+    for each in allowing:
+        assert allow(each, "school").status_code == 201
+    whose = [*(each.get("/users/me").json()["id"] for each in allowing), str(uuid4())]
+    tasks = [{"user_id": each, "topic": "Waves", "difficulty": "easy"} for each in whose]
+    made = school.client.post("/practice-tasks/batch", json={"tasks": tasks}, headers=school.headers)
+    assert [each["status"] for each in made.json()["items"]] == [201] * 3
+    stored = db.execute(text("SELECT user_id, school_id IS NOT NULL FROM practice_tasks"))
+    assert {str(user_id): is_schools for user_id, is_schools in stored} == dict(
+        zip(whose, [True, True, False], strict=True)
+    )
 
 
 def test_one_schools_topics_do_not_lead_suggestions_elsewhere(
