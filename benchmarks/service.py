@@ -103,7 +103,7 @@ class Service:
         """MB of the web process and of its trainer."""
         tasks = Path(f"/proc/{self.process.pid}/task")
         children = {child for thread in tasks.iterdir() for child in _children(thread)}
-        trainer = [pid for pid in children if "training_process" in _command(pid)]
+        trainer = [pid for pid in children if "serve_orders" in _command(pid)]
         return megabytes(self.process.pid), max([megabytes(int(pid)) for pid in trainer], default=0.0)
 
     def end(self) -> None:

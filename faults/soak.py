@@ -111,7 +111,7 @@ def trainer_of(service: Service) -> int:
     """The training process of this web process."""
     for thread in Path(f"/proc/{service.process.pid}/task").iterdir():
         for child in (thread / "children").read_text().split():
-            if "training_process" in Path(f"/proc/{child}/cmdline").read_text():
+            if "serve_orders" in Path(f"/proc/{child}/cmdline").read_text():
                 return int(child)
     raise LookupError("there is no training process")
 
