@@ -1,4 +1,4 @@
-"""PgBouncer before the test's database, lending a server for a transaction."""
+"""PgBouncer before the test's database, with the settings that docs/operations.md gives."""
 
 import os
 import shutil
@@ -13,16 +13,15 @@ from tests.school import until
 from tests.tcp_proxy import TcpProxy
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+OPERATIONS = Path(__file__).parents[1] / "docs" / "operations.md"
 SETTINGS = """[databases]
 viapool = host=127.0.0.1 port={server} dbname={name} user={user} password={password}
-[pgbouncer]
+{documented}
+default_pool_size = 5
 listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
 auth_type = any
-pool_mode = transaction
-default_pool_size = 5
-ignore_startup_parameters = extra_float_digits
 """
 
 
@@ -40,7 +39,12 @@ class Pooler:
         self._file = self._folder / "pgbouncer.ini"
         self._file.write_text(
             SETTINGS.format(
-                server=self._proxy.port, name=url.path[1:], user=url.username, password=url.password, port=self._port
+                server=self._proxy.port,
+                name=url.path[1:],
+                user=url.username,
+                password=url.password,
+                port=self._port,
+                documented=OPERATIONS.read_text().split("```ini\n")[1].split("```")[0],
             )
         )
         if self._account:
