@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -128,11 +128,10 @@ def reading(db: Session) -> AbstractContextManager[Session]:
     return found.instead_of(db) if found else nullcontext(db)
 
 
-@contextmanager
-def opened_to_read() -> Iterator[Session]:
-    """Lend the same where there is no session yet."""
-    with new_session()() as db, reading(db) as session:
-        yield session
+def asked_to_read(question: Callable[[Session], T]) -> T:
+    """Ask the same where there is no session yet; where the replica gives it up, the database itself."""
+    with new_session()() as db:
+        return found.ask(db, question) if (found := replica()) else question(db)
 
 
 def at_once(engine: Engine, ask: Callable[[Session], T]) -> T:

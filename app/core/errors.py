@@ -18,6 +18,7 @@ from app.domain.errors import AppError
 log = logging.getLogger("smartstudy.requests")
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+GIVEN_UP = ("40", "57P")  # by a server that ends, or by a replica whose database changed what was read
 MOST_NAMED = 20  # fields that are wrong; who sends thousands needs no list of them
 
 
@@ -96,7 +97,7 @@ def install(app: FastAPI) -> None:
         if said is None:
             log.error("the database refused: %s", reason(error), exc_info=error)
             return await unforeseen(request, error)
-        request.scope["connection_lost"] = code_of(error) is None  # whoever only read may do so again
+        request.scope["connection_lost"] = (code_of(error) or "57P").startswith(GIVEN_UP)  # reading may begin anew
         log.warning("no database: %s", reason(error))
         return await ours(request, said)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import DBAPIError
 
-from app.core.database import database_url, engine, new_session, opened_to_read, replica
+from app.core.database import asked_to_read, database_url, engine, new_session, replica
 from app.core.db import migrations, preflight
 from app.core.db.outages import NO_DATABASE, code_of, outage
 from app.core.settings import settings
@@ -59,8 +59,8 @@ def readiness(serving: ServingModels, surroundings: Surroundings) -> Readiness:
         with new_session().begin() as db:
             service_state.limit_statements(db)
             control = training_control.read(db)
-        with opened_to_read():
-            faults, warnings = surroundings.found()
+        asked_to_read(lambda _: None)  # else nobody may have asked the replica for long
+        faults, warnings = surroundings.found()
     except migrations.SchemaMismatch as why:
         return Readiness(False, [str(why)])
     except NO_DATABASE as why:

@@ -3,9 +3,9 @@
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from app.ml.features.inputs import NETWORK_INPUTS
 from app.ml.serving.model_order import ServingModels
 from app.ml.serving.version_store import VersionStore
 
-Open = Callable[[], AbstractContextManager[Session]]
+Ask = Callable[[Callable[[Session], list[Row]]], list[Row]]  # gives a session, for one page
 PAGE = 500  # tasks or totals in memory
 METADATA_FILE = "metadata.json"
 # What a spreadsheet would take for a formula gets an apostrophe in front; so does what begins with one, so that taking
@@ -80,12 +80,11 @@ def as_csv(pages: Iterator[list[Row]]) -> Iterator[bytes]:
         raise
 
 
-def totals(open_session: Open, student: UUID) -> Iterator[list[Row]]:
+def totals(ask: Ask, student: UUID) -> Iterator[list[Row]]:
     """Sums over what they have finished, page by page."""
     after = "", ""
     while True:
-        with open_session() as db:
-            page = person.totals(db, student, after, PAGE)
+        page = ask(partial(person.totals, student=student, after=after, limit=PAGE))
         if page:
             after = page[-1]["scope"], page[-1]["key"]
             yield page
@@ -93,12 +92,11 @@ def totals(open_session: Open, student: UUID) -> Iterator[list[Row]]:
             return
 
 
-def corrections(open_session: Open, student: UUID) -> Iterator[list[Row]]:
+def corrections(ask: Ask, student: UUID) -> Iterator[list[Row]]:
     """What their results were before they were corrected, page by page."""
     after = 0
     while True:
-        with open_session() as db:
-            page = person.corrections(db, student, after, PAGE)
+        page = ask(partial(person.corrections, student=student, after=after, limit=PAGE))
         if page:
             after = page[-1]["id"]
             yield [{name: value for name, value in row.items() if name != "id"} for row in page]
@@ -106,21 +104,25 @@ def corrections(open_session: Open, student: UUID) -> Iterator[list[Row]]:
             return
 
 
-def pages(open_session: Open, student: UUID) -> Iterator[list[Row]]:
+def pages(ask: Ask, student: UUID) -> Iterator[list[Row]]:
     """The tasks, oldest first. No connection is held while a page is on its way, however slowly it is fetched.
 
     Raises NotSignedIn where the student is erased meanwhile: what would follow is missing.
     """
     after = person.BEFORE_ALL
     while True:
-        with open_session() as db:
-            page = person.tasks(db, student, after, PAGE)
-            person.account(db, student)
+        page = ask(partial(_tasks, student=student, after=after))
         if page:
             after = page[-1]["created_at"], page[-1]["id"]
             yield [_task(row) for row in page]
         if len(page) < PAGE:
             return
+
+
+def _tasks(db: Session, student: UUID, after: tuple[datetime, UUID]) -> list[Row]:
+    page = person.tasks(db, student, after, PAGE)
+    person.account(db, student)
+    return page
 
 
 def _task(row: Row) -> Row:

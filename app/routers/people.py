@@ -9,7 +9,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Header, Path, Query, Re
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from app.core.database import opened_to_read
+from app.core.database import asked_to_read
 from app.core.http.content_negotiation import weight
 from app.crud import erasures, person, sessions
 from app.domain.actors import Actor
@@ -106,8 +106,8 @@ async def export_my_data(
 
 async def download(request: Request, student: UUID, format: Literal["json", "csv"]) -> StreamingResponse:
     """Send everything that is stored about a student, as a file that is written as it is read."""
-    exports, opened = request.app.state.exports, opened_to_read
-    pages = export.pages(opened, student)
+    exports, asked = request.app.state.exports, asked_to_read
+    pages = export.pages(asked, student)
     headers = {
         "Content-Disposition": f'attachment; filename="smartstudy-{datetime.now(UTC):%Y-%m-%d}.{format}"',
         "Cache-Control": "no-store",
@@ -117,14 +117,13 @@ async def download(request: Request, student: UUID, format: Literal["json", "csv
         lines = exports.stream(export.as_csv(pages))
         return StreamingResponse(lines, headers=headers, media_type=f"{CSV}; charset=utf-8")
     before = await exports.do(lambda: _head(request.app.state.serving, student))
-    lists = {"totals": export.totals(opened, student), "corrections": export.corrections(opened, student)}
+    lists = {"totals": export.totals(asked, student), "corrections": export.corrections(asked, student)}
     document = export.as_json(before, lists | {"tasks": pages})
     return StreamingResponse(exports.stream(document), headers=headers, media_type="application/json")
 
 
 def _head(serving: ServingModels, student: UUID) -> dict[str, Any]:
-    with opened_to_read() as db:
-        return export.head(db, serving, student)
+    return asked_to_read(lambda db: export.head(db, serving, student))
 
 
 @router.delete("/users/me", status_code=204, response_class=Response, responses=problems(401, 403))

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core.database import new_session
+from app.core.database import asked_to_read, new_session
 from app.core.db.statements import BatchedColumns, run_sync
 from app.crud import corrections, student_totals
 from app.domain.attempts import DIFFICULTIES
@@ -112,19 +112,16 @@ def posteriors_are_those_of_a_process_that_has_just_begun(db: Session, load: Loa
 
 
 def exports_are_the_rows(db: Session) -> None:
-    def opened() -> Any:
-        return new_session().begin()
-
     counted = [tuple(row) for row in db.execute(text(COUNTED))]
     rows = "SELECT task_id, was_correct, was_seconds FROM result_corrections WHERE user_id = :student ORDER BY id"
     for student in STUDENTS:
-        totals = [row for page in export.totals(opened, student) for row in page]
+        totals = [row for page in export.totals(asked_to_read, student) for row in page]
         told = sorted((row["scope"], row["key"], row["tasks"], row["correct"]) for row in totals)
         assert told == sorted(row[1:5] for row in counted if row[0] == student)
-        kept = [row for page in export.corrections(opened, student) for row in page]
+        kept = [row for page in export.corrections(asked_to_read, student) for row in page]
         corrected = [(row["task_id"], row["was_correct"], row["was_seconds"]) for row in kept]
         assert corrected == [tuple(row) for row in db.execute(text(rows), {"student": student})]
-    assert list(export.totals(opened, ERASED)) == list(export.corrections(opened, ERASED)) == []
+    assert list(export.totals(asked_to_read, ERASED)) == list(export.corrections(asked_to_read, ERASED)) == []
 
 
 def test_a_swap_that_leaves_all_sums_as_they_were_is_noticed(db: Session) -> None:

@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -17,7 +16,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core.database import new_session
+from app.core.database import asked_to_read
 from app.crud import accounts
 from app.domain.errors import NotSignedIn
 from app.ml.evaluation.simulated import school as simulated_school
@@ -231,10 +230,10 @@ def test_an_export_that_breaks_off_is_not_taken_for_whole(student: Students, mon
     def pages() -> Iterator[list[dict[str, Any]]]:
         opened = count()
 
-        def gone_at_the_second() -> AbstractContextManager[Session]:
+        def gone_at_the_second(question: Callable[[Session], Any]) -> Any:
             if next(opened):
                 raise ConnectionError("the database is gone")
-            return new_session().begin()
+            return asked_to_read(question)
 
         return export.pages(gone_at_the_second, me)
 
@@ -252,7 +251,7 @@ def test_an_export_during_the_erasure_does_not_look_whole(student: Students, mon
     ada = student()
     for _ in range(5):
         ada.ask()
-    pages = export.pages(lambda: new_session().begin(), UUID(ada.get("/users/me").json()["id"]))
+    pages = export.pages(asked_to_read, UUID(ada.get("/users/me").json()["id"]))
     assert len(next(pages)) == 2
     erase(ada)
     with pytest.raises(NotSignedIn):

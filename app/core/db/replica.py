@@ -3,12 +3,15 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
+import psycopg2
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, NotSupportedError, ProgrammingError
 from sqlalchemy.orm import Session
+
+from app.core.db import timeouts
 
 T = TypeVar("T")
 logger = logging.getLogger("smartstudy")
@@ -16,6 +19,8 @@ PATIENCE_SECONDS = 0.1  # that a page waits for a replica that is behind; in a d
 SNAPSHOT_PATIENCE_SECONDS = 10.0  # the same of a training
 POLL_SECONDS = 0.005
 BEHIND_SECONDS, AWAY_SECONDS = 1.0, 10.0  # until one that was behind, or did not answer, is asked again
+# It ended, or gave up what was in the way of what it replays; of a COPY they come as psycopg2's own.
+GAVE_UP = (DBAPIError, psycopg2.Error)
 # Which database it is, and how far it has come: what was acknowledged stands before that place.
 PLACE = "SELECT pg_current_wal_flush_lsn() AS place, (SELECT system_identifier FROM pg_control_system()) AS cluster"
 REPLAYED = """
@@ -48,44 +53,63 @@ class Replica:
     def instead_of(self, db: Session, patience: float = PATIENCE_SECONDS) -> Iterator[Session]:
         """Lend a session that reads from the replica, or else this one; which is committed, and holds no connection
         meanwhile."""
-        with Session(self._engine) as replica:
-            yield replica if self._has_come(db, replica, patience) else db
-
-    def at_once(self, db: Session, ask: Callable[[Session], T]) -> T:
-        """Ask in one snapshot of the replica; where that fails, such as by a conflict with what it replays, in one of
-        the database itself."""
-        with self.instead_of(db, SNAPSHOT_PATIENCE_SECONDS) as session:
-            if session is not db:
-                try:
-                    return at_once(session, ask)
-                except DBAPIError as why:
+        with ExitStack() as stack:
+            replica = self._lent(db, patience, stack)
+            try:
+                yield replica or db
+            except GAVE_UP as why:
+                if replica is not None:  # asked again, the database itself answers
                     self._leave(self._reason(why))
-        return at_once(db, ask)
+                raise
 
-    def _has_come(self, db: Session, replica: Session, patience: float) -> bool:
+    def ask(self, db: Session, question: Callable[[Session], T], patience: float = PATIENCE_SECONDS) -> T:
+        """Ask the replica; where it gives that up, such as for a conflict with what it replays, the database itself."""
+        asked = db
+        try:
+            with self.instead_of(db, patience) as asked:
+                return question(asked)
+        except GAVE_UP:
+            if asked is db:
+                raise
+        return question(db)
+
+    def at_once(self, db: Session, question: Callable[[Session], T]) -> T:
+        """Ask the same in one snapshot."""
+        return self.ask(db, lambda session: at_once(session, question), SNAPSHOT_PATIENCE_SECONDS)
+
+    def _lent(self, db: Session, patience: float, stack: ExitStack) -> Session | None:
+        """Return a session of the replica if that has come as far as the database."""
         if time.monotonic() < self._again:
-            return False
+            return None
         try:
             place = dict(db.execute(text(PLACE)).mappings().one())
         except (NotSupportedError, ProgrammingError) as why:  # a hosted database may keep this to itself
             db.rollback()
             self._leave(self._reason(why))
-            return False
+            return None
         db.commit()
-        until = time.monotonic() + patience
         try:
-            while not self._is_at(place, replica):
-                if time.monotonic() >= until:
-                    self._again = time.monotonic() + BEHIND_SECONDS
-                    return False
-                time.sleep(POLL_SECONDS)
+            with timeouts.watch.at_most(timeouts.STATEMENT_SECONDS):
+                # What has been asked how far it is answers, too: the address may name several.
+                replica = stack.enter_context(Session(stack.enter_context(self._engine.connect())))
+                has_come = self._has_come(place, replica, patience)
         except (DBAPIError, NotAReplica) as why:
-            replica.rollback()
             self._leave(self._reason(why))
-            return False
+            return None
+        if not has_come:
+            self._again = time.monotonic() + BEHIND_SECONDS
+            return None
         if self.problem is not None:
             logger.warning("The replica is back.")
         self.problem = None
+        return replica
+
+    def _has_come(self, place: dict[str, object], replica: Session, patience: float) -> bool:
+        until = time.monotonic() + patience
+        while not self._is_at(place, replica):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(POLL_SECONDS)
         return True
 
     def _is_at(self, place: dict[str, object], replica: Session) -> bool:

@@ -1,4 +1,5 @@
-"""What was being read when a pooler was started anew, or a replica ended, is read again, so that nobody notices."""
+"""What was being read when a pooler was started anew, or a replica ended or gave up, is read again, so that nobody
+notices."""
 
 import asyncio
 import time
@@ -10,7 +11,7 @@ from app.core.http import Middleware
 
 
 class ReadAgain(Middleware):
-    """Answers a GET anew whose connection to a pooler or a replica was lost, while a pooler may take to be back."""
+    """Answers a GET anew that a pooler or a replica lost, while a pooler may take to be back."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "GET":

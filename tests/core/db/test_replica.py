@@ -1,10 +1,13 @@
 """What is only read comes from a replica that knows all that was acknowledged, else from the database itself."""
 
+import io
 import logging
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -16,11 +19,13 @@ from app.core import database
 from app.core.database import engine_for
 from app.core.db import migrations, replica
 from app.core.db.replica import Replica
-from app.crud import attempts
+from app.crud import attempts, person, practice_tasks
+from app.privacy import export
 from tests.conftest import set_to
 from tests.standby import Standby, streaming
 from tests.web.browsing import Browser
 
+GiveUp = Callable[[Session, Callable[[Session], object]], None]
 WHERE = text("SELECT pg_is_in_recovery(), (SELECT count(*) FROM answers)")
 
 
@@ -108,6 +113,95 @@ def test_a_replica_that_ends_is_replaced_and_told_once(
     assert told[1] == "The replica is back."
 
 
+def copied(db: Session) -> None:
+    """As a training reads its tasks."""
+    db.connection().connection.cursor().copy_expert("COPY (SELECT pg_sleep(30)) TO STDOUT", io.StringIO())
+
+
+@pytest.fixture
+def in_the_way(standby: Standby) -> Iterator[GiveUp]:
+    """Has a replica give up what a session asks, for a conflict with what it has to replay."""
+    standby.set("max_standby_streaming_delay", "0")
+    primary = engine_for(standby.url)
+
+    def change() -> None:
+        with primary.begin() as connection:
+            connection.execute(text("TRUNCATE answers"))
+
+    def give_up(db: Session, ask: Callable[[Session], object]) -> None:
+        db.execute(text("SELECT count(*) FROM answers"))
+        changing = threading.Timer(0.3, change)
+        changing.start()
+        try:
+            ask(db)
+        finally:
+            changing.join()
+
+    yield give_up
+    primary.dispose()
+    standby.set("max_standby_streaming_delay", "30s")
+
+
+def test_a_training_whose_tasks_the_replica_gives_up_reads_them_from_the_database(
+    engine: Engine, reader: Replica, in_the_way: GiveUp
+) -> None:
+    asked = list[bool]()
+
+    def ask(db: Session) -> int:
+        asked.append(bool(db.scalar(text("SELECT pg_is_in_recovery()"))))
+        if asked[-1]:
+            in_the_way(db, copied)
+        return 1
+
+    with Session(engine) as db:
+        assert reader.at_once(db, ask) == 1
+    assert asked == [True, False]
+    assert "conflict with recovery" in str(reader.problem)
+
+
+def test_a_training_reads_from_the_database_what_a_replica_that_ends_does_not_finish(
+    engine: Engine, reader: Replica, standby: Standby
+) -> None:
+    asked = list[bool]()
+
+    def ask(db: Session) -> int:
+        asked.append(bool(db.scalar(text("SELECT pg_is_in_recovery()"))))
+        if asked[-1]:
+            threading.Timer(0.3, standby.kill).start()
+            copied(db)
+        return 1
+
+    try:
+        with Session(engine) as db:
+            assert reader.at_once(db, ask) == 1
+    finally:
+        standby.start()
+    assert asked == [True, False]
+
+
+def test_what_is_asked_how_far_it_is_answers(engine: Engine, standby: Standby, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address may name several standbys, of which each connection reaches another one."""
+    made = engine_for(standby.read_url)
+    backend = text("SELECT pg_backend_pid()")
+    others = [made.connect() for _ in range(3)]
+    for each in others:
+        each.execute(backend)
+        each.close()
+    reader, asked = Replica(made, str), list[int | None]()
+    is_at = reader._is_at
+
+    def noted(place: dict[str, object], replica: Session) -> bool:
+        asked.append(replica.scalar(backend))
+        replica.rollback()
+        return is_at(place, replica)
+
+    monkeypatch.setattr(reader, "_is_at", noted)
+    with Session(engine) as db, reader.instead_of(db, 10) as session:
+        assert session is not db
+        assert session.scalar(backend) == asked[-1]
+    made.dispose()
+
+
 def test_a_snapshot_that_the_replica_gives_up_is_read_from_the_database(engine: Engine, reader: Replica) -> None:
     asked = list[bool]()
 
@@ -167,6 +261,32 @@ def test_a_page_right_after_a_result_shows_it_whatever_the_replica_does(service:
     standby.set("recovery_min_apply_delay", "0", running=False)
     standby.start()
     assert named_in_history() > twice
+
+
+@pytest.mark.parametrize("what", ["a page", "an export"])
+def test_what_the_replica_gives_up_midway_is_whole_all_the_same(
+    service: TestClient, in_the_way: GiveUp, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(export, "PAGE", 1)
+    ada, given_up = Browser(service).register(f"{what.split()[1]}-reader"), list[bool]()
+    for _ in range(3):
+        ada.practise("Algebra")
+    module, name = (practice_tasks, "newest") if what == "a page" else (person, "tasks")
+    found = getattr(module, name)
+
+    def gives_up(db: Session, *asked: Any, **more: Any) -> Any:
+        if db.scalar(text("SELECT pg_is_in_recovery()")) and (what == "a page" or asked[1] != person.BEFORE_ALL):
+            given_up.append(True)
+            in_the_way(db, lambda db: db.execute(text("SELECT pg_sleep(30)")))
+        return found(db, *asked, **more)
+
+    monkeypatch.setattr(module, name, gives_up)
+    if what == "a page":
+        answer = ada.get("/dashboard/history")
+        assert (answer.status_code, answer.text.count("Algebra") > 2) == (200, True)
+    else:
+        assert len(ada.get("/dashboard/settings/export", format="csv").text.splitlines()) == 4
+    assert given_up
 
 
 def test_a_training_reads_its_tasks_from_the_replica(service: TestClient) -> None:
