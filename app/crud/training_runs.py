@@ -13,7 +13,7 @@ from app.crud.model_tracker import to_json
 from app.crud.rows import all_as, execute, first_as, number
 from app.domain.errors import TrainingBusy
 
-TRIES = 3  # of what a person ordered, where one trainer after another dies in the middle of it
+TRIES = 3  # of what a person ordered, where one trainer after another dies of it
 LOCK = "hashtext('smartstudy.training')"  # one per database; PostgreSQL lets it go with the transaction
 
 
@@ -72,7 +72,8 @@ HOLDER = f"""
 # What a person ordered, whose trainer is no more: its lock has fallen.
 BROKEN = f"""ordered AND outcome = 'running' AND finished_at IS NULL AND tries < {TRIES}
     AND NOT EXISTS ({HOLDER})"""
-LET_GO = f"UPDATE training_runs SET trainer = NULL WHERE outcome = 'asked' AND ordered AND {SILENT}"
+# Its process is no more, or freezes; what nobody has taken yet, waits.
+DID_NOT_BEGIN = f"outcome = 'asked' AND NOT (ordered AND trainer IS NULL) AND {SILENT}"
 ASK = """
     INSERT INTO training_runs (kinds, trainer, ordered, tries)
     VALUES (CAST(:kinds AS text[]), :trainer, :ordered, :tries) RETURNING id"""
@@ -112,7 +113,7 @@ END_SILENT_HOLDER = f"""
 START = """
     UPDATE training_runs SET outcome = 'running', started_at = now(), finished_at = NULL, message = NULL,
         seen_at = clock_timestamp()
-    WHERE id = :id"""  # given up by others, it lives all the same
+    WHERE id = :id AND (finished_at IS NULL OR NOT ordered)"""  # given up by others, it lives all the same
 LEFT_BEHIND = """
     SELECT DISTINCT folder, EXISTS (SELECT FROM model_versions AS version
                                     WHERE version.folder = written.folder AND pruned_at IS NULL) AS is_kept
@@ -211,11 +212,10 @@ def _take_turn_asking(db: Session, silent_seconds: float) -> None:
     """Nobody else asks or takes until the transaction ends; what the dead left is given back to those who live."""
     rows.take_turn(db, "training.asking")  # who asks at the same moment, counts this one
     _end_silent_holder(db, silent_seconds)
-    execute(db, LET_GO, silent=silent_seconds)
-    sql = f"{INTERRUPT} :message WHERE outcome = 'asked' AND NOT ordered AND {SILENT}"
-    execute(db, sql, silent=silent_seconds, message=NEVER_BEGAN)
-    for row in execute(db, f"{INTERRUPT} :message WHERE {BROKEN} RETURNING id", message=BROKEN_OFF).all():
-        do_again(db, row.id)
+    for which, message in ((DID_NOT_BEGIN, NEVER_BEGAN), (BROKEN, BROKEN_OFF)):
+        sql = f"{INTERRUPT} :message WHERE {which} RETURNING id"
+        for row in execute(db, sql, silent=silent_seconds, message=message).all():
+            do_again(db, row.id)
 
 
 def seen(db: Session, run_id: int) -> None:
@@ -265,7 +265,8 @@ def find(db: Session, run_id: int) -> Run | None:
 
 
 def start(db: Session | Connection, run_id: int) -> None:
-    """This run is at work; whoever else claims to be, is dead, for we hold the lock."""
+    """This run is at work; whoever else claims to be, is dead, for we hold the lock. What was ordered and given up, stays
+    so: another run does it."""
     others = "finished_at IS NULL AND outcome = 'running' AND id <> :id"
     execute(db, f"{INTERRUPT} coalesce(message, :message) WHERE {others}", id=run_id, message=BROKEN_OFF)
     execute(db, START, id=run_id)

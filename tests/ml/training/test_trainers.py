@@ -135,12 +135,33 @@ def test_an_order_whose_trainer_dies_before_or_in_the_middle_is_done_by_another(
         assert training_runs.take(db, "gone:2", 60)
     gone = Trainer(Gone())
     with pytest.raises(SystemExit):
-        gone._train(_order(1, True, ["lnirt"]), silent)
-    assert runs(db) == [("running", ["lnirt"])]
+        gone._train(_order(2, True, ["lnirt"]), silent)
+    assert runs(db) == [("interrupted", ["lnirt"]), ("running", ["lnirt"])]
     polled(trainer)
-    assert runs(db) == [("interrupted", ["lnirt"]), ("published", ["lnirt"])]
-    said = db.scalar(text("SELECT message FROM training_runs ORDER BY id LIMIT 1"))
-    assert said == "The process ended in the middle of the run. Run 2 does it again."
+    assert runs(db) == [*[("interrupted", ["lnirt"])] * 2, ("published", ["lnirt"])]
+    assert list(db.scalars(text("SELECT message FROM training_runs ORDER BY id LIMIT 2"))) == [
+        "The run never began; its process seems to have ended before. Run 2 does it again.",
+        "The process ended in the middle of the run. Run 3 does it again.",
+    ]
+
+
+def test_a_trainer_that_freezes_before_it_begins_does_nothing_when_it_wakes_up(
+    db: Session, asking: Trainer, trainer: Trainer
+) -> None:
+    """Else the same order would be trained, and published, twice under one row."""
+    imported(db, TASKS)
+    run_id = asking.order(["lnirt"])
+    with db.begin():
+        assert training_runs.take(db, "frozen:1", 60)
+    db.execute(text("UPDATE training_runs SET seen_at = now() - interval '61 seconds'"))
+    db.commit()
+    polled(trainer)
+    before = runs(db)
+    assert before == [("interrupted", ["lnirt"]), ("published", ["lnirt"])]
+    woken = trainer._train(_order(run_id, True, ["lnirt"]), silent)
+    assert woken["message"] == "Another run took this one's place."
+    assert runs(db) == before
+    assert db.scalar(text("SELECT count(*) FROM model_versions")) == 1
 
 
 def test_an_order_that_every_trainer_dies_of_is_given_up(db: Session, asking: Trainer) -> None:
