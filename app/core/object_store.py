@@ -27,6 +27,7 @@ RETRY: Any = {
     "retry_timeout": timedelta(seconds=10),
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=1), "base": 2},
 }
+PANIC = "PanicException"  # of the library's Rust: no Exception, and not to be imported; a line break in a key is enough
 AWAY_SECONDS = 5.0  # for which a store that did not answer is not asked again
 
 
@@ -48,6 +49,10 @@ class ObjectStore:
                 return False
             except FileNotFoundError as why:
                 raise GenericError(str(why)) from why  # a bucket that is not there
+            except GenericError as why:
+                if "501 Not Implemented" in str(why):
+                    raise GenericError("it has to know conditional writes (If-None-Match: *), and does not") from why
+                raise
         return True
 
     def read(self, key: str) -> Iterator[bytes]:
@@ -66,6 +71,11 @@ class ObjectStore:
         with self._asking() as store:
             obstore.delete(store, [each["path"] for page in obstore.list(store, prefix) for each in page])
 
+    def folders(self, prefix: str) -> list[str]:
+        """List the folders right below this one."""
+        with self._asking() as store:
+            return list(obstore.list_with_delimiter(store, prefix)["common_prefixes"])
+
     def check(self) -> None:
         """Ask for nothing in particular."""
         with self._asking() as store:
@@ -81,7 +91,9 @@ class ObjectStore:
             if not isinstance(store, LocalStore):  # opening it tells of a folder that is not there; writing makes one
                 self._opened = store
             yield store
-        except BaseError as why:
+        except BaseException as why:
+            if not isinstance(why, BaseError | ValueError) and type(why).__name__ != PANIC:
+                raise
             self._away = f"The store of the models, {self.url}, can't be used: {_sentence(why)}."
             self._asked_again_at = time.monotonic() + AWAY_SECONDS
             raise StoreAway(self._away) from why
@@ -101,9 +113,13 @@ def _opened(url: str) -> Any:
     return from_url(url, client_options=CLIENT, retry_config=RETRY)
 
 
-def _sentence(why: Exception) -> str:
+def _sentence(why: BaseException) -> str:
     """Shorten what a store says: no trace, no markup, nothing of an address that may be a key, the same every time."""
+    if type(why).__name__ == PANIC:
+        said = "what the variables of the store hold, such as its address or a key, has characters that can't be there"
+        return f"{said} ({' '.join(str(why).split())})"
     said = str(why).partition("\n\nDebug source")[0]
+    said = re.sub(r"(?<=://)[^/\s@]*@", "", said)
     said = re.sub(r" in [\d.]+\w?s(, after \d+ retries, max_retries: \d+, retry_timeout: \w+)?", "", said)
     said = re.sub(r"<\?xml.*<Code>(.*?)</Code>.*?<Message>(.*?)</Message>.*", r"\1, \2", said, flags=re.DOTALL)
     return re.sub(r"\?\S+", "", " ".join(said.split()))[:300].rstrip(".")

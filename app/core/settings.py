@@ -31,6 +31,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")  # a name, in ASCII, or an address
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 STORES = ("file", "s3", "gs", "az")
+BUCKET = re.compile(r"[A-Za-z0-9_.-]+")
 STORE_FORMS = "file:///folder, s3://bucket/path, gs://bucket/path or az://container/path"
 DATABASE_FORM = "postgresql://user:password@host/database"
 Absolute = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
@@ -213,7 +214,7 @@ class Settings(BaseSettings):
     @field_validator("model_url")
     @classmethod
     def _names_a_store(cls, url: str) -> str:
-        return url and checked_store(url)
+        return url.strip() and checked_store(url)
 
     @field_validator("dask_scheduler")
     @classmethod
@@ -319,16 +320,18 @@ class Settings(BaseSettings):
 
 def checked_store(url: str) -> str:
     """Return the URL of a store of models as MODEL_URL takes it; raise ValueError where it is none."""
+    url = url.strip().rstrip("/")
     try:
         at = urlsplit(url)
-        named = at.path.startswith("/") and not at.netloc if at.scheme == "file" else bool(at.hostname)
-        if at.scheme not in STORES or not named or at.query or at.fragment:
+        bucket = BUCKET.fullmatch(at.netloc.rpartition("@")[2]) and not {"", ".", ".."} & set(at.path.split("/")[1:])
+        named = at.path.startswith("/") and not at.netloc if at.scheme == "file" else bucket
+        if at.scheme not in STORES or not named or set("?#\r\n\t") & set(url):
             raise ValueError
     except ValueError:
         raise ValueError(f"takes {STORE_FORMS}") from None
     if "@" in at.netloc:
         raise ValueError("takes no secrets: the store reads variables of its own, such as AWS_SECRET_ACCESS_KEY")
-    return url.rstrip("/")
+    return url
 
 
 def is_loopback(host: str) -> bool:

@@ -123,6 +123,12 @@ def test_models_are_kept_in_the_data_folder_anywhere_else(
         ("s3://", "takes file:///folder"),
         ("ftp://host/models", "takes file:///folder"),
         ("s3://bucket/models?x=1", "takes file:///folder"),
+        ("s3:/bucket/models", "takes file:///folder"),
+        ("s3://bucket:9000/models", "takes file:///folder"),
+        ("s3://my bucket/models", "takes file:///folder"),
+        ("s3://bucket//models", "takes file:///folder"),
+        ("s3://bucket/../models", "takes file:///folder"),
+        ("file:///", "takes file:///folder"),
         ("s3://somebody:secret@bucket/models", "takes no secrets"),
     ],
 )
@@ -134,7 +140,9 @@ def test_a_store_that_can_not_be_one_stops_the_start(
         settings()
 
 
-@pytest.mark.parametrize("url", ["file:///models", "s3://bucket/a/path/", "gs://bucket", "az://container/path"])
+@pytest.mark.parametrize(
+    "url", ["file:///models", "s3://bucket/a/path/", "gs://bucket", "az://container/path", " s3://bucket/path/ ", " "]
+)
 def test_stores_that_there_are(environment: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("MODEL_URL", url)
-    assert settings().model_url == url.rstrip("/")
+    assert settings().model_url == url.strip().rstrip("/")
