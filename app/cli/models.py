@@ -137,8 +137,9 @@ def retire(
 def copy_versions(url: Annotated[str, typer.Argument(help="As MODEL_URL takes it.", show_default=False)]) -> None:
     """Copy the files of all versions that are kept into another store: then let MODEL_URL name that one.
 
-    What lies there already stays. Copy once more when every process has been started with the new MODEL_URL, for what
-    was published meanwhile (with MODEL_URL=the old one before the command).
+    What lies there already stays, but for versions that are not kept any more. Copy once more when every process has
+    been started with the new MODEL_URL, for what was published meanwhile (with MODEL_URL=the old one before the
+    command); then delete the old store, for nothing is swept there any more.
     """
     usable_engine()
     here = version_store.version_store()
@@ -146,15 +147,18 @@ def copy_versions(url: Annotated[str, typer.Argument(help="As MODEL_URL takes it
     with database.new_session().begin() as db:
         kept = model_versions.kept(db)
     there.begin()
-    lost = list[str]()
+    lost = dict[str, str]()
     for version in kept:
         try:
             there.publish(here.fetched(version), version.folder)
         except (artifacts.DamagedFiles, OSError) as why:
-            lost.append(f"version {version.id}: {why}")
+            lost[version.folder] = f"version {version.id}: {why}"
+    with database.new_session().begin() as db:
+        known = model_versions.folders(db)
+    there.remove_gone(known)  # since an earlier copy, or while this one was made; who was erased may be in it
     say(f"The files of {len(kept) - len(lost)} versions lie in {there.url}.")
-    if lost:
-        raise SystemExit(f"Not copied: {'; '.join(lost)}.")
+    if not_copied := [why for folder, why in lost.items() if known.get(folder)]:
+        raise SystemExit(f"Not copied: {'; '.join(not_copied)}.")
 
 
 @explained()

@@ -395,6 +395,12 @@ def test_a_lost_version_is_retired_and_a_whole_one_is_not(db: Session, environme
     assert run("copy-versions", (environment / "store").as_uri()).startswith("The files of 1 versions lie in file:///")
     assert (environment / "store" / row.folder / "lnirt.npz").read_text() == "whole"
     assert "takes file:///folder" in run("copy-versions", "/store", ok=False)
+    (gone := environment / "store" / model_versions.get(db, lost).folder / "lnirt.npz").parent.mkdir()
+    gone.write_text("a student who was erased")
+    db.execute(text("UPDATE model_versions SET pruned_at = now() WHERE id = :id"), {"id": lost})
+    db.commit()
+    run("copy-versions", (environment / "store").as_uri())
+    assert not gone.exists()
     file.write_text("damaged")
     assert f"Not copied: version {whole}:" in run("copy-versions", (environment / "other").as_uri(), ok=False)
 

@@ -102,8 +102,11 @@ class VersionStore:
             return
         for file in sorted(place.iterdir()):
             key = f"{folder}/{file.name}"
-            if self._store.create(key, file) or self._hash(key) == artifacts.sha256(file):
-                continue  # the latter: an answer was lost on its way
+            try:
+                if self._store.create(key, file) or self._hash(key) == artifacts.sha256(file):
+                    continue  # the latter: an answer was lost on its way
+            except FileNotFoundError:  # the store says so too where two writes meet, of which none was done
+                raise StoreAway(f"{self.url} says that {key} is there, and does not find it.") from None
             if not mend:
                 raise DamagedFiles(f"{key} lies in {self.url} already, and is another file")
             self._store.replace(key, file)
@@ -132,10 +135,23 @@ class VersionStore:
         whether it is kept; what no version names may be about to become one, until it is a day old."""
         if self.is_here:
             return
-        for folder in (self.model_dir / artifacts.VERSIONS).glob("*"):
-            is_kept = known.get(artifacts.place(folder.name))
-            if is_kept is False or (is_kept is None and artifacts.is_abandoned(folder)):
-                artifacts.remove(self.model_dir, artifacts.place(folder.name))
+        for place in self._places:
+            for folder in (place / artifacts.VERSIONS).glob("*"):
+                is_kept = known.get(artifacts.place(folder.name))
+                if is_kept is False or (is_kept is None and artifacts.is_abandoned(folder)):
+                    artifacts.remove(place, artifacts.place(folder.name))
+
+    def remove_gone(self, known: Mapping[str, bool]) -> None:
+        """Delete from the store what lies there of versions that are not kept any more. What no version names stays."""
+        there = self.folder / artifacts.VERSIONS if self.folder else None
+        found = (
+            [artifacts.place(each.name) for each in there.glob("*")]
+            if there
+            else self._store.folders(artifacts.VERSIONS)
+        )
+        for folder in found:
+            if known.get(folder) is False:
+                self.remove(folder)
 
     def problem(self) -> str | None:
         """Say why the store can't be asked, as far as is known; nobody waits for one that hangs."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from obstore.exceptions import GenericError
 from obstore.store import MemoryStore
 
 from app.core.object_store import ObjectStore
@@ -115,6 +116,24 @@ def test_where_the_disk_takes_nothing_a_temporary_folder_does(machine: Machine, 
     assert there.fetched(version) == folder
 
 
+def test_a_temporary_folder_is_swept_like_the_disk(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "full").write_text("no folder")
+    there = machine("full/models")
+    kept, pruned = (there.fetched(published(machine("trainer"), f"lnirt-{number}")) for number in range(2))
+    there.sweep({"versions/lnirt-0": True, "versions/lnirt-1": False})
+    assert [kept.exists(), pruned.exists()] == [True, False]
+
+
+def test_a_store_loses_what_is_not_kept_any_more_and_nothing_else(machine: Machine) -> None:
+    here = machine("here")
+    kept, gone, of_another = (published(here, f"lnirt-{number}") for number in range(3))
+    here.remove_gone({kept.folder: True, gone.folder: False, "versions/lnirt-7": False})
+    assert whole(machine("web").fetched(kept), kept)
+    assert whole(machine("web").fetched(of_another), of_another)
+    with pytest.raises(artifacts.DamagedFiles):
+        machine("web").fetched(gone)
+
+
 def test_removed_it_is_gone_here_and_in_the_store(machine: Machine) -> None:
     here = machine("here")
     version, other = published(here), published(here, "lnirt-2")
@@ -195,6 +214,54 @@ def test_a_store_that_does_not_answer_says_so_in_a_sentence(tmp_path: Path, monk
         monkeypatch.setattr("obstore.list", lambda *_, **__: pytest.fail("asked again at once"))
         with pytest.raises(StoreAway):
             store.check()
+
+
+def test_what_the_store_finds_in_its_way_and_then_does_not_find_is_tried_again(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 answers 409 where two writes meet: neither was done."""
+    here = machine("here")
+    version = written(here)
+    with monkeypatch.context() as meeting:
+        meeting.setattr(ObjectStore, "create", lambda *_: False)
+        with pytest.raises(StoreAway, match="does not find it"):
+            here.publish(here.model_dir / version.folder, version.folder)
+    here.publish(here.model_dir / version.folder, version.folder)
+    assert whole(machine("web").fetched(version), version)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        ("AWS_ENDPOINT_URL", "http://somebody:s3cret@127.0.0.1:9", "GET http://127.0.0.1:9/models - HTTP error"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9 s3cret", "characters that can't be there"),
+        ("AWS_ACCESS_KEY_ID", "s3cret\n", "characters that can't be there"),
+        ("AWS_REGION", "s3cret\n", "characters that can't be there"),
+    ],
+)
+def test_variables_that_the_store_can_not_use_are_told_without_what_is_in_them(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, complaint: str
+) -> None:
+    """A line break at the end of a key is enough for the library to panic, which no `except Exception` catches."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(StoreAway) as away:
+        ObjectStore(BUCKET).check()
+    assert complaint in str(away.value)
+    assert "s3cret" not in str(away.value)
+
+
+def test_a_store_without_conditional_writes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise GenericError("Error performing PUT - Server returned non-2xx status code: 501 Not Implemented: A header")
+
+    monkeypatch.setattr("app.core.object_store._opened", lambda url: MemoryStore())
+    monkeypatch.setattr("obstore.put", refused)
+    with pytest.raises(StoreAway, match="it has to know conditional writes"):
+        ObjectStore(BUCKET).create("versions/x", b"x")
 
 
 def test_a_folder_for_all_needs_no_copy(tmp_path: Path) -> None:
