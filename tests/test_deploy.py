@@ -38,20 +38,21 @@ def certificate(folder: Path) -> None:
 
 
 def caddy(folder: Path, port: int, upstream: int) -> list[str]:
-    """The example, with a certificate of our own and without Caddy's ports for everybody."""
+    """The example with a certificate of our own, without ports for everybody, and one more machine, which is down."""
     text = (DEPLOY / "Caddyfile").read_text()
     own = f"{{\n\tadmin off\n\tauto_https disable_redirects\n\tstorage file_system {folder}/storage\n}}\n"
     site = f"{SITE}:{port} {{\n\tbind 127.0.0.1\n\ttls {folder}/site.pem {folder}/site.key\n"
-    changed = text.replace("{$SITE:localhost} {\n", site).replace("{$UPSTREAM:127.0.0.1:4008}", f"127.0.0.1:{upstream}")
+    changed = text.replace("{$SITE:localhost} {\n", site)
+    changed = changed.replace("{$UPSTREAM:127.0.0.1:4008}", f"127.0.0.1:{free_port()} 127.0.0.1:{upstream}")
     (folder / "Caddyfile").write_text(own + changed)
     return ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
 
 def nginx(folder: Path, port: int, upstream: int) -> list[str]:
-    """The example, in a folder and on ports of our own."""
+    """The example, in a folder and on ports of our own, with one more machine: it is down."""
     text = (DEPLOY / "nginx.conf").read_text()
     for written, ours in {
-        "127.0.0.1:4008": f"127.0.0.1:{upstream}",
+        "server 127.0.0.1:4008;": f"server 127.0.0.1:{free_port()}; server 127.0.0.1:{upstream};",
         "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
         "study.example.org;": f"{SITE};",
         "/etc/ssl/study.example.org.pem": f"{folder}/site.pem",
@@ -113,7 +114,7 @@ def started() -> Iterator[list["subprocess.Popen[bytes]"]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("proxy", [caddy, nginx], ids=["caddy", "nginx"])
-def test_behind_the_example_a_browser_signs_in_and_what_is_inside_stays_inside(
+def test_behind_the_example_a_browser_signs_in_though_another_machine_is_down_and_what_is_inside_stays_inside(
     environment: Path, tmp_path: Path, started: list["subprocess.Popen[bytes]"], proxy: Proxy
 ) -> None:
     program = shutil.which(proxy.__name__, path=PATH)
@@ -165,14 +166,15 @@ def test_behind_the_example_a_browser_signs_in_and_what_is_inside_stays_inside(
     assert json.loads(limits[-1][2])["status"] == 429
 
 
-def test_systemd_understands_the_example(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [file.name for file in DEPLOY.glob("*.service")])
+def test_systemd_understands_the_example(tmp_path: Path, name: str) -> None:
     systemd = shutil.which("systemd-analyze")
     if systemd is None:
         pytest.skip("systemd is not installed")
-    unit = (DEPLOY / "smartstudy.service").read_text().replace("/opt/smartstudy/bin/smartstudy", sys.executable)
-    (tmp_path / "smartstudy.service").write_text(unit)
+    unit = (DEPLOY / name).read_text().replace("/opt/smartstudy/bin/smartstudy", sys.executable)
+    (tmp_path / name).write_text(unit)
     done = subprocess.run(
-        [systemd, "verify", "--man=no", str(tmp_path / "smartstudy.service")],
+        [systemd, "verify", "--man=no", str(tmp_path / name)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert "smartstudy.service" not in done.stderr, done.stderr
+    assert name not in done.stderr, done.stderr
