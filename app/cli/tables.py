@@ -164,5 +164,8 @@ def comparison(found: "Comparison") -> Table:
 
 def runs(found: Iterable["Run"], title: str) -> Table:
     """How trainings ended, newest first."""
-    rows = ((str(e.id), moment(e.finished_at), e.outcome, f"{e.n_tasks or '-'}", e.message or "") for e in found)
-    return table(("run", "ended", "outcome", "tasks", "how it ended"), (), rows, title)
+    rows = (
+        (str(e.id), moment(e.finished_at), e.trainer or "-", e.outcome, f"{e.n_tasks or '-'}", e.message or "")
+        for e in found
+    )
+    return table(("run", "ended", "trainer", "outcome", "tasks", "how it ended"), (), rows, title)

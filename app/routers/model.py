@@ -12,12 +12,13 @@ from app.monitoring.status import model_status, outcome, version_fields
 from app.privacy import erasure
 from app.routers.dependencies import Acting, Admin, Db, OnceForCaller, Serving, TheTrainer
 from app.schemas.comparison import Comparison
-from app.schemas.model_status import DemonstrationOut, ModelStatus, PauseChanged, PauseWish, RunOut
+from app.schemas.model_status import DemonstrationOut, ModelStatus, PauseChanged, PauseWish
 from app.schemas.model_versions import (
     ChangeOut,
     Changes,
     KindName,
     Promoted,
+    RunDetails,
     RunPage,
     TrainingAsked,
     TrainingWish,
@@ -106,9 +107,9 @@ def compare_models(
 
 @router.get("/runs", responses=problems(401, 403, 422))
 def list_training_runs(_admin: Admin, db: Db, before: Before = None, limit: Limit = 50) -> RunPage:
-    """Every training run, asked for last first: what it should train, how it ended and when. For admins."""
+    """Every training run, asked for last first: what it should train, who did it, how it ended and when. For admins."""
     found = training_runs.newest(db, limit + 1, before)
-    items = [RunOut.model_validate(run, from_attributes=True) for run in found[:limit]]
+    items = [RunDetails.model_validate(run, from_attributes=True) for run in found[:limit]]
     return RunPage(items=items, next=items[-1].id if len(found) > limit else None)
 
 

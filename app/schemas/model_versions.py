@@ -74,10 +74,18 @@ class Changes(BaseModel):
     items: list[ChangeOut]
 
 
+class RunDetails(RunOut):
+    """One training run, as admins see it."""
+
+    trainer: str | None = Field(description="The process that took it, `host:process id`; null: none has yet.")
+    from_scratch: bool = Field(description="Or it went on from the models there were.")
+    n_read: int | None = Field(description="Finished tasks it worked with; `message` says why, where not all.")
+
+
 class RunPage(BaseModel):
     """Training runs, asked for last first."""
 
-    items: list[RunOut]
+    items: list[RunDetails]
     next: int | None = Field(description="Pass it as `before` for the next page; null on the last.")
 
 

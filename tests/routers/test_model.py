@@ -299,10 +299,11 @@ def test_what_was_ordered_waits_for_the_next_trainer_when_a_service_ends(
     assert (run.id, run.outcome, run.trainer) == (waiting, "asked", None)
 
 
-def test_runs_come_in_pages(admin: Student, db: Session) -> None:
+def test_runs_come_in_pages_each_with_who_trained(admin: Student, db: Session) -> None:
     with db.begin():
-        ids = [training_runs.ask(db) for _ in range(3)]
+        ids = [training_runs.ask(db, trainer=f"host-{n}:17") for n in range(3)]
     page = admin.get("/model/runs", limit=2).json()
+    assert [run["trainer"] for run in page["items"]] == ["host-2:17", "host-1:17"]
     assert [run["id"] for run in page["items"]] == ids[:0:-1]
     assert [run["id"] for run in admin.get("/model/runs", before=page["next"]).json()["items"]] == ids[:1]
 

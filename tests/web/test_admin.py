@@ -222,14 +222,14 @@ def test_versions_come_in_pages_with_their_reasons_and_a_chart(grace: Browser, d
         assert grace.get("/admin/versions", before=nonsense).is_success
 
 
-def test_runs_come_with_how_they_ended_and_why(grace: Browser, db: Session) -> None:
-    first = training_runs.ask(db, ["lnirt"])
+def test_runs_come_with_who_trained_how_they_ended_and_why(grace: Browser, db: Session) -> None:
+    first = training_runs.ask(db, ["lnirt"], trainer="host-a:17")
     training_runs.start(db, first)
     training_runs.finish(db, first, "rejected", "Version 3's log-loss is worse.", n_tasks=1234)
     training_runs.finish(db, training_runs.ask(db), "failed", "There are too few tasks.")
     db.commit()
     page = said(grace.get("/admin/runs"))
-    assert "nothing better 1,234 0 s only LNIRT from scratch Version 3's log-loss is worse." in page
+    assert "host-a:17 nothing better 1,234 0 s only LNIRT from scratch Version 3's log-loss is worse." in page
     assert "failed – – all from scratch There are too few tasks." in page
     assert "How long trainings take" in page
 
