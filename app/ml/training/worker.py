@@ -39,7 +39,9 @@ RUNS_AT_MOST = 50  # of one process: TensorFlow keeps something of each (0.8 MB 
 FORGET_EVERY = 10  # runs; the one after takes half a second longer
 OUT_OF_MEMORY_FIRST = "500"  # of 1000: when memory runs out, Linux ends this process before those that serve
 # Our package is found by its place, whatever else is called `app` where the command began, or on PYTHONPATH.
-START = """import sys; sys.path.insert(0, sys.argv[1]); import app; del sys.path[0]
+# SIGTERM is the parent's to handle too: systemd sends it to all processes of a service at once.
+START = """import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)
+import sys; sys.path.insert(0, sys.argv[1]); import app; del sys.path[0]
 from app.ml.training.worker import serve_orders; serve_orders()"""
 
 

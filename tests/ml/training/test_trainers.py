@@ -220,6 +220,21 @@ def test_a_trainer_that_is_stopped_gives_its_order_back(
     assert [outcome for outcome, _ in runs(db)] == ["interrupted", "published"]
 
 
+def test_where_sigterm_reaches_all_processes_the_one_that_trains_leaves_it_to_the_other(
+    db: Session, asking: Trainer, trainer: Trainer
+) -> None:
+    """As with systemd: else a run would have failed where its trainer was stopped, and an order would not be done."""
+    imported(db, TASKS)
+    asking.order(["lnirt"])
+    polled(trainer)
+    assert (child := trainer.pid)
+    os.kill(child, signal.SIGTERM)
+    asking.order(["lnirt"])
+    polled(trainer)
+    assert {outcome for outcome, _ in runs(db)} <= {"published", "rejected"}
+    assert trainer.pid == child
+
+
 def test_whoever_trains_by_hand_where_nothing_is_trained_follows_a_trainer(
     db: Session, asking: Trainer, trainer: Trainer
 ) -> None:
