@@ -134,6 +134,7 @@ def _steady(written: str) -> str:
         ids.setdefault(found, f"0b8e7c9e-5f3e-4d57-9d5f-{len(ids):012x}")
     written = UUIDS.sub(lambda match: ids[match[0]], written)
     written = SECRETS.sub("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9...", written)
+    written = re.sub(r'"trainer": "[^"]+"', '"trainer": "host-a:4711"', written)
     for ours, usual in NAMES:
         written = written.replace(ours, usual)
     return DATES.sub("2027-01-15", MOMENTS.sub("2027-01-15T09:30:00Z", written))
