@@ -1,12 +1,24 @@
 """Which schema the code needs, and how a database gets there."""
 
+import time
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
 
 from app.core.settings import APP
 
 REVISION = "0013"  # the newest file in alembic/versions; a test holds the two together
+
+LOCK_NOT_AVAILABLE = "55P03"
+WAIT_SECONDS = 120.0  # for those who work with the tables
+# Less than `deadlock_timeout`: who holds one table and waits for another is not ended, for we let go first.
+TAKE = "SELECT set_config('lock_timeout', '800ms', true)"
+PAUSE_SECONDS = 0.2  # in which they come to an end
+# What a task takes first comes first.
+TABLES = """
+    SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = current_schema()
+    ORDER BY tablename <> 'practice_tasks', tablename"""
 
 
 class SchemaMismatch(RuntimeError):
@@ -62,6 +74,39 @@ def upgrade(connection: Connection, to: str = "head") -> None:
     from alembic import command
 
     command.upgrade(_config(connection), to)
+
+
+def take_tables(connection: Connection) -> None:
+    """Lock all tables before anything is changed.
+
+    Else a completion, which holds the tasks and waits for the totals, and a migration, which does it the other way
+    round, would end one another: after a minute's work, for nothing.
+
+    Raises SchemaMismatch where somebody does not let go of them.
+    """
+    before = connection.scalar(text("SHOW lock_timeout"))
+    tables = ", ".join(connection.scalars(text(TABLES)))
+    until = time.monotonic() + WAIT_SECONDS
+    while not _taken(connection, tables):
+        if time.monotonic() >= until:
+            raise SchemaMismatch(
+                f"Others have worked with the tables for {WAIT_SECONDS:g} s, such as a backup, a long training or a "
+                "console, so nothing was changed: end them, then run `smartstudy migrate` again."
+            )
+        time.sleep(PAUSE_SECONDS)
+    connection.execute(text("SELECT set_config('lock_timeout', :before, true)"), {"before": before})
+
+
+def _taken(connection: Connection, tables: str) -> bool:
+    try:
+        with connection.begin_nested():
+            connection.execute(text(TAKE))
+            connection.execute(text(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE"))
+    except OperationalError as why:
+        if getattr(why.orig, "pgcode", None) != LOCK_NOT_AVAILABLE:
+            raise
+        return False
+    return True
 
 
 def remove(connection: Connection) -> None:

@@ -1,13 +1,14 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 from app.core.database import engine_for
 from app.core.db import migrations
@@ -109,6 +110,52 @@ def test_two_replicas_may_migrate_at_once(empty_database: str, tmp_path: Path) -
     assert [replica.wait(60) for replica in replicas] == [0, 0]
     engine = engine_for(empty_database)
     migrations.check(engine)
+    engine.dispose()
+
+
+def at_the_twelfth(engine: Engine) -> None:
+    with engine.begin() as connection:
+        migrations.upgrade(connection, "0012")
+
+
+WAITING = text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+
+
+def test_who_is_in_the_middle_of_a_result_and_a_migration_do_not_end_each_other(empty_database: str) -> None:
+    engine = engine_for(empty_database)
+    at_the_twelfth(engine)
+    with engine.connect() as somebody, ThreadPoolExecutor() as threads:
+        somebody.execute(text("LOCK TABLE practice_tasks IN ROW EXCLUSIVE MODE"))
+        migrating = threads.submit(migrations.migrate, engine)
+        while not somebody.scalar(WAITING):
+            assert not migrating.done()
+        somebody.execute(text("LOCK TABLE student_totals IN ROW EXCLUSIVE MODE"))
+        somebody.commit()
+        migrating.result(60)
+    migrations.check(engine)
+    engine.dispose()
+
+
+def test_a_migration_that_somebody_keeps_from_the_tables_says_so(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "WAIT_SECONDS", 0.5)
+    engine = engine_for(empty_database)
+    at_the_twelfth(engine)
+    with engine.begin() as somebody:
+        somebody.execute(text("LOCK TABLE users IN ACCESS SHARE MODE"))
+        with pytest.raises(migrations.SchemaMismatch, match="smartstudy migrate"):
+            migrations.migrate(engine)
+    assert migrations.revision(engine) == "0012"
+    engine.dispose()
+
+
+def test_a_migration_with_nothing_to_do_waits_for_nobody(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrations, "WAIT_SECONDS", 0.0)
+    engine = engine_for(database_url)
+    with engine.begin() as somebody:
+        somebody.execute(text("LOCK TABLE users IN ROW EXCLUSIVE MODE"))
+        migrations.migrate(engine)
     engine.dispose()
 
 
