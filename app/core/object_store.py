@@ -28,6 +28,11 @@ RETRY: Any = {
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=1), "base": 2},
 }
 PANIC = "PanicException"  # of the library's Rust: no Exception, and not to be imported; a line break in a key is enough
+MACHINES_ROLE = "://169.254.169.254/"  # is asked for keys where no variable has any
+NO_KEYS = (
+    "no variable has keys for it (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS or "
+    "AZURE_STORAGE_ACCOUNT_KEY), and this machine has no role that does"
+)
 AWAY_SECONDS = 5.0  # for which a store that did not answer is not asked again
 
 
@@ -119,6 +124,8 @@ def _sentence(why: BaseException) -> str:
         said = "what the variables of the store hold, such as its address or a key, has characters that can't be there"
         return f"{said} ({' '.join(str(why).split())})"
     said = str(why).partition("\n\nDebug source")[0]
+    if MACHINES_ROLE in said:
+        return NO_KEYS
     said = re.sub(r"(?<=://)[^/\s@]*@", "", said)
     said = re.sub(r" in [\d.]+\w?s(, after \d+ retries, max_retries: \d+, retry_timeout: \w+)?", "", said)
     said = re.sub(r"<\?xml.*<Code>(.*?)</Code>.*?<Message>(.*?)</Message>.*", r"\1, \2", said, flags=re.DOTALL)

@@ -254,6 +254,22 @@ def test_variables_that_the_store_can_not_use_are_told_without_what_is_in_them(
     assert "s3cret" not in str(away.value)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "Error performing PUT http://169.254.169.254/latest/api/token - HTTP error: error sending request",
+        "Error performing GET http://169.254.169.254/metadata/identity/oauth2/token - Server returned 403",
+    ],
+)
+def test_a_store_without_keys_is_told_which_variables_are_missing(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(url: str) -> MemoryStore:
+        raise GenericError(f"Generic error: {asked}")
+
+    monkeypatch.setattr("app.core.object_store._opened", opened)
+    with pytest.raises(StoreAway, match="no variable has keys for it"):
+        ObjectStore(BUCKET).check()
+
+
 def test_a_store_without_conditional_writes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> None:
         raise GenericError("Error performing PUT - Server returned non-2xx status code: 501 Not Implemented: A header")
