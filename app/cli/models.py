@@ -132,9 +132,18 @@ def retire(
     )
 
 
+def _store(url: str) -> str:
+    try:
+        return settings.checked_store(url)
+    except ValueError as why:
+        raise typer.BadParameter(f"{url!r} can't be used: this command {why}") from None
+
+
 @app.command("copy-versions")
 @explained()
-def copy_versions(url: Annotated[str, typer.Argument(help="As MODEL_URL takes it.", show_default=False)]) -> None:
+def copy_versions(
+    url: Annotated[str, typer.Argument(callback=_store, help="As MODEL_URL takes it.", show_default=False)],
+) -> None:
     """Copy the files of all versions that are kept into another store: then let MODEL_URL name that one.
 
     What lies there already stays, but for versions that are not kept any more. Copy once more when every process has
@@ -143,7 +152,7 @@ def copy_versions(url: Annotated[str, typer.Argument(help="As MODEL_URL takes it
     """
     usable_engine()
     here = version_store.version_store()
-    there = version_store.VersionStore(here.model_dir, settings.checked_store(url))
+    there = version_store.VersionStore(here.model_dir, url)
     with database.new_session().begin() as db:
         kept = model_versions.kept(db)
     there.begin()

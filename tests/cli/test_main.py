@@ -394,7 +394,7 @@ def test_a_lost_version_is_retired_and_a_whole_one_is_not(db: Session, environme
     assert f"Version {lost} of embedding_v2 is not in service." in run("retire", str(lost), ok=False)
     assert run("copy-versions", (environment / "store").as_uri()).startswith("The files of 1 versions lie in file:///")
     assert (environment / "store" / row.folder / "lnirt.npz").read_text() == "whole"
-    assert "takes file:///folder" in run("copy-versions", "/store", ok=False)
+    assert "'/store' can't be used: this command takes file:///folder" in run("copy-versions", "/store", ok=False)
     (gone := environment / "store" / model_versions.get(db, lost).folder / "lnirt.npz").parent.mkdir()
     gone.write_text("a student who was erased")
     db.execute(text("UPDATE model_versions SET pruned_at = now() WHERE id = :id"), {"id": lost})
