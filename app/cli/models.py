@@ -120,13 +120,16 @@ def retire(
     """Take a version out of service whose files are lost for good: the next training is not compared with it.
 
     Trainings fail while the files of a version in service can't be had, so that nothing is published unjudged. Where
-    another version of its kind is kept, `smartstudy promote` lets that one answer instead.
+    another version of its kind is kept, `smartstudy promote` lets that one answer instead. On a machine that has the
+    files, they are put back into the store, and the version stays.
     """
-    found = model_versions.get(db, version)
+    found, store = model_versions.get(db, version), version_store.version_store()
     try:
-        version_store.version_store().fetched(found)
+        folder = store.fetched(found)
     except (artifacts.DamagedFiles, OSError):
         return serving_changes.retire(db, version, COMMAND_LINE)
+    if found.pruned_at is None and store.publish(folder, found.folder, mend=True):
+        return f"Version {version} stays: this machine has its files, and has put them back into {store.url}."
     raise NotAccepted(
         f"The files of version {version} are whole: let another version answer, with `smartstudy promote`."
     )

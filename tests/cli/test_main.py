@@ -24,14 +24,14 @@ from typer.testing import CliRunner
 
 from app.cli import main
 from app.cli.service import _as_called
-from app.core import database
+from app.core import database, settings
 from app.core.db import embedded_postgres
 from app.crud import model_versions
 from app.ml.evaluation import tuning, tuning_study
 from app.ml.evaluation.prequential import BASELINES, Baseline
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.registry import BY_NAME
-from app.ml.serving import artifacts
+from app.ml.serving import artifacts, version_store
 from tests.school import PASSWORD, imported, interactions, throw_away, until
 from tests.versions import pruned, serving, version
 
@@ -380,7 +380,9 @@ def test_promote_and_rollback_say_what_they_did(db: Session) -> None:
     assert db.scalar(text("SELECT id FROM model_versions WHERE state = 'serving'")) == new
 
 
-def test_a_lost_version_is_retired_and_a_whole_one_is_not(db: Session, environment: Path) -> None:
+def test_a_lost_version_is_retired_and_a_whole_one_is_not(
+    db: Session, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lost, whole = version(db), version(db, kind="lnirt")
     serving(db, lost, whole)
     row = model_versions.get(db, whole)
@@ -394,6 +396,16 @@ def test_a_lost_version_is_retired_and_a_whole_one_is_not(db: Session, environme
     assert f"Version {lost} of embedding_v2 is not in service." in run("retire", str(lost), ok=False)
     assert run("copy-versions", (environment / "store").as_uri()).startswith("The files of 1 versions lie in file:///")
     assert (environment / "store" / row.folder / "lnirt.npz").read_text() == "whole"
+    monkeypatch.setenv("MODEL_URL", (environment / "store").as_uri())
+    (there := environment / "store" / row.folder / "lnirt.npz").write_text("damaged")
+    for cached in (settings.settings, version_store.version_store):
+        cached.cache_clear()
+    assert f"Version {whole} stays: this machine has its files" in run("retire", str(whole))
+    assert there.read_text() == "whole"
+    assert f"The files of version {whole} are whole" in run("retire", str(whole), ok=False)
+    monkeypatch.delenv("MODEL_URL")
+    for cached in (settings.settings, version_store.version_store):
+        cached.cache_clear()
     assert "'/store' can't be used: this command takes file:///folder" in run("copy-versions", "/store", ok=False)
     (gone := environment / "store" / model_versions.get(db, lost).folder / "lnirt.npz").parent.mkdir()
     gone.write_text("a student who was erased")

@@ -91,30 +91,37 @@ class VersionStore:
         if self.folder:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def publish(self, place: Path, folder: str, *, mend: bool = False) -> None:
-        """Put the files of a finished folder into the store, each only where there is none of that name.
+    def publish(self, place: Path, folder: str, *, mend: bool = False) -> bool:
+        """Put the files of a finished folder into the store, each only where there is none of that name; whether any had
+        to be written.
 
         Raises:
             DamagedFiles: there is another one of that name, and `mend` does not say to replace it.
             StoreAway: it can't be asked.
         """
         if self.is_here:
-            return
+            return False
+        written = False
         for file in sorted(place.iterdir()):
             key = f"{folder}/{file.name}"
             try:
-                if self._store.create(key, file) or self._hash(key) == artifacts.sha256(file):
-                    continue  # the latter: an answer was lost on its way
+                if self._store.create(key, file):
+                    written = True
+                    continue
+                if self._hash(key) == artifacts.sha256(file):  # an answer was lost on its way
+                    continue
             except FileNotFoundError:  # the store says so too where two writes meet, of which none was done
                 raise StoreAway(f"{self.url} says that {key} is there, and does not find it.") from None
             if not mend:
                 raise DamagedFiles(f"{key} lies in {self.url} already, and is another file")
             self._store.replace(key, file)
+            written = True
         if self.folder:  # a bucket does so by itself
             versions = self.folder / artifacts.VERSIONS
             make_private_below(versions)
             for each in (*(self.folder / folder).iterdir(), self.folder / folder, versions):
                 sync(each)
+        return written
 
     def remove(self, folder: str) -> bool:
         """Delete a version's files, here and in the store; whether they are gone."""

@@ -116,6 +116,16 @@ def test_where_the_disk_takes_nothing_a_temporary_folder_does(machine: Machine, 
     assert there.fetched(version) == folder
 
 
+def test_a_machine_that_has_the_files_puts_back_what_the_store_lost(machine: Machine, tmp_path: Path) -> None:
+    here = machine("here")
+    version = published(here)
+    assert not here.publish(here.model_dir / version.folder, version.folder, mend=True)
+    (bad := tmp_path / "bad").write_text("other bytes")
+    here._store.replace(f"{version.folder}/metadata.json", bad)
+    assert here.publish(here.model_dir / version.folder, version.folder, mend=True)
+    assert whole(machine("web").fetched(version), version)
+
+
 def test_a_temporary_folder_is_swept_like_the_disk(machine: Machine, tmp_path: Path) -> None:
     (tmp_path / "full").write_text("no folder")
     there = machine("full/models")

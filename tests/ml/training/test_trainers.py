@@ -227,7 +227,8 @@ def test_where_sigterm_reaches_all_processes_the_one_that_trains_leaves_it_to_th
     imported(db, TASKS)
     asking.order(["lnirt"])
     polled(trainer)
-    assert (child := trainer.pid)
+    child = trainer.pid
+    assert child
     os.kill(child, signal.SIGTERM)
     asking.order(["lnirt"])
     polled(trainer)
