@@ -39,12 +39,14 @@ class ServingProblem(SentenceEnum):
     MODEL_FAILED = "{model} gave no usable answer: {why}."
     FILES_DAMAGED = "Version {id} of {kind} can't be loaded: {why}.{instead}"
     KIND_NOT_TRAINED = "MODEL asks for {kind}, but none has been trained yet."
+    NOT_LOADED_YET = "The versions in service are not loaded yet."
     NO_MODEL_YET = "No model has been trained yet."
 
 
 GRAVEST_FIRST = list[SentenceEnum](ServingProblem)
 UNFETCHABLE = (artifacts.DamagedFiles, StoreAway, OSError)
 UNLOADABLE = (*UNFETCHABLE, ValueError, KeyError)
+NOT_LOOKED_UP = (0, 0, 0)  # instead of the versions that should serve
 REFRESH_SECONDS = 2.0  # that a store which hangs, or files that take long to come, hold up who looks every second
 SWEEP_SECONDS = 60.0
 RETRY_SECONDS = 30.0  # files that could not be loaded may be put back
@@ -116,7 +118,8 @@ class ModelOrder:
     def why_not_better(self, than: Loaded | None) -> list[Said]:
         """Why no version that should come before this one answers; before the prior come all."""
         if than is None and not self.broken:
-            return [ServingProblem.NO_MODEL_YET.said()]
+            is_known = self.wanted != NOT_LOOKED_UP
+            return [(ServingProblem.NO_MODEL_YET if is_known else ServingProblem.NOT_LOADED_YET).said()]
         pinned = than is not None and settings().model != "auto"  # else whoever serves may have its part
         better = self.order[: self.order.index(than.kind.name) + 1] if than and pinned else self.order
         return [why for name in better for why in (self.missing.get(name), self.broken.get(name)) if why]
@@ -141,7 +144,7 @@ class ServingModels:
     """Holds the serving versions; `model_order` is read by requests and swapped in one assignment."""
 
     def __init__(self, open_session: Callable[[], AbstractContextManager[Session]], store: VersionStore) -> None:
-        self.model_order = ModelOrder(wanted=(0, 0, 0))  # not looked up yet
+        self.model_order = ModelOrder(wanted=NOT_LOOKED_UP)
         self._open_session = open_session
         self.store = store
         self._turn = threading.Lock()

@@ -92,8 +92,9 @@ class VersionStore:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def publish(self, place: Path, folder: str, *, mend: bool = False) -> bool:
-        """Put the files of a finished folder into the store, each only where there is none of that name; whether any had
-        to be written.
+        """Put the files of a finished folder into the store, each only where there is none of that name.
+
+        Whether any was missing, or another one that was to be replaced.
 
         Raises:
             DamagedFiles: there is another one of that name, and `mend` does not say to replace it.

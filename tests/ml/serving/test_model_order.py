@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.core import object_store, settings
+from app.core import database, object_store, settings
 from app.crud import model_versions, serving_changes
 from app.domain.shares import ALL, Share
 from app.domain.tasks import TaskRequest
@@ -120,6 +120,22 @@ def test_lnirt_answers_when_the_networks_files_are_damaged(db: Session, environm
     assert status["degraded"]
     assert "weights.npz" in status["reason"]
     assert status["serving"]["model_version"] == "v1.0"
+
+
+def test_while_versions_are_fetched_for_the_first_time_nobody_says_that_none_was_trained(
+    db: Session, environment: Path
+) -> None:
+    serving = model_order.ServingModels(database.new_session().begin, version_store.version_store())
+    before = serving.model_order.why_not_better(None)
+    db.execute(text("UPDATE model_versions SET state = 'retired', place = NULL"))
+    db.commit()
+    serving.refresh()
+    after = serving.model_order.why_not_better(None)
+    serving.close()
+    assert [[why.text for why in each] for each in (before, after)] == [
+        ["The versions in service are not loaded yet."],
+        ["No model has been trained yet."],
+    ]
 
 
 @pytest.mark.usefixtures("trained")
