@@ -37,6 +37,7 @@ DATABASE_FORM = "postgresql://user:password@host/database"
 Absolute = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 LogFormat = Annotated[Literal["auto", "console", "json"], BeforeValidator(str.lower)]
 TrainerPlace = Annotated[Literal["here", "elsewhere"], BeforeValidator(str.lower)]
+EngineName = Annotated[Literal["local", "dask"], BeforeValidator(str.lower)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)]
 
 
@@ -111,7 +112,7 @@ class Settings(BaseSettings):
     trainer_idle_seconds: float = Field(900, gt=0)  # a warm trainer holds 500 MB: let it go when nobody studies
     keep_versions: int = Field(10, ge=1)  # of each kind, on disk
 
-    engine: Literal["local", "dask"] = "local"  # who does a training's heavy work; dask: workers of DASK_SCHEDULER
+    engine: EngineName = "local"  # who does a training's heavy work; dask: workers of DASK_SCHEDULER
     dask_scheduler: str = ""  # tcp://host:8786, or tls://; on a private network only: who reaches it can run anything
     kinds: str = ",".join(TRAINED)  # of model, that are trained, separated by commas
     model: str = "auto"  # auto: the best on unseen tasks answers; or one of the kinds

@@ -36,6 +36,16 @@ def test_a_wrong_value_stops_the_start_with_a_sentence(
         settings()
 
 
+def test_capitals_do_not_matter_where_one_of_few_words_is_meant(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"ENGINE": "Dask", "DASK_SCHEDULER": "tcp://scheduler:8786", "TRAINER": "Elsewhere", "LOG_FORMAT": "JSON"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    assert (settings().engine, settings().trainer, settings().log_format) == ("dask", "elsewhere", "json")
+
+
 def test_the_shortest_time_must_be_below_the_longest(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (environment / ".env").write_text("MIN_SECONDS=700\nMAX_SECONDS=600\n")
     settings.cache_clear()
