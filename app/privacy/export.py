@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from app.crud import allowed_schools, model_versions, person
 from app.crud.model_versions import Version
 from app.crud.person import Row
+from app.domain.errors import StoreAway
 from app.domain.tasks import Task
 from app.ml.features.inputs import NETWORK_INPUTS
 from app.ml.serving.model_order import ServingModels
@@ -187,3 +188,5 @@ def _names(store: VersionStore, version: Version, student: str) -> bool:
         return student.encode() in store.read(version, METADATA_FILE)
     except OSError:  # damaged or just removed
         return False
+    except StoreAway as why:  # where it lies is no concern of who asks
+        raise StoreAway from why

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,7 +83,7 @@ class VersionStore:
             StoreAway: it is not here, and the store can't be asked.
         """
         file = self.model_dir / version.folder / name
-        return file.read_bytes() if self.is_here or file.is_file() else b"".join(self._store.read(_key(version, name)))
+        return file.read_bytes() if self.is_here or file.is_file() else b"".join(self._read(_key(version, name)))
 
     def begin(self) -> None:
         """Make the folder that a file URL names, before there is any version; a bucket has to be there. Later one that
@@ -209,11 +209,18 @@ class VersionStore:
     def _download(self, key: str, to: Path) -> None:
         with to.open("xb") as file:
             try:
-                for piece in self._store.read(key):
+                for piece in self._read(key):
                     file.write(piece)
             except FileNotFoundError:
-                self._store.check()  # a bucket or folder that is not there has no files either
                 raise DamagedFiles(f"{key} is missing from {self.url}") from None
+
+    def _read(self, key: str) -> Iterator[bytes]:
+        """Yield the pieces of a file; one is missing only where the store itself is there."""
+        try:
+            yield from self._store.read(key)
+        except FileNotFoundError:
+            self._store.check()  # a bucket or folder that is not there has no files either
+            raise
 
     def _hash(self, key: str) -> str:
         found = hashlib.sha256()

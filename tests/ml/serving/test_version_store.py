@@ -190,6 +190,21 @@ def test_one_file_is_read_without_the_others(machine: Machine) -> None:
         there.read(version, "none.json")
 
 
+def test_a_file_of_a_bucket_that_is_not_there_is_not_taken_for_missing(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an export says that no version knows the student."""
+
+    def gone(*_: object) -> None:
+        raise StoreAway("no such bucket")
+
+    version, there = published(machine("trainer")), machine("web")
+    monkeypatch.setattr(ObjectStore, "check", gone)
+    assert there.read(version, "metadata.json")
+    with pytest.raises(StoreAway, match="no such bucket"):
+        there.read(version, "none.json")
+
+
 def test_a_store_of_which_the_folder_is_gone_is_away_and_has_lost_nothing(tmp_path: Path) -> None:
     trainer, there = (VersionStore(tmp_path / name, (tmp_path / "store").as_uri()) for name in ("trainer", "web"))
     trainer.begin()
