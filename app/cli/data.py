@@ -91,10 +91,12 @@ def _reading(
     file: Path, skip_bad: bool, then: str, spelt: "domain_spellings.Spellings", school: UUID | None = None
 ) -> "Iterator[_Watched]":
     with interactions.opened(file) as (text, raw), progress_bar() as progress:
-        bar = progress.add_task(f"Reading {file.name}", total=file.stat().st_size, detail="")
+        is_pipe = not raw.seekable()
+        bar = progress.add_task(f"Reading {file.name}", total=None if is_pipe else file.stat().st_size, detail="")
 
         def show(read: int, step: str) -> None:
-            progress.update(bar, description=step, completed=raw.tell(), detail=f"{read:,} rows")
+            done = None if is_pipe else raw.tell()
+            progress.update(bar, description=step, completed=done, detail=f"{read:,} rows")
 
         yield _Watched(
             interactions.Interactions(text, skip_bad, spellings=spelt, school=school),

@@ -150,7 +150,13 @@ class Interactions:
 
     def __iter__(self) -> Iterator[Interaction]:
         if self.begun:
-            self.source.seek(0)
+            try:
+                self.source.seek(0)
+            except OSError:
+                raise ValueError(
+                    "Some of the rows are stored already, or stand in it twice, so it has to be read twice, which a "
+                    "pipe can't be: store it as a file first."
+                ) from None
         self.begun, self.bad, self.first_bad, self.gaps = True, 0, None, Gaps()
         self.bad_about, self.firsts = Counter(), {}
         rows = Rows(self.source)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,23 @@ def test_erase_knows_the_names_of_an_imported_file_and_takes_the_account_along(d
     assert "Erase 1 task of the student Ada and the account a@b.c?" in asked.output
     assert "Erased 1 task (1 completed) of the student Ada" in asked.output
     assert db.scalar(text("SELECT count(*) FROM users")) == 0
+
+
+def test_a_pipe_brings_new_rows_and_says_why_it_can_bring_no_others(
+    db: Session, csv_file: Path, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+
+    def piped(*options: str, ok: bool = True) -> str:
+        with ThreadPoolExecutor() as threads:
+            threads.submit(pipe.write_bytes, gzip.decompress(csv_file.read_bytes()))
+            return run("import", *options, str(pipe), ok=ok)
+
+    assert "240 rows can be imported" in piped("--check")
+    assert "Imported 240 tasks" in piped()
+    assert "store it as a file first" in piped(ok=False)
+    assert db.scalar(text("SELECT count(*) FROM practice_tasks")) == 240
 
 
 def test_a_dry_run_tells_what_is_in_a_file_and_needs_no_database(
