@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
+from app.core.database import new_session
+from app.core.db.replica import Replica
 from app.core.settings import settings
 from app.crud import training_control
 from app.domain.actors import Actor
+from app.ml.serving.model_order import serving_models
+from app.ml.serving.version_store import VersionStore
 from tests.conftest import _forget
 from tests.school import Student, until
 from tests.tcp_proxy import TcpProxy
@@ -103,6 +107,24 @@ def test_metrics_answer_while_the_database_is_away(service: TestClient, monkeypa
     assert ("smartstudy_build_info", frozenset()) not in found
     assert any(name == "smartstudy_build_info" for name, _ in found)
     assert not any(name == "smartstudy_tasks_completed" for name, _ in found)
+
+
+def test_a_store_and_a_replica_that_are_away_are_scraped(
+    service: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = scraped(service)
+    assert value(found, "store_up") == 1
+    assert ("smartstudy_replica_up", frozenset[tuple[str, str]]()) not in found  # there is none
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.setenv(name, "somebody")
+    monkeypatch.setattr(serving_models(), "store", VersionStore(tmp_path, "s3://models/school"))
+    standby = Replica(create_engine("postgresql+psycopg2://nobody@127.0.0.1:9/none"), str)
+    monkeypatch.setattr("app.routers.metrics.replica", lambda: standby)
+    with new_session()() as db:
+        assert standby.at_once(db, lambda asked: asked.scalar(text("SELECT 1"))) == 1
+    until(lambda: value(scraped(service), "store_up") == 0, 30)
+    assert value(scraped(service), "replica_up") == 0
 
 
 def test_metrics_want_the_token_where_there_is_one(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

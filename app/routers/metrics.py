@@ -1,5 +1,6 @@
 """Figures for Prometheus."""
 
+import asyncio
 import hmac
 import logging
 import platform
@@ -11,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from app.core.database import AsyncDatabase, connections
+from app.core.database import AsyncDatabase, connections, replica
 from app.core.db import migrations
 from app.core.observability.metrics import CONNECTIONS, Processes, aggregated
 from app.core.settings import settings
@@ -49,7 +50,8 @@ async def get_metrics(request: Request) -> Response:
     note_connections(state.database)
     stored = await _stored(state.figures)
     registry = CollectorRegistry()
-    here = ServiceFigures(request.app.version, state.serving, stored is not None)
+    store_up = await asyncio.to_thread(lambda: state.serving.store_problem is None)  # it may wait a second at first
+    here = ServiceFigures(request.app.version, state.serving, stored is not None, store_up)
     for collector in (aggregated(), Processes(), here, stored):
         if collector is not None:
             registry.register(collector)
@@ -68,11 +70,15 @@ async def _stored(asked: TimeoutCache[StoredFigures]) -> StoredFigures | None:
 class ServiceFigures:
     """The figures that this process knows by itself."""
 
-    def __init__(self, version: str, serving: ServingModels, database_up: bool) -> None:
-        self._version, self._serving, self._up = version, serving, database_up
+    def __init__(self, version: str, serving: ServingModels, database_up: bool, store_up: bool) -> None:
+        self._version, self._serving, self._up, self._store_up = version, serving, database_up, store_up
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("smartstudy_database_up", "1 while the database gives its figures.", self._up)
+        yield GaugeMetricFamily("smartstudy_store_up", "1 while the store of the models answers.", self._store_up)
+        if standby := replica():
+            text = "1 unless the replica (DATABASE_READ_URL) did not answer who asked it last."
+            yield GaugeMetricFamily("smartstudy_replica_up", text, standby.problem is None)
         degraded = bool(self._serving.problems)
         yield GaugeMetricFamily("smartstudy_degraded", "1 while a model should answer but can't.", degraded)
         build = {"version": self._version, "schema": migrations.REVISION, "python": platform.python_version()}
