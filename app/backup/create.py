@@ -60,7 +60,7 @@ def _moment(engine: Engine, store: VersionStore) -> Iterator[tuple[Connection, S
     """A transaction that sees one moment, the versions kept then, and a folder in which their files stay.
 
     Who publishes removes the files of older versions: it has to wait until we hold them too, which takes milliseconds,
-    for those that lie elsewhere are fetched before.
+    for those that lie elsewhere are fetched before; what was published meanwhile, then.
     """
     with Session(engine) as db:
         here = {} if store.is_here else {each.folder: _fetched(store, each) for each in model_versions.kept(db)}
@@ -70,6 +70,8 @@ def _moment(engine: Engine, store: VersionStore) -> Iterator[tuple[Connection, S
             connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
             kept = model_versions.kept(db)
             for version in kept:
+                if version.folder not in here and not store.is_here:
+                    here[version.folder] = _fetched(store, version)
                 place = here.get(version.folder) or (store.model_dir / version.folder)
                 _hold(place, folder / version.folder)
         yield connection, kept, folder

@@ -229,6 +229,28 @@ def test_a_backup_holds_what_lies_in_the_store_and_a_restore_mends_another(
     assert not (tmp_path / "another").exists()
 
 
+def test_a_version_that_is_published_while_others_are_fetched_is_in_the_backup(
+    trained: Place, trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first backup of a machine fetches everything, which may take longer than a training."""
+    shutil.copytree(trained.models, tmp_path / "one")
+    moved = replace(trained, folder=tmp_path / "elsewhere", url=(tmp_path / "one").as_uri())  # MODEL_DIR is empty
+    fetched, published = VersionStore.fetched, threading.Event()
+
+    def slowly(store: VersionStore, version: Any) -> Path:
+        if not published.is_set():
+            published.set()
+            assert trainer.train_now(kinds=["lnirt"])["outcome"] in ("published", "rejected")
+            shutil.copytree(trained.models, tmp_path / "one", dirs_exist_ok=True, symlinks=True)
+        return fetched(store, version)
+
+    monkeypatch.setattr(VersionStore, "fetched", slowly)
+    manifest = moved.back_up(tmp_path / "backup")
+    assert manifest.left_out == []
+    newest = trained.ask("SELECT folder FROM model_versions ORDER BY id DESC LIMIT 1")
+    assert newest in [each.folder for each in manifest.models]
+
+
 def nobody_else(db: Session) -> None:
     """This process lets go of the database, too."""
     db.close()
