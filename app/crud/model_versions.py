@@ -108,11 +108,13 @@ NEWEST = """
     WHERE (CAST(:kind AS text) IS NULL OR kind = :kind) AND (CAST(:before AS int) IS NULL OR id < :before)
     ORDER BY id DESC LIMIT :limit"""
 COST = """
-    SELECT CAST(report ->> 'train_seconds' AS float8) / greatest(CAST(report ->> 'rows' AS float8), 1)
-        * CASE WHEN report ? 'cut_short' THEN 2 ELSE 1 END
-    FROM model_versions
-    WHERE kind = :kind AND report ? 'train_seconds' AND report ? 'rows' AND NOT report ? 'learnt_rows'
-    ORDER BY id DESC LIMIT 1"""
+    SELECT min(seconds / rows) FROM (
+        SELECT CAST(report ->> 'rows' AS float8) AS rows, CAST(report ->> 'train_seconds' AS float8)
+            * CASE WHEN report ? 'cut_short' THEN 2 ELSE 1 END AS seconds
+        FROM model_versions
+        WHERE kind = :kind AND report ? 'train_seconds' AND report ? 'rows' AND NOT report ? 'learnt_rows'
+        ORDER BY id DESC LIMIT 3) AS lately
+    WHERE rows >= greatest(:least, 1)"""
 HELD_OUT = """
     SELECT run_id, kind, id AS version_id, CAST(scores ->> 'log_loss' AS float8) AS log_loss FROM model_versions
     WHERE run_id IS NOT NULL AND jsonb_typeof(scores -> 'log_loss') = 'number'
@@ -207,10 +209,11 @@ def of_run(db: Session, run_id: int, kind: str) -> Version | None:
     return first_as(Version, db, f"{SELECT} WHERE run_id = :run_id AND kind = :kind LIMIT 1", run_id=run_id, kind=kind)
 
 
-def cost(db: Session, kind: str) -> float | None:
-    """Seconds a task that the last training of this kind from scratch took, twice as many where it was cut short; none
-    before the first."""
-    seconds: float | None = execute(db, COST, kind=kind).scalar()
+def cost(db: Session, kind: str, least: int) -> float | None:
+    """Seconds a task that the quickest of the last three trainings of this kind from scratch took, twice as many where
+    it was cut short; none where all had fewer tasks than `least`. (One during which the machine stood still tells
+    nothing of the next.)"""
+    seconds: float | None = execute(db, COST, kind=kind, least=least).scalar()
     return seconds
 
 

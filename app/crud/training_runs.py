@@ -110,9 +110,13 @@ END_SILENT_HOLDER = f"""
             SELECT backend FROM training_runs WHERE finished_at IS NULL AND backend IS NOT NULL AND NOT ({SILENT}))
         RETURNING id, backend)
     SELECT id, pg_terminate_backend(backend) FROM silent"""
-START = """
+RUNG = """
+    SELECT CASE WHEN overran IS NULL THEN greatest(rung - 1, 0) ELSE least(rung + 1, 20) END AS rung,
+        (SELECT overran FROM training_runs WHERE overran IS NOT NULL ORDER BY id DESC LIMIT 1) AS overran
+    FROM training_runs WHERE overran IS NOT NULL OR outcome IN ('published', 'rejected') ORDER BY id DESC LIMIT 1"""
+START = f"""
     UPDATE training_runs SET outcome = 'running', started_at = now(), finished_at = NULL, message = NULL,
-        seen_at = clock_timestamp()
+        seen_at = clock_timestamp(), rung = coalesce((SELECT rung FROM ({RUNG}) AS next), 0)
     WHERE id = :id AND (finished_at IS NULL OR NOT ordered)"""  # given up by others, it lives all the same
 LEFT_BEHIND = """
     SELECT DISTINCT folder, EXISTS (SELECT FROM model_versions AS version
@@ -126,10 +130,6 @@ TIDIED = """
     WHERE finished_at IS NOT NULL AND folders <@ CAST(:folders AS text[])"""
 LAST_FROM_SCRATCH = f"""{SELECT}
     WHERE from_scratch AND kinds IS NULL AND outcome IN ('published', 'rejected') ORDER BY id DESC LIMIT 1"""
-RUNG = """
-    SELECT CASE WHEN overran IS NULL THEN greatest(rung - 1, 0) ELSE least(rung + 1, 20) END AS rung,
-        (SELECT overran FROM training_runs WHERE overran IS NOT NULL ORDER BY id DESC LIMIT 1) AS overran
-    FROM training_runs WHERE overran IS NOT NULL OR outcome IN ('published', 'rejected') ORDER BY id DESC LIMIT 1"""
 FINISH = """
     UPDATE training_runs SET outcome = :outcome, message = :message, finished_at = now(), n_tasks = :n_tasks,
         n_taken = :taken, overran = :overran
@@ -265,8 +265,8 @@ def find(db: Session, run_id: int) -> Run | None:
 
 
 def start(db: Session | Connection, run_id: int) -> None:
-    """This run is at work; whoever else claims to be, is dead, for we hold the lock. What was ordered and given up,
-    stays so: another run does it."""
+    """This run is at work, on its rung of the ladder; whoever else claims to be, is dead, for we hold the lock. What was
+    ordered and given up, stays so: another run does it."""
     others = "finished_at IS NULL AND outcome = 'running' AND id <> :id"
     execute(db, f"{INTERRUPT} coalesce(message, :message) WHERE {others}", id=run_id, message=BROKEN_OFF)
     execute(db, START, id=run_id)
@@ -293,11 +293,10 @@ def tidied(db: Session, folders: Sequence[str]) -> None:
     execute(db, TIDIED, folders=list(folders))
 
 
-def plan(db: Session | Connection, run_id: int, from_scratch: bool, n_read: int, rung: int) -> None:
-    """Whether the run trains from scratch or goes on from the models there are, with how many tasks; and how far down
-    the ladder it stands."""
-    sql = "UPDATE training_runs SET from_scratch = :from_scratch, n_read = :n_read, rung = :rung WHERE id = :id"
-    execute(db, sql, id=run_id, from_scratch=from_scratch, n_read=n_read, rung=rung)
+def plan(db: Session | Connection, run_id: int, from_scratch: bool, n_read: int) -> None:
+    """Whether the run trains from scratch or goes on from the models there are, and with how many tasks."""
+    sql = "UPDATE training_runs SET from_scratch = :from_scratch, n_read = :n_read WHERE id = :id"
+    execute(db, sql, id=run_id, from_scratch=from_scratch, n_read=n_read)
 
 
 def took(db: Session | Connection, run_id: int, seconds: float, peak_bytes: int) -> None:

@@ -5,10 +5,11 @@ is left out. Should a run overrun all the same, the next ones go down a ladder: 
 quarter, on an eighth. Each that comes to models climbs a rung again.
 """
 
+import math
 import re
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,22 +20,28 @@ from sqlalchemy.orm import Session
 from app.crud import model_versions, training_runs
 from app.domain.attempts import Attempts, some_students
 from app.domain.kinds import BASE, NETWORKS
+from app.domain.reasons import Said
 from app.ml.registry import network
 from app.ml.training.reasons import RunReason
 
 BEGINS = {"begins": True}  # what a run says when its seconds begin to count
 IDLE = "idle"  # seconds that it waited for a store, in a message
 PLANNED = 0.85  # of the seconds: a machine is not always as quick as before
-OVERDUE = 1.5  # times the seconds: then a run is ended
+OVERDUE, OVERDUE_AT_LEAST = 1.5, 10.0  # times the seconds, and seconds: then a run is ended
 FREE = 0.8  # of the memory that is free: others need some too
 SECONDS_PER_TASK = 1e-4  # of all that can't be left out, until a run has measured it: reading, LNIRT, evaluation
 WITH_LNIRT = 3  # times what LNIRT takes to be fitted
 NETWORK_SECONDS, NETWORK_SECONDS_PER_TASK = 3.0, 2e-4  # of a network, until one has been measured
 BYTES_PER_TASK = 200  # at the peak, until a run has measured it
-MEASURABLE = 20_000  # tasks: what fewer take is hardly more than what a run takes anyway
+MEASURABLE, MEASURABLE_BYTES = 20_000, 1_000_000  # tasks: what fewer take is hardly more than what a run takes anyway
 NETWORKS_BYTES = 1000 << 20  # with TensorFlow, whatever the tasks
 NETWORKS_ADDRESSES = 4 << 30  # of `ulimit -v`: TensorFlow asks for many more than it touches
 LEAST_ROWS, LEAST_OF_A_NETWORK = 1_000, 1_000  # tasks
+GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+LIMITS = {  # of a control group, and what it holds, by version
+    "": (("memory.max", "memory.high"), "memory.current"),
+    "memory": (("memory.limit_in_bytes",), "memory.usage_in_bytes"),
+}
 LNIRT_ALONE = 2  # the rung from which no network is trained
 
 
@@ -63,6 +70,11 @@ class WorkClock:
         return sum(self._held_up.values()) / 1e9
 
 
+def overdue(seconds: float) -> float:
+    """After how many seconds of work a run that should take so many is ended: the smallest one needs some too."""
+    return max(OVERDUE * seconds, OVERDUE_AT_LEAST)
+
+
 def resident(pid: int | str = "self") -> int:
     """Bytes of memory that a process holds; 0 where the system doesn't say."""
     return _from_status("VmRSS", pid)
@@ -86,18 +98,26 @@ def _from_status(name: str, pid: int | str) -> int:
     return 0
 
 
-def memory_limit(given_mb: int | None) -> int | None:
-    """Bytes that a training process may hold: as given, or most of what the machine and our control group have left;
-    none where the system doesn't say."""
-    limits = [given_mb << 20] if given_mb else [round(FREE * free) for free in (_free(), _free_in_group()) if free]
-    if has_few_addresses():
-        limits.append(resource.getrlimit(resource.RLIMIT_AS)[0])
+def memory_limit(given_mb: int | None, held: int = 0) -> int | None:
+    """Bytes that a training process, which holds some already, may hold: as given, or most of what the machine and our
+    control groups have left for it; none where the system doesn't say."""
+    limits = (
+        [given_mb << 20] if given_mb else [round(FREE * (free + held)) for free in (_free(), _free_in_groups()) if free]
+    )
+    if (addresses := address_limit()) is not None:
+        limits.append(addresses)
     return min(limits, default=None)
 
 
-def has_few_addresses() -> bool:
-    """Whether `ulimit -v` bounds what this process and its children may ask for."""
-    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+def address_limit() -> int | None:
+    """Bytes that `ulimit -v` lets this process and its children ask for; none where they may ask for any."""
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if most == resource.RLIM_INFINITY else most
+
+
+def _addresses_left() -> float:
+    most = address_limit()
+    return math.inf if most is None else most - _from_status("VmSize", "self")
 
 
 def _free() -> int | None:
@@ -107,19 +127,29 @@ def _free() -> int | None:
     return None
 
 
-def _free_in_group() -> int | None:
-    """What the control group of this process may still hold, of either version; none where it may hold anything."""
-    with suppress(OSError, ValueError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+def _free_in_groups() -> int | None:
+    """What the control group of this process, and each that it lies in, may still hold, of either version; none where
+    they may hold anything."""
+    found = list[int]()
+    with suppress(OSError):
+        for line in OWN_GROUPS.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
-            if controllers in ("", "memory"):
-                second = not controllers
-                folder = Path("/sys/fs/cgroup" if second else "/sys/fs/cgroup/memory") / path.lstrip("/")
-                most = int((folder / ("memory.max" if second else "memory.limit_in_bytes")).read_text())
-                held = int((folder / ("memory.current" if second else "memory.usage_in_bytes")).read_text())
-                cached = re.search(r"\binactive_file (\d+)", (folder / "memory.stat").read_text())
-                return max(most - held + (int(cached[1]) if cached else 0), 1)
-    return None
+            if controllers not in ("", "memory"):
+                continue
+            top = GROUPS / controllers
+            limits, used = LIMITS[controllers]
+            for folder in (top / path.lstrip("/"), *(top / path.lstrip("/")).parents):
+                if folder.is_relative_to(top):
+                    found += [max(each, 1) for name in limits for each in _free_below(folder, name, used)]
+    return min(found, default=None)
+
+
+def _free_below(folder: Path, limit: str, used: str) -> Iterator[int]:
+    """What this limit of a control group leaves; nothing where there is none. Cached files count as free."""
+    with suppress(OSError, ValueError):
+        most, held = int((folder / limit).read_text()), int((folder / used).read_text())
+        cached = re.findall(r"^(?:total_)?inactive_file (\d+)", (folder / "memory.stat").read_text(), re.MULTILINE)
+        yield most - held + max(map(int, cached), default=0)
 
 
 def killed_for_memory() -> int:
@@ -132,8 +162,17 @@ def killed_for_memory() -> int:
 
 def networks_fit(given: int | None) -> bool:
     """Whether so many bytes, none being as many as there are, are enough for what learns networks."""
-    enough = not has_few_addresses() or resource.getrlimit(resource.RLIMIT_AS)[0] >= NETWORKS_ADDRESSES
-    return enough and (given is None or given >= NETWORKS_BYTES)
+    return why_no_networks(given) is None
+
+
+def why_no_networks(given: int | None) -> Said | None:
+    """Why so many bytes are too few for what learns networks, where they are."""
+    addresses = address_limit()
+    if addresses is not None and addresses < NETWORKS_ADDRESSES:
+        return RunReason.NETWORKS_ASK.said(least=NETWORKS_ADDRESSES >> 20, given=addresses >> 20)
+    if given is not None and given < NETWORKS_BYTES:
+        return RunReason.NETWORKS_NEED.said(least=NETWORKS_BYTES >> 20, given=given >> 20)
+    return None
 
 
 @dataclass
@@ -183,19 +222,22 @@ class Budget:
         by how far down the ladder this one stands."""
         self.rung, overran = training_runs.rung(db)
         last = training_runs.last_from_scratch(db)
-        each, held = SECONDS_PER_TASK, BYTES_PER_TASK
-        if last and (last.n_read or 0) >= MEASURABLE:
-            each = WITH_LNIRT * (model_versions.cost(db, BASE) or each / WITH_LNIRT)
+        lnirt, held = model_versions.cost(db, BASE, MEASURABLE), BYTES_PER_TASK
+        each = WITH_LNIRT * lnirt if lnirt else SECONDS_PER_TASK
+        if last and (last.n_read or 0) >= MEASURABLE_BYTES:
             held = max((last.peak_bytes or 0) - NETWORKS_BYTES, 0) // (last.n_read or 1) or held
-        seconds, most = each * tasks, held * tasks + resident()
-        given = self._limit or most
+        seconds, more = each * tasks, held * tasks
+        left, addresses = (self._limit - resident() if self._limit else more), _addresses_left()
         bounds = {
             tasks >> self.rung: RunReason.AN_EARLIER_ONE.said(scarce=overran),
             _fitting(tasks, seconds, PLANNED * self._seconds): RunReason.TOO_MANY_SECONDS.said(
                 needed=seconds, given=self._seconds
             ),
-            _fitting(tasks, most - resident(), given - resident()): RunReason.TOO_MANY_BYTES.said(
-                needed=most >> 20, given=given >> 20
+            _fitting(tasks, more, left): RunReason.TOO_MANY_BYTES.said(
+                needed=more + resident() >> 20, given=(self._limit or 0) >> 20
+            ),
+            _fitting(tasks, more, addresses): RunReason.TOO_MANY_ADDRESSES.said(
+                needed=more >> 20, left=max(addresses, 0) / (1 << 20)
             ),
         }
         rows = min(bounds)
@@ -213,10 +255,12 @@ class Budget:
         left = PLANNED * self._seconds - now - self._after
         mine = left / max(self._networks, 1)
         self._networks -= 1
-        each = model_versions.cost(db, kind)
-        fits = mine / each if each else (mine - NETWORK_SECONDS) / NETWORK_SECONDS_PER_TASK
+        each = model_versions.cost(db, kind, MEASURABLE)
+        unmeasured = (mine - NETWORK_SECONDS) / NETWORK_SECONDS_PER_TASK
+        fits = mine / each if each else unmeasured
+        fits = max(fits, min(unmeasured, LEAST_OF_A_NETWORK))  # else one odd measurement leaves it out for good
         if fits < min(rows, LEAST_OF_A_NETWORK):
-            self._left_out(kind, RunReason.NO_TIME, given=self._seconds)
+            self._left_out(kind, RunReason.NO_TIME.said(given=self._seconds))
             return None
         self._share = Share(kind, now + mine, now)
         if fits >= rows:
@@ -227,19 +271,18 @@ class Budget:
 
     def may_go_on(self, kind: str) -> bool:
         """Whether a network of this kind can be trained at all; why not is told."""
-        if not networks_fit(self._limit):
-            given = (self._limit or 0) >> 20
-            self._left_out(kind, RunReason.NETWORKS_NEED, least=NETWORKS_BYTES >> 20, given=given)
+        if why := why_no_networks(self._limit):
+            self._left_out(kind, why)
         elif self.lnirt_alone:
-            self._left_out(kind, RunReason.LNIRT_ALONE)
+            self._left_out(kind, RunReason.LNIRT_ALONE.said())
         elif not self.is_left():
-            self._left_out(kind, RunReason.NO_TIME, given=self._seconds)
+            self._left_out(kind, RunReason.NO_TIME.said(given=self._seconds))
         else:
             return True
         return False
 
-    def _left_out(self, kind: str, why: RunReason, **values: object) -> None:
-        self.tell(RunReason.LEFT_OUT, kind=kind, why=why.said(**values).text)
+    def _left_out(self, kind: str, why: Said) -> None:
+        self.tell(RunReason.LEFT_OUT, kind=kind, why=why.text)
 
     def is_over(self, step: Mapping[str, Any]) -> bool:
         """Whether the network at work, which has got so far, has to stop."""

@@ -105,6 +105,8 @@ def train(order: Order, say: Say) -> dict[str, Any]:
         turn = Turn(engine, order.run_id, order.silent_seconds)
         with closing(turn), heartbeat(engine, order.run_id, order.silent_seconds, say, turn.keep):
             turn.wait()
+            with Session(engine) as db, db.begin():
+                training_runs.start(db, order.run_id)  # before anything that may overrun: the next stands lower then
             get_ready(engine, order)
             say(BEGINS)
             budget = Budget(order.seconds, order.memory_bytes, order.kinds or order.trained)
@@ -179,8 +181,6 @@ class TrainingRun:
         """The tasks, and the newest of them held out. A run that goes on looks first at how those in service do: where
         they have drifted, it starts from scratch instead. (A run from scratch evaluates them when it has fitted,
         minutes later.)"""
-        with Session(self._engine) as db, db.begin():
-            training_runs.start(db, self._order.run_id)
         self._tidy()
         self._champions()
         self._progress({"step": "read"}, now=True)
@@ -192,13 +192,15 @@ class TrainingRun:
                 self._progress({"step": why}, now=True)
                 taken = training_set
                 training_set = at_once(
-                    self._engine, lambda db: self._from_scratch(db, taken.tasks, taken.counter_snapshot)
+                    self._engine,
+                    lambda db: self._from_scratch(
+                        db, taken.tasks, taken.counter_snapshot, self._budget.rows(db, taken.tasks)
+                    ),
                 )
                 incumbents = None
                 holdout = HoldoutSet(training_set.attempts, training_set.holdout_start)
         with self._transaction() as db:
-            n_read, rung = len(training_set.attempts), self._budget.rung
-            training_runs.plan(db, self._order.run_id, training_set.from_scratch, n_read, rung)
+            training_runs.plan(db, self._order.run_id, training_set.from_scratch, len(training_set.attempts))
         return training_set, holdout, incumbents
 
     def _snapshot(self, db: Session) -> TrainingSet:
@@ -216,17 +218,19 @@ class TrainingRun:
         rows, why = self._budget.rows(db, tasks)
         must = order.forced or self._budget.lnirt_alone or (last and topics.moved_since(db, last.asked_at))
         if must or due_from_scratch(tasks, last.n_tasks if last else None, order.growth, learnt):
-            if must or last is None or learnt is None or tasks < learnt or rows >= min(last.n_read or 0, tasks):
-                return self._from_scratch(db, tasks, counter_snapshot)
+            anew = must or last is None or learnt is None or tasks < learnt or rows >= min(last.n_read or 0, tasks)
+            # long overdue: else one odd measurement would keep it from ever being measured again
+            if anew or (last and tasks >= (1 + order.growth) ** 2 * (last.n_tasks or 0)):
+                return self._from_scratch(db, tasks, counter_snapshot, (rows, why))
             self._budget.tell(RunReason.WENT_ON, read=rows, tasks=tasks, why=why)  # so it learns from more
         if tasks <= min(READ_WHOLE, rows):
             return full(db, counter_snapshot, from_scratch=False)
         since, corrected = (before.data_to, _corrected(db, before)) if before else (None, ())
         return subsampled(db, tasks, counter_snapshot, since, order.run_id, corrected, most=min(READ, rows))
 
-    def _from_scratch(self, db: Session, tasks: int, counter_snapshot: int) -> TrainingSet:
-        """All of the tasks, or as many as the run can take. Call it in a snapshot."""
-        rows, why = self._budget.rows(db, tasks)
+    def _from_scratch(self, db: Session, tasks: int, counter_snapshot: int, most: tuple[int, str]) -> TrainingSet:
+        """All of the tasks, or as many as the run can take and why not all. Call it in a snapshot."""
+        rows, why = most
         if rows >= tasks:
             return full(db, counter_snapshot, from_scratch=True)
         found = subsampled(db, tasks, counter_snapshot, None, self._order.run_id, most=rows, from_scratch=True)
@@ -409,6 +413,8 @@ class TrainingRun:
             return None
         if not self._budget.may_go_on(spec.name):
             return None
+        if not fresh.any():
+            fresh[-1:] = True  # the new ones are all held out: it learns from a sample and the newest of the others
         return lambda say: update(load_checkpoint(self._store.fetched(earlier)), older, fresh, say, base)
 
     def _checkpoint(self, db: Session, spec: ModelSpec) -> model_versions.Version | None:

@@ -21,7 +21,7 @@ from app.core.settings import settings
 from app.crud import attempts, audit, erasures, model_tracker, trainers, training_control, training_runs
 from app.domain.actors import Actor
 from app.domain.errors import NotAccepted
-from app.ml.training.budget import memory_limit
+from app.ml.training.budget import memory_limit, resident
 from app.ml.training.heartbeat import PER_SILENCE
 from app.ml.training.reasons import RunReason
 from app.ml.training.run import Order, Say, record_failure
@@ -106,7 +106,7 @@ class Trainer:
         with new_session().begin() as db:
             run_id = training_runs.ask(db, kinds, self.name)
             _record(db, actor, run_id, kinds)
-        return self._train(_order(run_id, forced, kinds), say)
+        return self._train(_order(run_id, forced, kinds, self.pid), say)
 
     def poll(self) -> None:
         """Begin a training that was ordered, or that is due and that nobody asks for: its time to wait is over, or who
@@ -165,9 +165,9 @@ class Trainer:
         """What was ordered first, or else what is due; none while another trainer is at work."""
         silent_seconds = settings().trainer_silent_seconds
         if ordered := training_runs.take(db, self.name, silent_seconds):
-            return _order(ordered.id, True, ordered.kinds)
+            return _order(ordered.id, True, ordered.kinds, self.pid)
         run_id = training_runs.ask_if_idle(db, self.name, silent_seconds) if may_begin(db) else None
-        return None if run_id is None else _order(run_id, False, None)
+        return None if run_id is None else _order(run_id, False, None, self.pid)
 
     def _request_if_wanted(self) -> None:
         with new_session().begin() as db:
@@ -280,8 +280,9 @@ def _record(db: Session, actor: Actor | None, run_id: int, kinds: Sequence[str] 
         audit.record(db, actor, "training asked", f"run {run_id}", kinds=list(kinds or settings().trained_kinds()))
 
 
-def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:
-    given = settings()
+def _order(run_id: int, forced: bool, kinds: Sequence[str] | None, pid: int | None = None) -> Order:
+    """`pid`: of the training process, where it is warm."""
+    given, held = settings(), resident(pid) if pid else 0
     return Order(
         run_id,
         database_url(),
@@ -297,7 +298,7 @@ def _order(run_id: int, forced: bool, kinds: Sequence[str] | None) -> Order:
         given.model_url,
         given.scheduler(),
         seconds=given.training_timeout_seconds,
-        memory_bytes=memory_limit(given.training_memory_mb),
+        memory_bytes=memory_limit(given.training_memory_mb, held),
     )
 
 

@@ -22,10 +22,10 @@ from app.core.settings import APP
 from app.ml.training.budget import (
     BEGINS,
     IDLE,
-    OVERDUE,
     WorkClock,
-    has_few_addresses,
+    address_limit,
     killed_for_memory,
+    overdue,
     resident,
 )
 from app.ml.training.heartbeat import ALIVE
@@ -94,7 +94,7 @@ class _Watchdog:
             self._silent += step
             held = resident(self._child.pid)
             self._peak = max(self._peak, held)
-            if self._worked() >= OVERDUE * self._seconds:
+            if self._worked() >= overdue(self._seconds):
                 self.why_ended = RunReason.TOO_LONG
             elif self._limit and held > self._limit:
                 self.why_ended = RunReason.TOO_MUCH
@@ -114,12 +114,16 @@ class _Watchdog:
             overran = "time"
         elif why is RunReason.TOO_MUCH:
             overran = "memory"
-        elif why is None and -code in NO_MEMORY and (killed_for_memory() > self._killed_before or has_few_addresses()):
+        elif (
+            why is None
+            and -code in NO_MEMORY
+            and (killed_for_memory() > self._killed_before or address_limit() is not None)
+        ):
             why, overran = RunReason.OUT_OF_MEMORY, "memory"
         if why is None:
             return TrainingDied(_how_it_died(code))
         values = {"limit": (self._limit or 0) >> 20}
-        seconds = self._silent_seconds if why is RunReason.SILENT else OVERDUE * self._seconds
+        seconds = self._silent_seconds if why is RunReason.SILENT else overdue(self._seconds)
         return TrainingDied(why.said(seconds=seconds, **values).text, overran, self._worked(), self._peak)
 
 
