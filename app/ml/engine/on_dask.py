@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 30.0
 NO_WORKER_SECONDS = 60.0  # without any worker, after which nobody waits for one any more
-POLL_SECONDS = 0.5
+POLL_SECONDS, LOOK_SECONDS = 0.5, 5.0  # for results; for whether the scheduler still answers
+HUNG_SECONDS = 30.0  # that a scheduler may take to say who works for it
 LARGE = 50_000  # bytes
 SAME = ("numpy", "scipy", "keras", "tensorflow", "tensorflow-cpu")  # packages whose version changes what comes out
 
@@ -62,7 +63,14 @@ class DaskEngine:
 
     @property
     def width(self) -> int:
-        return max(1, sum(map(int, self._client.nthreads().values())))
+        return max(1, sum(self._threads().values()))
+
+    def _threads(self) -> dict[str, int]:
+        """Of each worker. Raises EngineLost where the scheduler is stuck: whatever else it is asked waits for good."""
+        try:
+            return dict(self._client.nthreads(callback_timeout=HUNG_SECONDS))
+        except TimeoutError:
+            raise EngineLost(f"Dask's scheduler {self._address} has not answered for {HUNG_SECONDS:g} s.") from None
 
     def __enter__(self) -> Self:
         return self
@@ -98,14 +106,16 @@ class DaskEngine:
         from distributed import CancelledError, wait
         from distributed.scheduler import KilledWorker
 
-        alone_since = None
+        alone_since, next_look = None, 0.0
         try:
             while futures:
+                if time.monotonic() >= next_look:
+                    alone_since = None if self._threads() else alone_since or time.monotonic()
+                    next_look = time.monotonic() + LOOK_SECONDS
                 try:
                     wait(futures[0], timeout=POLL_SECONDS)
                 except TimeoutError:
                     self._tell()
-                    alone_since = None if self._client.nthreads() else alone_since or time.monotonic()
                     if alone_since and time.monotonic() - alone_since > NO_WORKER_SECONDS:
                         raise EngineLost(f"Dask's scheduler {self._address} has had no worker for a minute.") from None
                     continue

@@ -1,5 +1,6 @@
 """A whole run with a scheduler and workers that are processes, some of which die in the middle."""
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from app.crud import network_settings, training_runs
 from app.crud.network_settings import Tuned
 from app.domain.actors import COMMAND_LINE
 from app.domain.kinds import NETWORKS
+from app.ml.engine import on_dask
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.lnirt import data
 from app.ml.training import run
@@ -75,6 +77,23 @@ def test_a_worker_that_is_killed_costs_the_run_time_and_nothing_else(
         assert made.workers[0].poll() is not None
     assert result["outcome"] == "published"
     assert "without Dask" not in result["message"]
+    assert not shards()
+
+
+def test_a_scheduler_that_is_stuck_leaves_the_run_to_its_own_process_which_says_so(
+    trained: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_dask, "HUNG_SECONDS", 3.0)
+    with cluster(tmp_path) as made:
+
+        def stop(said: Mapping[str, Any]) -> None:
+            if said.get("step") == "fit embedding_lstm":
+                made.scheduler.send_signal(signal.SIGSTOP)
+
+        result = trained(made, stop)
+    assert result["outcome"] == "published"
+    said = f"Trained without Dask's workers: Dask's scheduler {made.address} has not answered for 3 s."
+    assert said in result["message"]
     assert not shards()
 
 
