@@ -265,8 +265,10 @@ def find(db: Session, run_id: int) -> Run | None:
 
 
 def start(db: Session | Connection, run_id: int) -> None:
-    """This run is at work, on its rung of the ladder; whoever else claims to be, is dead, for we hold the lock. What was
-    ordered and given up, stays so: another run does it."""
+    """This run is at work, on its rung of the ladder; whoever else claims to be, is dead, for we hold the lock.
+
+    What was ordered and given up, stays so: another run does it.
+    """
     others = "finished_at IS NULL AND outcome = 'running' AND id <> :id"
     execute(db, f"{INTERRUPT} coalesce(message, :message) WHERE {others}", id=run_id, message=BROKEN_OFF)
     execute(db, START, id=run_id)
