@@ -4,6 +4,7 @@ A shard is written to the store and loaded by a task, so that what a dead worker
 messages are pickles: whoever reaches the scheduler runs code on the workers and here (docs/security.md).
 """
 
+import asyncio
 import io
 import pickle
 import sys
@@ -49,8 +50,9 @@ class DaskEngine:
         self._url, self._folder, self._written = store_url, folder, 0
         self._topic, self._steps = f"smartstudy-{uuid4().hex}", SimpleQueue[Mapping[str, Any]]()
         try:
+            asyncio.run(_greeted(address))
             self._client = Client(address, timeout=CONNECT_SECONDS, name="smartstudy")
-        except (OSError, ValueError) as why:
+        except (OSError, ValueError, TypeError) as why:  # a TypeError: certificates are missing
             raise EngineLost(f"Dask's scheduler {address} can't be reached: {_first_line(why)}") from None
         try:
             self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
@@ -144,6 +146,16 @@ class DaskEngine:
                 return
 
 
+async def _greeted(address: str) -> None:
+    """Raises TimeoutError where a scheduler takes connections and says nothing: a client would wait for good."""
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    async with asyncio.timeout(CONNECT_SECONDS + HUNG_SECONDS):
+        comm = await connect(address, timeout=CONNECT_SECONDS, **Security().get_connection_args("client"))
+        await comm.close()
+
+
 def _done(work: Work, of_driver: Mapping[str, str], topic: str, piece: Any, shared: bytes) -> Any:
     """A piece of work, at a worker."""
     from distributed import get_worker
@@ -198,4 +210,6 @@ def versions() -> dict[str, str]:
 
 
 def _first_line(why: BaseException) -> str:
+    if isinstance(why, TimeoutError) and not str(why):
+        return "it does not answer"
     return (str(why).splitlines() or [type(why).__name__])[0]

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -198,6 +199,20 @@ def test_without_a_scheduler_this_process_does_the_work_and_says_so(
         assert workers.do(scaled, 2, 3) == 6
     assert workers.lost
     assert workers.lost.startswith("Dask's scheduler tcp://127.0.0.1:9 can't be reached")
+
+
+def test_a_scheduler_that_takes_connections_and_says_nothing_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_dask, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(on_dask, "HUNG_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(EngineLost, match="can't be reached: it does not answer"):
+            DaskEngine(address, lambda step: None)
+
+
+def test_tls_without_certificates_is_told_of() -> None:
+    with pytest.raises(EngineLost, match=r"tls://127.0.0.1:9 can't be reached: TLS expects"):
+        DaskEngine("tls://127.0.0.1:9", lambda step: None)
 
 
 def test_what_workers_lost_is_done_anew_in_this_process(scheduler: str, tmp_path: Path) -> None:
