@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from app.core.object_store import ObjectStore
 
 CHECK_SECONDS = 5.0  # for which it holds whether the store can be asked
-FIRST_CHECK_SECONDS = 1.0  # that who asks first waits
+PATIENCE_SECONDS = 1.0  # that who asks waits for the first check, and for one where the last had a problem
 log = logging.getLogger("smartstudy.serving")
 
 
@@ -166,8 +166,8 @@ class VersionStore:
         if not self.is_here and time.monotonic() >= self._checked_again_at and not self._checking.is_alive():
             self._checking = threading.Thread(target=self._check, daemon=True, name="store-check")
             self._checking.start()
-            if not self._checked_again_at:  # asked for the first time
-                self._checking.join(FIRST_CHECK_SECONDS)
+            if self._problem or not self._checked_again_at:  # it may be over by now; or asked for the first time
+                self._checking.join(PATIENCE_SECONDS)
         return self._problem
 
     def _check(self) -> None:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -166,11 +167,24 @@ def test_processes_that_fetch_at_once_all_find_it_whole(machine: Machine) -> Non
 
 def test_nobody_waits_for_a_store_that_hangs(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     store, back = machine("web"), threading.Event()
-    monkeypatch.setattr(version_store, "FIRST_CHECK_SECONDS", 0)
+    monkeypatch.setattr(version_store, "PATIENCE_SECONDS", 0)
     monkeypatch.setattr(ObjectStore, "check", lambda self: back.wait(60))
     assert store.problem() is None  # as far as is known
     assert store.problem() is None
     back.set()
+
+
+def test_a_store_that_is_back_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(store: ObjectStore) -> None:
+        raise StoreAway("It is away.")
+
+    store = VersionStore(tmp_path, BUCKET)
+    monkeypatch.setattr(version_store, "CHECK_SECONDS", 0.0)
+    with monkeypatch.context() as meeting:
+        meeting.setattr(ObjectStore, "check", away)
+        assert store.problem() == "It is away."
+    monkeypatch.setattr(ObjectStore, "check", lambda self: time.sleep(0.05))
+    assert store.problem() is None
 
 
 def test_a_machine_keeps_only_what_a_version_needs(machine: Machine) -> None:
