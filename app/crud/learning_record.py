@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.crud.practice_tasks import COLUMNS
 from app.crud.rows import all_as, execute, first_as, number
+from app.crud.student_totals import until_last
 from app.domain.days import starts
 from app.domain.tasks import Task
 
@@ -16,6 +17,7 @@ MOST_TOPICS = 200
 STREAK_DAYS = (32, 366)  # that are looked at; most streaks are short
 DAY_TASKS = 2_000  # of one day that are counted
 PREDICTED_AMONG, LATELY_AMONG = 1_000, 5_000  # of the newest
+LAST = until_last(":student")
 
 TOTALS = """
     SELECT key, n, n_correct, CAST(microseconds AS float8) / 1e6 AS seconds FROM student_totals
@@ -51,7 +53,7 @@ OPEN = f"""
 # An import may have brought any number of tasks that nobody predicted: looked for among the newest only.
 PREDICTED = f"""
     SELECT {COLUMNS} FROM (
-        SELECT * FROM practice_tasks WHERE user_id = :student AND completed
+        SELECT * FROM practice_tasks WHERE user_id = :student AND completed AND {LAST}
         ORDER BY completed_at DESC, id DESC LIMIT :among
     ) AS newest
     WHERE correctness_prob IS NOT NULL ORDER BY completed_at DESC, id DESC LIMIT :most"""
@@ -60,16 +62,17 @@ LAST_PREDICTED = f"""
         SELECT * FROM practice_tasks WHERE user_id = :student ORDER BY created_at DESC, id DESC LIMIT :among
     ) AS newest
     WHERE correctness_prob IS NOT NULL ORDER BY created_at DESC, id DESC LIMIT 1"""
-WINDOW = """
+WINDOW = f"""
     SELECT topic, difficulty, item_id, is_correct, actual_time_seconds, completed_at, correctness_prob,
         estimated_time_seconds, time_low_seconds, time_high_seconds
     FROM practice_tasks
-    WHERE user_id = :student AND completed AND completed_at <= :until AND completed_at > :span + (
-        SELECT completed_at FROM practice_tasks WHERE user_id = :student AND completed AND completed_at <= :until
+    WHERE user_id = :student AND completed AND completed_at <= :until AND {LAST} AND completed_at > :span + (
+        SELECT completed_at FROM practice_tasks
+        WHERE user_id = :student AND completed AND completed_at <= :until AND {LAST}
         ORDER BY completed_at DESC LIMIT 1)
     ORDER BY completed_at DESC, id DESC LIMIT :most"""
 # In one pass: of topics practised in turn, each would look through the others' tasks.
-LATELY = """
+LATELY = f"""
     SELECT key AS topic, n, count(*) AS lately, count(*) FILTER (WHERE is_correct) AS lately_correct
     FROM (
         SELECT key, n FROM student_totals WHERE user_id = :student AND scope = 'topic' AND n > 0
@@ -79,7 +82,8 @@ LATELY = """
         SELECT topic, is_correct,
             row_number() OVER (PARTITION BY topic ORDER BY completed_at DESC, id DESC) AS place
         FROM (
-            SELECT topic, is_correct, completed_at, id FROM practice_tasks WHERE user_id = :student AND completed
+            SELECT topic, is_correct, completed_at, id FROM practice_tasks
+            WHERE user_id = :student AND completed AND {LAST}
             ORDER BY completed_at DESC, id DESC LIMIT :among
         ) AS newest
     ) AS numbered ON topic = key

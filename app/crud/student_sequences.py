@@ -3,22 +3,23 @@
 from datetime import datetime
 
 from app.core.db.statements import QueryFlow, Row, Rows, Statement
+from app.crud.student_totals import until_last
 from app.domain.tasks import TaskRequest
 
 # Ordered like the training rows; an index on (user_id, completed_at DESC, id DESC) gives them without a sort.
-LATEST = Statement("""
+LATEST = Statement(f"""
     SELECT topic, difficulty, item_id, is_correct, actual_time_seconds, completed_at
     FROM practice_tasks
-    WHERE user_id = :user_id AND completed AND completed_at <= :through
+    WHERE user_id = :user_id AND completed AND completed_at <= :through AND {until_last(":user_id")}
     ORDER BY completed_at DESC, id DESC
     LIMIT :most""")
 
 # The same, and beside each task how many on its topic and on its exercise had been finished through :through.
-PRACTISED = Statement("""
+PRACTISED = Statement(f"""
     WITH newest AS (
         SELECT topic, difficulty, item_id, is_correct, actual_time_seconds, completed_at, id
         FROM practice_tasks
-        WHERE user_id = :user_id AND completed AND completed_at <= :through
+        WHERE user_id = :user_id AND completed AND completed_at <= :through AND {until_last(":user_id")}
         ORDER BY completed_at DESC, id DESC
         LIMIT :most
     ), later AS (

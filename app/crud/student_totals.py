@@ -21,6 +21,16 @@ LAST = HISTORY_GROUPS.index("last")
 Sums = tuple[int, int, int, datetime | None]
 
 
+def until_last(student: str) -> str:
+    """The condition, in SQL, that a task was finished no later than the student's last one.
+
+    PostgreSQL reads everybody's tasks, the newest first, where a student has done a large part of all; those that
+    others finished since would all be read.
+    """
+    return f"""completed_at <= (SELECT last_at FROM student_totals
+                                WHERE user_id = {student} AND scope = 'all' AND key = '')"""
+
+
 def _numbers() -> str:
     """The past as one array: the session, then tasks, right ones and seconds of each group, then seconds since."""
     sums, lasts = HISTORY_GROUPS[:5], ("overall", "topic", "item")
@@ -64,12 +74,15 @@ PAST_SQL = f"""
                   WHERE user_id = :user_id AND scope = 'topic' AND key = last.topic), 0)::int AS on_topic,
         coalesce((SELECT n FROM student_totals
                   WHERE user_id = :user_id AND scope = 'item' AND key = last.item_id), 0)::int AS on_item
-    FROM (
+    FROM (SELECT) AS always
+    LEFT JOIN student_totals AS overall
+        ON overall.user_id = :user_id AND overall.scope = 'all' AND overall.key = ''
+    CROSS JOIN LATERAL (
         SELECT count(*) AS n, count(*) FILTER (WHERE is_correct) AS n_correct,
             sum(round(least(actual_time_seconds, 1e6) * 1e6)) AS microseconds
         FROM (
             SELECT is_correct, actual_time_seconds FROM practice_tasks
-            WHERE user_id = :user_id AND completed
+            WHERE user_id = :user_id AND completed AND completed_at <= overall.last_at
             ORDER BY completed_at DESC, id DESC LIMIT 5
         ) AS last_five
     ) AS recent
@@ -82,11 +95,8 @@ PAST_SQL = f"""
     ) AS session
     LEFT JOIN LATERAL (
         SELECT topic, difficulty, item_id, is_correct, actual_time_seconds, completed_at FROM practice_tasks
-        WHERE user_id = :user_id AND completed
-        ORDER BY completed_at DESC, id DESC LIMIT 1
+        WHERE id = overall.last_id
     ) AS last ON true
-    LEFT JOIN student_totals AS overall
-        ON overall.user_id = :user_id AND overall.scope = 'all' AND overall.key = ''
     LEFT JOIN student_totals AS topic
         ON topic.user_id = :user_id AND topic.scope = 'topic' AND topic.key = :topic
     LEFT JOIN student_totals AS difficulty

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from app.core.db.statements import QueryFlow, Row, Statement
 from app.core.settings import settings
-from app.crud.student_totals import PAST_SQL, StudentHistory, past_of
+from app.crud.student_totals import PAST_SQL, StudentHistory, past_of, until_last
 from app.domain.days import starts_around
 from app.domain.planning import PractisedTask
 from app.domain.tasks import TaskRequest
@@ -30,7 +30,7 @@ ESTABLISHED_AFTER, ESTABLISHED_TASKS = "7 days", 20  # of an account; finished b
 PRACTISED = Statement(f"""
     WITH newest AS MATERIALIZED (
         SELECT topic, difficulty, is_correct, completed_at
-        FROM practice_tasks WHERE user_id = :user_id AND completed
+        FROM practice_tasks WHERE user_id = :user_id AND completed AND {until_last(":user_id")}
         ORDER BY completed_at DESC, id DESC LIMIT {NEWEST}
     ), today AS (
         SELECT topic, count(*) AS n, sum(least(actual_time_seconds, {LONGEST_SECONDS})) AS seconds
