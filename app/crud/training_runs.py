@@ -102,6 +102,16 @@ STAY_IDLE = """
 IS_OURS = """
     SELECT EXISTS (SELECT FROM training_runs WHERE id = :id AND outcome = 'running' AND finished_at IS NULL
                    FOR NO KEY UPDATE)"""
+# Somebody froze, or is gone, in the middle of a transaction that keeps others from taking over.
+END_FROZEN = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity AS activity
+    WHERE datname = current_database() AND usename = current_user AND state LIKE 'idle in transaction%'
+        AND state_change < clock_timestamp() - make_interval(secs => :silent)
+        AND EXISTS (SELECT FROM pg_locks WHERE pg_locks.pid = activity.pid AND granted AND (
+            (relation = CAST('training_runs' AS regclass) AND mode IN ('RowShareLock', 'RowExclusiveLock'))
+            OR (locktype = 'advisory' AND CAST(CAST(objid AS bigint) AS bit(32)) IN (
+                CAST(hashtext('smartstudy.training.asking') AS bit(32)),
+                CAST(hashtext('smartstudy.serving') AS bit(32))))))"""
 # A pooler may have lent the same server to a run that lives.
 END_SILENT_HOLDER = f"""
     WITH silent AS (
@@ -210,6 +220,7 @@ def _given(kinds: Sequence[str] | None) -> list[str] | None:
 
 def _take_turn_asking(db: Session, silent_seconds: float) -> None:
     """Nobody else asks or takes until the transaction ends; what the dead left is given back to those who live."""
+    execute(db, END_FROZEN, silent=silent_seconds)
     rows.take_turn(db, "training.asking")  # who asks at the same moment, counts this one
     _end_silent_holder(db, silent_seconds)
     for which, message in ((DID_NOT_BEGIN, NEVER_BEGAN), (BROKEN, BROKEN_OFF)):
@@ -238,6 +249,7 @@ def take_turn(turn: Connection, run_id: int, silent_seconds: float) -> bool:
         return True
     turn.rollback()
     with turn.engine.begin() as writer:
+        execute(writer, END_FROZEN, silent=silent_seconds)
         _end_silent_holder(writer, silent_seconds, run_id)
     return False
 

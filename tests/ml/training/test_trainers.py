@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -196,6 +197,32 @@ def test_a_trainer_that_freezes_with_the_lock_loses_its_order_to_another(
     db.commit()
     polled(trainer)
     frozen.invalidate()
+    assert runs(db) == [("interrupted", ["lnirt"]), ("published", ["lnirt"])]
+
+
+def test_a_trainer_that_freezes_in_the_middle_of_a_transaction_keeps_nobody_from_taking_over(
+    db: Session, asking: Trainer, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row of its run is locked then; whoever waited for that, had all others wait."""
+    from app.core.database import engine
+
+    monkeypatch.setenv("TRAINER_SILENT_SECONDS", "3")
+    settings.cache_clear()
+    imported(db, TASKS)
+    run_id = asking.order(["lnirt"])
+    with db.begin():
+        training_runs.take(db, "frozen:1", 3)
+    with engine().connect() as turn, Session(engine()) as writing:
+        assert training_runs.take_turn(turn, run_id, 3)
+        with db.begin():
+            training_runs.start(db, run_id)
+        assert training_runs.is_ours(writing, run_id)
+        time.sleep(3.5)
+        try:
+            polled(trainer)
+        finally:
+            turn.invalidate()
+            writing.invalidate()
     assert runs(db) == [("interrupted", ["lnirt"]), ("published", ["lnirt"])]
 
 
