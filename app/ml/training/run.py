@@ -213,7 +213,8 @@ class TrainingRun:
         tasks = attempts.count(db)
         if tasks < order.min_training_tasks:
             raise RunEnded("failed", RunReason.TOO_FEW_TASKS, tasks=tasks, least=order.min_training_tasks)
-        last, before = training_runs.last_from_scratch(db), self._checkpoint(db, BY_NAME[order.leading_kind])
+        last = training_runs.last_from_scratch(db)
+        before = self._on_disk(model_versions.to_go_on_from(db, order.leading_kind, CHECKPOINT))
         learnt = before.n_tasks if before else None
         rows, why = self._budget.rows(db, tasks)
         must = order.forced or self._budget.lnirt_alone or (last and topics.moved_since(db, last.asked_at))
@@ -402,9 +403,10 @@ class TrainingRun:
             if training_set.from_scratch or (spec.update is None and training_set.is_full):
                 taken = self._budget.taken(db, spec.name, older)
                 return from_scratch(spec, taken, tuned(db, spec.name), base) if taken is not None else None
-            earlier = self._checkpoint(db, spec)
+            found = model_versions.to_go_on_from(db, spec.name, CHECKPOINT)
             answering = next(iter(model_versions.serving(db)), None)
-            corrected = _corrected(db, earlier) if earlier else ()
+            corrected = _corrected(db, found) if found else ()
+        earlier = self._on_disk(found)  # not in the transaction, which locks the run's row: a store may take its time
         load_checkpoint, update = spec.load_checkpoint, spec.update
         if earlier is None or load_checkpoint is None or update is None:
             return None
@@ -417,18 +419,17 @@ class TrainingRun:
             fresh[-1:] = True  # the new ones are all held out: it learns from a sample and the newest of the others
         return lambda say: update(load_checkpoint(self._store.fetched(earlier)), older, fresh, say, base)
 
-    def _checkpoint(self, db: Session, spec: ModelSpec) -> model_versions.Version | None:
-        """The version of this kind that the run may go on from; none where its files are gone, or damaged.
+    def _on_disk(self, version: model_versions.Version | None) -> model_versions.Version | None:
+        """The version that the run may go on from; none where its files are gone, or damaged.
 
         Raises StoreAway where the store does not tell.
         """
-        version = model_versions.to_go_on_from(db, spec.name, CHECKPOINT)
         if version is None:
             return None
         try:
             self._patiently("fetch", lambda: self._store.fetched(version))
         except (artifacts.DamagedFiles, OSError):
-            log.exception("version %s of %s can't be gone on from", version.id, spec.name)
+            log.exception("version %s of %s can't be gone on from", version.id, version.kind)
             return None
         return version
 

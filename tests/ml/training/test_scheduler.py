@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,16 +15,21 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.core.database import engine
 from app.crud import training_control, training_runs
 from app.domain.actors import Actor
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.networks.checkpoint import TrainingFailed
+from app.ml.registry import BY_NAME
 from app.ml.serving import artifacts
+from app.ml.serving.version_store import VersionStore
 from app.ml.training import run
+from app.ml.training.budget import Budget
 from app.ml.training.scheduler import Trainer, silent
 from app.ml.training.worker import TrainingDied, TrainingProcess
 from tests.conftest import SharedProcess
 from tests.school import imported, until
+from tests.versions import version
 
 TASKS = simulate(school(8, seed=5), 50, seed=5).attempts  # 400
 
@@ -176,6 +182,30 @@ def test_a_failure_while_saving_leaves_the_model_in_use_and_no_litter(
     assert "No space left on device" in result["message"]
     assert [file for file in models.rglob("*") if file.is_file()] == []
     assert tracker(db)["n_samples_since_training"] == 40
+
+
+def test_while_a_run_fetches_what_it_goes_on_from_its_row_is_not_locked(
+    db: Session, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is away is waited for: by then the run would have waited for itself, and its heart for the run."""
+    version(db)
+    db.execute(text('UPDATE model_versions SET files = \'{"checkpoint.npz": "0"}\''))
+    run_id = training_runs.ask(db)
+    training_runs.start(db, run_id)
+    db.commit()
+    asked = list[str]()
+
+    def fetched(_: VersionStore, version: Any) -> Path:
+        with engine().begin() as other:
+            other.execute(text("SELECT FROM training_runs WHERE finished_at IS NULL FOR NO KEY UPDATE NOWAIT"))
+        asked.append(version.kind)
+        raise artifacts.DamagedFiles("as good as any")
+
+    monkeypatch.setattr(VersionStore, "fetched", fetched)
+    at_work = run.TrainingRun(engine(), _order(environment, run_id), silent, Budget(60, None, ("embedding_v2",)))
+    goes_on: Any = SimpleNamespace(older=None, from_scratch=False, is_full=False)
+    assert at_work._fit(goes_on, BY_NAME["embedding_v2"], None) is None
+    assert asked == ["embedding_v2"]
 
 
 def end_holder_of_the_lock(db: Session) -> None:
