@@ -109,7 +109,7 @@ END_FROZEN = """
         AND state_change < clock_timestamp() - make_interval(secs => :silent)
         AND EXISTS (SELECT FROM pg_locks WHERE pg_locks.pid = activity.pid AND granted AND (
             (relation = CAST('training_runs' AS regclass) AND mode IN ('RowShareLock', 'RowExclusiveLock'))
-            OR (locktype = 'advisory' AND CAST(CAST(objid AS bigint) AS bit(32)) IN (
+            OR (locktype = 'advisory' AND mode = 'ExclusiveLock' AND CAST(CAST(objid AS bigint) AS bit(32)) IN (
                 CAST(hashtext('smartstudy.training.asking') AS bit(32)),
                 CAST(hashtext('smartstudy.serving') AS bit(32))))))"""
 # A pooler may have lent the same server to a run that lives.
