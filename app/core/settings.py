@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     min_training_tasks: int = Field(10, ge=10)  # fewer can't be split into a part to learn and a part to check
     full_training_growth: float = Field(0.5, gt=0)  # share of new tasks after which models are trained from scratch
     training_timeout_seconds: float = Field(3600, gt=0)  # of work: a run takes what fits
-    training_memory_mb: int | None = Field(None, ge=100, le=1 << 24)  # of its process; none: most of what is free
+    training_memory_mb: int | None = Field(None, ge=200, le=1 << 24)  # of its process; none: most of what is free
     trainer: TrainerPlace = "here"  # where web processes have models trained; elsewhere: by `smartstudy trainer`
     trainer_silent_seconds: float = Field(60, gt=0)  # a run that gives no sign of life for so long is taken for dead
     trainer_idle_seconds: float = Field(900, gt=0)  # a warm trainer holds 500 MB: let it go when nobody studies

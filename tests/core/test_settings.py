@@ -25,6 +25,7 @@ from app.core.settings import settings
         ("DATABASE_URL", "sqlite:///x.db", "runs on PostgreSQL"),
         ("MIN_SECONDS", "0", "MIN_SECONDS"),
         ("MIN_TRAINING_TASKS", "3", "MIN_TRAINING_TASKS"),
+        ("TRAINING_MEMORY_MB", "150", "TRAINING_MEMORY_MB"),  # the smallest training takes more
     ],
 )
 def test_a_wrong_value_stops_the_start_with_a_sentence(
