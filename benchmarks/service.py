@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from app.domain.attempts import DIFFICULTIES, Attempts
+from app.ml.training.worker import START
 from benchmarks import questions
 
 LONGEST = 1800.0  # seconds for one training
@@ -101,10 +102,8 @@ class Service:
 
     def memory(self) -> tuple[float, float]:
         """MB of the web process and of its trainer."""
-        tasks = Path(f"/proc/{self.process.pid}/task")
-        children = {child for thread in tasks.iterdir() for child in _children(thread)}
-        trainer = [pid for pid in children if "serve_orders" in _command(pid)]
-        return megabytes(self.process.pid), max([megabytes(int(pid)) for pid in trainer], default=0.0)
+        trainer = trainer_of(self.process.pid)
+        return megabytes(self.process.pid), megabytes(trainer) if trainer else 0.0
 
     def end(self) -> None:
         ended(self.process)
@@ -118,6 +117,13 @@ def ended(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(30)
+
+
+def trainer_of(process: int) -> int | None:
+    """The training process that it has started, if there is one."""
+    threads = Path(f"/proc/{process}/task")
+    children = {child for thread in threads.iterdir() for child in _children(thread)}
+    return next((int(child) for child in children if START in _command(child)), None)
 
 
 def _children(thread: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """A training process is paused (SIGSTOP) in the middle of its run, another takes over, and it wakes late (SIGCONT).
 
-    python -m faults.paused [--rounds 50] [--silent 3]
+    python -m faults.paused [--rounds 50] [--silent 15]
 
 Two web processes on one database. The one that woke late has to publish nothing: no version, no folder, no outcome.
 """
@@ -29,7 +29,7 @@ AWAKE = 5.0  # seconds for who woke late to do harm
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--silent", type=float, default=3, help="seconds of silence after which another takes over")
+    parser.add_argument("--silent", type=float, default=15, help="seconds of silence after which another takes over")
     given = parser.parse_args()
     broken = run(given.rounds, given.silent)
     for each in broken:
@@ -37,7 +37,7 @@ def main() -> int:
     return 1 if broken else 0
 
 
-def run(rounds: int, silent: float = 3) -> list[str]:
+def run(rounds: int, silent: float = 15) -> list[str]:
     """What broke."""
     broken: list[str] = []
     with deployment(RETRAIN_EVERY="5", KEEP_VERSIONS="3", TRAINER_SILENT_SECONDS=f"{silent:g}") as made:

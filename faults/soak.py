@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.service import Service, megabytes
+from benchmarks.service import trainer_of as find_trainer
 from faults.http_client import Deeds, HttpClient, finish
 from faults.services import Deployment, deployment, until
 
@@ -109,10 +110,8 @@ def _trained(made: Deployment, before: int) -> bool:
 
 def trainer_of(service: Service) -> int:
     """The training process of this web process."""
-    for thread in Path(f"/proc/{service.process.pid}/task").iterdir():
-        for child in (thread / "children").read_text().split():
-            if "serve_orders" in Path(f"/proc/{child}/cmdline").read_text():
-                return int(child)
+    if trainer := find_trainer(service.process.pid):
+        return trainer
     raise LookupError("there is no training process")
 
 
