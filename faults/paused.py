@@ -43,6 +43,7 @@ def run(rounds: int, silent: float = 15) -> list[str]:
     with deployment(RETRAIN_EVERY="5", KEEP_VERSIONS="3", TRAINER_SILENT_SECONDS=f"{silent:g}") as made:
         services = [made.start(), made.start()]
         made.furnish()
+        until(lambda: made.ask(DONE, 0), "the training that the import set off")
         for number in range(rounds):
             paused, other = services[number % 2], services[1 - number % 2]
             broken += [f"Round {number + 1}: {each}" for each in _round(made, paused, other, silent)]
