@@ -236,6 +236,8 @@ class ServingModels:
                 fallback = self._fallback(version, here)
                 models += [fallback] if fallback else []
                 broken[version.kind] = _cannot_load(version, why, fallback)
+                if isinstance(why, StoreAway) and version.kind not in self.model_order.broken:
+                    log.error("%s", why)
         missing = {name: ServingProblem.KIND_NOT_TRAINED.said(kind=name) for name in order if name not in wanted}
         base = next((each for each in models if each.kind.name == BASE), None)
         if base:
@@ -285,9 +287,9 @@ class ServingModels:
 
 def _cannot_load(version: Version, why: Exception, fallback: Loaded | None) -> Said:
     instead = f" Version {fallback.version.id}, which served before, answers instead." if fallback else ""
-    return ServingProblem.FILES_DAMAGED.said(
-        id=version.id, kind=version.kind, why=str(why).rstrip("."), instead=instead
-    )
+    is_away = isinstance(why, StoreAway)  # where it lies is no concern of a student; /readyz and the log tell
+    said = "the store of the models can't be used" if is_away else str(why).rstrip(".")
+    return ServingProblem.FILES_DAMAGED.said(id=version.id, kind=version.kind, why=said, instead=instead)
 
 
 def show_files(model_dir: Path, best_first: Iterable[Version]) -> None:
