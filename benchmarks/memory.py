@@ -76,7 +76,9 @@ class Steps:
         begin_peak()
         begun = perf_counter()
         result = work()
-        self.taken[name] = {"seconds": perf_counter() - begun, "peak": peak() - self.floor}
+        seconds, most = perf_counter() - begun, peak() - self.floor
+        give_back()
+        self.taken[name] = {"seconds": seconds, "peak": most, "held": resident() - self.floor}
         return result
 
 
@@ -115,7 +117,8 @@ def main() -> None:
         print(f"\n{rows:,} rows; floor {found['floor'] / 1e6:,.0f} MB")
         for name, taken in found["steps"].items():
             peak = taken["peak"]
-            print(f"{name:24} {taken['seconds']:8.1f} s {peak / 1e6:8,.0f} MB {peak / rows:6,.0f} bytes a row")
+            held = f"{taken['held'] / 1e6:8,.0f} MB after it"
+            print(f"{name:24} {taken['seconds']:8.1f} s {peak / 1e6:8,.0f} MB {peak / rows:6,.0f} bytes a row {held}")
 
 
 if __name__ == "__main__":
