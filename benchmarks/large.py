@@ -19,9 +19,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from app.domain.attempts import Attempts
 from benchmarks import questions
 from benchmarks.clients import Job, load
 from benchmarks.during_training import ended_runs, until_ended
@@ -30,7 +32,7 @@ from benchmarks.service import Service, finish_one, wait_until_ready, write
 from benchmarks.stage import NEVER, PUT_DOWN, sql
 
 ROWS = (1_000_000, 10_000_000)
-ASKED = 4_000  # tasks of sixteen clients; one client asks a quarter of them
+ASKED = 4_050  # students: 50 warm up, one client asks for 1,000 of them, sixteen for the others
 LOOK = 0.2  # seconds between two looks at how far a training is
 NOTHING_TRAINS = PUT_DOWN % NEVER
 SIZE = """SELECT pg_relation_size('practice_tasks'), pg_indexes_size('practice_tasks'),
@@ -92,18 +94,25 @@ def trained(url: str, taken: dict[str, float], name: str) -> Found:
 
 
 def answers(service: Service, url: str, asked: list[dict[str, str]], key: str) -> Found:
-    """POST and PATCH of the same tasks, nothing being trained."""
+    """POST and PATCH, nothing being trained: of students who were not seen since the models are new, whose past is
+    worked through then; the same students' next tasks; and the results of those."""
     sql(url, NOTHING_TRAINS)
+    load(Job(service.port, questions.posts(asked[:50], key), 1, 60))  # what is loaded when it is first needed
     found = {}
-    load(Job(service.port, questions.posts(asked[:200], key), 1, 60))  # the web process has seen such students
-    for clients, tasks in ((1, asked[: ASKED // 4]), (16, asked)):
-        made = load(Job(service.port, questions.posts(tasks, key), clients, 120, bodies=True))
-        done = load(Job(service.port, questions.patches(questions.ids_of(made.bodies), key), clients, 120))
-        for name, each in (("POST", made), ("PATCH", done)):
-            found[f"{name}, {clients} clients" if clients > 1 else f"{name}, one client"] = (
-                f"{each.median:.2f} ms, p99 {each.p99:.1f} ms, {each.per_second:,.0f}/s, {each.failed} failed"
-            )
+    for who, clients, tasks in (("one client", 1, asked[50:1050]), ("16 clients", 16, asked[1050:])):
+        first = load(Job(service.port, questions.posts(tasks, key), clients, 120))
+        again = load(Job(service.port, questions.posts(tasks, key), clients, 120, bodies=True))
+        done = load(Job(service.port, questions.patches(questions.ids_of(again.bodies), key), clients, 120))
+        for what, each in (("POST, first", first), ("POST, then", again), ("PATCH", done)):
+            told = f"{each.median:.2f} ms, p99 {each.p99:.1f} ms, {each.per_second:,.0f}/s, {each.failed} failed"
+            found[f"{what}, {who}"] = told
     return found
+
+
+def of_each(tasks: Attempts, n: int) -> list[dict[str, str]]:
+    """A task of each of n students, or of as many as there are."""
+    _, rows = np.unique(tasks.student, return_index=True)
+    return [questions.question(tasks, int(row)) for row in np.random.default_rng(n).permutation(rows)[:n]]
 
 
 def measured(rows: int, folder: Path) -> Found:
@@ -131,7 +140,7 @@ def measured(rows: int, folder: Path) -> Found:
         console.print(f"{rows:,}: five tasks more")
         found |= going_on(service, url, key, rows)
         console.print(f"{rows:,}: POST and PATCH")
-        found |= answers(service, url, questions.some(tasks, ASKED, rows), key)
+        found |= answers(service, url, of_each(tasks, ASKED), key)
         web, trainer = service.memory()
         return found | {"web process": f"{web:,.0f} MB", "trainer, waiting": f"{trainer:,.0f} MB"}
     finally:
