@@ -3,7 +3,6 @@
 import io
 import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -22,8 +21,6 @@ from app.crud import model_versions, serving_changes, tables
 from app.crud.model_versions import KeptFiles
 from app.ml.serving import artifacts
 from app.ml.serving.version_store import VersionStore
-
-ABANDONED_SECONDS = 86_400.0
 
 
 def create(
@@ -87,10 +84,10 @@ def _fetched(store: VersionStore, version: KeptFiles) -> Path | None:
 @contextmanager
 def _held(model_dir: Path) -> Iterator[Path]:
     model_dir.mkdir(parents=True, exist_ok=True)
-    for left in model_dir.glob(".backup-*"):  # by one that was killed
-        if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+    for left in model_dir.glob(f"{artifacts.HELD}*"):  # by one that was killed
+        if artifacts.is_abandoned(left):
             shutil.rmtree(left, ignore_errors=True)
-    folder = model_dir / f".backup-{uuid4().hex}"
+    folder = model_dir / f"{artifacts.HELD}{uuid4().hex}"
     folder.mkdir(mode=0o700)
     try:
         yield folder

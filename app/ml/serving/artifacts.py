@@ -11,6 +11,7 @@ from uuid import uuid4
 from app.core.files import make_private, make_private_below, sync
 
 VERSIONS = "versions"
+HELD = ".backup-"  # what the folder's name begins with in which a backup holds versions
 ABANDONED_SECONDS = 86_400.0
 SHOWN = ("correctness_model.keras", "time_model.keras", "metadata.json")  # linked at the top of MODEL_DIR
 
@@ -59,8 +60,9 @@ def keep_private(model_dir: Path) -> None:
 
 
 def _sweep(versions: Path) -> None:
-    """Remove what killed runs left half done; younger ones may be at work, for another database."""
-    for folder in versions.glob(".staging-*"):
+    """Remove what killed runs left half done, and killed backups held: who was erased may be in it. Younger ones may be
+    at work, for another database."""
+    for folder in (*versions.glob(".staging-*"), *versions.parent.glob(f"{HELD}*")):
         if is_abandoned(folder):
             shutil.rmtree(folder, ignore_errors=True)
 

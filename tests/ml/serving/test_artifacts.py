@@ -65,6 +65,17 @@ def test_what_a_killed_run_left_is_swept_by_a_later_one(tmp_path: Path) -> None:
     assert [folder.exists() for folder in left] == [False, True]
 
 
+def test_what_a_killed_backup_held_is_swept_by_a_later_run(tmp_path: Path) -> None:
+    """Versions that may know a student who was erased since: no later backup need be made on this machine."""
+    left = [tmp_path / f".backup-{name}" for name in ("old", "young")]
+    for folder in left:
+        (folder / "versions" / "v-0").mkdir(parents=True)
+    long_ago = time.time() - 2 * artifacts.ABANDONED_SECONDS
+    os.utime(left[0], (long_ago, long_ago))
+    published(tmp_path)
+    assert [folder.exists() for folder in left] == [False, True]
+
+
 def modes(model_dir: Path) -> dict[str, int]:
     """Of everything in MODEL_DIR that is no link, what its owner and others may do with it."""
     found = [model_dir, *model_dir.rglob("*")]
