@@ -8,7 +8,6 @@ its wall time but the making of that database, its memory is the peak of the com
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from app.core.db import embedded_postgres, migrations
 from app.domain.attempts import DIFFICULTIES, Attempts
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.inputs import inputs_of, known_before
+from benchmarks.service import peak_of
 
 PER_STUDENT = 1_000  # tasks
 ITEMS = 500
@@ -68,15 +68,12 @@ def import_rate(rows: int, folder: Path) -> dict[str, float]:
         environment |= {"DATA_DIR": str(folder / "database"), "MODEL_DIR": str(folder / "models")}
         command = [sys.executable, "-m", "app", "import", str(folder / "tasks.csv")]
         begun = time.perf_counter()
-        subprocess.run(command, env=environment, check=True, capture_output=True)
+        at_work = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        peak_mb = peak_of(at_work)
         seconds = time.perf_counter() - begun
-    return {"rows_per_second": len(data) / seconds, "peak_mb": _peak_mb()}
-
-
-def _peak_mb() -> float:
-    """Of the largest child that has ended."""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes, or kilobytes
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e6
+    if at_work.returncode:
+        raise RuntimeError(f"the import ended with {at_work.returncode}")
+    return {"rows_per_second": len(data) / seconds, "peak_mb": peak_mb}
 
 
 def read_seconds(folder: Path) -> float:

@@ -28,7 +28,7 @@ from benchmarks import questions
 from benchmarks.clients import Job, load
 from benchmarks.during_training import ended_runs, until_ended
 from benchmarks.memory import attempts
-from benchmarks.service import Service, finish_one, wait_until_ready, write
+from benchmarks.service import Service, finish_one, peak_of, wait_until_ready, write
 from benchmarks.stage import NEVER, PUT_DOWN, sql
 
 ROWS = (1_000_000, 10_000_000)
@@ -52,11 +52,11 @@ def command(service: Service, *words: str) -> tuple[float, float]:
         at_work = subprocess.Popen(
             [sys.executable, "-m", "app", *words], env=service.environment, cwd=service.folder, stdout=log, stderr=log
         )
-    _, status, used = os.wait4(at_work.pid, 0)
-    if status:
+    most = peak_of(at_work)
+    if at_work.returncode:
         last = (service.folder / "log").read_text().strip().splitlines()[-1:]
-        raise RuntimeError(f"smartstudy {words[0]} ended with {os.waitstatus_to_exitcode(status)}: {last}")
-    return time.perf_counter() - begun, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+        raise RuntimeError(f"smartstudy {words[0]} ended with {at_work.returncode}: {last}")
+    return time.perf_counter() - begun, most
 
 
 @contextmanager

@@ -140,10 +140,23 @@ def _command(pid: str) -> str:
         return ""
 
 
-def megabytes(pid: int) -> float:
-    """Resident memory."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return float(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+def megabytes(pid: int, what: str = "VmRSS") -> float:
+    """Resident memory, or the most of it until now (VmHWM); 0 of one that has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return float(next((line for line in lines if line.startswith(what)), "0 0").split()[1]) / 1024
+
+
+def peak_of(process: "subprocess.Popen[bytes]") -> float:
+    """The most MB it held until it ended, which is waited for. (What is told of a child that has ended counts what we
+    ourselves held when it was made.)"""
+    most = 0.0
+    while process.poll() is None:
+        most = max(most, megabytes(process.pid, "VmHWM"))
+        time.sleep(0.05)
+    return most
 
 
 def wait_until_ready(client: httpx.Client, process: "subprocess.Popen[bytes]") -> None:
