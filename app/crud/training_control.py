@@ -25,7 +25,8 @@ FAILURES = """
 
 READ = f"""
     WITH failed AS ({FAILURES}),
-         row AS (SELECT count(*) AS n, count(*) FILTER (WHERE step IN ('fetch', 'store') OR overran IS NOT NULL)
+         row AS (SELECT count(*) AS n,
+                        count(*) FILTER (WHERE overran IS NOT NULL OR step IN ('fetch', 'store', 'database'))
                             AS awaited,
                         max(finished_at) AS last,
                         (array_agg(message ORDER BY id DESC))[1] AS message FROM failed)
@@ -51,7 +52,7 @@ class Control:
     paused_by: str | None  # an address, "command line", or SERVICE
     reason: str | None
     failures: int  # runs that failed in a row
-    awaited: int  # of them, for want of the models' files, or that overran: the next one waits or takes less
+    awaited: int  # of them, for want of files or of the database, or that overran: the next one waits or takes less
     wait_seconds: float  # until the next may begin; 0 when it may now
     last_failure: str | None
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.database import RESTART_SECONDS, at_once, engine_for
-from app.core.db.outages import reason, tell
+from app.core.db.outages import meaning, outage, reason, tell
 from app.core.memory import give_back
 from app.crud import (
     attempts,
@@ -118,7 +118,8 @@ def train(order: Order, say: Say) -> dict[str, Any]:
         return _end(engine, order, why.outcome, str(why))
     except Exception as why:  # whatever it was, the model in use stays and the row says why
         tell(log, "the run failed", why)
-        return _end(engine, order, "failed", sentence(why), "memory" if isinstance(why, MemoryError) else None)
+        overran = "memory" if isinstance(why, MemoryError) else None
+        return _end(engine, order, "failed", sentence(why), overran, away=_is_outage(why))
     finally:
         engine.dispose()
 
@@ -583,29 +584,41 @@ def _note_cost(engine: Engine, run_id: int, budget: Budget) -> None:
         training_runs.took(db, run_id, budget.clock.seconds(), peak())
 
 
-def _end(engine: Engine, order: Order, outcome: str, message: str, overran: str | None = None) -> dict[str, Any]:
+def _end(
+    engine: Engine, order: Order, outcome: str, message: str, overran: str | None = None, *, away: bool = False
+) -> dict[str, Any]:
     """Record that the run published nothing, on a fresh connection: the run's own may be what failed.
 
     Where the database is away, the supervisor closes the run when it is back.
     """
     try:
         with Session(engine) as db, db.begin():
-            record_failure(db, order.run_id, outcome, message, overran)
+            record_failure(db, order.run_id, outcome, message, overran, away=away)
     except SQLAlchemyError as why:
         log.error("the run stays open, for the database is away: %s", reason(why))
-    return {"outcome": outcome, "message": message, "overran": overran}
+    return {"outcome": outcome, "message": message, "overran": overran, "away": away}
 
 
-def record_failure(db: Session, run_id: int, outcome: str, message: str, overran: str | None = None) -> bool:
+def record_failure(
+    db: Session, run_id: int, outcome: str, message: str, overran: str | None = None, *, away: bool = False
+) -> bool:
     """The run ended without a version: its row and, unless it was merely superfluous, the tracker say why. False where
-    the row said so already."""
+    the row said so already. `away`: for want of the database, which pauses no trainings (`training_control`)."""
     first = training_runs.finish(db, run_id, outcome, message, overran=overran)
+    if first and away:
+        training_runs.progress(db, run_id, {"step": "database"})
     if first and outcome != "merged":
         model_tracker.note(db, {"state": outcome, "message": message, "run_id": run_id})
     return first
 
 
+def _is_outage(why: Exception) -> bool:
+    return isinstance(why, SQLAlchemyError) and outage(why) is not None
+
+
 def sentence(why: Exception) -> str:
+    if _is_outage(why):
+        return f"{meaning(why)}."  # the log has the database's own words
     if isinstance(why, ValueError | AppError | artifacts.DamagedFiles):  # ours, or one that says what was wrong
         return str(why).splitlines()[0] if str(why) else type(why).__name__
     if isinstance(why, OSError) and why.strerror:

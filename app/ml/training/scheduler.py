@@ -228,9 +228,8 @@ def recorded(db: Session, run_id: int, result: Mapping[str, Any]) -> str | None:
         return None
     if result.get("seconds"):
         training_runs.took(db, run_id, result["seconds"], result["peak_bytes"])
-    is_news = record_failure(
-        db, run_id, outcome, result["message"], result.get("overran")
-    )  # the run said nothing itself
+    overran, away = result.get("overran"), bool(result.get("away"))
+    is_news = record_failure(db, run_id, outcome, result["message"], overran, away=away)  # the run said nothing itself
     if is_news and outcome == "interrupted":
         training_runs.do_again(db, run_id)
     if outcome != "failed" or (why := training_control.after_failure(db)) is None:

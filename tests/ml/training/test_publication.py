@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from app.core import object_store
@@ -441,3 +442,39 @@ def test_two_processes_follow_every_change(train: Train, db: Session, environmen
             assert process.answering.version.id == wanted
     for process in processes:
         process.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(None, "The database does not answer."), ("53100", "The database has no room left on its disk.")],
+    ids=["away", "full"],
+)
+def test_runs_that_lose_the_database_say_so_and_pause_nothing(
+    train: Train, db: Session, code: str | None, said: str
+) -> None:
+    lost: DBAPIError = OperationalError("SELECT 1", {}, Exception('connection to server at "10.0.0.7" failed'))
+    if code:
+        with pytest.raises(DBAPIError) as refused:
+            db.execute(text(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$"))
+        db.rollback()
+        lost = refused.value
+    for run in range(1, 8):
+        result = train(lnirt=lost)
+        assert (result["outcome"], result["message"]) == ("failed", said)
+        assert scheduler.recorded(db, run, result) is None
+        db.commit()
+    control = training_control.read(db)
+    assert (control.is_paused, control.failures, control.last_failure) == (False, 7, said)
+    assert 0 < control.wait_seconds <= 64
+    db.rollback()
+    assert train(lnirt="good")["outcome"] == "published"
+
+
+def test_a_run_that_could_not_say_that_the_database_was_away_pauses_nothing_either(db: Session) -> None:
+    """Its supervisor says it, when the database is back."""
+    for _ in range(7):
+        run_id = training_runs.ask(db)
+        training_runs.start(db, run_id)
+        lost = {"outcome": "failed", "message": "The database does not answer.", "away": True}
+        assert scheduler.recorded(db, run_id, lost) is None
+    assert not training_control.read(db).is_paused
