@@ -28,7 +28,7 @@ READ = f"""
          row AS (SELECT count(*) AS n,
                         count(*) FILTER (WHERE overran IS NOT NULL OR step IN ('fetch', 'store', 'database'))
                             AS awaited,
-                        max(finished_at) AS last,
+                        max(least(finished_at, clock_timestamp())) AS last,
                         (array_agg(message ORDER BY id DESC))[1] AS message FROM failed)
     SELECT paused_at, paused_by, reason, row.n, row.awaited, row.message,
            extract(epoch FROM row.last + make_interval(secs => least(

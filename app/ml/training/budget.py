@@ -6,6 +6,7 @@ quarter, on an eighth. Each that comes to models climbs a rung again.
 """
 
 import math
+import os
 import re
 import resource
 import time
@@ -68,6 +69,27 @@ class WorkClock:
             with suppress(OSError, IndexError):
                 self._held_up[each.parent.name] = int(each.read_text().split()[1])
         return sum(self._held_up.values()) / 1e9
+
+
+def is_ready(pid: int) -> bool:
+    """Whether a thread of the process has a processor or waits for one; False where the system doesn't say."""
+    states = list[str]()
+    for each in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # it has ended
+            states += _of_stat(each)[:1]
+    return "R" in states
+
+
+def processor_seconds(pid: int) -> float:
+    """Seconds of a processor that the process has had; 0 where the system doesn't say."""
+    with suppress(OSError):
+        return sum(map(int, _of_stat(Path(f"/proc/{pid}/stat"))[11:13])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def _of_stat(file: Path) -> list[str]:
+    """What stands behind the name, which may hold anything: the state first."""
+    return file.read_text(errors="replace").rpartition(")")[2].split()
 
 
 def overdue(seconds: float) -> float:

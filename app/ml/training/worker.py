@@ -24,8 +24,10 @@ from app.ml.training.budget import (
     IDLE,
     WorkClock,
     address_limit,
+    is_ready,
     killed_for_memory,
     overdue,
+    processor_seconds,
     resident,
 )
 from app.ml.training.heartbeat import ALIVE
@@ -64,7 +66,7 @@ class _Watchdog:
         self._killed_before = killed_for_memory()
         self._clock: WorkClock | None = None  # none: its seconds don't count yet
         self._peak = 0
-        self._silent = 0.0  # seconds that we were awake ourselves: a machine that slept is no fault of the child's
+        self._silent = 0.0  # seconds that both were awake: a machine that slept or is busy is no fault of the child's
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="training-watchdog", daemon=True)
         self.why_ended: RunReason | None = None
@@ -90,8 +92,10 @@ class _Watchdog:
 
     def _watch(self) -> None:
         step = min(LOOK_SECONDS, self._silent_seconds / 10, self._seconds / 10)
+        had = processor_seconds(self._child.pid)
         while not self._over.wait(step):
-            self._silent += step
+            before, had = had, processor_seconds(self._child.pid)
+            self._silent += min(had - before, step) if is_ready(self._child.pid) else step
             held = resident(self._child.pid)
             self._peak = max(self._peak, held)
             if self._worked() >= overdue(self._seconds):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,8 +20,9 @@ from app.crud import training_control, training_runs
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.training import budget, dataset, run
 from app.ml.training.budget import Budget, WorkClock
+from app.ml.training.reasons import RunReason
 from app.ml.training.scheduler import Trainer, recorded
-from app.ml.training.worker import TrainingDied, TrainingProcess
+from app.ml.training.worker import TrainingDied, TrainingProcess, _Watchdog
 from tests.conftest import SharedProcess
 from tests.school import imported
 
@@ -359,3 +361,27 @@ def test_a_run_that_a_person_kills_overran_nothing(db: Session, environment: Pat
     with pytest.raises(TrainingDied, match="killed by signal 9") as died:
         process.train(order(environment, db), lambda _: None, 600)
     assert died.value.overran is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems don't say how long a process waited")
+def test_a_training_that_others_keep_from_the_processor_is_not_taken_for_dead() -> None:
+    one = {min(os.sched_getaffinity(0))}
+
+    def last() -> None:
+        os.sched_setaffinity(0, one)
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+    endless = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(endless, text=True, preexec_fn=lambda: os.sched_setaffinity(0, one)) for _ in range(2)]
+    starved = subprocess.Popen(endless, preexec_fn=last, text=True)
+    try:
+        with _Watchdog(starved, 600, 3) as watchdog:
+            time.sleep(6)
+            assert (watchdog.why_ended, starved.poll()) == (None, None)
+            starved.send_signal(signal.SIGSTOP)  # now it is not ready either
+            assert starved.wait(60) == -signal.SIGKILL
+        assert watchdog.why_ended is RunReason.SILENT
+    finally:
+        for each in (starved, *others):
+            each.kill()
+            each.wait()

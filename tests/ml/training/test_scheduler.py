@@ -322,6 +322,14 @@ def waited(db: Session) -> None:
     db.commit()
 
 
+def test_after_a_failure_a_clock_that_was_set_back_lets_nobody_wait_longer(db: Session) -> None:
+    with db.begin():
+        run_id = training_runs.ask(db)
+        training_runs.finish(db, run_id, "failed", "The disk was full.")
+    db.execute(text("UPDATE training_runs SET finished_at = finished_at + interval '1 hour'"))
+    assert 0 < training_control.read(db).wait_seconds <= 1
+
+
 def test_failures_wait_longer_and_longer_and_five_in_a_row_pause_until_told_to_go_on(
     db: Session, trainer: Trainer, caplog: pytest.LogCaptureFixture
 ) -> None:
