@@ -50,7 +50,8 @@ def what_is_there(engine: Engine) -> str | None:
         found = migrations.revision_of(connection)
         if found is not None and found > migrations.REVISION:
             raise SchemaMismatch(
-                f"The database stands at revision {found}, which is newer than this code ({migrations.REVISION})."
+                f"The database stands at revision {found}, which is newer than this code ({migrations.REVISION}): with "
+                f"the release it is of, run `alembic downgrade {migrations.REVISION}` first, or take an empty one."
             )
         if not tables.holds_anything(connection):
             return None

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -546,6 +548,21 @@ def test_a_backup_of_an_earlier_revision_is_migrated_and_one_of_a_later_refused(
     )
     with pytest.raises(migrations.SchemaMismatch, match="newer than this code"):
         there.restore(tmp_path / "backup", replace=True)
+
+
+def test_the_way_back_from_a_newer_release_is_told_and_is_one(there: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older release knows no step down from the tables of a newer one: the newer has to go down first."""
+    old = "0012"
+    migrations.migrate(there.engine)
+    with monkeypatch.context() as older:
+        older.setattr(migrations, "REVISION", old)
+        with pytest.raises(migrations.SchemaMismatch, match=f"run `alembic downgrade {old}` first"):
+            restore.what_is_there(there.engine)
+        environment = {**os.environ, "DATABASE_URL": there.engine.url.render_as_string(hide_password=False)}
+        command = [sys.executable, "-m", "alembic", "downgrade", old]
+        subprocess.run(command, cwd=Path(__file__).parents[2], env=environment, check=True, capture_output=True)
+        assert migrations.revision(there.engine) == old
+        restore.what_is_there(there.engine)
 
 
 def test_tables_of_somebody_else_are_left_alone(file: Path, there: Place) -> None:
