@@ -417,7 +417,8 @@ class TrainingRun:
         if not self._budget.may_go_on(spec.name):
             return None
         if not fresh.any():
-            fresh[-1:] = True  # the new ones are all held out: it learns from a sample and the newest of the others
+            fresh = fresh.copy()  # the new ones are all held out: it learns from a sample and the newest of the others
+            fresh[-1:] = True
         return lambda say: update(load_checkpoint(self._store.fetched(earlier)), older, fresh, say, base)
 
     def _on_disk(self, version: model_versions.Version | None) -> model_versions.Version | None:
