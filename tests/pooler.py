@@ -14,6 +14,7 @@ from tests.tcp_proxy import TcpProxy
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 OPERATIONS = Path(__file__).parents[1] / "docs" / "operations.md"
+DOCUMENTED = OPERATIONS.read_text().split("```ini\n")[1].split("```")[0]
 SETTINGS = """[databases]
 viapool = host=127.0.0.1 port={server} dbname={name} user={user} password={password}
 {documented}
@@ -44,7 +45,7 @@ class Pooler:
                 user=url.username,
                 password=url.password,
                 port=self._port,
-                documented=OPERATIONS.read_text().split("```ini\n")[1].split("```")[0],
+                documented=DOCUMENTED,
             )
         )
         if self._account:
