@@ -1,12 +1,15 @@
 """One caller is not everybody: requests, open tasks and topics of each are bounded."""
 
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from app.core import budget
 from app.core.settings import settings
 from tests.school import SOMEBODY, Student
 from tests.web.browsing import Browser
@@ -17,6 +20,9 @@ Bounds = Callable[..., None]
 @pytest.fixture
 def bounds(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> Bounds:
     def change(**most: int) -> None:
+        """From now on; budgets are whole, and no time goes by in which they would become so again."""
+        now = time.monotonic() + budget.MINUTE
+        monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: now))
         for name, value in most.items():
             monkeypatch.setattr(settings(), name, value)
 
