@@ -151,10 +151,11 @@ def megabytes(pid: int, what: str = "VmRSS") -> float:
 
 def peak_of(process: "subprocess.Popen[bytes]") -> float:
     """The most MB it held until it ended, which is waited for. (What is told of a child that has ended counts what we
-    ourselves held when it was made.)"""
+    ourselves held when it was made; so does what it says before its program has begun, so that the last word counts.)
+    """
     most = 0.0
     while process.poll() is None:
-        most = max(most, megabytes(process.pid, "VmHWM"))
+        most = megabytes(process.pid, "VmHWM") or most
         time.sleep(0.05)
     return most
 
