@@ -9,7 +9,7 @@ import io
 import pickle
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import takewhile
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from distributed import Future
 
 CONNECT_SECONDS = 30.0
-NO_WORKER_SECONDS = 60.0  # without any worker, after which nobody waits for one any more
-POLL_SECONDS, LOOK_SECONDS = 0.5, 5.0  # for results; for whether the scheduler still answers
+POLL_SECONDS, LOOK_SECONDS = 0.5, 5.0  # for results; for whether scheduler and workers still live
+LOOKS = 12  # a minute without a sign of life, then a worker is dead: it gives some every second, whatever it works at
 HUNG_SECONDS = 30.0  # that a scheduler may take to say who works for it
 LARGE = 50_000  # bytes
 SAME = ("numpy", "scipy", "keras", "tensorflow", "tensorflow-cpu")  # packages whose version changes what comes out
@@ -49,6 +49,8 @@ class DaskEngine:
         self.say, self._address = say, address
         self._url, self._folder, self._written = store_url, folder, 0
         self._topic, self._steps = f"smartstudy-{uuid4().hex}", SimpleQueue[Mapping[str, Any]]()
+        self._next_look, self._looks_alone = 0.0, 0  # of them, those in a row that found nobody who could do it
+        self._last_seen, self._unheard = dict[str, float](), dict[str, int]()  # of each worker; looks since
         try:
             asyncio.run(_greeted(address))
             self._client = Client(address, timeout=CONNECT_SECONDS, name="smartstudy")
@@ -65,12 +67,16 @@ class DaskEngine:
 
     @property
     def width(self) -> int:
-        return max(1, sum(self._threads().values()))
+        return max(1, sum(int(worker["nthreads"]) for worker in self._workers().values()))
 
-    def _threads(self) -> dict[str, int]:
-        """Of each worker. Raises EngineLost where the scheduler is stuck: whatever else it is asked waits for good."""
+    def _workers(self) -> dict[str, Any]:
+        """What the scheduler knows of each, by its address."""
+        return dict(self._asked(self._client.scheduler.identity)["workers"])
+
+    def _asked(self, ask: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        """Raises EngineLost where the scheduler is stuck: whatever is asked without a bound waits for good."""
         try:
-            return dict(self._client.nthreads(callback_timeout=HUNG_SECONDS))
+            return self._client.sync(ask, *args, callback_timeout=HUNG_SECONDS, **more)
         except TimeoutError:
             raise EngineLost(f"Dask's scheduler {self._address} has not answered for {HUNG_SECONDS:g} s.") from None
 
@@ -108,21 +114,16 @@ class DaskEngine:
         from distributed import CancelledError, wait
         from distributed.scheduler import KilledWorker
 
-        alone_since, next_look = None, 0.0
         try:
             while futures:
-                if time.monotonic() >= next_look:
-                    alone_since = None if self._threads() else alone_since or time.monotonic()
-                    next_look = time.monotonic() + LOOK_SECONDS
                 try:
                     wait(futures[0], timeout=POLL_SECONDS)
                 except TimeoutError:
                     self._tell()
-                    if alone_since and time.monotonic() - alone_since > NO_WORKER_SECONDS:
-                        raise EngineLost(f"Dask's scheduler {self._address} has had no worker for a minute.") from None
+                    self._look()
                     continue
                 ready = list(takewhile(lambda future: future.done(), futures))
-                results = self._client.gather(ready)
+                results = self._watched(self._client.gather(ready, asynchronous=True))
                 del futures[: len(ready)]
                 self._tell()
                 yield from results
@@ -136,6 +137,38 @@ class DaskEngine:
             if self._client.status == "running" and not isinstance(why, CancelledError):
                 raise
             raise EngineLost(f"Dask's scheduler {self._address} was lost: {_first_line(why)}") from None
+
+    def _watched(self, asked: "Coroutine[Any, Any, list[Any]]") -> list[Any]:
+        """What comes of it; who holds that may freeze too."""
+        coming = asyncio.run_coroutine_threadsafe(asked, self._client.loop.asyncio_loop)
+        try:
+            while not coming.done():
+                try:
+                    return coming.result(POLL_SECONDS)
+                except TimeoutError:
+                    self._look()
+            return coming.result()
+        finally:
+            coming.cancel()
+
+    def _look(self) -> None:
+        """Have the scheduler give up workers that are not heard of: their sockets stay open when they freeze, or when a
+        network swallows everything. Raises EngineLost where nobody else is there to do their work."""
+        if time.monotonic() < self._next_look:
+            return
+        workers = self._workers()
+        self._unheard = {
+            address: self._unheard.get(address, 0) + 1 if worker["last_seen"] == self._last_seen.get(address) else 0
+            for address, worker in workers.items()
+        }
+        self._last_seen = {address: worker["last_seen"] for address, worker in workers.items()}
+        if dead := [address for address, looks in self._unheard.items() if looks and looks % LOOKS == 0]:
+            self._asked(self._client._run_on_scheduler, _restarted, dead, wait=False)
+        can_work = any(not self._unheard[address] and _can_work(worker) for address, worker in workers.items())
+        self._looks_alone = 0 if can_work else self._looks_alone + 1
+        if self._looks_alone > LOOKS:
+            raise EngineLost(f"Dask's scheduler {self._address} has had no worker for a minute that could do it.")
+        self._next_look = time.monotonic() + LOOK_SECONDS
 
     def _tell(self) -> None:
         """Pass on what workers said meanwhile."""
@@ -154,6 +187,18 @@ async def _greeted(address: str) -> None:
     async with asyncio.timeout(CONNECT_SECONDS + HUNG_SECONDS):
         comm = await connect(address, timeout=CONNECT_SECONDS, **Security().get_connection_args("client"))
         await comm.close()
+
+
+def _can_work(worker: Mapping[str, Any]) -> bool:
+    """One that is paused, for it holds too much, begins nothing; what it does it may end."""
+    return worker["status"] == "running" or bool(worker["metrics"].get("task_counts", {}).get("executing"))
+
+
+async def _restarted(addresses: list[str], dask_scheduler: Any) -> None:
+    """At the scheduler, which does so by itself after five to ten minutes (`distributed.scheduler.worker-ttl`)."""
+    await dask_scheduler.restart_workers(
+        addresses, wait_for_workers=False, on_error="return", stimulus_id=f"smartstudy-not-heard-of-{time.time()}"
+    )
 
 
 def _done(work: Work, of_driver: Mapping[str, str], topic: str, piece: Any, shared: bytes) -> Any:

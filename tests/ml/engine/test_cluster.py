@@ -1,6 +1,7 @@
 """A whole run with a scheduler and workers that are processes, some of which die in the middle."""
 
 import signal
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,57 @@ def test_a_scheduler_that_is_stuck_leaves_the_run_to_its_own_process_which_says_
     said = f"Trained without Dask's workers: Dask's scheduler {made.address} has not answered for 3 s."
     assert said in result["message"]
     assert not shards()
+
+
+@pytest.mark.parametrize("step", ["fit lnirt", "share out", "fit embedding_lstm"])
+def test_workers_that_are_all_frozen_leave_the_run_to_its_own_process_which_says_so(
+    step: str, trained: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_dask, "LOOK_SECONDS", 1.0)
+    with cluster(tmp_path) as made:
+
+        def stop(said: Mapping[str, Any]) -> None:
+            if said.get("step") == step:
+                for worker in made.workers:
+                    worker.send_signal(signal.SIGSTOP)
+
+        result = trained(made, stop)
+    assert result["outcome"] == "published"
+    said = f"Trained without Dask's workers: Dask's scheduler {made.address} has had no worker for a minute that could"
+    assert said in result["message"]
+    assert not shards()
+
+
+@pytest.mark.parametrize("step", ["fit lnirt", "fit embedding_lstm"])
+def test_a_worker_that_is_frozen_leaves_its_work_to_the_other(
+    step: str, trained: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_dask, "LOOK_SECONDS", 1.0)
+    with cluster(tmp_path) as made:
+
+        def stop(said: Mapping[str, Any]) -> None:
+            if said.get("step") == step:
+                made.workers[0].send_signal(signal.SIGSTOP)
+
+        result = trained(made, stop)
+    assert result["outcome"] == "published"
+    assert "without Dask" not in result["message"]
+    assert not shards()
+
+
+def test_work_that_takes_long_is_waited_for_while_its_worker_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_dask, "LOOK_SECONDS", 0.3)  # so a worker is dead after four seconds
+    with cluster(tmp_path) as made, on_dask.DaskEngine(made.address, lambda step: None) as dask:
+        assert list(dask.map(busy, [12.0, 0.0])) == [True, True]
+
+
+def busy(seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:  # never lets go of the interpreter by itself
+        continue
+    return True
 
 
 def test_a_scheduler_that_is_killed_leaves_the_run_to_its_own_process_which_says_so(
