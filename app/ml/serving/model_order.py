@@ -38,6 +38,7 @@ class ServingProblem(SentenceEnum):
     NOT_FINITE = "{model} gave no usable answer: a number that is not finite."
     MODEL_FAILED = "{model} gave no usable answer: {why}."
     FILES_DAMAGED = "Version {id} of {kind} can't be loaded: {why}.{instead}"
+    NO_BASE = "Version {id} of {kind} can't answer: it corrects LNIRT, of which no version is in service here."
     KIND_NOT_TRAINED = "MODEL asks for {kind}, but none has been trained yet."
     NOT_LOADED_YET = "The versions in service are not loaded yet."
     NO_MODEL_YET = "No model has been trained yet."
@@ -242,6 +243,12 @@ class ServingModels:
         base = next((each for each in models if each.kind.name == BASE), None)
         if base:
             models = [replace(each, model=on_base(each.model, base.model, base.version.id)) for each in models]
+        else:  # it was retired or is lost; in a process that still has it in memory as in one that begins
+            useless = [each for each in models if is_corrective(each.model)]
+            models = [each for each in models if each not in useless]
+            broken |= {
+                each.kind.name: ServingProblem.NO_BASE.said(id=each.version.id, kind=each.kind.name) for each in useless
+            }
         model_order = ModelOrder(tuple(models), missing, broken, order, marks(wanted.values()))
         self._tell(model_order)
         show_files(self.store.model_dir, wanted.values())
@@ -323,6 +330,13 @@ def on_base(model: TaskModel, base: TaskModel | None, version_id: int = 0) -> Ta
     from app.ml.networks.base_inputs import BaseInputs
 
     return model.on(BaseInputs(base, version_id)) if isinstance(base, ServedLnirt) else model
+
+
+def is_corrective(model: TaskModel) -> bool:
+    """Whether it is a network, which says nothing without an LNIRT."""
+    from app.ml.networks.inference import ServedNetwork
+
+    return isinstance(model, ServedNetwork)
 
 
 def _order(best_first: tuple[str, ...]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.core import database, object_store, settings
 from app.crud import model_versions, serving_changes
+from app.domain.actors import COMMAND_LINE
 from app.domain.shares import ALL, Share
 from app.domain.tasks import TaskRequest
 from app.ml.answers import Answer, Answers
@@ -150,6 +151,27 @@ def test_lnirt_of_the_newest_tasks_answers_when_nothing_can_be_loaded(db: Sessio
         assert "metadata.json" in task["fallback_reason"]
         assert "lnirt.npz" in task["fallback_reason"]
         assert client.get("/model/status").json()["degraded"]
+
+
+@pytest.mark.usefixtures("trained")
+def test_networks_say_nothing_once_the_lnirt_that_they_correct_is_retired(db: Session) -> None:
+    secret = key(db)
+    with restarted() as client:
+        caller = Student(client, secret)
+        before = caller.ask(user_id=SOMEBODY).json()
+        serving_changes.retire(db, model_versions.serving(db)["lnirt"].id, COMMAND_LINE)
+        db.commit()
+        until(lambda: caller.status()["degraded"])
+        running = caller.ask(user_id=SOMEBODY).json()
+    with restarted() as client:
+        begun = Student(client, secret).ask(user_id=SOMEBODY).json()
+    assert before["model_version"] == "embedding_v2"
+    for after in (running, begun):
+        assert (after["model_version"], after["model_version_id"], after["contributions"]) == ("v1.0", None, None)
+        assert (
+            "embedding_v2 can't answer: it corrects LNIRT, of which no version is in serv" in after["fallback_reason"]
+        )
+    assert running["correctness_prob"] == pytest.approx(begun["correctness_prob"])
 
 
 def says_nan(*_: object) -> object:
