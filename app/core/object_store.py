@@ -99,10 +99,15 @@ class ObjectStore:
         except BaseException as why:
             if not isinstance(why, BaseError | ValueError) and type(why).__name__ != PANIC:
                 raise
-            self._away = f"The store of the models, {self.url}, can't be used: {_sentence(why)}."
+            away = self.unusable(_sentence(why))
+            self._away = str(away)
             self._asked_again_at = time.monotonic() + AWAY_SECONDS
-            raise StoreAway(self._away) from why
+            raise away from why
         self._away = None
+
+    def unusable(self, why: str) -> StoreAway:
+        """What to raise where it can't be asked."""
+        return StoreAway(f"The store of the models, {self.url}, can't be used: {why}.")
 
 
 def _opened(url: str) -> Any:
@@ -129,4 +134,5 @@ def _sentence(why: BaseException) -> str:
     said = re.sub(r"(?<=://)[^/\s@]*@", "", said)
     said = re.sub(r" in [\d.]+\w?s(, after \d+ retries, max_retries: \d+, retry_timeout: \w+)?", "", said)
     said = re.sub(r"<\?xml.*<Code>(.*?)</Code>.*?<Message>(.*?)</Message>.*", r"\1, \2", said, flags=re.DOTALL)
+    said = re.sub(r"\s*RequestId:.*", "", said, flags=re.DOTALL)  # Azure's, with the time: another one for each request
     return re.sub(r"\?\S+", "", " ".join(said.split()))[:300].rstrip(".")

@@ -92,31 +92,21 @@ class VersionStore:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def publish(self, place: Path, folder: str, *, mend: bool = False) -> bool:
-        """Put the files of a finished folder into the store, each only where there is none of that name.
+        """Put the files of a finished folder into the store, each only where there is none of that name, and read them
+        again: whatever it answers, it may keep nothing or half.
 
         Whether any was missing, or another one that was to be replaced.
 
         Raises:
-            DamagedFiles: there is another one of that name, and `mend` does not say to replace it.
+            DamagedFiles: there is another one of that name, and `mend` does not say to replace it; or what is there
+                is not what was written.
             StoreAway: it can't be asked.
         """
         if self.is_here:
             return False
         written = False
         for file in sorted(place.iterdir()):
-            key = f"{folder}/{file.name}"
-            try:
-                if self._store.create(key, file):
-                    written = True
-                    continue
-                if self._hash(key) == artifacts.sha256(file):  # an answer was lost on its way
-                    continue
-            except FileNotFoundError:  # the store says so too where two writes meet, of which none was done
-                raise StoreAway(f"{self.url} says that {key} is there, and does not find it.") from None
-            if not mend:
-                raise DamagedFiles(f"{key} lies in {self.url} already, and is another file")
-            self._store.replace(key, file)
-            written = True
+            written = self._put(f"{folder}/{file.name}", file, mend) or written
         if self.folder:  # a bucket does so by itself
             versions = self.folder / artifacts.VERSIONS
             make_private_below(versions)
@@ -171,11 +161,14 @@ class VersionStore:
         return self._problem
 
     def _check(self) -> None:
+        before = self._problem
         try:
             self._store.check()
             self._problem = None
         except StoreAway as why:
             self._problem = str(why)
+        if self._problem != before:  # /readyz does not say where it lies
+            log.warning("%s", self._problem or "The store of the models can be used again.")
         self._checked_again_at = time.monotonic() + CHECK_SECONDS
 
     @cached_property
@@ -188,6 +181,22 @@ class VersionStore:
     def _spare(self) -> "TemporaryDirectory[str]":
         """For what MODEL_DIR does not take; it goes with this process."""
         return TemporaryDirectory(prefix="smartstudy-models-")
+
+    def _put(self, key: str, file: Path, mend: bool) -> bool:
+        """Whether it was written: it is there now, just as it is here."""
+        expected = artifacts.sha256(file)
+        try:
+            written = self._store.create(key, file)
+            found = self._hash(key)
+            if found != expected and mend and not written:
+                self._store.replace(key, file)
+                written, found = True, self._hash(key)
+        except FileNotFoundError:  # the store says so too where two writes meet, of which none was done
+            raise self._store.unusable(f"it says that {key} is there, and does not find it") from None
+        if found != expected:
+            what = "is not what was written there" if written else "is there already, and another file"
+            raise DamagedFiles(f"{key} {what}")
+        return written
 
     def _fetched_into(self, place: Path, version: WithFiles) -> Path:
         with artifacts.staged(place, artifacts.staging_place()) as staging:
@@ -212,7 +221,7 @@ class VersionStore:
                 for piece in self._read(key):
                     file.write(piece)
             except FileNotFoundError:
-                raise DamagedFiles(f"{key} is missing from {self.url}") from None
+                raise DamagedFiles(f"{key} is missing from the store") from None
 
     def _read(self, key: str) -> Iterator[bytes]:
         """Yield the pieces of a file; one is missing only where the store itself is there."""

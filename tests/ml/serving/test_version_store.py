@@ -76,7 +76,7 @@ def test_a_file_in_the_store_is_never_written_over(machine: Machine) -> None:
     here.publish(here.model_dir / version.folder, version.folder)  # an answer was lost: the same file again
     other = written(there)
     (there.model_dir / other.folder / "metadata.json").write_text("another one")
-    with pytest.raises(artifacts.DamagedFiles, match=r"metadata\.json lies in .* already"):
+    with pytest.raises(artifacts.DamagedFiles, match=r"metadata\.json is there already"):
         there.publish(there.model_dir / other.folder, other.folder)
     assert whole(machine("web").fetched(version), version)
 
@@ -307,6 +307,28 @@ def test_a_store_without_keys_is_told_which_variables_are_missing(asked: str, mo
     monkeypatch.setattr("app.core.object_store._opened", opened)
     with pytest.raises(StoreAway, match="no variable has keys for it"):
         ObjectStore(BUCKET).check()
+
+
+def test_what_a_store_says_is_told_without_what_is_another_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would be logged anew every few seconds. So Azure says that there is no such container."""
+    asked = iter(range(9))
+
+    def opened(url: str) -> MemoryStore:
+        raise GenericError(
+            'Error performing GET http://127.0.0.1:10000/models in 3.5ms - Server returned 404: <?xml version="1.0"?>'
+            "<Error><Code>ContainerNotFound</Code><Message>The specified container does not exist.\n"
+            f"RequestId:{next(asked)}\nTime:2026-11-30T02:09:53.458Z</Message></Error>"
+        )
+
+    monkeypatch.setattr("app.core.object_store._opened", opened)
+    store, told = ObjectStore("az://models"), set[str]()
+    for _ in range(2):
+        store._asked_again_at = 0
+        with pytest.raises(StoreAway) as away:
+            store.check()
+        told.add(str(away.value))
+    assert len(told) == 1
+    assert next(iter(told)).endswith("404: ContainerNotFound, The specified container does not exist.")
 
 
 def test_a_store_without_conditional_writes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What comes of a run: who serves, who is rejected and why; and how a person changes it."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import obstore
 import pytest
 from numpy.typing import NDArray
 from sqlalchemy import text
@@ -304,6 +306,38 @@ def test_a_run_that_waited_long_enough_says_so_and_pauses_nothing(
     assert not training_control.read(db).is_paused
     assert list((environment / "models" / "versions").iterdir()) == []
     assert db.scalar(text("SELECT count(*) FROM model_versions")) == 0
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        ("nothing", "it says that .* is there, and does not find it"),
+        ("half", "is not what was written there"),
+        ("as many other bytes", "is not what was written there"),
+    ],
+)
+def test_what_a_store_takes_and_does_not_keep_is_not_published(
+    train: Train, db: Session, environment: Path, monkeypatch: pytest.MonkeyPatch, kept: str, said: str
+) -> None:
+    """It answers 200 to each PUT."""
+    monkeypatch.setenv("MODEL_URL", (environment / "store").as_uri())
+    settings.cache_clear()
+    monkeypatch.setattr(training_run, "PATIENCE_SECONDS", 0)
+    put = obstore.put
+
+    def taken(store: Any, key: str, file: Path, **mode: Any) -> None:
+        content = file.read_bytes()
+        if kept != "nothing":
+            put(store, key, content[: len(content) // 2] if kept == "half" else b"?" * len(content), **mode)
+
+    with monkeypatch.context() as meeting:
+        meeting.setattr(obstore, "put", taken)
+        result = train(embedding_v2="good", lnirt="good")
+    assert result["outcome"] == "failed"
+    assert re.search(said, result["message"])
+    assert db.scalar(text("SELECT count(*) FROM model_versions")) == 0
+    assert list((environment / "store").glob("versions/*")) == []
+    assert train(embedding_v2="good", lnirt="good")["outcome"] == "published"
 
 
 def test_a_version_from_before_the_gate_is_no_rival(train: Train, db: Session) -> None:
