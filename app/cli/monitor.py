@@ -27,7 +27,7 @@ POLL_SECONDS = 0.5
 def status(db: Session) -> ModelStatus:
     """What a service that starts now would answer with."""
     serving_models().refresh()
-    return model_status(db, serving_models())
+    return model_status(db, serving_models(), for_admins=True)
 
 
 def watch(new_session: sessionmaker[Session], console: Console) -> None:

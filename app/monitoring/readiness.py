@@ -13,6 +13,7 @@ from app.crud import service_state, training_control
 from app.crud.training_control import Control
 from app.domain.errors import DatabaseUnavailable
 from app.ml.serving.model_order import ServingModels
+from app.monitoring.public import control_for_anybody, for_anybody
 
 SECONDS = 2.0  # that the database may take to answer
 FRESH_SECONDS = 5.0  # that what was found of the surroundings holds
@@ -58,7 +59,7 @@ def readiness(serving: ServingModels, surroundings: Surroundings) -> Readiness:
         migrations.check(engine())
         with new_session().begin() as db:
             service_state.limit_statements(db)
-            control = training_control.read(db)
+            control = control_for_anybody(training_control.read(db))
         asked_to_read(lambda _: None)  # else nobody may have asked the replica for long
         faults, warnings = surroundings.found()
     except migrations.SchemaMismatch as why:
@@ -67,7 +68,8 @@ def readiness(serving: ServingModels, surroundings: Surroundings) -> Readiness:
         return Readiness(False, [(outage(why) or DatabaseUnavailable()).detail])
     standby = replica()
     away = [why for why in (serving.store_problem, standby.problem if standby else None) if why]
-    return Readiness(not faults, [*faults, *warnings, *serving.problems, *away, *_held_up(control)])
+    told = [for_anybody(why) for why in (*faults, *warnings, *serving.problems, *away)]
+    return Readiness(not faults, [*told, *_held_up(control)])
 
 
 def _held_up(control: Control) -> list[str]:

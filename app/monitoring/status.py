@@ -20,25 +20,29 @@ from app.ml.serving.pool import in_words
 from app.ml.training.scheduler import is_due
 from app.monitoring.drift import drift
 from app.monitoring.live_quality import live_quality
+from app.monitoring.public import control_for_anybody, for_anybody, run_for_anybody
 from app.schemas.events import TrainingState
 from app.schemas.model_status import CounterOut, DemonstrationOut, ModelStatus, PauseOut, RunOut, ServingOut
 
 
-def model_status(db: Session, serving: ServingModels) -> ModelStatus:
-    """Return all of it; `serving` is what answers in this process."""
-    problem = " ".join(serving.problems) or None
+def model_status(db: Session, serving: ServingModels, *, for_admins: bool = False) -> ModelStatus:
+    """Return all of it; `serving` is what answers in this process. Only admins are told where things lie."""
+    problem, away = " ".join(serving.problems) or None, serving.store_problem
     run = training_runs.at_work(db)
     last = next(iter(training_runs.latest(db)), None)
     counter = _counter(db)
     who = serving.named
     control = training_control.read(db)
+    if not for_admins:
+        problem, away = (said and for_anybody(said) for said in (problem, away))
+        run, last, control = run_for_anybody(run), run_for_anybody(last), control_for_anybody(control)
     waiting = training_runs.waiting(db)
     alive = trainers.alive(db, settings().trainer_silent_seconds)
     warning = _warning(training_runs.pace(db, run or last))
     missing = not alive and (waiting > 0 or settings().trainer == "elsewhere" or is_due(db))
     if missing:
         warning = " ".join(filter(None, [warning, _nobody_trains(trainers.last_seen(db))]))
-    warning = " ".join(filter(None, [warning, serving.store_problem])) or None
+    warning = " ".join(filter(None, [warning, away])) or None
     made_up = demonstration.found(db)
     return ModelStatus(
         serving=serving_now(db, serving),
@@ -73,8 +77,8 @@ def training_now(db: Session) -> TrainingState:
     """Return how training stands, without what takes longer to find out."""
     return TrainingState(
         counter=_counter(db),
-        run=_run(training_runs.at_work(db)),
-        last_run=_run(next(iter(training_runs.latest(db)), None)),
+        run=_run(run_for_anybody(training_runs.at_work(db))),
+        last_run=_run(run_for_anybody(next(iter(training_runs.latest(db)), None))),
         is_paused=training_control.read(db).is_paused,
     )
 

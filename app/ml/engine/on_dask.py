@@ -234,7 +234,8 @@ def _loaded(make: Callable[[Arrays], Any], store_url: str, file: str) -> Any:
     try:
         packed = io.BytesIO(b"".join(_store(store_url).read(file)))
     except (StoreAway, FileNotFoundError) as why:
-        raise EngineLost(f"A Dask worker can't read {file}, for all machines must reach MODEL_URL: {why}") from None
+        said = why if isinstance(why, StoreAway) else "it is not there."
+        raise EngineLost(f"A Dask worker can't read {file}, for all machines must reach MODEL_URL: {said}") from None
     with np.load(packed, allow_pickle=False) as arrays:
         return make(dict(arrays))
 

@@ -294,8 +294,11 @@ class ServingModels:
 
 def _cannot_load(version: Version, why: Exception, fallback: Loaded | None) -> Said:
     instead = f" Version {fallback.version.id}, which served before, answers instead." if fallback else ""
-    is_away = isinstance(why, StoreAway)  # where it lies is no concern of a student; /readyz and the log tell
-    said = "the store of the models can't be used" if is_away else str(why).rstrip(".")
+    said = str(why).rstrip(".")  # where it lies is no concern of a student; the log tells
+    if isinstance(why, StoreAway):
+        said = "the store of the models can't be used"
+    elif isinstance(why, OSError) and why.strerror:
+        said = why.strerror
     return ServingProblem.FILES_DAMAGED.said(id=version.id, kind=version.kind, why=said, instead=instead)
 
 

@@ -1,5 +1,6 @@
 """Who answers, when something is wrong with the best one."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.cli import monitor
 from app.core import database, object_store, settings
 from app.crud import model_versions, serving_changes
 from app.domain.actors import COMMAND_LINE
@@ -440,7 +442,7 @@ def test_a_machine_with_an_empty_disk_fetches_what_serves_and_goes_on_when_its_d
 
 
 def test_a_process_that_starts_while_the_store_is_away_answers_by_its_disk_and_says_so(
-    shared: Path, db: Session, environment: Path
+    shared: Path, db: Session, environment: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret = key(db)
     with restarted() as client:
@@ -452,9 +454,14 @@ def test_a_process_that_starts_while_the_store_is_away_answers_by_its_disk_and_s
         assert answered(client, secret) == "embedding_v2"
         status, ready = client.get("/model/status").json(), client.get("/readyz")
         assert not status["degraded"]
-        assert "The store of the models, file:///" in status["warning"]
+        assert "The store of the models can't be used" in status["warning"]
         assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
         assert "can't be used" in ready.json()["reasons"][-1]
+        for told in (json.dumps(status), ready.text):  # where it lies is nobody's business
+            assert "://" not in told
+            assert str(environment) not in told
+        assert f"The store of the models, {shared.as_uri()}, can't be used" in (monitor.status(db).warning or "")
+        assert f"The store of the models, {shared.as_uri()}, can't be used" in caplog.text
 
 
 def test_with_an_empty_disk_lnirt_answers_until_the_store_is_back(shared: Path, db: Session, environment: Path) -> None:
