@@ -1,24 +1,29 @@
 """Machines with disks of their own and one store: trainings, kills of the trainer, a store that is away, lost files.
 
-    python -m faults.store [--trainings 50] [--seconds-away 60] [--moto moto_server]
+    python -m faults.store [--trainings 50] [--seconds-away 60] [--moto moto_server | --azurite azurite-blob]
 
-Two web processes and two trainers on one database. Without --moto the store is a folder, which is moved away; with it
-(`pip install 'moto[server,s3]'`, in an environment of its own) it is S3, and the server is stopped for a while. All of
-it is on 127.0.0.1; `unshare -n sh -c 'ip link set lo up; ...'` keeps it from everybody else.
+Two web processes and two trainers on one database. The store is a folder, which is moved away; or a stand-in for S3
+(`pip install 'moto[server,s3]'`) or for Azure's (`npm install azurite`), each in an environment of its own, which is
+stopped for a while. All of it is on 127.0.0.1; `unshare -n sh -c 'ip link set lo up; ...'` keeps it from everybody
+else.
 
 After each step both web processes have to answer with the version that the database names, with no other status than
 201, and the store has to hold the files of the versions that are kept, and nothing else.
 """
 
 import argparse
+import hmac
 import os
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +134,61 @@ class Machines:
                     yield f"{web.folder.name}: {client.get('/model/status').json()['reason']}; wanted {wanted}"
 
 
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """A server that speaks as a store does."""
+
+    program: str
+    arguments: str
+    environment: Mapping[str, str]  # what the store itself reads
+    url: str
+    bucket: Callable[[str], urllib.request.Request]  # makes it
+
+
+def container(at: str) -> urllib.request.Request:
+    """Azure takes no request that is not signed."""
+    now, account = formatdate(usegmt=True), at.rpartition("/")[2]
+    headers = {"x-ms-date": now, "x-ms-version": "2021-08-06"}
+    said = "".join(f"{name}:{value}\n" for name, value in headers.items())
+    signed = f"PUT{12 * chr(10)}{said}/{account}/{account}/models\nrestype:container".encode()
+    signature = b64encode(hmac.digest(b64decode(AZURITES_KEY), signed, "sha256")).decode()
+    headers["Authorization"] = f"SharedKey {account}:{signature}"
+    return urllib.request.Request(f"{at}/models?restype=container", method="PUT", headers=headers)  # noqa: S310
+
+
+# Known to everybody, from its documentation.
+AZURITES_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+STAND_INS = {
+    "moto": StandIn(
+        "moto_server",
+        "-H 127.0.0.1 -p {port}",
+        {
+            "AWS_ENDPOINT_URL": "http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b",
+            "AWS_REGION": "us-east-1",
+        },
+        "s3://models/school",
+        lambda at: urllib.request.Request(f"{at}/models", method="PUT"),  # noqa: S310
+    ),
+    "azurite": StandIn(
+        "azurite-blob",
+        "--blobHost 127.0.0.1 --blobPort {port} --inMemoryPersistence --skipApiVersionCheck --disableTelemetry",
+        {
+            "AZURE_STORAGE_ENDPOINT": "http://127.0.0.1:{port}/devstoreaccount1",
+            "AZURE_STORAGE_ACCOUNT_NAME": "devstoreaccount1",
+            "AZURE_STORAGE_ACCOUNT_KEY": AZURITES_KEY,
+        },
+        "az://models/school",
+        container,
+    ),
+}
+
+
 @contextmanager
-def store(folder: Path, moto: str | None) -> Iterator[tuple[str, Any]]:
+def store(folder: Path, stand_in: StandIn | None) -> Iterator[tuple[str, Any]]:
     """The URL of a store, and what has it go away (True) and come back (False)."""
-    if moto is None:
+    if stand_in is None:
         place = folder / "store"
         yield (
             place.as_uri(),
@@ -140,28 +196,22 @@ def store(folder: Path, moto: str | None) -> Iterator[tuple[str, Any]]:
         )
         return
     port = free_port()
-    server = subprocess.Popen(
-        [moto, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    at = f"http://127.0.0.1:{port}"
-    os.environ |= {
-        "AWS_ENDPOINT_URL": at,
-        "AWS_ACCESS_KEY_ID": "a",
-        "AWS_SECRET_ACCESS_KEY": "b",
-        "AWS_REGION": "us-east-1",
-    }
-    made = urllib.request.Request(f"{at}/models", method="PUT")  # noqa: S310 — our own
+    arguments = stand_in.arguments.format(port=port).split()
+    server = subprocess.Popen([stand_in.program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {name: value.format(port=port) for name, value in stand_in.environment.items()}
+    os.environ |= environment
+    at = next(value for value in environment.values() if "://" in value)
 
     def bucket() -> bool:
         try:
-            urllib.request.urlopen(made, timeout=5)  # noqa: S310
+            urllib.request.urlopen(stand_in.bucket(at), timeout=5)  # noqa: S310 — our own
         except OSError:
             return False
         return True
 
     try:
         until(bucket, "the bucket", 60)
-        yield "s3://models/school", lambda away: server.send_signal(signal.SIGSTOP if away else signal.SIGCONT)
+        yield stand_in.url, lambda away: server.send_signal(signal.SIGSTOP if away else signal.SIGCONT)
     finally:
         server.send_signal(signal.SIGCONT)
         ended(server)
@@ -171,20 +221,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trainings", type=int, default=50)
     parser.add_argument("--seconds-away", type=float, default=60)
-    parser.add_argument("--moto", help="the program moto_server")
+    for name, stand_in in STAND_INS.items():
+        parser.add_argument(f"--{name}", metavar="PROGRAM", help=f"the program {stand_in.program}")
     given = parser.parse_args()
-    broken = run(given.trainings, given.seconds_away, given.moto)
+    named = (replace(each, program=getattr(given, name)) for name, each in STAND_INS.items() if getattr(given, name))
+    broken = run(given.trainings, given.seconds_away, next(named, None))
     for each in broken:
         console.print(f"BROKEN {each}", style="red", markup=False)
     return 1 if broken else 0
 
 
-def run(trainings: int, seconds_away: float, moto: str | None) -> list[str]:
+def run(trainings: int, seconds_away: float, stand_in: StandIn | None) -> list[str]:
     """What broke."""
     broken, started = list[str](), time.monotonic()
     with ExitStack() as stack:
         made = stack.enter_context(deployment())
-        url, away = stack.enter_context(store(made.folder, moto))
+        url, away = stack.enter_context(store(made.folder, stand_in))
         machines = Machines(made, url)
         stack.callback(machines.close)
         for web in machines.webs:

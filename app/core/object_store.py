@@ -135,4 +135,4 @@ def _sentence(why: BaseException) -> str:
     said = re.sub(r" in [\d.]+\w?s(, after \d+ retries, max_retries: \d+, retry_timeout: \w+)?", "", said)
     said = re.sub(r"<\?xml.*<Code>(.*?)</Code>.*?<Message>(.*?)</Message>.*", r"\1, \2", said, flags=re.DOTALL)
     said = re.sub(r"\s*RequestId:.*", "", said, flags=re.DOTALL)  # Azure's, with the time: another one for each request
-    return re.sub(r"\?\S+", "", " ".join(said.split()))[:300].rstrip(".")
+    return re.sub(r"\?\S+", "", " ".join(said.split()))[:500].rstrip(".")

@@ -38,11 +38,15 @@ def test_a_short_round_of_faults_breaks_nothing() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moto", [(), ("--moto", os.environ.get("MOTO_SERVER", ""))], ids=["a folder", "S3"])
-def test_machines_with_disks_of_their_own_answer_by_the_right_version(moto: Sequence[str]) -> None:
-    if moto and not moto[1]:
-        pytest.skip("MOTO_SERVER names the program moto_server of an environment of its own")
-    assert "0 broke" in told_by("faults.store", "--trainings", "1", "--seconds-away", "5", *moto)
+@pytest.mark.parametrize(
+    "stand_in",
+    [(), ("--moto", os.environ.get("MOTO_SERVER", "")), ("--azurite", os.environ.get("AZURITE_BLOB", ""))],
+    ids=["a folder", "S3", "Azure"],
+)
+def test_machines_with_disks_of_their_own_answer_by_the_right_version(stand_in: Sequence[str]) -> None:
+    if stand_in and not stand_in[1]:
+        pytest.skip("MOTO_SERVER or AZURITE_BLOB names the program of an environment of its own")
+    assert "0 broke" in told_by("faults.store", "--trainings", "1", "--seconds-away", "5", *stand_in)
 
 
 @pytest.mark.slow

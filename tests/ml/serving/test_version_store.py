@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -276,6 +277,10 @@ def test_what_the_store_finds_in_its_way_and_then_does_not_find_is_tried_again(
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:9 s3cret", "characters that can't be there"),
         ("AWS_ACCESS_KEY_ID", "s3cret\n", "characters that can't be there"),
         ("AWS_REGION", "s3cret\n", "characters that can't be there"),
+        ("AZURE_STORAGE_ACCOUNT_KEY", "s3cret!", "Invalid Access Key"),
+        ("AZURE_STORAGE_SAS_TOKEN", "s3cret", "Missing component in SAS query pair"),
+        ("GOOGLE_SERVICE_ACCOUNT_KEY", "s3cret", "Unable to decode service account file"),
+        ("GOOGLE_BEARER_TOKEN", "s3cret\n", "characters that can't be there"),
     ],
 )
 def test_variables_that_the_store_can_not_use_are_told_without_what_is_in_them(
@@ -286,9 +291,11 @@ def test_variables_that_the_store_can_not_use_are_told_without_what_is_in_them(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "somebody")
     monkeypatch.setenv(variable, value)
+    scheme = {"AWS": "s3", "AZURE": "az", "GOOGLE": "gs"}[variable.partition("_")[0]]
     with pytest.raises(StoreAway) as away:
-        ObjectStore(BUCKET).check()
+        ObjectStore(f"{scheme}://models/school").check()
     assert complaint in str(away.value)
     assert "s3cret" not in str(away.value)
 
@@ -329,6 +336,62 @@ def test_what_a_store_says_is_told_without_what_is_another_each_time(monkeypatch
         told.add(str(away.value))
     assert len(told) == 1
     assert next(iter(told)).endswith("404: ContainerNotFound, The specified container does not exist.")
+
+
+@pytest.mark.parametrize(
+    ("url", "variables", "condition", "refusal"),
+    [
+        (
+            "s3://models/school",
+            {"AWS_ENDPOINT_URL": "", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1"},
+            ("If-None-Match", "*"),
+            412,
+        ),
+        (
+            "az://models/school",
+            {"AZURE_STORAGE_ENDPOINT": "/a", "AZURE_STORAGE_ACCOUNT_NAME": "a", "AZURE_STORAGE_ACCOUNT_KEY": "YQ=="},
+            ("If-None-Match", "*"),
+            409,
+        ),
+        (
+            "gs://models/school",
+            {"GOOGLE_BASE_URL": "", "GOOGLE_BEARER_TOKEN": "a"},
+            ("x-goog-if-generation-match", "0"),
+            412,
+        ),
+    ],
+    ids=["S3", "Azure", "Google"],
+)
+def test_each_store_is_told_to_write_only_where_there_is_nothing(
+    monkeypatch: pytest.MonkeyPatch, url: str, variables: dict[str, str], condition: tuple[str, str], refusal: int
+) -> None:
+    kept = dict[str, bytes]()
+
+    class Bucket(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            refused = self.path in kept and self.headers.get(condition[0]) == condition[1]
+            if not refused:
+                kept[self.path] = content
+            self.send_response(refusal if refused else 200)
+            for name in ("ETag", "x-goog-generation"):
+                self.send_header(name, "1")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Not to stderr."""
+
+    with HTTPServer(("127.0.0.1", 0), Bucket) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name, value in variables.items():
+            at = f"http://127.0.0.1:{server.server_port}{value}"
+            monkeypatch.setenv(name, at if name.endswith(("_URL", "_ENDPOINT")) else value)
+        store = ObjectStore(url)
+        assert store.create("versions/x", b"one")
+        assert not store.create("versions/x", b"two")
+        server.shutdown()
+    assert list(kept.values()) == [b"one"]
 
 
 def test_a_store_without_conditional_writes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
