@@ -12,9 +12,11 @@ SEEN = """
     ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at"""
 LONG_GONE = "DELETE FROM trainers WHERE seen_at < clock_timestamp() - interval '7 days'"
 ALIVE = """
-    SELECT name, seen_at FROM trainers WHERE seen_at >= clock_timestamp() - make_interval(secs => :silent)
+    SELECT name, seen_at FROM trainers
+    WHERE seen_at BETWEEN clock_timestamp() - make_interval(secs => :silent)
+        AND clock_timestamp() + make_interval(secs => :silent)  -- later ones are from before the clock was set back
     ORDER BY name"""
-LAST_SEEN = "SELECT max(seen_at) FROM trainers"
+LAST_SEEN = "SELECT least(max(seen_at), clock_timestamp()) FROM trainers"
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,10 @@ SLOWER = 10  # times as long as before
 WORTH_TELLING = 120.0  # seconds: what is quicker than this, nobody waits for
 SELECT = f"SELECT {', '.join(Run.__slots__)} FROM training_runs"
 INTERRUPT = "UPDATE training_runs SET outcome = 'interrupted', finished_at = now(), message ="
+SEEN_BY_NOW = """
+    UPDATE training_runs SET seen_at = clock_timestamp()
+    WHERE id IN (SELECT id FROM training_runs WHERE finished_at IS NULL AND seen_at > clock_timestamp()
+                 FOR NO KEY UPDATE SKIP LOCKED)"""
 SILENT = "finished_at IS NULL AND seen_at < clock_timestamp() - make_interval(secs => :silent)"
 NEVER_BEGAN = "The run never began; its process seems to have ended before."
 BROKEN_OFF = "The process ended in the middle of the run."
@@ -120,10 +124,24 @@ END_SILENT_HOLDER = f"""
             SELECT backend FROM training_runs WHERE finished_at IS NULL AND backend IS NOT NULL AND NOT ({SILENT}))
         RETURNING id, backend)
     SELECT id, pg_terminate_backend(backend) FROM silent"""
+# Each fall from where a run ended well doubles how many have to end well before one climbs again, up to 32, until one
+# from scratch has ended well at the top: what has killed a run is not tried every second time.
 RUNG = """
-    SELECT CASE WHEN overran IS NULL THEN greatest(rung - 1, 0) ELSE least(rung + 1, 20) END AS rung,
-        (SELECT overran FROM training_runs WHERE overran IS NOT NULL ORDER BY id DESC LIMIT 1) AS overran
-    FROM training_runs WHERE overran IS NOT NULL OR outcome IN ('published', 'rejected') ORDER BY id DESC LIMIT 1"""
+    WITH ended AS MATERIALIZED (
+        SELECT id, rung, overran, overran IS NULL AND rung = 0 AND from_scratch AND kinds IS NULL AS fits,
+            lag(overran) OVER (ORDER BY id) IS NULL AND overran IS NOT NULL AS fell
+        FROM (SELECT * FROM training_runs WHERE overran IS NOT NULL OR outcome IN ('published', 'rejected')
+              ORDER BY id DESC LIMIT 1000) AS lately),
+    last AS (SELECT * FROM ended ORDER BY id DESC LIMIT 1),
+    falls AS (SELECT count(*) AS n FROM ended
+              WHERE fell AND id > (SELECT coalesce(max(id), 0) FROM ended WHERE fits)),
+    well AS (SELECT count(*) AS n FROM ended
+             WHERE id > (SELECT coalesce(max(ended.id), 0) FROM ended, last
+                         WHERE ended.overran IS NOT NULL OR ended.rung <> last.rung))
+    SELECT CASE WHEN last.overran IS NOT NULL THEN least(rung + 1, 20)
+            WHEN well.n >= power(2, least(falls.n - 1, 5)) THEN greatest(rung - 1, 0) ELSE rung END AS rung,
+        (SELECT overran FROM ended WHERE overran IS NOT NULL ORDER BY id DESC LIMIT 1) AS overran
+    FROM last, falls, well"""
 START = f"""
     UPDATE training_runs SET outcome = 'running', started_at = now(), finished_at = NULL, message = NULL,
         seen_at = clock_timestamp(), rung = coalesce((SELECT rung FROM ({RUNG}) AS next), 0)
@@ -143,7 +161,8 @@ LAST_FROM_SCRATCH = f"""{SELECT}
 FINISH = """
     UPDATE training_runs SET outcome = :outcome, message = :message, finished_at = now(), n_tasks = :n_tasks,
         n_taken = :taken, overran = :overran
-    WHERE id = :id AND finished_at IS NULL RETURNING id"""
+    WHERE id = :id AND (finished_at IS NULL OR (
+        :outcome = 'failed' AND outcome = 'interrupted' AND message = :broken_off AND NOT ordered)) RETURNING id"""
 AT_WORK = f"{SELECT} WHERE outcome = 'running' AND finished_at IS NULL ORDER BY id DESC LIMIT 1"
 LATEST = f"""{SELECT}
     WHERE finished_at IS NOT NULL AND outcome <> 'merged' ORDER BY finished_at DESC, id DESC LIMIT :limit"""
@@ -229,6 +248,11 @@ def _take_turn_asking(db: Session, silent_seconds: float) -> None:
             do_again(db, row.id)
 
 
+def none_seen_later(db: Session | Connection) -> None:
+    """A sign of life in the future, from before the database's clock was set back, counts as one of now, and ages."""
+    execute(db, SEEN_BY_NOW)
+
+
 def seen(db: Session, run_id: int) -> None:
     """The process that does this run, or is going to, lives."""
     sql = "UPDATE training_runs SET seen_at = clock_timestamp() WHERE id = :id AND finished_at IS NULL"
@@ -255,6 +279,7 @@ def take_turn(turn: Connection, run_id: int, silent_seconds: float) -> bool:
 
 
 def _end_silent_holder(db: Session | Connection, silent_seconds: float, run_id: int | None = None) -> None:
+    none_seen_later(db)
     message = NOT_SEEN.format(silent_seconds)
     ended = execute(db, END_SILENT_HOLDER, id=run_id, silent=silent_seconds, message=message).all()
     for row in ended:
@@ -321,7 +346,7 @@ def took(db: Session | Connection, run_id: int, seconds: float, peak_bytes: int)
 
 def rung(db: Session | Connection) -> tuple[int, str | None]:
     """How far down the ladder the next run stands, 0 at the top: one further after each that overran, one less after
-    each that came to models; and what was too little last."""
+    one or some that came to models; and what was too little last."""
     row = execute(db, RUNG).first()
     return (row.rung, row.overran) if row else (0, None)
 
@@ -346,9 +371,10 @@ def finish(
     taken: int | None = None,
     overran: str | None = None,
 ) -> bool:
-    """Close the run, once: the first word about how it ended stays. True if this was it."""
+    """Close the run, once: the first word about how it ended stays, unless another run only guessed it from a lock that
+    had fallen. True if this was it."""
     said = {"outcome": outcome, "message": message, "n_tasks": n_tasks, "taken": taken, "overran": overran}
-    closed = execute(db, FINISH, id=run_id, **said)
+    closed = execute(db, FINISH, id=run_id, broken_off=BROKEN_OFF, **said)
     return closed.first() is not None
 
 

@@ -2,7 +2,7 @@
 
 A run that would take too much takes fewer tasks; a network for which no time is left learns from fewer, stops early or
 is left out. Should a run overrun all the same, the next ones go down a ladder: half of the tasks, then LNIRT alone on a
-quarter, on an eighth. Each that comes to models climbs a rung again.
+quarter, on an eighth. Each that comes to models climbs a rung again; where that was too early, it takes more of them.
 """
 
 import math

@@ -138,6 +138,7 @@ class Trainer:
 
     def _give_sign(self, db: Session) -> None:
         """Say that this process lives, and the run that it is about to begin; of one at work its child says so."""
+        training_runs.none_seen_later(db)
         if self._begins is not None:
             training_runs.begins(db, self._begins)
         if time.monotonic() >= self._next_sign:

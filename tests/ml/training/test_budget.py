@@ -152,6 +152,37 @@ def test_each_run_that_overran_makes_the_next_smaller_and_each_that_ends_well_la
     assert taken() == (9_000, True)
 
 
+def ended_well(db: Session) -> int:
+    """A run from scratch on the rung where it stood."""
+    with db.begin():
+        run_id = training_runs.ask(db)
+        training_runs.start(db, run_id)
+        training_runs.finish(db, run_id, "published", "Well.")
+    return int(row(db, run_id).rung)
+
+
+def test_what_killed_a_run_is_tried_again_more_and_more_seldom(db: Session) -> None:
+    killed = []
+    for n in range(100):
+        with db.begin():
+            too_much = training_runs.rung(db)[0] < 1
+        if too_much:
+            overran(db, "memory")
+            killed.append(n)
+        else:
+            assert ended_well(db) == 1
+    assert killed == [0, 2, 5, 10, 19, 36, 69]
+    assert [ended_well(db) for _ in range(4)] == [1, 1, 0, 0]  # the machine has got more memory
+    overran(db, "memory")  # once
+    assert [ended_well(db) for _ in range(2)] == [1, 0]
+
+
+def test_the_ladder_is_climbed_rung_by_rung_after_one_fall(db: Session) -> None:
+    for _ in range(4):
+        overran(db)
+    assert [ended_well(db) for _ in range(5)] == [4, 3, 2, 1, 0]
+
+
 def test_runs_that_overrun_never_pause_trainings(db: Session, trainer: Trainer) -> None:
     imported(db, TASKS.take(slice(0, 600)))
     for by in ("time", "memory") * 4:

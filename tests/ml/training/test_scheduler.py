@@ -25,7 +25,7 @@ from app.ml.serving import artifacts
 from app.ml.serving.version_store import VersionStore
 from app.ml.training import run
 from app.ml.training.budget import Budget
-from app.ml.training.scheduler import Trainer, silent
+from app.ml.training.scheduler import Trainer, recorded, silent
 from app.ml.training.worker import TrainingDied, TrainingProcess
 from tests.conftest import SharedProcess
 from tests.school import imported, until
@@ -328,6 +328,23 @@ def test_after_a_failure_a_clock_that_was_set_back_lets_nobody_wait_longer(db: S
         training_runs.finish(db, run_id, "failed", "The disk was full.")
     db.execute(text("UPDATE training_runs SET finished_at = finished_at + interval '1 hour'"))
     assert 0 < training_control.read(db).wait_seconds <= 1
+
+
+def test_trainers_whose_runs_fail_in_turn_wait_though_each_takes_the_others_for_broken_off(db: Session) -> None:
+    failed = {"outcome": "failed", "message": "The disk is full.", "away": True}
+    waits, before = [], None
+    for _ in range(4):  # two trainers: each fails, begins nothing more, and comes to say so when the other has begun
+        with db.begin():
+            run_id = training_runs.ask(db)
+            training_runs.start(db, run_id)
+        with db.begin():
+            if before:
+                recorded(db, before, failed)
+            waits.append(training_control.read(db).wait_seconds)
+        before = run_id
+    ended = db.execute(text("SELECT outcome, message FROM training_runs WHERE finished_at IS NOT NULL")).all()
+    assert set(ended) == {("failed", "The disk is full.")}
+    assert [round(wait) for wait in waits] == [0, 1, 2, 4]
 
 
 def test_failures_wait_longer_and_longer_and_five_in_a_row_pause_until_told_to_go_on(

@@ -146,6 +146,30 @@ def test_an_order_whose_trainer_dies_before_or_in_the_middle_is_done_by_another(
     ]
 
 
+def test_a_trainer_that_died_is_noticed_in_time_though_the_databases_clock_was_set_back(
+    db: Session, asking: Trainer, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported(db, TASKS)
+    db.execute(text("UPDATE embedding_model_tracker SET n_samples_since_training = 0"))
+    db.commit()
+    asking.order(["lnirt"])
+    with db.begin():
+        assert training_runs.take(db, "dead:1", 60)
+        trainers.seen(db, "dead:1")
+    for table in ("training_runs", "trainers"):
+        db.execute(text(f"UPDATE {table} SET seen_at = now() + interval '1 hour'"))
+    db.commit()
+    polled(trainer)
+    assert [each.name for each in trainers.alive(db, 60)] == [trainer.name]
+    db.rollback()
+    assert runs(db) == [("asked", ["lnirt"])]  # it may live, and say so at once
+    monkeypatch.setenv("TRAINER_SILENT_SECONDS", "1")
+    settings.cache_clear()
+    time.sleep(1)
+    polled(trainer)
+    assert runs(db) == [("interrupted", ["lnirt"]), ("published", ["lnirt"])]
+
+
 def test_a_trainer_that_freezes_before_it_begins_does_nothing_when_it_wakes_up(
     db: Session, asking: Trainer, trainer: Trainer
 ) -> None:
