@@ -35,8 +35,26 @@ class Standby:
         assert cluster
         embedded_postgres._pg_ctl(cluster, "stop", "-m", "immediate")
 
+    def promote(self) -> None:
+        cluster = embedded_postgres._find(self.folder)
+        assert cluster
+        embedded_postgres._pg_ctl(cluster, "promote", "-w")
+
     def start(self) -> None:
         embedded_postgres.start(self.folder)
+
+    @contextmanager
+    def twin(self) -> Iterator[str]:
+        """Yield the address of another standby of the same database."""
+        folder = self.folder.with_name("third")
+        embedded_postgres.stop(self.folder)
+        subprocess.run(["cp", "-a", str(self.folder), str(folder)], check=True)  # noqa: S607
+        self.start()
+        try:
+            yield embedded_postgres.start(folder)
+        finally:
+            with suppress(EmbeddedPostgresError):
+                embedded_postgres.stop(folder)
 
 
 @contextmanager

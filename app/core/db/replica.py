@@ -22,10 +22,16 @@ BEHIND_SECONDS, AWAY_SECONDS = 1.0, 10.0  # until one that was behind, or did no
 # It ended, or gave up what was in the way of what it replays; of a COPY they come as psycopg2's own.
 GAVE_UP = (DBAPIError, psycopg2.Error)
 # Which database it is, and how far it has come: what was acknowledged stands before that place.
-PLACE = "SELECT pg_current_wal_flush_lsn() AS place, (SELECT system_identifier FROM pg_control_system()) AS cluster"
+# A standby that was promoted goes on by a timeline of its own, and so does what follows it.
+PLACE = """
+    SELECT pg_current_wal_flush_lsn() AS place, (SELECT system_identifier FROM pg_control_system()) AS cluster,
+        CAST(CAST('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8) AS bit(32)) AS int) AS timeline"""
 REPLAYED = """
     SELECT pg_is_in_recovery() AND (SELECT system_identifier FROM pg_control_system()) = :cluster AS follows,
-        pg_last_wal_replay_lsn() >= CAST(:place AS pg_lsn) AS has_come"""
+        pg_last_wal_replay_lsn() >= CAST(:place AS pg_lsn) AS has_come,
+        coalesce((SELECT received_tli FROM pg_stat_wal_receiver),  -- of those who may read it
+                 greatest((SELECT timeline_id FROM pg_control_checkpoint()),
+                          (SELECT min_recovery_end_timeline FROM pg_control_recovery()))) AS timeline"""
 
 
 def at_once(db: Session, ask: Callable[[Session], T]) -> T:
@@ -117,6 +123,11 @@ class Replica:
         replica.rollback()  # what is read afterwards is of a moment after that
         if not found.follows:
             raise NotAReplica("it is no standby of the database that DATABASE_URL names")
+        if found.has_come and found.timeline != place["timeline"]:
+            raise NotAReplica(
+                f"it is on timeline {found.timeline}, and the database that DATABASE_URL names on {place['timeline']}: "
+                "another one was promoted, or it has yet to note that this one was (within its checkpoint_timeout)"
+            )
         return bool(found.has_come)
 
     def _leave(self, why: str) -> None:

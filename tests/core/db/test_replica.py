@@ -319,3 +319,25 @@ def test_a_database_that_is_no_standby_of_ours_is_not_read(engine: Engine, stand
         assert patient(reader, db) == (False, 0)
     other.dispose()
     assert "no standby of the database" in str(reader.problem)
+
+
+def test_what_follows_another_than_the_database_since_one_was_promoted_is_not_read() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        with streaming(Path(folder)) as promoted, promoted.twin() as url:
+            before, ours, theirs = (engine_for(each) for each in (promoted.url, promoted.read_url, url))
+            reader = Replica(theirs, str)
+            with before.begin() as connection:
+                connection.execute(text("CREATE TABLE answers (n int)"))
+            with Session(before) as db:
+                assert patient(reader, db) == (True, 0)
+            with Session(ours) as db:
+                promoted.promote()
+                db.execute(text("INSERT INTO answers VALUES (1)"))
+                db.commit()
+                with before.begin() as connection:  # it has come further than the database, by another way
+                    connection.execute(text("INSERT INTO answers SELECT generate_series(1, 9999)"))
+                assert patient(reader, db) == (False, 1)
+            assert "it is on timeline 1, and the database that DATABASE_URL names on 2" in (reader.problem or "")
+            for engine in (before, ours, theirs):
+                engine.dispose()
