@@ -2,6 +2,7 @@
 
 import logging
 
+import psycopg2
 from asyncpg import InterfaceError, InternalClientError, PostgresError
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -37,9 +38,11 @@ MEANINGS = {
 }
 AGAIN = "Try again shortly; what was stored all the same counts once."
 # Without a code of PostgreSQL's: there was no answer at all. asyncpg calls it an error of its own where the server said
-# farewell on a connection that nobody was using, and it is used before its end is seen.
-SILENCE = (OperationalError, PoolTimeout, InterfaceError, InternalClientError, ConnectionError, TimeoutError)
-NO_DATABASE = (*SILENCE, DBAPIError, PostgresError)  # what `outage` should be asked about
+# farewell on a connection that nobody was using, and it is used before its end is seen. Of a COPY, in which
+# SQLAlchemy has no part, they are psycopg2's own.
+OF_COPY = (psycopg2.OperationalError, psycopg2.InterfaceError)
+SILENCE = (OperationalError, PoolTimeout, InterfaceError, InternalClientError, ConnectionError, TimeoutError, *OF_COPY)
+NO_DATABASE = (*SILENCE, DBAPIError, PostgresError, psycopg2.Error)  # what `outage` should be asked about
 
 
 def outage(error: BaseException) -> DatabaseUnavailable | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
+import psycopg2
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -614,7 +615,7 @@ def record_failure(
 
 
 def _is_outage(why: Exception) -> bool:
-    return isinstance(why, SQLAlchemyError) and outage(why) is not None
+    return isinstance(why, SQLAlchemyError | psycopg2.Error) and outage(why) is not None
 
 
 def sentence(why: Exception) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import obstore
+import psycopg2
 import pytest
 from numpy.typing import NDArray
 from sqlalchemy import text
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.core import object_store
 from app.core.database import database_url, new_session
+from app.core.db import outages
 from app.core.settings import settings
 from app.crud import audit, model_versions, serving_changes, training_control, training_runs
 from app.domain.actors import Actor
@@ -502,6 +504,23 @@ def test_runs_that_lose_the_database_say_so_and_pause_nothing(
     assert 0 < control.wait_seconds <= 64
     db.rollback()
     assert train(lnirt="good")["outcome"] == "published"
+
+
+def test_a_run_whose_tasks_can_not_be_read_for_want_of_room_says_so_and_pauses_nothing(
+    train: Train, db: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(session: Session, *_: object, **__: object) -> None:
+        copied = session.connection().connection.cursor()  # as a COPY does, which sorts beside its memory
+        copied.execute("DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '53100'; END $$")
+
+    monkeypatch.setattr(training_run, "full", read)
+    result = train(lnirt="good")
+    assert (result["message"], result["away"]) == ("The database has no room left on its disk.", True)
+
+
+@pytest.mark.parametrize("kind", [psycopg2.OperationalError, psycopg2.InterfaceError])
+def test_a_connection_that_is_lost_in_the_middle_of_a_copy_is_an_outage(kind: type[Exception]) -> None:
+    assert outages.outage(kind("server closed the connection unexpectedly")) is not None
 
 
 def test_a_run_that_could_not_say_that_the_database_was_away_pauses_nothing_either(db: Session) -> None:
