@@ -19,7 +19,7 @@ from app.ml.evaluation import sample
 from app.ml.evaluation.simulated import school as simulated_school
 from app.ml.evaluation.simulated import simulate
 from app.ml.registry import BY_NAME
-from app.ml.serving.model_order import Loaded, ModelOrder
+from app.ml.serving.model_order import Loaded, ModelOrder, ServingModels
 from app.ml.training.scheduler import Trainer
 from tests.monitoring.test_comparison import done, shadowed
 from tests.school import PASSWORD, imported, nobody_trains
@@ -112,6 +112,16 @@ def test_who_answers_is_told_with_its_scores_in_words(service: TestClient, grace
 
 def test_what_should_answer_and_can_not_is_told(grace: Browser, two: tuple[int, int]) -> None:
     assert "The model that should answer can't: Version 2 of embedding_v2 can't be loaded" in said(grace.get("/admin"))
+
+
+def test_admins_are_told_where_the_store_is_that_can_not_be_used_and_others_are_not(
+    service: TestClient, grace: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = "The store of the models, s3://pupils/school, can't be used: nobody is there."
+    monkeypatch.setattr(ServingModels, "store_problem", why)
+    assert "s3://pupils/school" in grace.get("/admin").text
+    for path in ("/dashboard", "/dashboard/training", "/model/status", "/readyz"):
+        assert "pupils" not in service.get(path).text
 
 
 def test_a_version_is_promoted_and_rolled_back_by_name_and_once(
