@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -236,8 +237,12 @@ def _loaded(make: Callable[[Arrays], Any], store_url: str, file: str) -> Any:
     except (StoreAway, FileNotFoundError) as why:
         said = why if isinstance(why, StoreAway) else "it is not there."
         raise EngineLost(f"A Dask worker can't read {file}, for all machines must reach MODEL_URL: {said}") from None
-    with np.load(packed, allow_pickle=False) as arrays:
-        return make(dict(arrays))
+    try:
+        with np.load(packed, allow_pickle=False) as found:
+            arrays = dict(found)
+    except (BadZipFile, EOFError, ValueError):
+        raise EngineLost(f"What a Dask worker reads of {file} is not what was written there.") from None
+    return make(arrays)
 
 
 _store = lru_cache(ObjectStore)

@@ -1,5 +1,6 @@
 """Workers of Dask give what this process gives. The cluster is one within the test's process: no network."""
 
+import io
 import os
 import pickle
 import socket
@@ -187,6 +188,17 @@ def test_a_store_that_a_worker_does_not_reach_is_told(scheduler: str, tmp_path: 
         elsewhere = (tmp_path / "elsewhere").as_uri()
         with pytest.raises(EngineLost, match="all machines must reach MODEL_URL"):
             next(dask.map(lambda file: on_dask._loaded(dict, elsewhere, file), ["shards/0.npz"]))
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.9, -1.0], ids=["nothing", "half", "most", "other bytes"])
+def test_a_shard_that_the_store_kept_half_of_is_told(tmp_path: Path, kept: float) -> None:
+    packed = io.BytesIO()
+    np.savez(packed, allow_pickle=False, rows=np.arange(1000))
+    whole = packed.getvalue()
+    content = whole[: int(kept * len(whole))] if kept >= 0 else whole[:500] + b"?" * 100 + whole[600:]
+    (tmp_path / "0.npz").write_bytes(content)
+    with pytest.raises(EngineLost, match="not what was written there"):
+        on_dask._loaded(dict, tmp_path.as_uri(), "0.npz")
 
 
 def test_without_a_scheduler_this_process_does_the_work_and_says_so(
