@@ -86,15 +86,15 @@ def shards(attempts: Attempts, rows: NDArray[np.intp]) -> Iterator[Shard]:
     asked_of[attempts.student[rows]] = True
     number = np.cumsum(sizes * asked_of[: len(sizes)]) // SHARD_ROWS  # of each student's shard
     number = number.astype(np.min_scalar_type(number[-1] if len(number) else 0))  # small ones are sorted fast
-    mine = np.flatnonzero(asked_of[attempts.student])
+    mine = np.flatnonzero(asked_of[attempts.student]).astype(np.min_scalar_type(len(attempts)))
     histories, questions = _parts(number[attempts.student[mine]]), _parts(number[attempts.student[rows]])
     for shard, history in histories.items():
-        whole, places = mine[history], questions[shard]
+        whole, places = mine[history].astype(np.intp), questions[shard].astype(np.intp)
         yield Shard(attempts.take(whole), np.searchsorted(whole, rows[places]), places)
 
 
-def _parts(number: NDArray[np.integer]) -> dict[int, NDArray[np.intp]]:
-    """The places (k,) of each number in order, by number."""
-    order, counts = np.argsort(number, kind="stable"), np.bincount(number)
+def _parts(number: NDArray[np.integer]) -> dict[int, NDArray[np.unsignedinteger]]:
+    """The places (k,) of each number in order, by number; in small integers, for there may be very many."""
+    order, counts = np.argsort(number, kind="stable").astype(np.min_scalar_type(len(number))), np.bincount(number)
     parts = np.split(order, np.cumsum(counts)[:-1])
     return {each: parts[each] for each in np.flatnonzero(counts).tolist()}

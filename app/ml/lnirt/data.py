@@ -78,7 +78,7 @@ class Responses:
 def sparse_answers(
     person: Codes,
     item: Codes,
-    correct: NDArray[np.floating],
+    correct: NDArray[np.floating] | NDArray[np.bool_],
     logt: Floats,
     censored: NDArray[np.bool_],
     n_persons: int,
@@ -86,7 +86,8 @@ def sparse_answers(
 ) -> Responses:
     """Arrange answers, each array of shape (n,), NaN = missing; `logt` already centred."""
     engine = current() if len(person) > SHARD_ANSWERS else LocalEngine()  # of one shard no worker is any quicker
-    order, count = np.argsort(person, kind="stable"), np.bincount(person, minlength=n_persons)
+    order = np.argsort(person, kind="stable").astype(np.min_scalar_type(len(person)))  # half as large while shards grow
+    count = np.bincount(person, minlength=n_persons)
     ends = np.append(0, np.cumsum(count))
 
     marks, n_times, answered = np.zeros(2 * n_items), np.zeros(n_items), np.zeros(n_persons, np.int64)
@@ -97,7 +98,8 @@ def sparse_answers(
             last = int(np.searchsorted(ends, ends[first] + SHARD_ANSWERS, side="right")) - 1
             last = min(max(last, first + 1), first + SHARD_PERSONS)
             rows = order[ends[first] : ends[last]]
-            answers = {"item": item[rows], "correct": correct[rows], "logt": logt[rows], "censored": censored[rows]}
+            marked = correct[rows].astype(np.float32)
+            answers = {"item": item[rows], "correct": marked, "logt": logt[rows], "censored": censored[rows]}
             marks[:n_items] += np.bincount(answers["item"], answers["correct"] == 1, n_items)
             marks[n_items:] += np.bincount(answers["item"], answers["correct"] == 0, n_items)
             n_times[:] += np.bincount(answers["item"], ~np.isnan(answers["logt"]), n_items)
@@ -129,8 +131,13 @@ def _shard(n_items: int, part: Arrays) -> ResponseMatrix:
 
 
 def _counts(row: Codes, column: Codes, values: Floats | None, shape: tuple[int, int]) -> csr_array:
+    """Values, or how many there are, at each place; counts in the smallest type that holds them."""
     data = np.ones(len(row), np.float32) if values is None else values
-    return csr_array((data, (row.astype(np.int32), column.astype(np.int32))), shape=shape)
+    found: csr_array = csr_array((data, (row.astype(np.int32), column.astype(np.int32))), shape=shape)
+    if values is not None:
+        return found
+    counts = found.data.astype(np.min_scalar_type(int(found.data.max(initial=0))))
+    return csr_array((counts, found.indices, found.indptr), shape=shape)
 
 
 def _censored(person: Codes, item: Codes, limit: Floats) -> Censored:

@@ -24,6 +24,7 @@ from scipy.special import ndtri
 
 from app.core.files import open_private
 from app.core.memory import give_back
+from app.ml.lnirt.ability import INFORMATION, PULL, STATE
 from app.ml.lnirt.data import Codes, Floats, Ints, ResponseMatrix, Responses, sparse_answers
 from app.ml.lnirt.em import Curves, posteriors
 from app.ml.lnirt.groups import codes_of
@@ -47,6 +48,7 @@ from app.ml.lnirt.population import ItemParameters, Population
 NODES = 31  # of ability in a student's posterior; a fit uses up to FINEST times finer grids where those are sharp
 FINEST = 14
 SPACING = 1.7  # of a fit's nodes, in posterior sds of its best known students: sums then miss integrals by 0.2 %
+MOMENTS = 4  # of ability and speed
 ROUGH_ANSWERS = 100_000  # answers from which the information is taken meanwhile
 DEFAULT_SECONDS = 60.0  # the centre of lambda when no time was observed at all
 
@@ -155,7 +157,8 @@ def _codes(labels: Sequence[Hashable] | NDArray[Any]) -> tuple[NDArray[Any], Cod
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and len(labels) and labels.min() >= 0:
         seen = np.bincount(labels) > 0 if labels.max() <= 2 * len(labels) else None
         if seen is not None:  # codes already: nothing has to be sorted
-            return np.flatnonzero(seen), (np.cumsum(seen, dtype=np.int32) - 1)[labels]
+            code = labels if seen.all() else (np.cumsum(seen, dtype=np.int32) - 1)[labels]
+            return np.flatnonzero(seen), code
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "iufUSb":
         distinct, code = np.unique(labels, return_inverse=True)
         return distinct, code.astype(np.int64)
@@ -166,10 +169,12 @@ def _codes(labels: Sequence[Hashable] | NDArray[Any]) -> tuple[NDArray[Any], Cod
 
 def _checked(
     n: int, n_items: int, correct: ArrayLike, seconds: ArrayLike, censored: ArrayLike | None
-) -> tuple[NDArray[np.float32], Floats, NDArray[np.bool_]]:
+) -> tuple[NDArray[np.float32] | NDArray[np.bool_], Floats, NDArray[np.bool_]]:
     """Marks, log times and the censoring flags, each (n,), or a sentence that says what is wrong."""
-    marks, times = np.asarray(correct, dtype=float), np.asarray(seconds, dtype=float)
-    cut = np.zeros(n, dtype=bool) if censored is None else np.asarray(censored, dtype=bool)
+    marks, times = np.asarray(correct), np.asarray(seconds, dtype=float)
+    if marks.dtype != np.bool_:  # which stay as they are: there may be very many
+        marks = marks.astype(float)
+    cut = np.broadcast_to(False, n) if censored is None else np.asarray(censored, dtype=bool)
     if not {n_items, marks.size, times.size, cut.size} == {n} or not marks.shape == times.shape == cut.shape == (n,):
         raise ValueError("expected person, item, correct, seconds and censored to be flat and equally long")
     if not (np.isnan(marks) | (marks == 0) | (marks == 1)).all():
@@ -178,7 +183,7 @@ def _checked(
         raise ValueError("expected seconds to be > 0 and finite, or NaN")
     if (np.isnan(marks) & np.isnan(times)).all():
         raise ValueError("expected at least one answer")
-    return marks.astype(np.float32), np.log(times), cut
+    return marks if marks.dtype == np.bool_ else marks.astype(np.float32), np.log(times), cut
 
 
 def _fit(answers: Responses, groups: Sequence[Ints], tolerance: float, max_steps: int) -> tuple[Optimum, Prior, Floats]:
@@ -233,7 +238,10 @@ def _on_r_scale(
 ) -> LnirtFit:
     """Move to mean theta = mean zeta = 0 and geometric means 1; no probability and no time changes."""
     p, every = run.parameters, (len(run.curves.grid.theta) - 1) // (NODES - 1)  # of the nodes one is a student's
-    theta, zeta, theta_sd, zeta_sd, precision, pull, *log_marks = np.hstack([*answers.each(_known, run.curves, every)])
+    known, end = np.empty((answers.n_persons, MOMENTS + STATE + NODES)), 0  # filled by and by: there may be very many
+    for part in answers.each(_known, run.curves, every):
+        known[end : (end := end + len(part))] = part
+    (theta, zeta, theta_sd, zeta_sd), states = known[:, :MOMENTS].T.copy(), known[:, MOMENTS:]
     unit = np.exp([np.log(p.alpha).mean(), np.log(p.phi).mean()])
     sd = p.sd * unit
     at = theta.mean(), zeta.mean()  # sample means, in population sds
@@ -251,7 +259,8 @@ def _on_r_scale(
     scale = np.array([unit[0], 1, unit[1], 1])
     slopes = softplus(mean[of_slopes]) / unit
     prior_beta, prior_lambda = mean[1] - slopes[0] * sd[0] * at[0], mean[3] + centre - slopes[1] * sd[1] * at[1]
-    sums = precision / sd[1] ** 2, (pull - precision * at[1]) / sd[1]
+    states[:, PULL] = (states[:, PULL] - states[:, INFORMATION] * at[1]) / sd[1]
+    states[:, INFORMATION] /= sd[1] ** 2
     return LnirtFit(
         items=labels[0],
         persons=labels[1],
@@ -270,7 +279,7 @@ def _on_r_scale(
         zeta=(zeta - at[1]) * sd[1],
         theta_sd=theta_sd * sd[0],
         zeta_sd=zeta_sd * sd[1],
-        states=np.column_stack([*sums, np.zeros(len(theta)), *log_marks]),
+        states=states,
         population=population,
         prior_mean=np.array([slopes[0], prior_beta, slopes[1], prior_lambda]),
         prior_cov=prior.cov / np.outer(scale, scale),
@@ -282,8 +291,8 @@ def _on_r_scale(
 
 
 def _known(answers: ResponseMatrix, curves: Curves, every: int) -> Floats:
-    """What is known of a shard's N persons, (6 + nodes, N): means and sds of ability and speed, information and pull of
-    their times, log-weights of every `every`-th node.
+    """What is known of a shard's N persons, (N, 4 + 3 + nodes): means and sds of ability and speed, then their states
+    with the log-weights of every `every`-th node.
 
     Where times were censored, information and pull are the two numbers that give speed its posterior mean and variance.
     """
@@ -297,4 +306,5 @@ def _known(answers: ResponseMatrix, curves: Curves, every: int) -> Floats:
         information[i] = np.maximum(precision - 1 / v, 0)
         pull[i] = s.zeta[i] * (information[i] + 1 / v) - rho / v * s.theta[i]
     sds = (np.sqrt(np.maximum(squares - mean**2, 0)) for mean, squares in ((s.theta, s.theta2), (s.zeta, s.zeta2)))
-    return np.vstack([s.theta, s.zeta, *sds, information, pull, s.log_marks[:, ::every].T])
+    nothing = np.zeros(answers.n_persons)
+    return np.column_stack([s.theta, s.zeta, *sds, information, pull, nothing, s.log_marks[:, ::every]])

@@ -117,16 +117,18 @@ def fitted_items(attempts: Attempts) -> FittedLnirt:
         fitted_rows = len(attempts)
         numbers = columns_of(list(bank.items.values()))
     else:
-        codes, student, correct, seconds = _codes(attempts), attempts.student, attempts.correct, attempts.seconds
+        present, codes = _codes(attempts)
         worth = _worth_fitting(np.bincount(codes))
-        labels, cells = _items(attempts, codes, worth)
-        if not (rows := worth[codes]).all():
-            codes, student, correct, seconds = codes[rows], student[rows], correct[rows], seconds[rows]
+        labels, cells = _items(attempts, present, codes, worth)
         groups = [code for _, code in groups_of(cells)]
+        chosen = worth[codes]
+        rows = slice(None) if chosen.all() else chosen
+        codes, student, correct = codes[rows], attempts.student[rows], attempts.correct[rows]
         fitted_rows = len(codes)
         found = fit(
-            student, codes, correct, np.exp(without_slips(np.log(plausible(seconds)), codes, student)), groups=groups
-        )
+            student, codes, correct, np.exp(without_slips(np.log(plausible(attempts.seconds[rows])), codes, student)),
+            groups=groups,
+        )  # fmt: skip
         give_back()  # the shards
         found = replace(found, items=np.array([labels[code] for code in found.items.tolist()], dtype=object))
         bank, students, converged = ItemBank.build(found, cells), len(found.persons), found.converged
@@ -149,17 +151,21 @@ def _worth_fitting(answers: NDArray[np.int64]) -> NDArray[np.bool_]:
     return fitted
 
 
-def _codes(attempts: Attempts) -> NDArray[np.int32]:
-    """Each row's item, or its cell behind all items, (n,)."""
-    return np.where(attempts.item >= 0, attempts.item, (len(attempts.items) + cells_of(attempts)).astype(np.int32))
+def _codes(attempts: Attempts) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    """Which items there are answers to, and of tasks without one which cells, behind all items, (k,); each row's place
+    among these, (n,)."""
+    codes = np.where(attempts.item >= 0, attempts.item, (len(attempts.items) + cells_of(attempts)).astype(np.int32))
+    seen = np.bincount(codes) > 0
+    return np.flatnonzero(seen), (np.cumsum(seen, dtype=np.int32) - 1)[codes]
 
 
 def _items(
-    attempts: Attempts, codes: NDArray[np.int32], wanted: NDArray[np.bool_]
+    attempts: Attempts, present: NDArray[np.intp], codes: NDArray[np.int32], wanted: NDArray[np.bool_]
 ) -> tuple[list[str], list[tuple[str, str]]]:
-    """Labels of all items and cells, and the cell of each that is wanted and occurs; `codes` (n,) are the rows'."""
+    """Labels of the items and cells that are present, and the cell of each that is wanted; `codes` (n,) as above."""
     names = [(topic, difficulty) for topic in attempts.topics for difficulty in DIFFICULTIES]
-    labels = [*attempts.items, *(cell_label(*name) for name in names)]
+    every = [*attempts.items, *(cell_label(*name) for name in names)]
+    labels = [every[place] for place in present.tolist()]
     pairs, counts = np.unique(cells_of(attempts) + codes * np.int64(len(names)), return_counts=True)
     usual: dict[int, int] = {}
     for pair, _ in sorted(zip(pairs.tolist(), counts.tolist(), strict=True), key=lambda pair: pair[1]):

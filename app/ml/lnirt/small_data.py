@@ -36,6 +36,7 @@ WEIGHT = 6.0  # members of a part that its believed variance is worth
 USUAL_SPREAD = 0.8  # log seconds: standard deviation of times that are all alike so far
 LEAST_SPREAD = 0.3  # the same around what is usual for student and exercise
 USUAL_ROUNDS, USUAL_ANSWERS = 4, 2.0  # to find what is usual; answers that the mean of all is worth beside one's own
+BLOCK = 1 << 18  # answers that are looked at together: there may be very many
 FREEDOM = 5.0  # of Student's t for log times
 WIDER = 1.33  # variance of the normal whose middle 80 % are those of Student's t
 STEPS, SCORING_STEPS = 6, 4
@@ -109,17 +110,23 @@ def without_slips(logs: Floats, *codes: NDArray[np.integer[Any]]) -> Floats:
         usual = np.full(len(logs), logs.mean())
         for code in codes:
             rows = np.bincount(code)
-            usual += (np.bincount(code, logs - usual) / (rows + USUAL_ANSWERS))[code]
+            sums, parts = np.zeros(len(rows)), [slice(at, at + BLOCK) for at in range(0, len(logs), BLOCK)]
+            for part in parts:
+                np.add.at(sums, code[part].astype(np.intp), logs[part] - usual[part])
+            sums /= rows + USUAL_ANSWERS
+            for part in parts:
+                usual[part] += sums[code[part]]
         logs = _held(logs, usual, LEAST_SPREAD)
     return logs
 
 
 def _held(logs: Floats, usual: Floats, least: float) -> Floats:
-    """None of them (n,) further than SLIP spreads from what is usual; a spread is `least` at the least."""
-    off = np.abs(logs - usual)
+    """None of them (n,) further than SLIP spreads from what is usual, which is lost; a spread is `least` or more."""
+    off = logs - usual
+    np.abs(off, out=off)
     most = SLIP * max(float(np.median(off, overwrite_input=True)) / 0.6745, least)
-    held = np.maximum(logs, np.subtract(usual, most, out=off))  # in place: there may be very many
-    return np.minimum(held, np.add(usual, most, out=off), out=held)
+    held = np.maximum(logs, np.subtract(usual, most, out=off), out=off)  # in place: there may be very many
+    return np.minimum(held, np.add(usual, most, out=usual), out=held)
 
 
 def is_small(attempts: Attempts) -> bool:
