@@ -14,7 +14,7 @@ population says it is always positive.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log, sqrt
+from math import copysign, log, sqrt
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -109,28 +109,64 @@ def newcomers(population: Population, n: int = 1) -> Floats:
 def follow(population: Population, responses: Responses, counts: NDArray[np.intp], begin: Floats) -> Floats:
     """The state after each answer, (n, nodes + 3), of s students who gave `counts` (s,) of them each.
 
-    `begin` (s, nodes + 3) is where they stand before. All students' next answers are taken in together.
+    `begin` (s, nodes + 3) is where they stand before. All students' next answers are taken in together; what marks say
+    does not depend on what came before them, so that is worked out first.
     """
     after = np.empty((len(responses.correct), begin.shape[1]))
+    for at in range(0, len(after), BLOCK_PREDICTIONS):
+        part = slice(at, at + BLOCK_PREDICTIONS)
+        sign = np.where(responses.correct[part], 1.0, -1.0)[:, None]
+        after[part, STATE:] = log_ndtr(sign * predictor(responses.columns[:, part, None], population.theta))
+    if len(counts) == 1:
+        _follow_one(population, responses, begin[0], after)
+        return after
     ranked = np.argsort(-counts, kind="stable")  # those who go on stay in front
     first, state = (np.cumsum(counts) - counts)[ranked], begin[ranked].copy()
     going = np.searchsorted(-counts[ranked], -np.arange(counts.max(initial=0)))  # students with more answers than t
     for step, s in enumerate(going):
         rows = first[:s] + step
-        _update(population, responses, rows, state[:s])
+        _update(population, responses, rows, after[rows, STATE:], state[:s])
         after[rows] = state[:s]
     return after
 
 
-def _update(population: Population, responses: Responses, rows: NDArray[np.intp], state: Floats) -> None:
-    """Take in one answer more of each of s students; their states (s, nodes + 3) are changed in place."""
+def _follow_one(population: Population, responses: Responses, begin: Floats, after: Floats) -> None:
+    """What `_update` does with a single student's answers, in plain numbers: a request waits for it. `after`
+    (n, nodes + 3) holds what their marks say, and then the state after each."""
+    prior, drawn = 1 / population.var_zeta, population.mu_zeta / population.var_zeta
+    forgotten, weights = 1 - population.ability_kept, begin[STATE:]
+    information, pull, surprise = begin[:STATE].tolist()
+    columns, times = responses.columns, responses.log_seconds.tolist()
+    items = zip(columns[2].tolist(), columns[3].tolist(), (columns[4] + columns[8]).tolist(), times, strict=True)
+    for row, (phi, expected, noise, log_seconds) in zip(after, items, strict=True):
+        row[STATE:] += weights - forgotten * (weights - population.log_weights) if forgotten else weights
+        weights = row[STATE:]
+        precision = prior + information
+        centre = expected - phi * (drawn + pull) / precision
+        spread = sqrt(noise + phi * phi / precision)
+        off = (log_seconds - centre) / spread
+        side = copysign(1.0, off) if abs(off) > BOUND else 0.0
+        if side and side == surprise:
+            kept, bound, counts, given_up = FOLLOWED, PACE_BOUND, 1.0, 1 - FOLLOWED
+        else:
+            kept, bound, given_up = population.speed_kept, BOUND, 0.0
+            counts = min(max((ABSURD - abs(off)) / (ABSURD - FAR), 0.0), 1.0)
+        held = centre + min(max(off, -bound), bound) * spread
+        information = kept * information - given_up * prior + counts * phi * phi / noise
+        pull = kept * pull - given_up * drawn + counts * phi * (expected - held) / noise
+        surprise = side
+        row[:STATE] = information, pull, surprise
+
+
+def _update(population: Population, responses: Responses, rows: NDArray[np.intp], marks: Floats, state: Floats) -> None:
+    """Take in one answer more of each of s students, whose marks say this (s, nodes); their states (s, nodes + 3) are
+    changed in place."""
     columns = responses.columns[:, rows]
     phi, expected, noise = columns[2], columns[3], columns[4] + columns[8]
     information, pull, weights = state[:, INFORMATION], state[:, PULL], state[:, STATE:]
     if population.ability_kept < 1:
         weights -= (1 - population.ability_kept) * (weights - population.log_weights)
-    sign = np.where(responses.correct[rows], 1.0, -1.0)[:, None]
-    weights += log_ndtr(sign * predictor(columns[:, :, None], population.theta))
+    weights += marks
     precision = 1 / population.var_zeta + information
     centre = expected - phi * (population.mu_zeta / population.var_zeta + pull) / precision
     spread = np.sqrt(noise + phi * phi / precision)

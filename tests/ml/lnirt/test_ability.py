@@ -79,6 +79,13 @@ def test_many_students_at_once_are_known_as_each_is_alone(students: list[list[To
     assert (found[:, INFORMATION] + 1 / MOVING.var_zeta > 0).all()
 
 
+@given(st.lists(st.lists(told, min_size=1, max_size=30), min_size=2, max_size=4), st.sampled_from([STILL, MOVING]))
+def test_a_student_alone_is_followed_as_beside_others(students: list[list[Told]], population: Population) -> None:
+    together = states(population, students)
+    alone = np.concatenate([states(population, [student]) for student in students])
+    np.testing.assert_allclose(alone, together, rtol=1e-9, atol=1e-9)
+
+
 @given(st.lists(told, min_size=1, max_size=8), st.integers(0, 8))
 def test_who_is_known_from_earlier_goes_on_from_there(tasks: list[Told], so_far: int) -> None:
     whole = states(MOVING, [tasks])
