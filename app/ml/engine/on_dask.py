@@ -163,9 +163,10 @@ class DaskEngine:
             for address, worker in workers.items()
         }
         self._last_seen = {address: worker["last_seen"] for address, worker in workers.items()}
-        if dead := [address for address, looks in self._unheard.items() if looks and looks % LOOKS == 0]:
-            self._asked(self._client._run_on_scheduler, _restarted, dead, wait=False)
         can_work = any(not self._unheard[address] and _can_work(worker) for address, worker in workers.items())
+        dead = [address for address, looks in self._unheard.items() if looks and looks % LOOKS == 0]
+        if dead and can_work:  # else they may be of use to the next run, should they wake
+            self._asked(self._client._run_on_scheduler, _restarted, dead, wait=False)
         self._looks_alone = 0 if can_work else self._looks_alone + 1
         if self._looks_alone > LOOKS:
             raise EngineLost(f"Dask's scheduler {self._address} has had no worker for a minute that could do it.")
