@@ -143,7 +143,7 @@ def test_a_frozen_database_keeps_nobody_waiting_for_long(
     until(lambda: ada.complete(task).status_code == httpx.codes.OK, BACK_SECONDS)
 
 
-def test_a_training_that_loses_its_connection_fails_and_the_next_one_closes_what_it_left(
+def test_a_training_that_loses_its_connection_fails_and_says_so_though_the_next_one_closed_it(
     proxy: TcpProxy, db: Session, warm_process: SharedProcess, database_url: str
 ) -> None:
     imported(db, simulate(school(8, seed=5), 50, seed=5).attempts)
@@ -159,7 +159,8 @@ def test_a_training_that_loses_its_connection_fails_and_the_next_one_closes_what
     proxy.mend()
     assert trainer.train_now(kinds=["lnirt"])["outcome"] == "published"
     rows = db.execute(text("SELECT outcome, finished_at, message FROM training_runs ORDER BY id")).all()
-    assert [row.outcome for row in rows] == ["interrupted", "published"]
+    assert [row.outcome for row in rows] == ["failed", "published"]
+    assert rows[0].message == "The database does not answer."
     assert all(row.finished_at and row.message for row in rows)
     trainer.close()
 
