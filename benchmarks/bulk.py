@@ -21,10 +21,10 @@ import numpy as np
 
 from app.core.database import engine_for
 from app.core.db import embedded_postgres, migrations
-from app.domain.attempts import DIFFICULTIES, Attempts
+from app.domain.attempts import Attempts
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.features.inputs import inputs_of, known_before
-from benchmarks.service import peak_of
+from benchmarks.service import peak_of, write
 
 PER_STUDENT = 1_000  # tasks
 ITEMS = 500
@@ -35,17 +35,6 @@ def attempts(rows: int) -> Attempts:
     made = simulate(school(max(rows // PER_STUDENT, 1), seed=4), min(rows, PER_STUDENT), seed=4).attempts
     item = np.random.default_rng(4).integers(0, ITEMS, len(made)).astype(np.int32)
     return replace(made, items=tuple(f"item {k}" for k in range(ITEMS)), item=item)
-
-
-def write(a: Attempts, file: Path) -> None:
-    """The common CSV, by time."""
-    with file.open("w") as out:
-        out.write("student_id,item_id,topic,difficulty,correct,time_seconds,timestamp\n")
-        out.writelines(
-            f"{a.students[a.student[k]]},{a.items[a.item[k]]},{a.topics[a.topic[k]]},{DIFFICULTIES[a.difficulty[k]]},"
-            f"{a.correct[k]:d},{a.seconds[k]:.3f},{a.started[k] / 1e6}\n"
-            for k in range(len(a))
-        )
 
 
 @contextmanager
