@@ -124,6 +124,7 @@ def fit(
     groups: Sequence[Ints] = (),
     tolerance: float = 2e-4,
     max_steps: int = 300,
+    with_states: bool = True,
 ) -> LnirtFit:
     """Fit the model to n answers in long form, each array of shape (n,); a student may meet an item again.
 
@@ -134,6 +135,7 @@ def fit(
     1e-6 of the log posterior); only their saved posteriors are reduced to two matching moments of speed.
     `groups`: of each level (topic, difficulty, ...) the group of every distinct item, (K,) integers in their order;
     items are then expected around their groups' sum.
+    `with_states`: whether the states of students are kept, 272 bytes each; else there are none, (N, 0).
     Stops when an EM step would change no working parameter by more than `tolerance`.
 
     Raises ValueError where lengths differ, nothing was observed, or a value is outside the above.
@@ -149,7 +151,7 @@ def fit(
     del person_code, item_code, marks, logt, cut
     give_back()
     run, prior, information = _fit(answers, groups, tolerance, max_steps)
-    return _on_r_scale((items, persons), answers, run, prior, information, centre)
+    return _on_r_scale((items, persons), answers, run, prior, information, centre, with_states)
 
 
 def _codes(labels: Sequence[Hashable] | NDArray[Any]) -> tuple[NDArray[Any], Codes]:
@@ -235,12 +237,14 @@ def _on_r_scale(
     prior: Prior,
     information: Floats,
     centre: float,
+    with_states: bool,
 ) -> LnirtFit:
     """Move to mean theta = mean zeta = 0 and geometric means 1; no probability and no time changes."""
     p, every = run.parameters, (len(run.curves.grid.theta) - 1) // (NODES - 1)  # of the nodes one is a student's
-    known, end = np.empty((answers.n_persons, MOMENTS + STATE + NODES)), 0  # filled by and by: there may be very many
+    width = MOMENTS + STATE + NODES if with_states else MOMENTS
+    known, end = np.empty((answers.n_persons, width)), 0  # filled by and by: there may be very many
     for part in answers.each(_known, run.curves, every):
-        known[end : (end := end + len(part))] = part
+        known[end : (end := end + len(part))] = part[:, :width]
     (theta, zeta, theta_sd, zeta_sd), states = known[:, :MOMENTS].T.copy(), known[:, MOMENTS:]
     unit = np.exp([np.log(p.alpha).mean(), np.log(p.phi).mean()])
     sd = p.sd * unit
@@ -259,8 +263,9 @@ def _on_r_scale(
     scale = np.array([unit[0], 1, unit[1], 1])
     slopes = softplus(mean[of_slopes]) / unit
     prior_beta, prior_lambda = mean[1] - slopes[0] * sd[0] * at[0], mean[3] + centre - slopes[1] * sd[1] * at[1]
-    states[:, PULL] = (states[:, PULL] - states[:, INFORMATION] * at[1]) / sd[1]
-    states[:, INFORMATION] /= sd[1] ** 2
+    if with_states:
+        states[:, PULL] = (states[:, PULL] - states[:, INFORMATION] * at[1]) / sd[1]
+        states[:, INFORMATION] /= sd[1] ** 2
     return LnirtFit(
         items=labels[0],
         persons=labels[1],

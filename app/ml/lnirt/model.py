@@ -127,7 +127,7 @@ def fitted_items(attempts: Attempts) -> FittedLnirt:
         fitted_rows = len(codes)
         found = fit(
             student, codes, correct, np.exp(without_slips(np.log(plausible(attempts.seconds[rows])), codes, student)),
-            groups=groups,
+            groups=groups, with_states=False,
         )  # fmt: skip
         give_back()  # the shards
         found = replace(found, items=np.array([labels[code] for code in found.items.tolist()], dtype=object))

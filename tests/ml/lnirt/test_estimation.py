@@ -1,7 +1,7 @@
 """The LNIRT fit: against brute force, against the truth of simulations, and against R's LNIRT where that is at hand."""
 
 import csv
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,12 @@ def test_a_fit_in_shards_of_any_size_is_the_same(answers_of_a_shard: int, monkey
     shards = fit(*answers, censored=made.seconds[kept] > 50)
     np.testing.assert_allclose(numbers(shards), numbers(whole), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(shards.states, whole.states, rtol=1e-9, atol=1e-9)
+
+
+def test_a_fit_that_keeps_no_states_is_the_same() -> None:
+    with_states, without = sample(60, 8).fit(), sample(60, 8).fit(with_states=False)
+    assert without.states.shape == (60, 0)
+    assert numbers(without).tolist() == numbers(replace(with_states, states=without.states)).tolist()
 
 
 @settings(max_examples=15, deadline=None)
