@@ -1,21 +1,16 @@
-"""Finished tasks in bulk: one COPY into the table; where some are there already, one INSERT that skips those."""
+"""Finished tasks in bulk: COPY into the table; where some are there already, one INSERT that skips those."""
 
-import io
-import queue
-import threading
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from functools import lru_cache
 from itertools import islice
 from struct import Struct
 from uuid import UUID
 
-import psycopg2
 from psycopg2.errors import UniqueViolation
 from sqlalchemy.orm import Session
 
-from app.crud import model_tracker, spellings
-from app.crud.binary_copy import HEADER, SINCE_1970, TRAILER
+from app.crud import imported_totals, model_tracker, spellings
+from app.crud.binary_copy import HEADER, NULL, SINCE_1970, TRAILER, cell, copy_in
+from app.crud.imported_totals import ImportedTasks
 from app.crud.rows import execute, take_turn
 from app.domain.interactions import Interaction
 from app.domain.spellings import Kind
@@ -33,64 +28,72 @@ RENAME: dict[Kind, str] = {
 
 SORTED = 160_000  # rows at most, by student and time: an index page is then touched once, not once a row
 FIRST = 10_000  # of them, each batch twice the one before, so that the database soon has something to do
-AHEAD = 1  # batch ready while the database is still at work
+AT_ONCE = 4_000_000  # rows in one COPY; their totals are added up in 60 bytes each
 
-# A row of PostgreSQL's binary COPY; before each cell its length in bytes.
+# A row of the binary COPY; before each cell its length in bytes.
 ROW = Struct(">hi16siqi16si?i?idiq")
-EMPTY = b"\xff\xff\xff\xff"
 
 
 def add(db: Session, interactions: Iterable[Interaction], school: UUID | None = None) -> int:
-    """Store what is not stored yet and count it; the number of new rows. Memory stays bounded.
+    """Store what is not stored yet and count it; the number of new rows.
 
     `school`: whose students these are, where its key sees no others.
 
     `interactions` must be able to begin anew: a file usually brings only new rows, and when it doesn't is read twice.
+    Memory stays bounded, by what AT_ONCE rows take.
     """
-    noted = _Noted(interactions)
+    noted = ImportedTasks()
     take_turn(db, "importing")  # two with the same rows would wait for each other
     execute(db, "SET LOCAL work_mem = '64MB'")
     try:
         with db.begin_nested():
-            added = _copy(db, "practice_tasks", noted, school)
+            added = _add_new(db, interactions, school, noted)
     except UniqueViolation:
-        added = _add_missing(db, noted, school)
+        noted = ImportedTasks()
+        added = _add_missing(db, interactions, school, noted)
     if added:
-        for kind, written, name in spellings.register_all(db, noted.names()):  # it may have come meanwhile
+        for kind, written, name in spellings.register_all(db, _names(noted)):  # it may have come meanwhile
             execute(db, RENAME[kind], written=written, name=name)
         model_tracker.count(db, added)
     return added
 
 
-def _add_missing(db: Session, interactions: Iterable[Interaction], school: UUID | None) -> int:
+def _add_new(db: Session, interactions: Iterable[Interaction], school: UUID | None, noted: ImportedTasks) -> int:
+    """Store rows none of which is there; raises UniqueViolation where one is, or comes meanwhile."""
+    rows, added, more = iter(interactions), 0, True
+    with imported_totals.counted_here(db):
+        while more:
+            some = copy_in(db, "practice_tasks", COLUMNS, _batches(islice(rows, AT_ONCE), school, noted))
+            imported_totals.add(db, noted)
+            added, more = added + some, some == AT_ONCE
+    return added
+
+
+def _add_missing(db: Session, interactions: Iterable[Interaction], school: UUID | None, noted: ImportedTasks) -> int:
+    """Store those that are not there; the trigger adds them to the totals."""
     execute(db, "DROP TABLE IF EXISTS imported")
     execute(db, f"CREATE TEMPORARY TABLE imported ON COMMIT DROP AS SELECT {COLUMNS} FROM practice_tasks LIMIT 0")
-    _copy(db, "imported", interactions, school)
+    copy_in(db, "imported", COLUMNS, _batches(interactions, school, noted))
     return execute(db, INSERT).rowcount
 
 
-def _copy(db: Session, table: str, interactions: Iterable[Interaction], school: UUID | None) -> int:
-    """COPY while another thread makes the rows; how many."""
-    cursor = db.connection().connection.cursor()
-    with _Ahead(_batches(interactions, EMPTY if school is None else b"\x00\x00\x00\x10" + school.bytes)) as rows:
-        try:
-            cursor.copy_expert(f"COPY {table} ({COLUMNS}) FROM STDIN (FORMAT binary)", rows, size=1 << 20)
-        except psycopg2.Error:
-            if rows.error is not None:  # psycopg2 hides what went wrong in making the rows
-                raise rows.error from None
-            raise
-    copied: int = cursor.rowcount
-    return copied
-
-
-def _batches(interactions: Iterable[Interaction], school: bytes) -> Iterator[bytes]:
-    """The whole of a binary COPY, in large pieces; `school` is the last cell of each row."""
+def _batches(interactions: Iterable[Interaction], school: UUID | None, noted: ImportedTasks) -> Iterator[bytes]:
+    """The whole of a binary COPY, in large pieces."""
     yield HEADER
-    rows, size = (_row(each) + school for each in interactions), FIRST
-    while batch := sorted(islice(rows, size)):  # as bytes: by student, then time
-        yield b"".join(batch)
-        size = min(2 * size, SORTED)
-    yield TRAILER
+    last = NULL if school is None else b"\x00\x00\x00\x10" + school.bytes
+    rows, size, packed = iter(interactions), FIRST, list[bytes]()
+    while some := list(islice(rows, FIRST)):
+        noted.take(some)
+        packed += [_row(each) + last for each in some]
+        if len(packed) >= size:
+            yield _together(packed)
+            size, packed = min(2 * size, SORTED), []
+    yield _together(packed) + TRAILER
+
+
+def _together(rows: list[bytes]) -> bytes:
+    """Put them in order, as bytes: by student, then time."""
+    return b"".join(sorted(rows))
 
 
 def _row(row: Interaction) -> bytes:
@@ -100,71 +103,9 @@ def _row(row: Interaction) -> bytes:
     fixed = ROW.pack(
         11, 16, row.student, 8, started, 16, row.id, 1, True, 1, row.correct, 8, row.seconds, 8, finished
     )  # fmt: skip
-    return fixed + _cell(row.topic) + _cell(row.difficulty) + (EMPTY if row.item is None else _cell(row.item))
+    return fixed + cell(row.topic) + cell(row.difficulty) + (NULL if row.item is None else cell(row.item))
 
 
-@lru_cache(200_000)  # topics, levels and exercises
-def _cell(value: str) -> bytes:
-    encoded = value.encode()
-    return len(encoded).to_bytes(4) + encoded
-
-
-class _Noted:
-    """Rows, and the topics and exercises that they name."""
-
-    def __init__(self, rows: Iterable[Interaction]) -> None:
-        self._rows = rows
-        self._topics, self._items = dict[str, None](), dict[str, None]()  # in the order they are met
-
-    def __iter__(self) -> Iterator[Interaction]:
-        for row in self._rows:
-            self._topics[row.topic] = None
-            if row.item is not None:
-                self._items[row.item] = None
-            yield row
-
-    def names(self) -> Iterator[tuple[Kind, str]]:
-        yield from (("topic", name) for name in self._topics)
-        yield from (("item", name) for name in self._items)
-
-
-class _Ahead:
-    """Pieces as a file that COPY can read, made by another thread while the database is at work on those before."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._made: queue.Queue[bytes] = queue.Queue(AHEAD)  # b"" ends it
-        self._wanted = True
-        self._rest = io.BytesIO()
-        self._thread = threading.Thread(target=self._make, name="import")
-        self.error: BaseException | None = None
-
-    def __enter__(self) -> "_Ahead":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._wanted = False
-        while self._thread.is_alive():  # it may be waiting for room
-            with suppress(queue.Empty):
-                self._made.get(timeout=0.01)
-        self._thread.join()
-
-    def _make(self) -> None:
-        try:
-            for piece in self._pieces:
-                if not self._wanted:
-                    return
-                self._made.put(piece)
-        except BaseException as error:  # told to whoever reads
-            self.error = error
-        finally:
-            self._made.put(b"")
-
-    def read(self, size: int = -1) -> bytes:
-        if not (data := self._rest.read(size)):
-            self._rest = io.BytesIO(self._made.get())
-            data = self._rest.read(size)
-            if self.error is not None and not data:
-                raise self.error
-        return data
+def _names(noted: ImportedTasks) -> Iterator[tuple[Kind, str]]:
+    yield from (("topic", name) for name in noted.topics)
+    yield from (("item", name) for name in noted.items if name)

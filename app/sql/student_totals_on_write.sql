@@ -7,6 +7,10 @@ CREATE OR REPLACE FUNCTION student_totals_on_write() RETURNS trigger LANGUAGE pl
 DECLARE
     corrected boolean := false;
 BEGIN
+    -- An import adds up what it brings by itself (app/crud/imported_totals.py).
+    IF TG_OP = 'INSERT' AND current_setting('smartstudy.totals_of_import', true) = 'on' THEN
+        RETURN NULL;
+    END IF;
     IF TG_OP = 'UPDATE' THEN
         corrected := EXISTS (SELECT FROM old_rows WHERE completed);
     END IF;

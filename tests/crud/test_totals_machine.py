@@ -1,15 +1,19 @@
 """Whatever happens to tasks, in whatever order, the running totals are what counting them all would say."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
 import hypothesis
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.crud import imports
+from app.core.database import new_session
+from app.crud import imported_totals, imports
 from app.domain.attempts import DIFFICULTIES
 from app.domain.interactions import Interaction, uuid5
 
@@ -118,3 +122,60 @@ def test_totals_stay_what_counting_says(db: Session) -> None:
     machine = type("Machine", (Tasks,), {"db": db})
     limits = hypothesis.settings(deadline=None, max_examples=max(12, hypothesis.settings().max_examples // 10))
     run_state_machine_as_test(machine, settings=limits)
+
+
+some_tasks = st.lists(
+    st.tuples(student, topic, item, difficulty, st.booleans(), seconds, st.integers(0, 3)), min_size=1, max_size=40
+)
+
+
+@hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.given(
+    tasks=some_tasks, first=some_tasks | st.none(), at_once=st.integers(1, 15), together=st.integers(1, 15)
+)
+def test_an_import_adds_up_what_counting_says_however_it_is_cut(
+    db: Session, monkeypatch: pytest.MonkeyPatch, tasks: list[Any], first: list[Any] | None, at_once: int, together: int
+) -> None:
+    db.rollback()
+    monkeypatch.setattr(imports, "AT_ONCE", at_once)
+    monkeypatch.setattr(imports, "FIRST", 1 + at_once // 3)
+    monkeypatch.setattr(imported_totals, "TOGETHER", together)
+    for name, some in (("first", first), ("then", tasks)):
+        rows = [
+            Interaction(
+                uuid5(f"{name} {k}"), whose.bytes, item, topic, difficulty, correct, seconds, 1.7e9 + moment / 3
+            )
+            for k, (whose, topic, item, difficulty, correct, seconds, moment) in enumerate(some or [])
+        ]
+        assert imports.add(db, rows) == len(rows)
+        assert [tuple(row) for row in db.execute(text(KEPT))] == [tuple(row) for row in db.execute(text(COUNTED))]
+
+
+def test_what_a_student_finishes_while_their_first_tasks_are_imported_is_counted_once(db: Session) -> None:
+    rows = [Interaction(uuid5(f"{k}"), STUDENTS[0].bytes, None, "A", "easy", True, 5.0, 1.7e9 + k) for k in range(9)]
+    with new_session()() as elsewhere, ThreadPoolExecutor(1) as other:
+        elsewhere.execute(
+            text("""INSERT INTO practice_tasks (user_id, topic, difficulty, completed, is_correct, actual_time_seconds,
+                        completed_at) VALUES (:student, 'A', 'easy', true, true, 3, now())"""),
+            {"student": STUDENTS[0]},
+        )
+        importing = other.submit(imports.add, db, rows)
+        waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        with new_session()() as looking:
+            while not looking.scalar(waiting) and not importing.done():
+                time.sleep(0.01)
+        elsewhere.commit()
+        assert importing.result(60) == 9
+    db.commit()
+    assert [tuple(row) for row in db.execute(text(KEPT))] == [tuple(row) for row in db.execute(text(COUNTED))]
+    assert db.scalar(text("SELECT n FROM student_totals WHERE scope = 'all'")) == 10
+
+
+def test_what_is_finished_after_an_import_in_its_transaction_is_counted(db: Session) -> None:
+    imports.add(db, [Interaction(uuid5("1"), STUDENTS[0].bytes, None, "A", "easy", True, 5.0, 1.7e9)])
+    db.execute(
+        text("""INSERT INTO practice_tasks (user_id, topic, difficulty, completed, is_correct, actual_time_seconds,
+                    completed_at) VALUES (:student, 'A', 'easy', true, true, 3, now())"""),
+        {"student": STUDENTS[0]},
+    )
+    assert db.scalar(text("SELECT n FROM student_totals WHERE scope = 'all'")) == 2

@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.core.settings import APP
 
-REVISION = "0013"  # the newest file in alembic/versions; a test holds the two together
+REVISION = "0014"  # the newest file in alembic/versions; a test holds the two together
 
 LOCK_NOT_AVAILABLE = "55P03"
 WAIT_SECONDS = 120.0  # for those who work with the tables
