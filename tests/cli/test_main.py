@@ -328,6 +328,7 @@ def test_nobodys_word_on_where_a_request_comes_from_is_taken_but_that_of_a_proxy
         server.started = True
 
     monkeypatch.setattr("uvicorn.Server.run", served)
+    monkeypatch.setattr("uvicorn.Config.configure_logging", lambda _: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(
         "app.core.observability.logs.configure", lambda: None
