@@ -4,13 +4,14 @@ For all others the trigger student_totals_on_write does it, whose sums these are
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg2.errors import UniqueViolation
 from sqlalchemy.orm import Session
 
 from app.crud.binary_copy import HEADER, SINCE_1970, TRAILER, cell, copy_in
@@ -21,9 +22,18 @@ from app.domain.interactions import Interaction
 COLUMNS = "user_id, scope, key, n, n_correct, microseconds, last_at, last_id, last_correct, last_seconds"
 COUNTED_HERE = "SELECT set_config('smartstudy.totals_of_import', :on, true)"  # the trigger asks for it
 KNOWN = "SELECT EXISTS (SELECT FROM student_totals WHERE user_id = ANY(CAST(:students AS uuid[])))"
-ADDED = f"CREATE TEMPORARY TABLE added ON COMMIT DROP AS SELECT {COLUMNS} FROM student_totals LIMIT 0"
+ADDED = f"""
+    CREATE TEMPORARY TABLE IF NOT EXISTS added ON COMMIT DROP AS SELECT {COLUMNS} FROM student_totals LIMIT 0"""
+OF_ONE_PART = f"SELECT {COLUMNS} FROM added"
+OF_ALL_PARTS = """
+    SELECT user_id, scope, key, n, n_correct, micros, (last).completed_at, (last).id, (last).is_correct, (last).seconds
+    FROM (
+        SELECT user_id, scope, key, sum(n) AS n, sum(n_correct) AS n_correct, sum(microseconds) AS micros,
+            (max(ARRAY[ROW(last_at, last_id, last_correct, last_seconds)::last_task]))[1] AS last
+        FROM added GROUP BY user_id, scope, key
+    ) AS sums"""
 ADD = f"""
-    INSERT INTO student_totals AS total ({COLUMNS}) SELECT {COLUMNS} FROM added ORDER BY user_id, scope, key
+    INSERT INTO student_totals AS total ({COLUMNS}) {{added}} ORDER BY user_id, scope, key
     ON CONFLICT (user_id, scope, key) DO UPDATE SET
         n = total.n + excluded.n,
         n_correct = total.n_correct + excluded.n_correct,
@@ -72,18 +82,26 @@ def counted_here(db: Session) -> Iterator[None]:
     execute(db, COUNTED_HERE, on="")  # a rollback ends it, too
 
 
-def add(db: Session, tasks: "ImportedTasks") -> None:
-    """Add them to the totals; they are then forgotten.
-
-    Raises:
-        UniqueViolation: a student who had none got some from elsewhere meanwhile.
-    """
-    if not _known(db, tasks.students):
-        copy_in(db, "student_totals", COLUMNS, tasks.totals())
-        return
+def put_by(db: Session, tasks: "ImportedTasks") -> None:
+    """Keep in the database what they add, until `add`; they are then forgotten. Nobody waits for it."""
     execute(db, ADDED)
     copy_in(db, "added", COLUMNS, tasks.totals())
-    execute(db, ADD)
+    tasks.forget()
+
+
+def add(db: Session, tasks: "ImportedTasks", *, others: bool) -> None:
+    """Add them to the totals, and the `others` that are put by; they are then forgotten.
+
+    All at once and in the order of the key, as everybody does: whoever finishes a task of these students waits from
+    here to the end of the transaction.
+    """
+    if not others and not _known(db, tasks.students):
+        with suppress(UniqueViolation), db.begin_nested():  # a student who had none gets some from elsewhere meanwhile
+            copy_in(db, "student_totals", COLUMNS, tasks.totals())
+            tasks.forget()
+            return
+    put_by(db, tasks)
+    execute(db, ADD.format(added=OF_ALL_PARTS if others else OF_ONE_PART))
     execute(db, "DROP TABLE added")
 
 
@@ -117,29 +135,38 @@ class ImportedTasks:
         part["id"] = np.frombuffer(b"".join(ids), "V16")
         self._parts.append(part)
 
+    def forget(self) -> None:
+        """Keep the names only."""
+        self._parts = []
+
     def totals(self) -> Iterator[bytes]:
-        """Yield what they add, by student, scope and key, as a binary COPY of COLUMNS in pieces; they are forgotten."""
-        tasks = self._put_down()
+        """Yield what they add, by student, scope and key, as a binary COPY of COLUMNS in pieces."""
+        tasks = self._put_together()
         students, place = _sorted(self.students)
-        tasks["student"] = place[tasks["student"]]
-        order = np.argsort(tasks["student"], kind="stable")
-        begins = np.flatnonzero(np.diff(tasks["student"][order], prepend=-1))  # each student's first
+        whose = place[tasks["student"]]
+        order = np.argsort(whose, kind="stable")
+        begins = np.flatnonzero(np.diff(whose[order], prepend=-1))  # each student's first
         sums, end = _Sums(students, self.topics, self.items), 0
         yield HEADER
         while (begin := end) < len(tasks):
             student = np.searchsorted(begins, begin + TOGETHER)
             end = int(begins[student]) if student < len(begins) else len(tasks)
-            yield sums.rows(tasks[order[begin:end]])
+            some = tasks[order[begin:end]]
+            some["student"] = whose[order[begin:end]]
+            yield sums.rows(some)
         yield TRAILER
 
-    def _put_down(self) -> NDArray[Any]:
-        """All of them, (n,); each part goes as it is copied."""
+    def _put_together(self) -> NDArray[Any]:
+        """All of them, (n,), as one part; the others go as they are copied."""
+        if len(self._parts) == 1:
+            return self._parts[0]
         tasks, end = np.empty(sum(map(len, self._parts)), TASK), 0
         self._parts.reverse()
         while self._parts:
             part = self._parts.pop()
             begin, end = end, end + len(part)
             tasks[begin:end] = part
+        self._parts.append(tasks)
         return tasks
 
 

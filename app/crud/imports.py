@@ -42,13 +42,15 @@ def add(db: Session, interactions: Iterable[Interaction], school: UUID | None = 
     `interactions` must be able to begin anew: a file usually brings only new rows, and when it doesn't is read twice.
     Memory stays bounded, by what AT_ONCE rows take.
     """
-    noted = ImportedTasks()
+    noted, are_new = ImportedTasks(), True
     take_turn(db, "importing")  # two with the same rows would wait for each other
     execute(db, "SET LOCAL work_mem = '64MB'")
     try:
         with db.begin_nested():
             added = _add_new(db, interactions, school, noted)
     except UniqueViolation:
+        are_new = False
+    if not are_new:
         noted = ImportedTasks()
         added = _add_missing(db, interactions, school, noted)
     if added:
@@ -60,12 +62,14 @@ def add(db: Session, interactions: Iterable[Interaction], school: UUID | None = 
 
 def _add_new(db: Session, interactions: Iterable[Interaction], school: UUID | None, noted: ImportedTasks) -> int:
     """Store rows none of which is there; raises UniqueViolation where one is, or comes meanwhile."""
-    rows, added, more = iter(interactions), 0, True
+    rows, added = iter(interactions), 0
     with imported_totals.counted_here(db):
-        while more:
-            some = copy_in(db, "practice_tasks", COLUMNS, _batches(islice(rows, AT_ONCE), school, noted))
-            imported_totals.add(db, noted)
-            added, more = added + some, some == AT_ONCE
+        while some := copy_in(db, "practice_tasks", COLUMNS, _batches(islice(rows, AT_ONCE), school, noted)):
+            added += some
+            if some < AT_ONCE:
+                break
+            imported_totals.put_by(db, noted)
+        imported_totals.add(db, noted, others=added >= AT_ONCE)
     return added
 
 
@@ -73,17 +77,21 @@ def _add_missing(db: Session, interactions: Iterable[Interaction], school: UUID 
     """Store those that are not there; the trigger adds them to the totals."""
     execute(db, "DROP TABLE IF EXISTS imported")
     execute(db, f"CREATE TEMPORARY TABLE imported ON COMMIT DROP AS SELECT {COLUMNS} FROM practice_tasks LIMIT 0")
-    copy_in(db, "imported", COLUMNS, _batches(interactions, school, noted))
+    copy_in(db, "imported", COLUMNS, _batches(interactions, school, noted, names_only=True))
     return execute(db, INSERT).rowcount
 
 
-def _batches(interactions: Iterable[Interaction], school: UUID | None, noted: ImportedTasks) -> Iterator[bytes]:
+def _batches(
+    interactions: Iterable[Interaction], school: UUID | None, noted: ImportedTasks, *, names_only: bool = False
+) -> Iterator[bytes]:
     """The whole of a binary COPY, in large pieces."""
     yield HEADER
     last = NULL if school is None else b"\x00\x00\x00\x10" + school.bytes
     rows, size, packed = iter(interactions), FIRST, list[bytes]()
     while some := list(islice(rows, FIRST)):
         noted.take(some)
+        if names_only:
+            noted.forget()
         packed += [_row(each) + last for each in some]
         if len(packed) >= size:
             yield _together(packed)

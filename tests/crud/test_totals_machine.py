@@ -1,6 +1,8 @@
 """Whatever happens to tasks, in whatever order, the running totals are what counting them all would say."""
 
 import time
+import tracemalloc
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
@@ -34,6 +36,10 @@ COUNTED = """
 KEPT = """
     SELECT user_id, scope, key, n, n_correct, microseconds, ROW(last_at, last_id, last_correct, last_seconds)::text
     FROM student_totals ORDER BY user_id, scope, key"""
+
+FINISH = text("""
+    INSERT INTO practice_tasks (user_id, topic, difficulty, completed, is_correct, actual_time_seconds, completed_at)
+    VALUES (:student, 'A', 'easy', true, true, 3, now())""")
 
 
 class Tasks(RuleBasedStateMachine):
@@ -154,12 +160,8 @@ def test_an_import_adds_up_what_counting_says_however_it_is_cut(
 def test_what_a_student_finishes_while_their_first_tasks_are_imported_is_counted_once(db: Session) -> None:
     rows = [Interaction(uuid5(f"{k}"), STUDENTS[0].bytes, None, "A", "easy", True, 5.0, 1.7e9 + k) for k in range(9)]
     with new_session()() as elsewhere, ThreadPoolExecutor(1) as other:
-        elsewhere.execute(
-            text("""INSERT INTO practice_tasks (user_id, topic, difficulty, completed, is_correct, actual_time_seconds,
-                        completed_at) VALUES (:student, 'A', 'easy', true, true, 3, now())"""),
-            {"student": STUDENTS[0]},
-        )
-        importing = other.submit(imports.add, db, rows)
+        elsewhere.execute(FINISH, {"student": STUDENTS[0]})
+        importing = other.submit(imports.add, db, iter(rows))  # as from a pipe, which can't be read again
         waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
         with new_session()() as looking:
             while not looking.scalar(waiting) and not importing.done():
@@ -173,9 +175,51 @@ def test_what_a_student_finishes_while_their_first_tasks_are_imported_is_counted
 
 def test_what_is_finished_after_an_import_in_its_transaction_is_counted(db: Session) -> None:
     imports.add(db, [Interaction(uuid5("1"), STUDENTS[0].bytes, None, "A", "easy", True, 5.0, 1.7e9)])
-    db.execute(
-        text("""INSERT INTO practice_tasks (user_id, topic, difficulty, completed, is_correct, actual_time_seconds,
-                    completed_at) VALUES (:student, 'A', 'easy', true, true, 3, now())"""),
-        {"student": STUDENTS[0]},
-    )
+    db.execute(FINISH, {"student": STUDENTS[0]})
     assert db.scalar(text("SELECT n FROM student_totals WHERE scope = 'all'")) == 2
+
+
+def completed_elsewhere(student: UUID) -> None:
+    """Somebody finishes a task of this student's, who must not wait."""
+    with new_session()() as elsewhere:
+        elsewhere.execute(text("SET LOCAL lock_timeout = '3s'"))
+        elsewhere.execute(FINISH, {"student": student})
+        elsewhere.commit()
+
+
+def test_nobody_waits_for_totals_before_the_last_row_of_a_long_file_is_stored(
+    db: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits longer than a request may, gets an error; and one who holds later students' totals, a deadlock."""
+    monkeypatch.setattr(imports, "AT_ONCE", 4)
+
+    def rows() -> Iterator[Interaction]:
+        for k in range(20):
+            yield Interaction(uuid5(f"{k}"), STUDENTS[k % 2].bytes, None, "A", "easy", True, 5.0, 1.7e9 + k)
+            if k % 4 == 2:
+                completed_elsewhere(STUDENTS[k % 2])
+
+    assert imports.add(db, rows()) == 20
+    db.commit()
+    assert [tuple(row) for row in db.execute(text(KEPT))] == [tuple(row) for row in db.execute(text(COUNTED))]
+    assert db.scalar(text("SELECT sum(n) FROM student_totals WHERE scope = 'all'")) == 25
+
+
+def test_a_file_that_is_there_already_is_not_kept_in_memory(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "AT_ONCE", 1_000)
+    monkeypatch.setattr(imports, "FIRST", 500)
+    monkeypatch.setattr(imports, "SORTED", 500)
+    ids = [uuid5(f"{k}") for k in range(60_000)]
+
+    class Rows:
+        def __iter__(self) -> Iterator[Interaction]:
+            for k, task in enumerate(ids):
+                yield Interaction(task, STUDENTS[0].bytes, None, "A", "easy", True, 5.0, 1.7e9 + k)
+
+    imports.add(db, [*Rows()][:1])
+    tracemalloc.start()
+    try:
+        assert imports.add(db, Rows()) == len(ids) - 1
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
