@@ -10,13 +10,21 @@ from app.crud.training_runs import Run
 STORE = "he store of the models can't be used; predictions go on, and `smartstudy status` and the log say why."
 # From its first words to the end (`ObjectStore.unusable`): what a store says of itself may name a place anywhere.
 _STORE = re.compile(r"(?<=[Tt])he store of the models, .*", re.DOTALL)
-_ADDRESS = re.compile(r"\s?\b[\w+.-]+://\S*")
-_FOLDER = re.compile(r"""\s\(/[^)]*\)|:\s(['"])/.*?\1|:\s/\S*""")  # not that of a route: `POST /model/resume`
+# So may what the driver of PostgreSQL says, but not what we do (`Replica.problem`, `NotAReplica`).
+_REPLICA = re.compile(r"(?<=the database itself does): (?!it is ).*", re.DOTALL)
+_ADDRESS = r"\b(?:[\w+.-]+://\S*[^\s.,:;)>'\"]|\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?)"
+_NAMED = re.compile(rf"(?<=Dask's )(scheduler|worker) {_ADDRESS}")
+_UNNAMED = re.compile(_ADDRESS)
+_SETTING = re.compile(r"(?<=_DIR) \(.*\)(?= (?:has|can't))")  # `preflight.disk`
+_QUOTED = r"""(?:\s->|:)?\s(['"])(?:(?!\1)[^\\]|\\.)*?/(?:(?!\1)[^\\]|\\.)*\1"""
+_FOLDER = re.compile(rf"{_QUOTED}|\s\(/[^)]*\)|:\s/\S*")  # not that of a route: `POST /model/resume`
 
 
 def for_anybody(sentence: str) -> str:
     """Leave out bucket, host and folder."""
-    return _FOLDER.sub("", _ADDRESS.sub("", _STORE.sub(STORE, sentence)))
+    said = _REPLICA.sub("; the log says why.", _STORE.sub(STORE, sentence))
+    said = _UNNAMED.sub("an address", _NAMED.sub(r"\1", said))
+    return _FOLDER.sub("", _SETTING.sub("", said))
 
 
 def run_for_anybody(run: Run | None) -> Run | None:

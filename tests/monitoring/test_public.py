@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.cli import monitor
 from app.crud import training_control
 from app.domain.actors import Actor
+from app.ml.training.run import sentence
 from app.monitoring.public import for_anybody
 from app.monitoring.status import training_now
 
@@ -17,6 +18,7 @@ AWAY = (
     "The store of the models, s3://pupils/school, can't be used: Generic S3 error: Error performing GET "
     "http://10.0.0.5:9000/pupils - Server returned 404: NoSuchBucket, there is no pupils. Look elsewhere."
 )
+REPLICA = "The replica (DATABASE_READ_URL) does not answer, and the database itself does"
 PLACES = ("pupils", "10.0.0", "/srv/", "://")
 ENDS = """INSERT INTO training_runs (outcome, finished_at, message, progress)
           VALUES ('failed', now(), :message, jsonb_build_object('step', 'store', 'why', :why))"""
@@ -37,6 +39,22 @@ ENDS = """INSERT INTO training_runs (outcome, finished_at, message, progress)
         ("MODEL_DIR (/srv/models) has 12 MB left: make room.", "MODEL_DIR has 12 MB left: make room."),
         ("lnirt: No space left on device: /srv/models/versions/.staging-1", "lnirt: No space left on device"),
         ("[Errno 13] Permission denied: '/srv/models/x y'.", "[Errno 13] Permission denied."),
+        (
+            sentence(OSError(28, "No space left on device", "/srv/my school's (old)/.staging-1")),
+            "No space left on device",
+        ),
+        ("OSError: Permission denied: '/srv/x y' -> '/srv/z'", "OSError: Permission denied"),
+        ("DATA_DIR (/srv/my models (old)) can't be reached: it is gone.", "DATA_DIR can't be reached: it is gone."),
+        (
+            "The last one was tcp://10.0.0.9:4711. Timed out at tcp://pupils:1 after 30 s: ('10.0.0.9', 8786).",
+            "The last one was an address. Timed out at an address after 30 s: ('an address', 8786).",
+        ),
+        (
+            f'{REPLICA}: connection to server at "10.0.0.5", port 5432 failed: FATAL: no user pupils',
+            f"{REPLICA}; the log says why.",
+        ),
+        (f"{REPLICA}: it is on timeline 2, not 1: wait", f"{REPLICA}: it is on timeline 2, not 1: wait"),
+        ("At 12:30: 'a' and/or 'b' by numpy 2.1.3 in 1:30.", "At 12:30: 'a' and/or 'b' by numpy 2.1.3 in 1:30."),
         ("Go on: `smartstudy resume` or POST /model/resume.", "Go on: `smartstudy resume` or POST /model/resume."),
         (
             "Kept version 12: version 13's log-loss 0.61 is worse.",

@@ -89,8 +89,6 @@ class Publication:
             self._say(RunReason.NOT_TRAINED, kind=kind, why=why.rstrip("."))
         for kind, version_id in self._leaving.items():
             self._say(RunReason.KNEW_ERASED, id=version_id, kind=kind)
-        if self._run.workers_lost:
-            self._say(RunReason.WORKERS_LOST, why=self._run.workers_lost.rstrip("."))
         self._said += self._run.told
         model_order, found = self._model_order(), self._shares()
         published = [f"version {each.id} of {kind}" for kind, each in model_order if each.new]
@@ -103,6 +101,8 @@ class Publication:
             self._say(RunReason.ANSWERED, parts=in_words(found))
         elif self._leaving:
             self._say(RunReason.UNTRAINED_ANSWERS)
+        if self._run.workers_lost:  # last: `public.for_anybody` ends where a store is named
+            self._say(RunReason.WORKERS_LOST, why=self._run.workers_lost.rstrip("."))
         if [each.id for _, each in model_order] != self._now:
             self._serve(model_order)
         serving_changes.share(self._db, {self._decision.incumbents[kind].id: share for kind, share in found.items()})

@@ -624,5 +624,5 @@ def sentence(why: Exception) -> str:
     if isinstance(why, ValueError | AppError | artifacts.DamagedFiles):  # ours, or one that says what was wrong
         return str(why).splitlines()[0] if str(why) else type(why).__name__
     if isinstance(why, OSError) and why.strerror:
-        return f"{why.strerror}: {why.filename}" if why.filename else why.strerror
+        return f"{why.strerror}: {why.filename!r}" if why.filename else why.strerror
     return f"{type(why).__name__}: {(str(why).splitlines() or ['no message'])[0]}"
