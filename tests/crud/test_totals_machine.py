@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.core.database import new_session
 from app.crud import imported_totals, imports
+from app.crud.imported_totals import ImportedTasks
 from app.domain.attempts import DIFFICULTIES
 from app.domain.interactions import Interaction, uuid5
 
@@ -221,5 +222,21 @@ def test_a_file_that_is_there_already_is_not_kept_in_memory(db: Session, monkeyp
     try:
         assert imports.add(db, Rows()) == len(ids) - 1
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_totals_of_a_student_with_very_many_tasks_take_little_memory() -> None:
+    n, tasks = 200_000, ImportedTasks()
+    tasks.take(
+        [
+            Interaction(k.to_bytes(16), STUDENTS[0].bytes, f"i{k % 97}", "A", "easy", True, 5.0, 1.7e9 + k)
+            for k in range(n)
+        ]
+    )
+    tracemalloc.start()
+    try:
+        assert all(tasks.totals())
+        assert tracemalloc.get_traced_memory()[1] < 200 * n
     finally:
         tracemalloc.stop()
