@@ -27,7 +27,7 @@ def within(progress: Progress | None, **facts: Any) -> Progress:
 def describe(step: Mapping[str, Any]) -> str:
     """A step of a training in words."""
     if "epoch" not in step:
-        return str(step.get("step", "training"))
+        return ": ".join(str(said) for said in (step.get("step", "training"), step.get("why")) if said)
     numbers = "  ".join(
         f"{name.replace('_', ' ')} {value:.4f}" for name, value in step.items() if isinstance(value, float)
     )

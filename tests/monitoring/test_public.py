@@ -1,14 +1,16 @@
 """What anybody may be told of what is wrong: which part and what to do, not where it lies."""
 
 import json
+from io import StringIO
 
 import pytest
 from fastapi.testclient import TestClient
+from rich.console import Console
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.cli import monitor
-from app.crud import training_control
+from app.crud import training_control, training_runs
 from app.domain.actors import Actor
 from app.ml.training.run import sentence
 from app.monitoring.public import for_anybody
@@ -90,3 +92,19 @@ def test_anybody_learns_that_the_store_can_not_be_used_and_only_operators_where_
     training_control.pause(db, Actor("ada@example.com"), "Until https://wiki.example.org/exams says so.")
     db.commit()
     assert "https://wiki.example.org/exams" in seen()
+
+
+def test_operators_learn_from_the_status_why_a_run_waits_for_a_store_that_can_be_listed_but_takes_nothing(
+    db: Session,
+) -> None:
+    db.execute(
+        text("""INSERT INTO training_runs (outcome, started_at, progress)
+                VALUES ('running', now(), jsonb_build_object('step', 'store', 'why', CAST(:why AS text)))"""),
+        {"why": "The store of the models, file:///srv, can't be used: No space left on device."},
+    )
+    db.execute(text(f"SELECT pg_advisory_xact_lock({training_runs.LOCK})"))
+    told = Console(file=StringIO(), width=300)
+    told.print(monitor.shown(db))
+    assert isinstance(told.file, StringIO)
+    assert "file:///srv, can't be used: No space left on device." in told.file.getvalue()
+    assert "file:///srv" not in training_now(db).model_dump_json()

@@ -283,7 +283,7 @@ class ServingModels:
             if loaded.version.id not in self.model_order.versions:
                 log.info("%s is loaded", loaded)
         if model_order.shares != self.model_order.shares:
-            log.info("what is answered: %s", in_words(model_order.shares))
+            log.info("what is answered: %s", in_words(model_order.shares) or "LNIRT of the newest tasks")
 
     def _refresh_quietly(self) -> None:
         try:

@@ -156,7 +156,10 @@ def test_lnirt_of_the_newest_tasks_answers_when_nothing_can_be_loaded(db: Sessio
 
 
 @pytest.mark.usefixtures("trained")
-def test_networks_say_nothing_once_the_lnirt_that_they_correct_is_retired(db: Session) -> None:
+def test_networks_say_nothing_once_the_lnirt_that_they_correct_is_retired(
+    db: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "smartstudy.serving")
     secret = key(db)
     with restarted() as client:
         caller = Student(client, secret)
@@ -168,6 +171,7 @@ def test_networks_say_nothing_once_the_lnirt_that_they_correct_is_retired(db: Se
     with restarted() as client:
         begun = Student(client, secret).ask(user_id=SOMEBODY).json()
     assert before["model_version"] == "embedding_v2"
+    assert "what is answered: LNIRT of the newest tasks" in caplog.messages
     for after in (running, begun):
         assert (after["model_version"], after["model_version_id"], after["contributions"]) == ("v1.0", None, None)
         assert (
