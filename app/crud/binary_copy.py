@@ -73,7 +73,7 @@ def copy_in(db: Session, table: str, columns: str, pieces: Iterator[bytes]) -> i
         try:
             cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)", rows, size=1 << 20)
         except psycopg2.Error:
-            if rows.error is not None:  # psycopg2 hides what went wrong in making the rows
+            if rows.error is not None:  # psycopg2 hides what went wrong in making the rows, and a Ctrl-C
                 raise rows.error from None
             raise
     copied: int = cursor.rowcount
@@ -114,9 +114,13 @@ class _Ahead:
             self._made.put(b"")
 
     def read(self, size: int = -1) -> bytes:
-        if not (data := self._rest.read(size)):
-            self._rest = io.BytesIO(self._made.get())
-            data = self._rest.read(size)
-            if self.error is not None and not data:
-                raise self.error
+        try:
+            if not (data := self._rest.read(size)):
+                self._rest = io.BytesIO(self._made.get())
+                data = self._rest.read(size)
+                if self.error is not None and not data:
+                    raise self.error
+        except BaseException as interrupted:
+            self.error = interrupted
+            raise
         return data

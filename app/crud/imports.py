@@ -29,7 +29,7 @@ RENAME: dict[Kind, str] = {
 
 SORTED = 160_000  # rows at most, by student and time: an index page is then touched once, not once a row
 FIRST = 10_000  # of them, each batch twice the one before, so that the database soon has something to do
-AT_ONCE = 4_000_000  # rows in one COPY; their totals are added up in 60 bytes each
+AT_ONCE = 4_000_000  # rows in one COPY; their totals are added up in 80 bytes each
 
 # A row of the binary COPY; before each cell its length in bytes.
 ROW = Struct(">hi16siqi16si?i?idiq")

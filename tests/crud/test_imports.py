@@ -1,5 +1,8 @@
 import gzip
 import re
+import signal
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +17,16 @@ from sqlalchemy.orm import Session
 
 from app.core.database import new_session
 from app.crud import imports
-from app.domain.interactions import COLUMNS, SECONDS_MAX, BadRow, Interactions, _Parser, attempts_of, opened
+from app.domain.interactions import (
+    COLUMNS,
+    SECONDS_MAX,
+    BadRow,
+    Interaction,
+    Interactions,
+    _Parser,
+    attempts_of,
+    opened,
+)
 from app.domain.spellings import Spellings
 
 HEADER = "student_id,item_id,topic,difficulty,correct,time_seconds,timestamp,note\n"
@@ -176,3 +188,14 @@ def test_any_row_is_used_or_named_and_spoils_no_other(rows: list[list[str]]) -> 
         with suppress(BadRow):
             assert 0 < parser.parse(row, line).seconds <= SECONDS_MAX
     assert parser.parse(good, 99).student == first.student
+
+
+def test_an_import_that_is_interrupted_is_not_told_as_the_databases_fault(db: Session) -> None:
+    def rows() -> Iterator[Interaction]:
+        for k in range(20_000):
+            yield Interaction(k.to_bytes(16), bytes(16), None, "a", "easy", True, 2.0, 1.7e9 + k)
+            if k == 15_000:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # Ctrl-C
+
+    with pytest.raises(KeyboardInterrupt):
+        imports.add(db, rows())
