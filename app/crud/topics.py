@@ -177,10 +177,13 @@ def _known(db: Session, name: str) -> bool:
 
 def _move(db: Session, name: str, into: str) -> tuple[int, int]:
     """Return of how many tasks and plans it was."""
-    ids = [str(row.id) for row in sorted(execute(db, LOCK, name=name), key=lambda row: (row.user_id, row.id))]
-    for start in range(0, len(ids), TASKS_PER_STATEMENT):
-        execute(db, MOVE, into=into, ids=ids[start : start + TASKS_PER_STATEMENT])
-    return len(ids), execute(db, MOVE_IN_PLANS, name=name, into=into).rowcount
+    moved = 0
+    while found := execute(db, LOCK, name=name).all():  # again: an import may have ended for which this had to wait
+        ids = [str(row.id) for row in sorted(found, key=lambda row: (row.user_id, row.id))]
+        for start in range(0, len(ids), TASKS_PER_STATEMENT):
+            execute(db, MOVE, into=into, ids=ids[start : start + TASKS_PER_STATEMENT])
+        moved += len(ids)
+    return moved, execute(db, MOVE_IN_PLANS, name=name, into=into).rowcount
 
 
 def _decide(db: Session, name: str, state: State | None, actor: Actor) -> str:

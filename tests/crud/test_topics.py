@@ -1,6 +1,7 @@
 """An admin renames, merges, approves and hides topics: nothing is lost or counted twice, and it stands in the audit."""
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -12,9 +13,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.database import database_url, new_session
-from app.crud import audit, topics, training_runs
+from app.crud import audit, imports, topics, training_runs
 from app.domain.actors import COMMAND_LINE
 from app.domain.errors import NotAccepted, TopicNotFound, TopicTaken
+from app.domain.interactions import Interaction
 from app.ml.evaluation.simulated import school, simulate
 from app.ml.training.run import Order, train
 from tests.school import Student, imported
@@ -138,6 +140,31 @@ def test_results_that_come_while_topics_are_merged_count_once(db: Session, schoo
         thread.join()
     assert answers == [200] * len(open_tasks)
     assert names(db) == {"Algebra": len(open_tasks) + 1}
+    assert rows(db, TOTALS) == rows(db, MADE_ANEW)
+
+
+def test_tasks_whose_import_ends_while_topics_are_merged_are_merged_too(db: Session) -> None:
+    def rows_of(first: int) -> list[Interaction]:
+        return [
+            Interaction(k.to_bytes(16), bytes(16), None, "algebar", "easy", True, 2.0, 1.7e9 + k)
+            for k in range(first, first + 20)
+        ]
+
+    def merge() -> None:
+        with new_session().begin() as session:
+            topics.merge(session, "algebar", "Algebra", COMMAND_LINE)
+
+    imports.add(db, [*rows_of(1), Interaction(bytes(16), bytes(16), None, "Algebra", "easy", True, 2.0, 1.7e9)])
+    db.commit()
+    imports.add(db, rows_of(100))
+    merging = threading.Thread(target=merge)
+    merging.start()
+    with new_session()() as looking:
+        while not looking.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")) and merging.is_alive():
+            time.sleep(0.01)
+    db.commit()
+    merging.join()
+    assert names(db) == {"Algebra": 41}
     assert rows(db, TOTALS) == rows(db, MADE_ANEW)
 
 
