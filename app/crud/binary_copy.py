@@ -72,9 +72,11 @@ def copy_in(db: Session, table: str, columns: str, pieces: Iterator[bytes]) -> i
     with _Ahead(pieces) as rows:
         try:
             cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)", rows, size=1 << 20)
-        except psycopg2.Error:
-            if rows.error is not None:  # psycopg2 hides what went wrong in making the rows, and a Ctrl-C
+        except psycopg2.Error as why:  # it hides what went wrong in making the rows, and a Ctrl-C
+            if rows.error is not None:
                 raise rows.error from None
+            if "error in .read() call" in str(why):
+                raise KeyboardInterrupt from None
             raise
     copied: int = cursor.rowcount
     return copied
@@ -114,13 +116,9 @@ class _Ahead:
             self._made.put(b"")
 
     def read(self, size: int = -1) -> bytes:
-        try:
-            if not (data := self._rest.read(size)):
-                self._rest = io.BytesIO(self._made.get())
-                data = self._rest.read(size)
-                if self.error is not None and not data:
-                    raise self.error
-        except BaseException as interrupted:
-            self.error = interrupted
-            raise
+        if not (data := self._rest.read(size)):
+            self._rest = io.BytesIO(self._made.get())
+            data = self._rest.read(size)
+            if self.error is not None and not data:
+                raise self.error
         return data
