@@ -24,6 +24,7 @@ from app.core.http.paths import HeadAsGet, OneSlash
 from app.core.http.read_again import ReadAgain
 from app.core.http.request_id import RequestId
 from app.core.http.security_headers import SafeHeaders
+from app.core.memory import COLLECT_AFTER
 from app.core.observability import tracing
 from app.core.observability.metrics import shared_folder
 from app.core.settings import settings
@@ -57,7 +58,6 @@ from app.web import pages, routes
 NOTE_CONNECTIONS_SECONDS = 2.0
 WARM_AFTER_SECONDS = 1.0
 WAIT_FOR_THREADS_SECONDS = 0.0005  # that requests wait at the most while a thread loads a version; Python's is 0.005
-COLLECT_AFTER = (50_000, 20, 50)  # new objects, collections of the young ones, of those that outlived one
 
 
 @asynccontextmanager

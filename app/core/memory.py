@@ -5,6 +5,8 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+COLLECT_AFTER = (50_000, 20, 50)  # new objects, collections of the young ones, of those that outlived one
+
 
 def give_back() -> None:
     """Hand to the system what was let go of: glibc keeps it for the process, which may be some hundred megabytes after
@@ -14,12 +16,11 @@ def give_back() -> None:
 
 
 @contextmanager
-def without_collection() -> Iterator[None]:
-    """Meanwhile nobody looks for objects that hold each other: the more there are of others, the longer that takes."""
-    was_enabled = gc.isenabled()
-    gc.disable()
+def collected_seldom() -> Iterator[None]:
+    """Look for garbage in circles less often meanwhile: the more there is that is none, the longer that takes."""
+    usual = gc.get_threshold()
+    gc.set_threshold(*COLLECT_AFTER)
     try:
         yield
     finally:
-        if was_enabled:
-            gc.enable()
+        gc.set_threshold(*usual)

@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg2.errors import UniqueViolation
 from sqlalchemy.orm import Session
 
-from app.core.memory import without_collection
+from app.core.memory import collected_seldom
 from app.crud import imported_totals, model_tracker, spellings
 from app.crud.binary_copy import HEADER, NULL, SINCE_1970, TRAILER, cell, copy_in
 from app.crud.imported_totals import ImportedTasks
@@ -35,7 +35,7 @@ AT_ONCE = 4_000_000  # rows in one COPY; their totals are added up in 80 bytes e
 ROW = Struct(">hi16siqi16si?i?idiq")
 
 
-@without_collection()
+@collected_seldom()
 def add(db: Session, interactions: Iterable[Interaction], school: UUID | None = None) -> int:
     """Store what is not stored yet and count it; the number of new rows.
 
