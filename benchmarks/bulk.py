@@ -1,6 +1,6 @@
 """In bulk: an import, reading everything for a training, the features of all rows.
 
-    python -m benchmarks.bulk [--rows 1000000]
+    python -m benchmarks.bulk [--rows 1000000] [--per-student 1000] [--items 500]
 
 The import is the command itself with a new embedded database, in a folder that is thrown away; its rate counts all of
 its wall time but the making of that database, its memory is the peak of the command, not of the database.
@@ -30,11 +30,11 @@ PER_STUDENT = 1_000  # tasks
 ITEMS = 500
 
 
-def attempts(rows: int) -> Attempts:
-    """Simulated tasks, ordered by time, each on one of 500 items."""
-    made = simulate(school(max(rows // PER_STUDENT, 1), seed=4), min(rows, PER_STUDENT), seed=4).attempts
-    item = np.random.default_rng(4).integers(0, ITEMS, len(made)).astype(np.int32)
-    return replace(made, items=tuple(f"item {k}" for k in range(ITEMS)), item=item)
+def attempts(rows: int, per_student: int = PER_STUDENT, items: int = ITEMS) -> Attempts:
+    """Simulated tasks, ordered by time, each on one of the items."""
+    made = simulate(school(max(rows // per_student, 1), seed=4), min(rows, per_student), seed=4).attempts
+    item = np.random.default_rng(4).integers(0, items, len(made)).astype(np.int32)
+    return replace(made, items=tuple(f"item {k}" for k in range(items)), item=item)
 
 
 @contextmanager
@@ -48,9 +48,9 @@ def database(folder: Path) -> Iterator[str]:
     embedded_postgres.stop(folder)
 
 
-def import_rate(rows: int, folder: Path) -> dict[str, float]:
+def import_rate(rows: int, folder: Path, per_student: int = PER_STUDENT, items: int = ITEMS) -> dict[str, float]:
     """Rows a second and peak MB of `smartstudy import`, into a new database in `folder`; it stays there."""
-    data = attempts(rows)
+    data = attempts(rows, per_student, items)
     write(data, folder / "tasks.csv")
     with database(folder / "database"):
         environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
@@ -96,9 +96,12 @@ def features_seconds(rows: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    rows = parser.parse_args().rows
+    parser.add_argument("--per-student", type=int, default=PER_STUDENT, help="tasks of each student")
+    parser.add_argument("--items", type=int, default=ITEMS, help="different exercises")
+    given = parser.parse_args()
+    rows = given.rows
     with tempfile.TemporaryDirectory() as folder:
-        rate = import_rate(rows, Path(folder))
+        rate = import_rate(rows, Path(folder), given.per_student, given.items)
         reading = read_seconds(Path(folder))
     print(f"{rows:,} rows")
     print(f"import    {rate['rows_per_second']:>9,.0f} rows/s, peak {rate['peak_mb']:,.0f} MB")

@@ -36,6 +36,8 @@ def run_for_anybody(run: Run | None) -> Run | None:
 
 
 def control_for_anybody(control: Control) -> Control:
-    """The same of why trainings are held up; a person's own words stay."""
+    """The same of why trainings are held up, and no admin's address; a person's own words stay."""
     failure, reason = (said and for_anybody(said) for said in (control.last_failure, control.reason))
-    return replace(control, last_failure=failure, reason=reason if control.paused_by == SERVICE else control.reason)
+    by = "an admin" if "@" in (control.paused_by or "") else control.paused_by
+    reason = reason if control.paused_by == SERVICE else control.reason
+    return replace(control, last_failure=failure, reason=reason, paused_by=by)

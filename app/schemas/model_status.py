@@ -51,7 +51,7 @@ class PauseOut(BaseModel):
     """Why no training begins by itself."""
 
     since: datetime | None
-    by: str | None = Field(description="An admin's address, `command line`, or `the service`.")
+    by: str | None = Field(description="`an admin`, `command line`, or `the service`.")
     reason: str | None
 
 
