@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -63,7 +64,9 @@ def _run(address: str, console: Console) -> None:
         try:
             GuidedRun(client, address, console).run()
         except (httpx.HTTPError, Interrupted, OSError, ValueError) as why:
-            console.print(f"\nThe guided run stopped: {why}\nThe service itself runs on {address}.")
+            with suppress(httpx.TransportError):  # it was ended meanwhile: there is nothing to tell
+                client.get("/healthz")
+                console.print(f"\nThe guided run stopped: {why}\nThe service itself runs on {address}.")
 
 
 class GuidedRun:
